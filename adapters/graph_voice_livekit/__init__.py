@@ -1,0 +1,1 @@
+"""Speak a LangGraph voice graph through LiveKit."""

@@ -1,0 +1,135 @@
+"""What the two nodes of an agent share: its model, its voice, and the contexts of its tools and hooks."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+from graph_voice.agent import Agent
+from graph_voice.chat_context import view
+from graph_voice.handoff import Line, Reply
+from graph_voice.models import model_from, run_model
+from graph_voice.prompt import build_prompt
+from graph_voice.run_context import RunContext, running
+from graph_voice.speech import Bindings, generate
+from graph_voice.turn import Turn
+
+__all__ = ["AgentRuntime", "Settings", "hops", "since_last_user"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every agent of one graph."""
+
+    agents: frozenset[str]
+    """The names of the agents; a handoff to another node does not change who has the floor."""
+    max_hops: int = 4
+    """Handoffs per turn, after which the agent that has the floor must answer."""
+    apology: str = "I'm sorry, something went wrong on my side. Could you say that again?"
+    """Said when a model fails, or answers with nothing."""
+
+
+class AgentRuntime:
+    """One agent of one graph, at run time. Holds nothing of a call."""
+
+    def __init__(self, agent: Agent, llm: BaseChatModel | str | None, settings: Settings) -> None:
+        self.agent = agent
+        self.settings = settings
+        self.own_model = model_from(agent.llm if agent.llm is not None else llm)
+        self.bindings = Bindings()
+
+    def model(self, config: RunnableConfig) -> BaseChatModel:
+        return run_model(self.own_model, config.get("configurable", {}).get("llm"))
+
+    def context(
+        self,
+        state: Mapping[str, Any],
+        config: RunnableConfig,
+        runtime: Runtime[Any],
+        turn: Turn | None,
+        *,
+        userdata: Any,
+        tool_call_id: str | None = None,
+        step_id: str | None = None,
+        host: Any = None,
+    ) -> RunContext[Any]:
+        """The context of a tool call (`step_id`: the message that asked for it) or of a hook."""
+        ctx: RunContext[Any] = RunContext(
+            agent=self.agent.name,
+            userdata=userdata,
+            state=dict(state),
+            chat_ctx=view(state),
+            runtime=runtime,
+            tool_call_id=tool_call_id,
+            host=host,
+            declared=self.agent.targets,
+            hold=turn.hold if turn is not None else None,
+        )
+
+        async def speak(message_id: str, line: Line) -> str:
+            text = await self.speak(
+                line, state, config, turn, userdata=userdata, message_id=message_id, step_id=step_id
+            )
+            ctx.spoken.append(AIMessage(text, id=message_id, name=self.agent.name))
+            if turn is not None:
+                await turn.wait_heard(message_id)
+            return text
+
+        ctx.speak = speak
+        return ctx
+
+    async def speak(
+        self,
+        line: Line,
+        state: Mapping[str, Any],
+        config: RunnableConfig,
+        turn: Turn | None,
+        *,
+        userdata: Any,
+        message_id: str,
+        step_id: str | None,
+    ) -> str:
+        """Say a line outside a model step; returns its text at once, without waiting for playout."""
+        if isinstance(line, Reply):
+            if turn is not None:
+                turn.begin_line(self.agent.name, message_id, step_id)
+            prompt = build_prompt(self.agent.render(userdata), view(state), reply_instructions=line.instructions)
+            made = await generate(
+                self.model(config), prompt, config, agent=self.agent.name, turn=turn, message_id=message_id
+            )
+            return made.message.text
+        text = line(userdata) if callable(line) else line
+        if turn is not None:
+            turn.line(self.agent.name, message_id, text, step_id=step_id)
+        return text
+
+    async def run_hook(self, hook: Any, ctx: RunContext[Any]) -> None:
+        """Run `on_enter` or `on_exit`, sync or async."""
+        token = running.set(ctx)
+        try:
+            result = hook(ctx)
+            if inspect.isawaitable(result):
+                await result
+        finally:
+            running.reset(token)
+
+
+def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:
+    """The messages of this turn: those behind the last user message."""
+    for index in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[index], HumanMessage):
+            return messages[index + 1 :]
+    return messages
+
+
+def hops(messages: list[AnyMessage]) -> int:
+    """Handoffs since the caller last spoke."""
+    return sum(
+        isinstance(m, ToolMessage) and isinstance(m.artifact, dict) and "new_agent_id" in m.artifact
+        for m in since_last_user(messages)
+    )

@@ -1,0 +1,44 @@
+"""The one tree of exceptions. Each class is also the nearest builtin, so `except ValueError` still works."""
+
+__all__ = [
+    "BuildError",
+    "GraphVoiceError",
+    "HandoffError",
+    "HistoryError",
+    "LoadError",
+    "MissingDependencyError",
+    "ModelError",
+    "TurnError",
+]
+
+
+class GraphVoiceError(Exception):
+    """The root of every exception that graph_voice raises on purpose."""
+
+
+class BuildError(GraphVoiceError, ValueError):
+    """An agent, a tool or a graph is declared in a way that can't work. Raised while the graph is built."""
+
+
+class HandoffError(GraphVoiceError, RuntimeError):
+    """A tool handed off to a target that its agent has not declared. Raised while a turn runs."""
+
+
+class HistoryError(GraphVoiceError, ValueError):
+    """A history operation was given arguments, or used in a place, that it can't work with."""
+
+
+class LoadError(GraphVoiceError, ImportError):
+    """`path.py:attribute` does not lead to a graph."""
+
+
+class MissingDependencyError(GraphVoiceError, ImportError):
+    """A package that the wanted part needs is not installed. The message says which extra brings it."""
+
+
+class ModelError(GraphVoiceError, RuntimeError):
+    """No chat model could be made from what the graph or its run was given."""
+
+
+class TurnError(GraphVoiceError, RuntimeError):
+    """A turn was told something that its contract forbids, such as allowing a call before the commit."""

@@ -1,0 +1,117 @@
+"""What a `Turn` yields while it runs: small frozen dataclasses, in the order in which things happen.
+
+A front end turns `Text` and `Say` into speech, answers `ToolCalls` with `Turn.allow` (or `deny`), `HandedOff` with
+`Turn.confirm_handoff` (or `reject_handoff`), and reports what was played with `Turn.heard`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Ended",
+    "Event",
+    "Failed",
+    "HandedOff",
+    "Interrupt",
+    "Say",
+    "Text",
+    "ToolCall",
+    "ToolCalls",
+    "ToolResult",
+    "Usage",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of all events of a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Event):
+    """A piece of an agent's reply, to be spoken as it comes."""
+
+    agent: str
+    message_id: str
+    text: str
+    """A delta: concatenated, the deltas of one `message_id` are the whole reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call that a model asked for."""
+
+    id: str
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalls(Event):
+    """A model step ended with these calls. None of them runs before `Turn.allow(call.id)`."""
+
+    agent: str
+    message_id: str
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult(Event):
+    """A call is answered: by the tool, by the front end (`Turn.resolve`), or because it did not run."""
+
+    agent: str
+    call_id: str
+    name: str
+    output: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOff(Event):
+    """The graph moved on to another agent. It counts only once the front end has confirmed it."""
+
+    call_id: str | None
+    """The tool call that handed off; None for a switch by an edge of the graph."""
+    old_agent: str
+    new_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say(Event):
+    """A fixed line: a transfer line, an apology, `ctx.say`."""
+
+    agent: str
+    message_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(Event):
+    """Tokens of one model call, as the provider counted them."""
+
+    agent: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt(Event):
+    """LangGraph's `interrupt()`: the graph waits for an answer, which the next turn brings."""
+
+    id: str
+    agent: str
+    question: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """A model or a node raised. The turn goes on to its end; an apology is said."""
+
+    agent: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Event):
+    """The last event of every turn, however it ended."""

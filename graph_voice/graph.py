@@ -1,0 +1,159 @@
+"""From agents to a LangGraph `StateGraph`: agents are nodes, handoffs are labelled conditional edges."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import Pregel
+
+from graph_voice.agent import Agent
+from graph_voice.agent_node import AgentNode
+from graph_voice.agent_runtime import AgentRuntime, Settings
+from graph_voice.errors import BuildError
+from graph_voice.state import VoiceState, schema_for
+from graph_voice.tool_node import ToolsNode
+from graph_voice.tools import FunctionTool
+
+__all__ = ["METADATA", "create_voice_graph"]
+
+METADATA = "graph_voice"
+"""The key of a node's metadata under which an agent's node says what it is."""
+
+
+def create_voice_graph(
+    agents: Sequence[Agent | type[Agent] | Pregel[Any, Any, Any, Any]],
+    *,
+    userdata: type[Any] | None = None,
+    start: str | None = None,
+    llm: BaseChatModel | str | None = None,
+    state_schema: Any = VoiceState,
+    context_schema: type[Any] | None = None,
+    max_hops: int = 4,
+    apology: str = Settings.apology,
+) -> StateGraph[Any, Any, Any, Any]:
+    """Wire agents into LangGraph's own `StateGraph`. Compile it with any checkpointer and store, or none.
+
+    Args:
+        agents: `Agent`s (instances, or subclasses that need no arguments), or named compiled graphs.
+        userdata: the class of the caller's facts: a pydantic model or a dataclass. None: a dict.
+        start: the name of the agent that has the floor first. Default: the first of the list.
+        llm: the model of agents that have none of their own. None: the run names it
+            (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
+        state_schema: `VoiceState`, or a class that extends it with channels of your own.
+        context_schema: LangGraph's: what a run gets besides the state, and is never stored.
+        max_hops: handoffs per turn, after which the agent that has the floor must answer.
+        apology: said when a model fails or answers with nothing.
+
+    Raises `BuildError` for an unknown handoff target, duplicate or reserved names, an empty list; warns of an agent
+    that no handoff leads to.
+    """
+    members = [a() if isinstance(a, type) else a for a in agents]
+    names = [_name(member) for member in members]
+    _check_names(names)
+    start = start or names[0]
+    if start not in names:
+        raise BuildError(f'start="{start}" is none of the agents: {", ".join(names)}.')
+    settings = Settings(agents=frozenset(names), max_hops=max_hops, apology=apology)
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(
+        schema_for(state_schema, userdata), context_schema=context_schema
+    )
+    for member in members:
+        if isinstance(member, Agent):
+            _check_tools(member)
+            _add_agent(builder, member, AgentRuntime(member, llm, settings))
+        else:
+            builder.add_node(_name(member), member, metadata={"speak": True, METADATA: {"subgraph": True}})
+            builder.add_edge(_name(member), END)
+
+    def first(state: dict[str, Any]) -> str:
+        return state.get("active_agent") or start
+
+    builder.add_conditional_edges(START, first, {name: name for name in names})
+    _warn_of_unreachable(members, start)
+    return builder
+
+
+def _check_tools(agent: Agent) -> None:
+    for tool in agent.own_tools:
+        undeclared = sorted(set(getattr(tool, "handoffs", ())) - agent.targets)
+        if undeclared:
+            raise BuildError(
+                f'agent "{agent.name}": tool "{tool.name}" hands off to "{undeclared[0]}", which the agent does not '
+                f'declare: Agent("{agent.name}", ..., handoffs=["{undeclared[0]}"]).'
+            )
+    if agent.name in agent.targets:
+        raise BuildError(f'agent "{agent.name}" declares a handoff to itself.')
+
+
+def _name(member: Any) -> str:
+    if isinstance(member, Agent):
+        return str(member.name)
+    name = getattr(member, "name", None)
+    if not isinstance(member, Pregel) or not name or name == "LangGraph":
+        raise BuildError(
+            f"{member!r} is not an agent. Write an Agent, or a compiled graph with a name: "
+            'create_agent(..., name="x"), builder.compile(name="x").'
+        )
+    return str(name)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if not names:
+        raise BuildError("create_voice_graph([]) has no agents: give at least one.")
+    reserved = {START, END, *(f"{n}_tools" for n in names)}
+    for name in names:
+        if names.count(name) > 1:
+            raise BuildError(f'two agents are named "{name}"; rename one.')
+        if name in reserved:
+            raise BuildError(f'agent "{name}": this name is taken by a node of the graph; rename the agent.')
+
+
+def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime) -> None:
+    name, tools_name = agent.name, f"{agent.name}_tools"
+    node = AgentNode(runtime)
+    voice = agent.voice.describe() if agent.voice is not None else {}
+    about = {"agent": name, "tools": [t.name for t in agent.all_tools], "voice": voice}
+    builder.add_node(name, cast(Any, node.step), metadata={"speak": True, METADATA: about})
+    if not agent.all_tools:
+        builder.add_edge(name, END)
+        return
+    tools = ToolsNode(runtime)
+    builder.add_node(tools_name, cast(Any, tools.step), metadata={METADATA: {"tools_of": name}})
+    builder.add_conditional_edges(name, node.route, {tools_name: tools_name, END: END})
+    ways = _labelled_ways(agent)
+    labels = {target: label for label, target in ways.items()}
+
+    def leave(state: dict[str, Any]) -> str:
+        target = tools.route(state)
+        return labels.get(target, target)
+
+    builder.add_conditional_edges(tools_name, leave, cast(Any, {name: name, **ways}))
+
+
+def _labelled_ways(agent: Agent) -> dict[str, str]:
+    """Label -> target. LangGraph keeps one edge per pair of nodes, so its label lists the tools that take it."""
+    ways: dict[str, str] = {}
+    for target in agent.ways:
+        takers = [t.name for t in agent.transfers if t.handoff.to == target]
+        takers += [t.name for t in agent.own_tools if isinstance(t, FunctionTool) and target in t.handoffs]
+        label = ", ".join(takers) or f"handoff to {target}"
+        ways[label if label not in ways else f"{label} "] = target
+    return ways
+
+
+def _warn_of_unreachable(members: Sequence[Any], start: str) -> None:
+    reached, frontier = {start}, [start]
+    by_name = {_name(m): m for m in members}
+    while frontier:
+        member = by_name.get(frontier.pop())
+        for target in member.targets if isinstance(member, Agent) else ():
+            if target not in reached:
+                reached.add(target)
+                frontier.append(target)
+    for name in sorted(set(by_name) - reached):
+        warnings.warn(
+            f'agent "{name}" can\'t be reached from "{start}": no agent declares a handoff to it.',
+            stacklevel=3,
+        )

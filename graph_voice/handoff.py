@@ -1,0 +1,109 @@
+"""Handoffs: how one agent gives the floor to another, and what the other one is told.
+
+Follows LiveKit's agent handoffs (a tool that returns an agent) and its `AgentHandoff` chat item.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from graph_voice import history as _history
+from graph_voice.errors import BuildError
+
+__all__ = ["AgentHandoff", "Handoff", "HandoffRequest", "Reply", "TransferTool", "handoff_record"]
+
+
+class AgentHandoff(TypedDict):
+    """A handoff that happened, as the state's `handoffs` and the transfer's `ToolMessage.artifact` keep it."""
+
+    old_agent_id: str | None
+    new_agent_id: str
+    tool_call_id: str | None
+    created_at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A line that the model words itself, from these instructions."""
+
+    instructions: str
+
+
+Line = str | Reply | Callable[[Any], str]
+"""What may be said at a handoff: fixed text, generated text, or a function of the userdata."""
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """A declared way from one agent to another. It becomes the tool `transfer_to_<to>` and an edge of the graph.
+
+    Raises `BuildError` when `to` is empty.
+    """
+
+    to: str
+    """The target: an agent's name, or any node of the graph."""
+    description: str | None = None
+    """What the model reads to decide. Default: "Transfer the caller to <to>."."""
+    history: _history.Operation = field(default_factory=_history.fresh, kw_only=True)
+    """What the target's model is shown of the conversation. Default: nothing, as in LiveKit."""
+    say: Line | None = field(default=None, kw_only=True)
+    """Spoken by the old agent before the floor changes."""
+    result: str | None = field(default=None, kw_only=True)
+    """What the transfer tool answers. Default: "Transferring to <to>."."""
+    name: str | None = field(default=None, kw_only=True)
+    """The tool's name. Default: `transfer_to_<to>`."""
+
+    def __post_init__(self) -> None:
+        if not self.to:
+            raise BuildError("Handoff(to=...) needs the name of the agent to hand off to.")
+
+    @property
+    def tool_name(self) -> str:
+        return self.name or f"transfer_to_{self.to}"
+
+    def tool(self) -> "TransferTool":
+        """The tool that an agent's model calls to take this way."""
+        text = self.description or f"Transfer the caller to {self.to.replace('_', ' ')}."
+        return TransferTool(name=self.tool_name, description=text, handoff=self)
+
+    def request(self) -> "HandoffRequest":
+        return HandoffRequest(self.to, result=self.result, history=self.history, say=self.say)
+
+
+@dataclass(frozen=True)
+class HandoffRequest:
+    """What a tool returns to hand off: `return ctx.handoff("billing")`."""
+
+    to: str
+    result: str | None = None
+    history: _history.Operation | None = None
+    """None: what the agent's `Handoff` to this target declares, else `fresh()`."""
+    say: Line | None = None
+
+    @property
+    def answer(self) -> str:
+        return self.result or f"Transferring to {self.to.replace('_', ' ')}."
+
+
+class _NoArguments(BaseModel):
+    """Transfer tools take no arguments."""
+
+
+class TransferTool(BaseTool):
+    """The tool that a `Handoff` becomes. Running it does nothing: the tool node reads its `handoff`."""
+
+    handoff: Handoff
+    args_schema: type[BaseModel] = _NoArguments
+
+    def _run(self, *args: Any, **kwargs: Any) -> str:
+        return self.handoff.request().answer
+
+
+def handoff_record(old: str | None, new: str, call_id: str | None) -> AgentHandoff:
+    return AgentHandoff(old_agent_id=old, new_agent_id=new, tool_call_id=call_id, created_at=time.time())

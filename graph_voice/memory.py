@@ -1,0 +1,202 @@
+"""What a turn did, and what of it is remembered: derived from what was produced and what the front end acknowledged.
+
+Nothing is ever patched afterwards. At any instant `TurnRecord.groups` gives the messages that exist by then: grouped
+as (assistant message + all its tool results), so that no call can dangle; with the text that was heard, and no other.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from graph_voice.pairs import keep_calls, placeholder
+
+__all__ = ["Call", "Group", "Spoken", "Step", "TurnRecord", "Write"]
+
+CallStatus = Literal["waiting", "running", "done", "refused"]
+CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
+"""The channels that a handoff writes; a handoff that did not happen takes them back."""
+
+
+@dataclass
+class Spoken:
+    """Words of an agent: produced piece by piece, heard (or not) as a whole."""
+
+    id: str
+    produced: str = ""
+    heard: str | None = None
+    """None until the front end says what was played."""
+
+    @property
+    def whole(self) -> bool:
+        return self.heard is not None and self.heard.strip() == self.produced.strip()
+
+
+@dataclass
+class Call:
+    """One tool call of a step."""
+
+    id: str
+    name: str
+    status: CallStatus = "waiting"
+    result: ToolMessage | None = None
+
+
+@dataclass
+class Step:
+    """One assistant message: its own words, its calls, and what was said while they ran."""
+
+    agent: str
+    words: Spoken
+    at: float = 0.0
+    """When it began to be heard, or its first call to run; seconds since the epoch."""
+    message: AIMessage | None = None
+    """The model's whole message; None while it streams, or when it was cut off."""
+    calls: dict[str, Call] = field(default_factory=dict)
+    lines: list[Spoken] = field(default_factory=list)
+    """Said by the tools of this step: part of the same assistant message, since a prompt may not end with one."""
+
+    def find(self, message_id: str) -> Spoken | None:
+        return next((s for s in (self.words, *self.lines) if s.id == message_id), None)
+
+    @property
+    def acknowledged(self) -> bool:
+        return any(s.heard for s in (self.words, *self.lines)) or any(
+            c.status in ("running", "done") for c in self.calls.values()
+        )
+
+    def messages(self) -> list[AnyMessage]:
+        """The assistant message as heard, with the results of its calls directly behind it."""
+        started = [c for c in self.calls.values() if c.status in ("running", "done")]
+        calls = list(self.calls.values()) if started else []
+        heard = _join(s.heard or "" for s in (self.words, *self.lines))
+        if not heard and not calls:
+            return []
+        base = self.message or AIMessage(self.words.produced, id=self.words.id, name=self.agent)
+        base = keep_calls(base, [c.id for c in calls])
+        exact = self.words.whole and not any(s.heard for s in self.lines)
+        update: dict[str, Any] = {"id": self.words.id}
+        if not exact and (heard or self.words.produced):
+            update["content"] = heard
+        if self.words.heard is not None and not self.words.whole:
+            update["additional_kwargs"] = {**base.additional_kwargs, "interrupted": True}
+        result: list[AnyMessage] = [cast(AnyMessage, base.model_copy(update=update))]
+        for call in calls:
+            if call.result is not None:
+                result.append(call.result)
+            elif call.status == "running":
+                result.append(placeholder(call.id, call.name))
+            else:
+                result.append(placeholder(call.id, call.name, "not done: the call was not executed."))
+        return result
+
+
+@dataclass
+class Write:
+    """What a finished node wrote to the channels other than `messages`."""
+
+    node: str
+    values: dict[str, Any]
+    handoff: str | None = None
+    """The key of the handoff that this write carries out."""
+
+
+@dataclass
+class Group:
+    """Messages that belong together, and when they happened."""
+
+    at: float
+    messages: list[AnyMessage]
+    raw: Any = None
+    """An update of a node that is not ours, applied by the reducer as it is."""
+
+
+@dataclass
+class _Raw:
+    update: Any
+    at: float
+
+
+def switch_key(new_agent: str) -> str:
+    """The key of a handoff that no tool call asked for."""
+    return f"switch:{new_agent}"
+
+
+class TurnRecord:
+    """All that one turn produced, and what was acknowledged of it."""
+
+    def __init__(self, user: HumanMessage | None) -> None:
+        self.user = user
+        self.user_at: float | None = None
+        self.items: list[Step | _Raw] = []
+        self.writes: list[Write] = []
+        self.handoffs: dict[str, bool | None] = {}
+        """Handoff key -> confirmed; None while the front end has not said."""
+
+    # produced
+
+    def step(self, agent: str, message_id: str) -> Step:
+        for item in self.items:
+            if isinstance(item, Step) and item.words.id == message_id:
+                return item
+        step = Step(agent, Spoken(message_id))
+        self.items.append(step)
+        return step
+
+    def raw(self, update: Any, at: float) -> None:
+        self.items.append(_Raw(update, at))
+
+    def steps(self) -> Iterator[Step]:
+        return (item for item in self.items if isinstance(item, Step))
+
+    def spoken(self, message_id: str) -> tuple[Step, Spoken] | None:
+        for step in self.steps():
+            if (found := step.find(message_id)) is not None:
+                return step, found
+        return None
+
+    def call(self, call_id: str) -> tuple[Step, Call] | None:
+        for step in self.steps():
+            if call_id in step.calls:
+                return step, step.calls[call_id]
+        return None
+
+    # remembered
+
+    def groups(self) -> list[Group]:
+        """What exists by now, in the order in which it happened within the turn."""
+        groups: list[Group] = []
+        at = 0.0
+        if self.user is not None and self.user_at is not None:
+            at = self.user_at
+            groups.append(Group(at, [self.user]))
+        for item in self.items:
+            at = max(at, item.at)
+            if isinstance(item, _Raw):
+                groups.append(Group(at, [], raw=item.update))
+            elif messages := item.messages():
+                groups.append(Group(at, messages))
+        return groups
+
+    def remembered_writes(self) -> Iterator[dict[str, Any]]:
+        """Channel updates in order. What follows a handoff that is not confirmed keeps its hands off the floor."""
+        floor_is_ours = True
+        for write in self.writes:
+            if write.handoff is not None and not self.handoffs.get(write.handoff):
+                floor_is_ours = False
+            values = write.values
+            if not floor_is_ours:
+                values = {k: v for k, v in values.items() if k not in CONTROL}
+            if values:
+                yield values
+
+
+def _join(pieces: Iterator[str]) -> str:
+    """Pieces of speech as one text; a space where neither side has one."""
+    text = ""
+    for piece in pieces:
+        if text and piece and not text[-1].isspace() and not piece[0].isspace():
+            text += " "
+        text += piece
+    return text

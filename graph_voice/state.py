@@ -1,0 +1,121 @@
+"""The state of a voice graph: the conversation, the userdata, who has the floor."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, NotRequired
+
+from langchain_core.messages import AnyMessage, RemoveMessage, convert_to_messages
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from typing_extensions import TypedDict, TypeVar
+
+from graph_voice.chat_context import merge_chat_ctx
+from graph_voice.errors import BuildError
+from graph_voice.handoff import AgentHandoff
+from graph_voice.userdata import UserdataChannel, check_class
+
+__all__ = ["VoiceState", "merge_messages", "schema_for"]
+
+U = TypeVar("U", default=Any)
+
+
+def merge_messages(current: list[AnyMessage] | None, update: Any) -> list[AnyMessage]:
+    """The reducer of `messages`: as LangGraph's `add_messages`, without touching the caller's objects.
+
+    Appends; the same id replaces in place; `RemoveMessage` removes (an unknown id is ignored: what was never heard is
+    not there); `REMOVE_ALL_MESSAGES` drops everything before it.
+    """
+    current = current or []
+    if update is None:
+        return current
+    items: Sequence[Any] = update if isinstance(update, list | tuple) else [update]
+    new = [m if m.id else m.model_copy(update={"id": str(uuid.uuid4())}) for m in convert_to_messages(items)]
+    if not new:
+        return current
+    known = {m.id for m in current}
+    fresh_ids = {m.id for m in new}
+    if (
+        len(fresh_ids) == len(new)
+        and known.isdisjoint(fresh_ids)
+        and not any(isinstance(m, RemoveMessage) for m in new)
+    ):
+        return [*current, *new]  # type: ignore[list-item]  # convert_to_messages gives AnyMessage
+    merged: dict[str | None, AnyMessage] = {m.id: m for m in current}
+    for message in new:
+        if isinstance(message, RemoveMessage):
+            if message.id == REMOVE_ALL_MESSAGES:
+                merged.clear()
+            else:
+                merged.pop(message.id, None)
+        else:
+            merged[message.id] = message  # type: ignore[assignment]
+    return list(merged.values())
+
+
+def merge_contexts(current: dict[str, Any] | None, update: dict[str, Any] | None) -> dict[str, Any]:
+    """The reducer of `contexts`: agent by agent, the newest wins."""
+    return {**(current or {}), **(update or {})}
+
+
+def append_handoffs(current: list[AgentHandoff] | None, update: list[AgentHandoff] | None) -> list[AgentHandoff]:
+    """The reducer of `handoffs`: append; a handoff that is there already (same call, same time) counts once."""
+    known = list(current or [])
+    return [*known, *(h for h in update or [] if h not in known)]
+
+
+def last_agent(current: str | None, update: str | None) -> str:
+    """The reducer of `active_agent`: the last one of a step wins, so that no two agents can be active."""
+    return update or current or ""
+
+
+class VoiceState(TypedDict, Generic[U]):
+    """The state of a voice graph. Extend it for channels of your own: `class MyState(VoiceState[Caller]): ...`."""
+
+    messages: NotRequired[Annotated[list[AnyMessage], merge_messages]]
+    """Everything said (as heard) and done in the call, by every agent, in order. LiveKit's `session.history`."""
+    chat_ctx: NotRequired[Annotated[dict[str, Any], merge_chat_ctx]]
+    """Which part of it the active agent's model is shown. Write a history operation to change it."""
+    contexts: NotRequired[Annotated[dict[str, Any], merge_contexts]]
+    """Agent -> its `chat_ctx` when it last left the floor."""
+    userdata: NotRequired[U]
+    """The caller's facts. LiveKit's `session.userdata`."""
+    active_agent: NotRequired[Annotated[str, last_agent]]
+    """Who has the floor. Empty: the start agent."""
+    handoffs: NotRequired[Annotated[list[AgentHandoff], append_handoffs]]
+    """Every handoff that happened."""
+    stack: NotRequired[list[Any]]
+    """Tasks that have the floor for a while and give it back."""
+
+
+def schema_for(state_schema: Any, userdata: Any) -> Any:
+    """The state schema of one graph: `state_schema` with `userdata` as a channel of the user's class.
+
+    Raises `BuildError` when `state_schema` does not extend `VoiceState`.
+    """
+    import typing_extensions as te
+
+    origin = te.get_origin(state_schema) or state_schema
+    hints = te.get_type_hints(origin, include_extras=True) if isinstance(origin, type) else {}
+    missing = {"messages", "chat_ctx", "contexts", "active_agent", "handoffs"} - set(hints)
+    if missing:
+        raise BuildError(
+            f"state_schema={getattr(state_schema, '__name__', state_schema)!r} lacks {sorted(missing)}: "
+            "extend VoiceState, class MyState(VoiceState[Caller]): ..."
+        )
+    declared = _declared_userdata(state_schema)
+    kind = userdata or declared or dict
+    check_class(kind)
+    hints = {k: h for k, h in hints.items() if k != "userdata"}
+    name = getattr(origin, "__name__", "VoiceState")
+    fields = {**hints, "userdata": NotRequired[Annotated[kind, UserdataChannel(kind)]]}
+    return TypedDict(name, fields)  # type: ignore[operator]  # built at run time, for this graph's userdata
+
+
+def _declared_userdata(state_schema: Any) -> Any:
+    """`Caller` of `VoiceState[Caller]`, or of a class that extends it."""
+    import types
+
+    for base in (state_schema, *getattr(state_schema, "__orig_bases__", ())):
+        args = getattr(base, "__args__", ())
+        if args and not isinstance(args[0], TypeVar | types.UnionType) and isinstance(args[0], type):
+            return args[0]
+    return None

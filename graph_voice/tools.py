@@ -1,0 +1,187 @@
+"""Tools: what an agent's model may call. LiveKit's `function_tool`, as a LangChain tool."""
+
+import asyncio
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
+from langchain_core.tools import tool as _langchain_tool
+
+from graph_voice.errors import BuildError
+from graph_voice.handoff import HandoffRequest
+from graph_voice.run_context import RunContext
+
+__all__ = ["FunctionTool", "StopResponse", "ToolError", "as_tool", "function_tool", "is_function_tool"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ToolError(Exception):
+    """Raised by a tool to tell the model what went wrong, in these words. LiveKit's `ToolError`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class StopResponse(Exception):  # LiveKit's name
+    """Raised by a tool to end the turn without a reply. LiveKit's `StopResponse`."""
+
+
+class FunctionTool(StructuredTool):
+    """What `@function_tool` makes: a LangChain tool whose `RunContext` parameter the model never sees."""
+
+    handoffs: tuple[str, ...] = ()
+    """Targets that this tool may hand off to, for the drawing."""
+    timeout: float | None = None
+    """Seconds after which the model is told that the tool did not answer."""
+    idempotent: bool = False
+    """Whether the tool may run again for the same call after a crash."""
+
+
+@overload
+def function_tool(fn: F, /) -> F: ...
+@overload
+def function_tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    handoffs: Sequence[str] = (),
+    timeout: float | None = None,
+    idempotent: bool = False,
+) -> Callable[[F], F]: ...
+def function_tool(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    handoffs: Sequence[str] = (),
+    timeout: float | None = None,
+    idempotent: bool = False,
+) -> Any:
+    """Mark a function, or a method of an `Agent` subclass, as a tool.
+
+    The parameters' annotations are the schema, the docstring is the description. A parameter annotated
+    `RunContext[...]` gets the call's context and is not part of the schema. A sync function runs in a thread.
+
+    Args:
+        name: the tool's name. Default: the function's.
+        description: what the model reads. Default: the docstring.
+        handoffs: agents that the tool may return with `ctx.handoff(...)`, to name the tool on the drawing.
+        timeout: seconds after which the model is told that the tool did not answer. Default: no limit.
+        idempotent: the tool may run again for the same `ctx.tool_call_id` after a crash.
+
+    The function stays an ordinary function: it can be called in a test as it is.
+    """
+
+    def mark(target: Any) -> Any:
+        if isinstance(target, BaseTool):
+            raise BuildError(f"{target.name} is a LangChain tool already: list it in tools=[...] as it is.")
+        target.__graph_voice_tool__ = {
+            "name": name or target.__name__,
+            "description": description,
+            "handoffs": tuple(handoffs),
+            "timeout": timeout,
+            "idempotent": idempotent,
+        }
+        return target
+
+    return mark if fn is None else mark(fn)
+
+
+def is_function_tool(value: Any) -> bool:
+    return hasattr(value, "__graph_voice_tool__")
+
+
+def as_tool(value: Any, *, agent: str = "") -> BaseTool:
+    """A LangChain tool from whatever may stand in `Agent(tools=[...])`. Raises `BuildError` for anything else."""
+    if isinstance(value, BaseTool):
+        return value
+    if is_function_tool(value):
+        return _build(value, **value.__graph_voice_tool__)
+    if callable(value) and hasattr(value, "__name__"):
+        if _context_parameter(value) is not None:
+            return _build(value, name=value.__name__)
+        try:
+            made: BaseTool = _langchain_tool(value)
+            return made
+        except ValueError as error:
+            raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
+    raise BuildError(f"agent {agent!r}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise BuildError(
+            f"{getattr(fn, '__qualname__', fn)}: the annotation {error.name!r} can't be resolved. Import it at the top "
+            "level of the module, not under TYPE_CHECKING."
+        ) from error
+
+
+def _is_context(annotation: Any) -> bool:
+    return annotation is RunContext or typing.get_origin(annotation) is RunContext
+
+
+def _context_parameter(fn: Callable[..., Any]) -> str | None:
+    hints = _hints(fn)
+    return next((p for p in inspect.signature(fn).parameters if _is_context(hints.get(p))), None)
+
+
+def _build(
+    fn: Callable[..., Any],
+    *,
+    name: str,
+    description: str | None = None,
+    handoffs: tuple[str, ...] = (),
+    timeout: float | None = None,
+    idempotent: bool = False,
+) -> FunctionTool:
+    context = _context_parameter(fn)
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise BuildError(f"tool {name!r}: *{parameter.name} has no schema; name each parameter.")
+    text = description or (inspect.getdoc(fn) or "").partition("\nArgs:\n")[0].strip()
+    if not text:
+        raise BuildError(f"tool {name!r}: the model decides by the description, so give the function a docstring.")
+    schema = create_schema_from_function(
+        name,
+        fn,
+        filter_args=[context] if context else [],
+        parse_docstring=True,
+        error_on_invalid_docstring=False,
+    )
+    is_async = inspect.iscoroutinefunction(fn)
+
+    def bound(arguments: dict[str, Any]) -> dict[str, Any]:
+        return arguments if context is None else {**arguments, context: RunContext.current()}
+
+    def finish(result: Any) -> Any:
+        if isinstance(result, HandoffRequest):
+            RunContext.current().request_handoff(result)
+            return result.answer
+        return "" if result is None else result
+
+    async def call_async(**arguments: Any) -> Any:
+        arguments = bound(arguments)
+        return finish(await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments))
+
+    def call_sync(**arguments: Any) -> Any:
+        if is_async:
+            raise NotImplementedError(f"tool {name!r} is async: use ainvoke.")
+        return finish(fn(**bound(arguments)))
+
+    return FunctionTool(
+        name=name,
+        description=text,
+        args_schema=schema,
+        func=call_sync,
+        coroutine=call_async,
+        handoffs=handoffs,
+        timeout=timeout,
+        idempotent=idempotent,
+    )
