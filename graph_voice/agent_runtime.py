@@ -99,9 +99,13 @@ class AgentRuntime:
             if turn is not None:
                 turn.begin_line(self.agent.name, message_id, step_id)
             prompt = build_prompt(self.agent.render(userdata), view(state), reply_instructions=line.instructions)
-            made = await generate(
-                self.model(config), prompt, config, agent=self.agent.name, turn=turn, message_id=message_id
-            )
+            try:
+                made = await generate(
+                    self.model(config), prompt, config, agent=self.agent.name, turn=turn, message_id=message_id
+                )
+            finally:
+                if turn is not None:
+                    turn.line_done(message_id)
             return made.message.text
         text = line(userdata) if callable(line) else line
         if turn is not None:

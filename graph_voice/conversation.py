@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import time
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic
 
 from langchain_core.messages import AnyMessage, convert_to_messages
@@ -68,7 +68,7 @@ class Conversation(Generic[U]):
         self._channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
         if "messages" not in self._channels:
             raise BuildError("This graph has no `messages` channel, so there is nothing to speak from or to.")
-        self.roles = _Roles(self.graph, speak)
+        self.roles = Roles(self.graph, speak)
         self._values: dict[str, Any] = {}
         if messages is not None:
             self._values["messages"] = merge_messages([], convert_to_messages(list(messages)))
@@ -78,6 +78,8 @@ class Conversation(Generic[U]):
         self._asides: list[Group] = []
         self._derived: dict[str, Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_userdata: Callable[[], None] | None = None
+        """Called when a node of a committed turn has changed the userdata."""
 
     # ---- what is remembered
 
@@ -213,8 +215,10 @@ class Conversation(Generic[U]):
 
     # ---- deriving
 
-    def _turn_changed(self, turn: Turn) -> None:
+    def _turn_changed(self, turn: Turn, *, userdata: bool = False) -> None:
         self._changed()
+        if userdata and turn.committed and self.on_userdata is not None:
+            self.on_userdata()
         if turn.settled and turn.trace is not None:
             self._background(turn.trace.finish(turn))
             turn.trace = None
@@ -290,12 +294,13 @@ def hear(turn: Turn, event: events.Event) -> None:
 @dataclasses.dataclass(frozen=True)
 class _Node:
     agent: bool
+    start: bool
     ours: bool
     speaks: bool
     speculative: bool
 
 
-class _Roles:
+class Roles:
     """Which nodes of a graph are ours, which speak, and whether a run may start before the turn is certain."""
 
     def __init__(self, graph: Pregel[Any, Any, Any, Any], speak: Sequence[str]) -> None:
@@ -306,8 +311,9 @@ class _Roles:
             metadata = node.metadata or {}
             about = metadata.get(METADATA) or {}
             self.nodes[name] = _Node(
-                agent="agent" in about or bool(about.get("subgraph")),
-                ours="agent" in about or "tools_of" in about,
+                agent="agent" in about,
+                ours=("agent" in about and not about.get("subgraph")) or "tools_of" in about,
+                start=bool(about.get("start")),
                 speaks=bool(metadata.get("speak")) or name in speak,
                 speculative=bool(metadata.get("speculative")),
             )
@@ -321,7 +327,7 @@ class _Roles:
         self.agents = frozenset(name for name, node in self.nodes.items() if node.agent)
         self.foreign_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.ours)
         self.may_speculate = all(node.ours or node.speculative for node in self.nodes.values())
-        self.start = next((name for name, node in self.nodes.items() if node.agent), None)
+        self.start = next((name for name, node in self.nodes.items() if node.start), None)
 
     def is_ours(self, name: str) -> bool:
         return (node := self.nodes.get(name)) is not None and node.ours

@@ -16,7 +16,7 @@ from graph_voice.state import VoiceState, schema_for
 from graph_voice.tool_node import ToolsNode
 from graph_voice.tools import FunctionTool
 
-__all__ = ["METADATA", "create_voice_graph"]
+__all__ = ["METADATA", "create_voice_graph", "definition_of"]
 
 METADATA = "graph_voice"
 """The key of a node's metadata under which an agent's node says what it is."""
@@ -62,9 +62,10 @@ def create_voice_graph(
     for member in members:
         if isinstance(member, Agent):
             _check_tools(member)
-            _add_agent(builder, member, AgentRuntime(member, llm, settings))
+            _add_agent(builder, member, AgentRuntime(member, llm, settings), start=member.name == start)
         else:
-            builder.add_node(_name(member), member, metadata={"speak": True, METADATA: {"subgraph": True}})
+            about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
+            builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
             builder.add_edge(_name(member), END)
 
     def first(state: dict[str, Any]) -> str:
@@ -110,11 +111,20 @@ def _check_names(names: Sequence[str]) -> None:
             raise BuildError(f'agent "{name}": this name is taken by a node of the graph; rename the agent.')
 
 
-def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime) -> None:
+def definition_of(graph: Pregel[Any, Any, Any, Any], name: str) -> Agent | None:
+    """The `Agent` behind a node of a compiled voice graph; None for any other node."""
+    builder = getattr(graph, "builder", None)
+    spec = builder.nodes.get(name) if builder is not None else None
+    step = getattr(getattr(spec, "runnable", None), "afunc", None)
+    node = getattr(step, "__self__", None)
+    return node.agent if isinstance(node, AgentNode) else None
+
+
+def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime, *, start: bool) -> None:
     name, tools_name = agent.name, f"{agent.name}_tools"
     node = AgentNode(runtime)
     voice = agent.voice.describe() if agent.voice is not None else {}
-    about = {"agent": name, "tools": [t.name for t in agent.all_tools], "voice": voice}
+    about = {"agent": name, "start": start, "tools": [t.name for t in agent.all_tools], "voice": voice}
     builder.add_node(name, cast(Any, node.step), metadata={"speak": True, METADATA: about})
     if not agent.all_tools:
         builder.add_edge(name, END)

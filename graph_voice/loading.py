@@ -127,11 +127,7 @@ def _from_name(name: str, spec: str, *, reload: bool) -> ModuleType:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise LoadError(_failed(spec, error, None)) from error
             file = Path(*name.split(".")).with_suffix(".py")
-            hint = (
-                f" The file {file} is there: write {file}:..."
-                if file.is_file()
-                else " For a file, write its path."
-            )
+            hint = f" The file {file} is there: write {file}:..." if file.is_file() else " For a file, write its path."
             raise LoadError(f"there is no module {error.name!r} to import for {spec}.{hint}") from error
         except (ValueError, TypeError) as error:
             raise LoadError(f"{name!r} is neither a module's name nor the path of a .py file") from error
@@ -183,9 +179,7 @@ def _failed(spec: str, error: BaseException, path: Path | None) -> str:
     """The original error, and the lines that lead to it, from the user's file on."""
     frames = traceback.extract_tb(error.__traceback__)
     if path is not None:
-        first = next(
-            (index for index, frame in enumerate(frames) if frame.filename == str(path)), len(frames)
-        )
+        first = next((index for index, frame in enumerate(frames) if frame.filename == str(path)), len(frames))
         frames = traceback.StackSummary.from_list(frames[first:])
     else:
         ours = {__file__, importlib.__file__}
@@ -193,9 +187,7 @@ def _failed(spec: str, error: BaseException, path: Path | None) -> str:
         frames = traceback.StackSummary.from_list(kept)
     lines = "".join(traceback.format_list(frames[-4:])).rstrip()
     said = "".join(traceback.format_exception_only(error)).rstrip()
-    return "\n".join(
-        part for part in (f"{spec} can't be loaded, it fails while it is imported:", lines, said) if part
-    )
+    return "\n".join(part for part in (f"{spec} can't be loaded, it fails while it is imported:", lines, said) if part)
 
 
 def _called(function: Any, spec: str, module: ModuleType) -> Any:
@@ -210,9 +202,7 @@ def _called(function: Any, spec: str, module: ModuleType) -> Any:
         ) from error
     if inspect.iscoroutine(made):
         made.close()
-        raise LoadError(
-            f"{spec} is an async function: name a plain one, without arguments, that returns the graph"
-        )
+        raise LoadError(f"{spec} is an async function: name a plain one, without arguments, that returns the graph")
     return made
 
 

@@ -82,6 +82,7 @@ class Turn:
         self._commit = asyncio.Event()
         self._decided = asyncio.Event()
         self._heard: dict[str, asyncio.Event] = {}
+        self._produced: dict[str, asyncio.Event] = {}
         self._cuttable: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._holds = 0
@@ -361,6 +362,16 @@ class Turn:
         found[1].produced = text
         self.emit(events.Say(agent, message_id, text))
 
+    def line_done(self, message_id: str) -> None:
+        """A generated line is complete: no more `Text` comes with this id."""
+        self._produced.setdefault(message_id, asyncio.Event()).set()
+
+    async def wait_line(self, message_id: str) -> None:
+        """Until a line that is generated while a tool runs (`ctx.generate_reply`) is complete."""
+        done = self._produced.setdefault(message_id, asyncio.Event())
+        if not self.finished:
+            await done.wait()
+
     async def wait_heard(self, message_id: str) -> bool:
         """Until the front end has played this message, or will not. Returns whether it was heard."""
         waiter = self._heard.setdefault(message_id, asyncio.Event())
@@ -390,7 +401,7 @@ class Turn:
 
     def wrote(self, write: Write) -> None:
         self.record.writes.append(write)
-        self._changed()
+        self.conversation._turn_changed(self, userdata="userdata" in write.values)
 
     # ---- the conversation runs it
 
@@ -410,6 +421,8 @@ class Turn:
     def _end(self) -> None:
         if not self.finished:
             self.finished = True
+            for done in self._produced.values():
+                done.set()
             self.emit(events.Ended())
             self._changed()
 

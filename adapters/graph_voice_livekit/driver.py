@@ -1,0 +1,252 @@
+"""Drains one turn of the graph, and tells it what LiveKit really did.
+
+A turn may be spoken by several LiveKit speeches: the reply, the reply after a tool, the first words of the next agent.
+They drain the same turn one after the other, so one user turn stays one graph run.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from livekit.agents import RunContext
+from livekit.agents.voice import SpeechHandle
+
+from graph_voice import Turn, events
+
+if TYPE_CHECKING:
+    from graph_voice_livekit.bridge import Bridge
+
+__all__ = ["Batch", "TurnDriver"]
+
+logger = logging.getLogger("graph_voice.livekit")
+
+
+@dataclass
+class Batch:
+    """The calls of one model step, which LiveKit executes through their mirrors."""
+
+    agent: str
+    calls: dict[str, events.ToolCall]
+    results: dict[str, events.ToolResult] = field(default_factory=dict)
+    handoff: events.HandedOff | None = None
+    started: set[str] = field(default_factory=set)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    lines: list[SpeechHandle] = field(default_factory=list)
+    """What the batch's tools, or its handoff, had said."""
+
+
+class TurnDriver:
+    """One turn, between the graph and LiveKit. Owned by the bridge of the session."""
+
+    def __init__(self, bridge: "Bridge", turn: Turn) -> None:
+        self.bridge = bridge
+        self.turn = turn
+        self.entry: str | None = None
+        """The agent whose first words are expected to go on with this turn."""
+        self.batches: list[Batch] = []
+        self.spoken: list[tuple[str, str]] = []
+        """(message id, text) of what the current reply has handed to LiveKit."""
+        self._open: Batch | None = None
+        self._handles: set[SpeechHandle] = set()
+        self._contexts: list[RunContext[Any]] = []
+        self._items: deque[events.Event] = deque()
+        self._arrived = asyncio.Event()
+        self._watchers: set[asyncio.Task[None]] = set()
+        turn.on_hold = self._hold
+        self._pump_task = asyncio.create_task(self._pump(), name=f"graph_voice.drain.{turn.id}")
+
+    # ---- from the graph
+
+    async def _pump(self) -> None:
+        """Sort the turn's events: words go to the reply that is being generated, results to the mirrors."""
+        async for event in self.turn:
+            match event:
+                case events.ToolCalls(agent=agent, calls=calls):
+                    self._open = Batch(agent, {c.id: c for c in calls})
+                    self.batches.append(self._open)
+                    for call in calls:
+                        self.bridge.calls[call.id] = self
+                    self._put(event)
+                case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.calls:
+                    self._result(self._open, event)
+                case events.HandedOff():
+                    self._handed_off(event)
+                case events.Say() if self._open is not None and not self._open.done.is_set():
+                    self._say(self._open, event)
+                case events.Text() if self._open is not None and not self._open.done.is_set():
+                    self._stream_line(self._open, event)
+                case _:
+                    self._put(event)
+
+    def _put(self, event: events.Event) -> None:
+        self._items.append(event)
+        self._arrived.set()
+
+    def _result(self, batch: Batch, event: events.ToolResult) -> None:
+        batch.results[event.call_id] = event
+        if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
+            # A handoff is said in the same breath as the result that carries it, so it would be there already.
+            self._close_batch(batch)
+
+    def _handed_off(self, event: events.HandedOff) -> None:
+        self.entry = event.new_agent
+        self.bridge.entries[event.new_agent] = self
+        if self._open is not None and event.call_id in self._open.calls:
+            self._open.handoff = event
+            if len(self._open.results) == len(self._open.calls):
+                self._close_batch(self._open)
+        else:
+            # A switch by an edge: there is no tool whose mirror could return the next agent.
+            self._put(event)
+
+    def _close_batch(self, batch: Batch) -> None:
+        batch.done.set()
+        self._open = None
+
+    def _say(self, batch: Batch, event: events.Say) -> None:
+        self._speak_aside(batch, event.message_id, event.text)
+
+    def _stream_line(self, batch: Batch, event: events.Text) -> None:
+        """Words that a tool has generated while it runs (`ctx.generate_reply`)."""
+        stream = self.bridge.streams.get(event.message_id)
+        if stream is None:
+            stream = self.bridge.streams[event.message_id] = _Words()
+            self._speak_aside(batch, event.message_id, stream)
+            self._watch(asyncio.create_task(self._end_stream(event.message_id, stream)))
+        stream.push(event.text)
+
+    async def _end_stream(self, message_id: str, stream: "_Words") -> None:
+        await self.turn.wait_line(message_id)
+        stream.end()
+        self.bridge.streams.pop(message_id, None)
+
+    def _speak_aside(self, batch: Batch, message_id: str, text: "str | _Words") -> None:
+        try:
+            handle = self.bridge.session.say(text)
+        except RuntimeError as error:
+            logger.warning("a line of the graph could not be spoken: %s", error)
+            self.turn.heard(message_id, "")
+            return
+        self.bridge.own_lines.add(handle)
+        batch.lines.append(handle)
+
+        def played(done: SpeechHandle) -> None:
+            self.bridge.own_lines.discard(done)
+            words = [i for i in done.chat_items if i.type == "message" and i.role == "assistant"]
+            text = " ".join(t for i in words if (t := i.text_content))
+            self.turn.heard(message_id, text, at=words[0].created_at if words else None)
+
+        handle.add_done_callback(played)
+
+    # ---- to LiveKit
+
+    async def next(self) -> events.Event | None:
+        """The next thing for the reply that is being generated; None when this turn has nothing more to say."""
+        while not self._items:
+            if self._pump_task.done():
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        if isinstance(self._items[0], events.Ended):
+            return None
+        return self._items.popleft()
+
+    def give_back(self, event: events.Event) -> None:
+        """Put back what belongs to another reply."""
+        self._items.appendleft(event)
+
+    def is_for_another(self, agent: str, asking: str) -> bool:
+        """Whether words of `agent` must wait for its own LiveKit agent, while `asking` drains the turn."""
+        return agent != asking and agent in self.bridge.agents
+
+    def batch_of(self, call_id: str) -> Batch | None:
+        return next((b for b in self.batches if call_id in b.calls), None)
+
+    # ---- from LiveKit
+
+    def attach(self, handle: SpeechHandle) -> None:
+        """A LiveKit speech drains this turn from now on."""
+        if handle in self._handles:
+            return
+        self._handles.add(handle)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(_: SpeechHandle) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        handle.add_done_callback(ended)
+        self._watch(asyncio.create_task(self._follow(handle, over)))
+
+    def _watch(self, task: "asyncio.Task[None]") -> None:
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _follow(self, handle: SpeechHandle, over: "asyncio.Future[None]") -> None:
+        await handle.wait_if_not_interrupted([over])
+        if handle.interrupted:
+            self.turn.interrupt()
+        await over
+        self._handles.discard(handle)
+        if handle.interrupted and self.entry is not None and not self._floor_changed():
+            self.entry = None
+        self.maybe_close()
+
+    def _floor_changed(self) -> bool:
+        return self.entry is not None and self.bridge.floor == self.entry
+
+    def maybe_close(self) -> None:
+        """Close the turn once no speech of LiveKit's can come back to it."""
+        if self._handles or self.entry is not None:
+            return
+        if not self.turn.committed:
+            self.turn.discard_if_possible()
+        self.turn.close()
+        self.bridge.forget(self)
+
+    def mirror_started(self, context: RunContext[Any]) -> None:
+        self._contexts.append(context)
+
+    def mirror_ended(self, context: RunContext[Any]) -> None:
+        self._contexts.remove(context)
+
+    def _hold(self, held: bool) -> None:
+        """`ctx.disallow_interruptions()` of a graph tool reaches the speech that carries the call."""
+        for context in self._contexts:
+            try:
+                if held:
+                    context.disallow_interruptions()
+            except RuntimeError:
+                logger.warning("%s can't be protected: it was interrupted already", context.function_call.name)
+
+    async def aclose(self) -> None:
+        """The session is over: nothing more is heard, and running tools end by themselves."""
+        for task in list(self._watchers):
+            task.cancel()
+        self.entry = None
+        self._handles.clear()
+        self.maybe_close()
+
+
+class _Words:
+    """A line that grows while it is spoken: the async iterable that LiveKit's `say` takes."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def push(self, text: str) -> None:
+        self._queue.put_nowait(text)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    def __aiter__(self) -> "_Words":
+        return self
+
+    async def __anext__(self) -> str:
+        text = await self._queue.get()
+        if text is None:
+            raise StopAsyncIteration
+        return text
