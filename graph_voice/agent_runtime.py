@@ -67,7 +67,7 @@ class AgentRuntime:
             runtime=runtime,
             tool_call_id=tool_call_id,
             host=host,
-            declared=self.agent.targets,
+            ways=self.agent.ways,
             hold=turn.hold if turn is not None else None,
         )
 

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from graph_voice import history as _history
 from graph_voice.errors import BuildError
 
-__all__ = ["AgentHandoff", "Handoff", "HandoffRequest", "Reply", "TransferTool", "handoff_record"]
+__all__ = ["AgentHandoff", "Handoff", "Reply", "TransferTool", "handoff_record"]
 
 
 class AgentHandoff(TypedDict):
@@ -72,22 +72,9 @@ class Handoff:
         text = self.description or f"Transfer the caller to {self.to.replace('_', ' ')}."
         return TransferTool(name=self.tool_name, description=text, handoff=self)
 
-    def request(self) -> "HandoffRequest":
-        return HandoffRequest(self.to, result=self.result, history=self.history, say=self.say)
-
-
-@dataclass(frozen=True)
-class HandoffRequest:
-    """What a tool returns to hand off: `return ctx.handoff("billing")`."""
-
-    to: str
-    result: str | None = None
-    history: _history.Operation | None = None
-    """None: what the agent's `Handoff` to this target declares, else `fresh()`."""
-    say: Line | None = None
-
     @property
     def answer(self) -> str:
+        """What the transfer tool answers."""
         return self.result or f"Transferring to {self.to.replace('_', ' ')}."
 
 
@@ -102,7 +89,7 @@ class TransferTool(BaseTool):
     args_schema: type[BaseModel] = _NoArguments
 
     def _run(self, *args: Any, **kwargs: Any) -> str:
-        return self.handoff.request().answer
+        return self.handoff.answer
 
 
 def handoff_record(old: str | None, new: str, call_id: str | None) -> AgentHandoff:

@@ -1,9 +1,9 @@
 """What a tool, or an agent's `on_enter` and `on_exit`, can see and do. LiveKit's `RunContext`."""
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -12,7 +12,7 @@ from langgraph.store.base import BaseStore
 from typing_extensions import TypeVar
 
 from graph_voice.errors import HandoffError, TurnError
-from graph_voice.handoff import HandoffRequest, Line
+from graph_voice.handoff import Handoff, Line, Reply
 
 if TYPE_CHECKING:
     from graph_voice.history import Operation
@@ -52,12 +52,13 @@ class RunContext(Generic[U]):
 
     spoken: list[AIMessage] = field(default_factory=list, repr=False)
     """What `say` and `generate_reply` produced, in order."""
-    requested: HandoffRequest | None = field(default=None, repr=False)
+    requested: Handoff | None = field(default=None, repr=False)
     ending: bool = field(default=False, repr=False)
     speak: Callable[[str, Line], Awaitable[str]] | None = field(default=None, repr=False)
     hold: Callable[[], None] | None = field(default=None, repr=False)
     held: bool = field(default=False, repr=False)
-    declared: frozenset[str] = field(default=frozenset(), repr=False)
+    ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
+    """The agent's declared handoffs, by target."""
 
     @classmethod
     def current(cls) -> "RunContext[Any]":
@@ -84,7 +85,7 @@ class RunContext(Generic[U]):
         *,
         history: "Operation | None" = None,
         say: Line | None = None,
-    ) -> HandoffRequest:
+    ) -> Handoff:
         """Return this from a tool to hand off: `return ctx.handoff("billing")`.
 
         Args:
@@ -95,12 +96,18 @@ class RunContext(Generic[U]):
 
         Raises `HandoffError` for a target that is not declared.
         """
-        if to not in self.declared:
+        way = self.ways.get(to)
+        if way is None:
             raise HandoffError(
                 f'agent "{self.agent}" may not hand off to "{to}": declare it, '
-                f'Agent("{self.agent}", ..., handoffs=["{to}"]). Declared: {sorted(self.declared) or "none"}.'
+                f'Agent("{self.agent}", ..., handoffs=["{to}"]). Declared: {", ".join(sorted(self.ways)) or "none"}.'
             )
-        return HandoffRequest(to, result=result, history=history, say=say)
+        return replace(
+            way,
+            result=way.result if result is None else result,
+            history=way.history if history is None else history,
+            say=way.say if say is None else say,
+        )
 
     async def say(self, text: str) -> None:
         """Speak a fixed line, and wait until it was played (or interrupted) before going on. LiveKit's `say`."""
@@ -111,8 +118,6 @@ class RunContext(Generic[U]):
 
         LiveKit's `session.generate_reply` inside a tool.
         """
-        from graph_voice.handoff import Reply
-
         return await self._speak(Reply(instructions))
 
     async def _speak(self, line: Line) -> str:
@@ -130,8 +135,8 @@ class RunContext(Generic[U]):
         """End the call after what is being said. The front end hangs up."""
         self.ending = True
 
-    def request_handoff(self, request: HandoffRequest) -> None:
+    def request_handoff(self, request: Handoff) -> None:
         """What returning `request` from the tool does."""
-        if request.to not in self.declared:
+        if request.to not in self.ways:
             self.handoff(request.to)
         self.requested = request

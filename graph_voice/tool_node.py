@@ -19,7 +19,7 @@ from graph_voice.agent_node import STOPPED
 from graph_voice.agent_runtime import AgentRuntime, hops
 from graph_voice.chat_context import carry, earlier_context, resolve, view
 from graph_voice.errors import HandoffError
-from graph_voice.handoff import HandoffRequest, TransferTool, handoff_record
+from graph_voice.handoff import Handoff, TransferTool, handoff_record
 from graph_voice.run_context import RunContext, new_id, running
 from graph_voice.speech import INVALID
 from graph_voice.tools import FunctionTool, StopResponse, ToolError
@@ -38,7 +38,7 @@ class _Outcome:
     """What became of one call."""
 
     message: ToolMessage
-    request: HandoffRequest | None = None
+    request: Handoff | None = None
     context: RunContext[Any] | None = None
     updates: list[dict[str, Any]] = field(default_factory=list)
     direct: bool = False
@@ -121,8 +121,7 @@ class ToolsNode:
             known = ", ".join(self._tools) or "none"
             return _Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
         if isinstance(tool, TransferTool):
-            request = tool.handoff.request()
-            return _Outcome(answer(call_id, name, request.answer), request=request)
+            return _Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
         return await self._run(call, call_id, tool, batch, host)
 
     async def _run(self, call: ToolCall, call_id: str, tool: Any, batch: _Batch, host: Any) -> _Outcome:
@@ -189,7 +188,7 @@ class ToolsNode:
             message = message.model_copy(update={"content": message.text[:MAX_OUTPUT] + note})
         return _Outcome(message, request, updates=updates, direct=bool(tool.return_direct))
 
-    def _goto(self, command: Command[Any], ctx: RunContext[Any]) -> HandoffRequest | None:
+    def _goto(self, command: Command[Any], ctx: RunContext[Any]) -> Handoff | None:
         if not command.goto:
             return None
         if not isinstance(command.goto, str):
@@ -247,12 +246,10 @@ class ToolsNode:
     ) -> dict[str, Any]:
         assert winner.request is not None
         request, turn, call_id = winner.request, batch.turn, winner.message.tool_call_id
-        way = self.agent.ways[request.to]
-        line = request.say if request.say is not None else way.say
-        if line is not None:
+        if request.say is not None:
             message_id = new_id("say")
             text = await self.runtime.speak(
-                line,
+                request.say,
                 batch.state,
                 batch.config,
                 turn,
@@ -280,11 +277,10 @@ class ToolsNode:
             batch.work.undo_invalid()
         messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
         after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.value}
-        operation = request.history or way.history
         shown = await resolve(
             after,
             model=self.runtime.model(batch.config),
-            operation=operation,
+            operation=request.history,
             earlier=earlier_context(after, request.to),
         )
         return {

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_fu
 from langchain_core.tools import tool as _langchain_tool
 
 from graph_voice.errors import BuildError
-from graph_voice.handoff import HandoffRequest
+from graph_voice.handoff import Handoff
 from graph_voice.run_context import RunContext
 
 __all__ = ["FunctionTool", "StopResponse", "ToolError", "as_tool", "function_tool", "is_function_tool"]
@@ -161,7 +161,7 @@ def _build(
         return arguments if context is None else {**arguments, context: RunContext.current()}
 
     def finish(result: Any) -> Any:
-        if isinstance(result, HandoffRequest):
+        if isinstance(result, Handoff):
             RunContext.current().request_handoff(result)
             return result.answer
         return "" if result is None else result

@@ -3,7 +3,6 @@
 from pydantic import BaseModel
 
 from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
-from graph_voice.handoff import HandoffRequest
 
 
 class Caller(BaseModel):
@@ -11,21 +10,21 @@ class Caller(BaseModel):
     age: int | None = None
 
 
-def done(ctx: RunContext[Caller]) -> HandoffRequest | str:
+def done(ctx: RunContext[Caller]) -> Handoff | str:
     if ctx.userdata.name and ctx.userdata.age:
         return ctx.handoff("customer_service")
     return "Noted. Ask for what is still missing."
 
 
 @function_tool(handoffs=["customer_service"])
-async def record_name(ctx: RunContext[Caller], name: str) -> HandoffRequest | str:
+async def record_name(ctx: RunContext[Caller], name: str) -> Handoff | str:
     """Record the caller's name."""
     ctx.userdata.name = name
     return done(ctx)
 
 
 @function_tool(handoffs=["customer_service"])
-async def record_age(ctx: RunContext[Caller], age: int) -> HandoffRequest | str:
+async def record_age(ctx: RunContext[Caller], age: int) -> Handoff | str:
     """Record the caller's age in years."""
     ctx.userdata.age = age
     return done(ctx)
@@ -42,7 +41,6 @@ intake = Agent(
 customer_service = Agent(
     "customer_service",
     instructions=lambda caller: f"You are a friendly customer service representative. The caller is {caller.name}.",
-    handoffs=[Handoff("intake", "Go back to intake when the caller wants to correct their name or age.")],
     on_enter=lambda caller: f"Greet {caller.name} by name and offer your assistance.",
 )
 
