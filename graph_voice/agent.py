@@ -11,7 +11,6 @@ from langchain_core.tools import BaseTool
 
 from graph_voice.errors import BuildError
 from graph_voice.handoff import Handoff, TransferTool
-from graph_voice.run_context import RunContext
 from graph_voice.tools import as_tool, is_function_tool
 
 __all__ = ["Agent", "Text", "Voice"]
@@ -88,8 +87,8 @@ class Agent:
         instructions: Text | None = None,
         tools: Sequence[Any] | None = None,
         handoffs: Sequence[Handoff | str] | None = None,
-        on_enter: Text | Callable[[RunContext[Any]], Any] | None = None,
-        on_exit: Callable[[RunContext[Any]], Any] | None = None,
+        on_enter: str | Callable[[Any], Any] | None = None,
+        on_exit: Callable[[Any], Any] | None = None,
         llm: BaseChatModel | str | None = None,
         voice: Voice | None = None,
         on_enter_tools: Literal["own", "none"] | None = None,
