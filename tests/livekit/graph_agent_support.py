@@ -1,0 +1,150 @@
+"""What the tests of `GraphAgent` share: calls on the virtual clock, and the check that both sides tell the same story."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from livekit.agents import AgentSession, llm
+
+from graph_voice import Voice
+from graph_voice.testing import ScriptedModel, check_prompt
+from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.testing import FakeTTS, VoiceRig, voice_rig
+
+
+def voice(name: str) -> Voice:
+    """A voice of its own, for an agent."""
+    return Voice(tts=lambda: FakeTTS(name))
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def told_by_graph(ga: GraphAgent) -> list[tuple[str, str]]:
+    """Who said what, one entry per change of speaker."""
+    said = [
+        ("user" if isinstance(m, HumanMessage) else "assistant", words(m.text))
+        for m in ga.conversation.messages
+        if isinstance(m, HumanMessage | AIMessage) and m.text.strip()
+    ]
+    return _joined(said)
+
+
+def told_by_livekit(session: AgentSession[Any]) -> list[tuple[str, str]]:
+    said = [
+        (item.role, words(item.text_content or ""))
+        for item in session.history.items
+        if item.type == "message" and item.role in ("user", "assistant") and item.text_content
+    ]
+    return _joined(said)
+
+
+def _joined(said: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [
+        (role, " ".join(text for _, text in group)) for role, group in itertools.groupby(said, lambda entry: entry[0])
+    ]
+
+
+def calls_in_graph(ga: GraphAgent) -> list[str]:
+    return [str(c["id"]) for m in ga.conversation.messages if isinstance(m, AIMessage) for c in m.tool_calls]
+
+
+def outputs_in_graph(ga: GraphAgent) -> dict[str, str]:
+    return {m.tool_call_id: m.text for m in ga.conversation.messages if isinstance(m, ToolMessage)}
+
+
+def outputs_in_livekit(session: AgentSession[Any]) -> dict[str, str]:
+    return {i.call_id: i.output for i in session.history.items if i.type == "function_call_output"}
+
+
+def handoffs_in_livekit(session: AgentSession[Any]) -> list[str]:
+    """The agents that took the floor, but for the first."""
+    taken = [i for i in session.history.items if i.type == "agent_handoff" and i.old_agent_id is not None]
+    return [i.new_agent_id for i in taken]
+
+
+def agrees(ga: GraphAgent, session: AgentSession[Any]) -> None:
+    """The graph remembers what LiveKit played, heard and did; and every model would take it as a prompt."""
+    messages: list[BaseMessage] = list(ga.conversation.messages)
+    assert told_by_graph(ga) == told_by_livekit(session)
+    assert outputs_in_graph(ga) == outputs_in_livekit(session)
+    livekit_calls = [i.call_id for i in session.history.items if i.type == "function_call"]
+    assert sorted(calls_in_graph(ga)) == sorted(livekit_calls)
+    assert [h["new_agent_id"] for h in ga.conversation.handoffs] == handoffs_in_livekit(session)
+    if session.current_agent.id in ga.conversation.roles.agents:
+        assert ga.conversation.active_agent == session.current_agent.id
+    check_prompt([HumanMessage("(the call begins)", id="opener"), *messages])
+    ids = [m.id for m in messages]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    items = [i.id for i in session.history.items]
+    assert len(set(items)) == len(items)
+
+
+@contextlib.asynccontextmanager
+async def a_call(ga: GraphAgent, model: ScriptedModel | None = None, **options: Any) -> AsyncIterator[VoiceRig]:
+    """A call by voice. When it rests at the end, graph and LiveKit agree, and no model was given a bad prompt."""
+    async with voice_rig(ga, **options) as rig:
+        yield rig
+        await rig.until_idle()
+        agrees(ga, rig.session)
+    if model is not None:
+        assert not model.errors
+
+
+@contextlib.asynccontextmanager
+async def a_text_call(
+    ga: GraphAgent, model: ScriptedModel | None = None, **options: Any
+) -> AsyncIterator[AgentSession[Any]]:
+    """A call in text (`AgentSession.run`), checked in the same way."""
+    async with AgentSession[Any](vad=None, **options) as session:
+        await session.start(ga)
+        yield session
+        agrees(ga, session)
+    if model is not None:
+        assert not model.errors
+
+
+def spoken(rig: VoiceRig) -> list[tuple[str, str]]:
+    """Voice and words, in order; joined where one voice goes on."""
+    parts = [(s.voice, words(s.text)) for s in rig.spoken if s.text.strip()]
+    return [(name, " ".join(text for _, text in group)) for name, group in itertools.groupby(parts, lambda s: s[0])]
+
+
+class Roots(AsyncCallbackHandler):
+    """The traces of a call: runs without a parent, with their outputs."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.outputs: dict[str, Any] = {}
+        self.inputs: dict[str, Any] = {}
+
+    async def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
+        if kwargs.get("parent_run_id") is None:
+            self.started.append(str(kwargs["run_id"]))
+            self.inputs[str(kwargs["run_id"])] = inputs
+
+    async def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
+        if kwargs.get("parent_run_id") is None:
+            self.outputs[str(kwargs["run_id"])] = outputs
+
+    async def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        if kwargs.get("parent_run_id") is None:
+            self.started.append("a model without a parent")
+
+    @property
+    def ended(self) -> list[Any]:
+        return [self.outputs[run] for run in self.started]
+
+
+def executed(session: AgentSession[Any]) -> list[llm.FunctionCall]:
+    """Calls that LiveKit reports as executed, as they come."""
+    seen: list[llm.FunctionCall] = []
+    session.on("function_tools_executed", lambda event: seen.extend(event.function_calls))
+    return seen

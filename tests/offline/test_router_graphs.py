@@ -1,0 +1,40 @@
+"""The example graphs, spoken to by the callers of their example files and answered by the router."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from graph_voice import Conversation, events
+from graph_voice_livekit.offline.router import IntentRouter
+
+GRAPHS = Path(__file__).parents[2] / "graphs"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", ["customer_service", "intake"])
+async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> None:
+    router = IntentRouter(GRAPHS / f"{name}.py", seed=seed)
+    assert router.examples.caller is not None
+    steps = {agent: list(steps) for agent, steps in router.examples.caller.steps.items()}
+    graph = importlib.import_module(f"graphs.{name}").graph
+    conversation = Conversation(graph, config={"configurable": {"llm": router}})
+
+    ended = False
+    while not ended:
+        step = steps[conversation.active_agent].pop(0)
+        said = await conversation.run(step.say[seed % len(step.say)])
+        assert not [event for event in said if isinstance(event, events.Failed)]
+        assert any(isinstance(event, events.Text) for event in said)
+        if step.expect_handoff:
+            assert conversation.active_agent == step.expect_handoff, step
+            # The new agent greets the caller at once, in words of its own.
+            greeting = "".join(e.text for e in said if isinstance(e, events.Text) and e.agent == step.expect_handoff)
+            agent = router.examples.agents[step.expect_handoff]
+            assert any(greeting.startswith(sentence.split("{")[0]) for sentence in agent.enter), greeting
+        ended = step.end
+
+    assert not any(steps.values()), "steps that were never said"
+    if name == "intake":
+        assert conversation.userdata.name in str(conversation.messages)
+        assert conversation.userdata.age in (34, 52, 27)
