@@ -1,5 +1,7 @@
 """What every test has: the virtual clock of the test kit, and no tracing to a server."""
 
+# Hypothesis's pytest plugin imports it when the tests are over otherwise, which Python 3.11 does not always survive.
+import hypothesis  # noqa: F401
 import pytest
 
 pytest_plugins = ["graph_voice.testing.pytest_plugin"]

@@ -94,7 +94,8 @@ def prepare(choices: Choices, console: Console) -> CallParts:
         speech = load_all(progress, stt_model=choices.stt_model, voice=choices.voice, language=choices.language)
     conversation: Conversation[Any] = Conversation(graph)
     roles = conversation.roles
-    agents = sorted(roles.agents, key=lambda name: name != conversation.active_agent)
+    agents = [name for name, node in roles.nodes.items() if node.agent]
+    agents.sort(key=lambda name: name != conversation.active_agent)
     return CallParts(graph, agents, model, name, speech)
 
 

@@ -1,0 +1,42 @@
+# Each target makes .venv if it is not there. With uv: see the README.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check format bench mutants clean
+
+help:  ## Show this help.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "graph_voice needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY)  ## Hear a whole call, without keys or a server. GRAPH=graphs/intake.py SEED=3
+	$(BIN)/graph-voice demo $(or $(GRAPH),graphs/customer_service.py) --seed $(or $(SEED),0)
+
+test: $(READY)  ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## Run the benchmarks (minutes).
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+mutants: $(READY)  ## Break the code on purpose, and see which test notices.
+	$(BIN)/python scripts/mutants.py
+
+clean:  ## Remove what these targets made.
+	rm -rf $(VENV) calls .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,123 @@
+"""`graph-voice talk` and `graph-voice demo` as a user runs them, with real speech both ways."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from livekit import rtc
+
+from graph_voice_livekit.offline import PiperTTS, WhisperSTT
+from scripts.listen_to_demo import listen
+
+pytestmark = pytest.mark.speech
+REPO = Path(__file__).parent.parent.parent
+
+
+def graph_voice(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own, as the console script runs it."""
+    program = "import sys; from graph_voice.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=REPO, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def stt() -> WhisperSTT:
+    made = WhisperSTT()
+    made.load()
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a demo left."""
+    made = tmp_path_factory.mktemp("demo")
+    done = graph_voice("demo", "graphs/intake.py:graph", "--seed", "5", "--output", str(made))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+def test_a_demo_leaves_a_recording_and_what_there_is_to_see_of_it(folder: Path) -> None:
+    left = {"call.wav", "transcript.md", "timeline.png", "graph.svg", "state.json"}
+    assert left <= {file.name for file in folder.iterdir()}
+
+
+async def test_the_recording_the_transcript_and_the_state_of_a_demo_agree(folder: Path, stt: WhisperSTT) -> None:
+    report = await listen(folder, stt)
+    assert not report.faults
+    assert report.interruptions >= 1
+    assert report.handoffs >= 1
+
+
+async def test_a_recording_with_its_channels_swapped_is_found_out(
+    folder: Path, stt: WhisperSTT, tmp_path: Path
+) -> None:
+    sound, rate = soundfile.read(folder / "call.wav")
+    soundfile.write(tmp_path / "call.wav", sound[:, ::-1], rate)
+    for name in ("call.json", "state.json"):
+        (tmp_path / name).write_text((folder / name).read_text())
+    report = await listen(tmp_path, stt)
+    assert any("after the cut" in fault or "words are in the recording" in fault for fault in report.faults)
+
+
+async def test_a_state_that_remembers_unheard_words_is_found_out(folder: Path, stt: WhisperSTT, tmp_path: Path) -> None:
+    for name in ("call.wav", "call.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    state = json.loads((folder / "state.json").read_text())
+    cut = next(m for m in state["messages"] if m.get("interrupted"))
+    cut["text"] += " and more that nobody heard"
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    report = await listen(tmp_path, stt)
+    assert any("was heard" in fault for fault in report.faults)
+
+
+async def test_a_file_of_eight_kilohertz_in_stereo_is_a_caller_who_is_understood_and_answered(
+    tmp_path: Path, stt: WhisperSTT
+) -> None:
+    speech = await PiperTTS(pitch="bright").speak("What are your opening hours?")
+    words = soxr.resample(np.frombuffer(speech.pcm, np.int16), 24000, 8000)
+    mono = np.concatenate([np.zeros(4000, np.int16), words, np.zeros(8000, np.int16)])
+    soundfile.write(tmp_path / "caller.wav", np.stack([mono, mono], axis=1), 8000)
+    out = tmp_path / "call.wav"
+    done = graph_voice("talk", "graphs/customer_service.py", "--input", str(tmp_path / "caller.wav"), "-o", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "opening hours" in done.stdout.lower()
+    sound, rate = soundfile.read(out, dtype="int16")
+    assert sound.shape[1] == 2
+    event = await stt.recognize(rtc.AudioFrame(sound[:, 1].tobytes(), rate, 1, len(sound)))
+    assert "Acorn" in event.alternatives[0].text
+
+
+def test_a_file_without_speech_is_an_honest_empty_result(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16000, np.int16), 16000)
+    done = graph_voice("talk", "graphs/customer_service.py", "--input", str(tmp_path / "silence.wav"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no speech was recognised" in done.stdout
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no audio at all"])
+def test_a_file_that_is_no_audio_is_refused_before_anything_is_loaded(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "caller.wav").write_bytes(content)
+    done = graph_voice("talk", "graphs/customer_service.py", "--input", str(tmp_path / "caller.wav"))
+    assert done.returncode == 1
+    assert "caller.wav" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_microphone_the_command_says_what_to_do_instead() -> None:
+    try:
+        import sounddevice
+
+        if len(sounddevice.query_devices()):
+            pytest.skip("this machine has sound devices: the command would start a call")
+    except OSError:
+        pass  # without the PortAudio library there are no devices either
+    done = graph_voice("talk", "graphs/customer_service.py")
+    assert done.returncode == 1
+    assert "--input" in done.stderr
+    assert "Traceback" not in done.stderr
