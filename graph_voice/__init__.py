@@ -10,16 +10,20 @@ Write agents, make a LangGraph graph of them, and run it one turn at a time:
 The LiveKit side is in `graph_voice_livekit`.
 """
 
-from graph_voice import events, history
-from graph_voice.agent import Agent, Voice
-from graph_voice.conversation import Conversation
-from graph_voice.errors import GraphVoiceError
-from graph_voice.graph import create_voice_graph
-from graph_voice.handoff import Handoff, Reply
-from graph_voice.run_context import RunContext
-from graph_voice.state import VoiceState
-from graph_voice.tools import StopResponse, ToolError, function_tool
-from graph_voice.turn import Turn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graph_voice import events, history, testing
+    from graph_voice.agent import Agent, Voice
+    from graph_voice.conversation import Conversation
+    from graph_voice.errors import GraphVoiceError
+    from graph_voice.graph import create_voice_graph
+    from graph_voice.handoff import Handoff, Reply
+    from graph_voice.run_context import RunContext
+    from graph_voice.state import VoiceState
+    from graph_voice.tools import StopResponse, ToolError, function_tool
+    from graph_voice.turn import Turn
 
 __all__ = [
     "Agent",
@@ -37,4 +41,37 @@ __all__ = [
     "events",
     "function_tool",
     "history",
+    "testing",
 ]
+
+# LangGraph and LangChain take seconds to import: a name is imported when it is first used, so that the command line,
+# the errors and the events do without.
+_HOMES = {
+    "Agent": "agent",
+    "Conversation": "conversation",
+    "GraphVoiceError": "errors",
+    "Handoff": "handoff",
+    "Reply": "handoff",
+    "RunContext": "run_context",
+    "StopResponse": "tools",
+    "ToolError": "tools",
+    "Turn": "turn",
+    "Voice": "agent",
+    "VoiceState": "state",
+    "create_voice_graph": "graph",
+    "function_tool": "tools",
+}
+_MODULES = ("events", "history", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"graph_voice.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'graph_voice' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"graph_voice.{_HOMES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,7 +18,8 @@ __all__ = ["Agent", "Text", "Voice"]
 Text = str | Callable[[Any], str]
 """Fixed text, or a function of the userdata."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class Agent:
             agent replies at once from its instructions.
         on_exit: an async function of the `RunContext`, run when the agent hands off.
         llm: a LangChain chat model or a string such as "openai:gpt-4.1". Default: the graph's.
+        fallback: the model that answers when `llm` fails before its first word. Default: the graph's.
         voice: how it hears and sounds.
         on_enter_tools: "own" (default) lets the first reply use the agent's tools but no transfer, so that it can't
             bounce away unheard; "none" withholds all tools.
 
-    Raises `BuildError` for a bad name or for two tools of the same name.
+    Raises `BuildError` for what can't work: a bad name, no instructions, two tools of one name, an `on_enter` that is
+    neither text nor a function.
     """
 
     name: str = ""
@@ -75,6 +78,7 @@ class Agent:
     tools: Sequence[Any] = ()
     handoffs: Sequence[Handoff | str] = ()
     llm: BaseChatModel | str | None = None
+    fallback: BaseChatModel | str | None = None
     voice: Voice | None = None
     on_enter_tools: Literal["own", "none"] = "own"
     on_enter: Any = None
@@ -90,6 +94,7 @@ class Agent:
         on_enter: str | Callable[[Any], Any] | None = None,
         on_exit: Callable[[Any], Any] | None = None,
         llm: BaseChatModel | str | None = None,
+        fallback: BaseChatModel | str | None = None,
         voice: Voice | None = None,
         on_enter_tools: Literal["own", "none"] | None = None,
     ) -> None:
@@ -101,6 +106,7 @@ class Agent:
             "on_enter": on_enter,
             "on_exit": on_exit,
             "llm": llm,
+            "fallback": fallback,
             "voice": voice,
             "on_enter_tools": on_enter_tools,
         }
@@ -114,13 +120,7 @@ class Agent:
                 setattr(self, attribute, raw)
         if not self.name and type(self) is not Agent:
             self.name = _snake_case(type(self).__name__)
-        if not self.name or not _NAME.match(self.name):
-            raise BuildError(
-                f"Agent({self.name!r}): a name is letters, digits, '_' and '-', and starts with a letter: it becomes a "
-                "node of the graph and part of a tool's name."
-            )
-        if not self.instructions:
-            raise BuildError(f'agent "{self.name}" has no instructions: Agent("{self.name}", instructions="...").')
+        self._check()
         self.ways: dict[str, Handoff] = {}
         for handoff in self.handoffs:
             way = Handoff(handoff) if isinstance(handoff, str) else handoff
@@ -131,7 +131,53 @@ class Agent:
         for tool in self.all_tools:
             if tool.name in seen:
                 raise BuildError(f'agent "{self.name}" has two tools named "{tool.name}"; rename one.')
+            if not _TOOL_NAME.match(tool.name):
+                hint = f'Handoff("{tool.handoff.to}", name="...")' if isinstance(tool, TransferTool) else "rename it"
+                raise BuildError(
+                    f'agent "{self.name}": the tool name "{tool.name}" is refused by the providers, which take up to '
+                    f"64 letters, digits, '_' and '-': {hint}."
+                )
             seen.add(tool.name)
+
+    def _check(self) -> None:
+        """Raise `BuildError` for what would fail in the middle of a call."""
+        name = self.name
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise BuildError(
+                f"Agent({name!r}): a name is up to 64 letters, digits, '_' and '-', and starts with a letter: it "
+                "becomes a node of the graph and part of a tool's name."
+            )
+        written = self.instructions
+        if not written or (isinstance(written, str) and not written.strip()):
+            raise BuildError(f'agent "{name}" has no instructions: Agent("{name}", instructions="...").')
+        if not isinstance(written, str) and not _takes_one(written):
+            raise BuildError(
+                f'agent "{name}": instructions={written!r} is neither text nor a function of the userdata that returns '
+                'text: instructions="...", or instructions=lambda userdata: f"...".'
+            )
+        if inspect.iscoroutinefunction(written):
+            raise BuildError(
+                f'agent "{name}": its instructions are an async function. Make it a plain one of the userdata, and '
+                "load what it needs in on_enter or in a tool."
+            )
+        if self.on_enter is not None and not isinstance(self.on_enter, str) and not _takes_one(self.on_enter):
+            raise BuildError(
+                f'agent "{name}": on_enter={self.on_enter!r} is none of: instructions for the first reply (text, or a '
+                "function of the userdata), an async function of the RunContext."
+            )
+        if self.on_exit is not None and not _takes_one(self.on_exit):
+            raise BuildError(f'agent "{name}": on_exit={self.on_exit!r} is no function of the RunContext.')
+        if isinstance(self.handoffs, str):
+            raise BuildError(f'agent "{name}": handoffs is a list: handoffs=["{self.handoffs}"].')
+        for handoff in self.handoffs:
+            if not isinstance(handoff, Handoff | str):
+                hint = f'"{handoff.name}"' if isinstance(handoff, Agent) else '"billing"'
+                raise BuildError(
+                    f'agent "{name}": handoffs has {handoff!r}. Write the name of the target, handoffs=[{hint}], or '
+                    f"Handoff({hint}, ...)."
+                )
+        if self.on_enter_tools not in ("own", "none"):
+            raise BuildError(f'agent "{name}": on_enter_tools={self.on_enter_tools!r}: write "own" or "none".')
 
     @property
     def all_tools(self) -> list[BaseTool]:
@@ -170,6 +216,19 @@ class Agent:
 
 def _render(text: Text, userdata: Any) -> str:
     return text(userdata) if callable(text) else text
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether it can be called with one argument; what has no signature (a builtin) may."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _snake_case(name: str) -> str:

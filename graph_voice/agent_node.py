@@ -2,24 +2,25 @@
 
 from typing import Any
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 
 from graph_voice.agent_runtime import AgentRuntime, hops
-from graph_voice.chat_context import resolve, view
+from graph_voice.attempts import SilentModelError
+from graph_voice.chat_context import carry, resolve, view
 from graph_voice.handoff import TransferTool, handoff_record
+from graph_voice.pairs import keep_calls
 from graph_voice.prompt import build_prompt
 from graph_voice.run_context import new_id
-from graph_voice.speech import generate, settle_calls, used_call_ids
+from graph_voice.speech import settle_calls, used_call_ids, without_calls
 from graph_voice.turn import Turn, current_turn
-from graph_voice.userdata import WorkingCopy
+from graph_voice.userdata import required
+from graph_voice.working_copy import WorkingCopy
 
 __all__ = ["AgentNode"]
-
-STOPPED = "stop_response"
-"""Marks the result of a tool that ended the turn without a reply."""
 
 
 class AgentNode:
@@ -32,16 +33,13 @@ class AgentNode:
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
         """The node: an update of the state."""
         turn = current_turn.get()
-        if (turn is not None and turn.interrupted) or _stopped(state):
+        if turn is not None and turn.interrupted:
             return {}
         update = self._take_floor(state, turn)
         state = {**state, **update}
-        model = None
-        if (state.get("chat_ctx") or {}).get("pending"):
-            model = self.runtime.model(config)
-            resolved = await resolve(state, model=model)
-            if resolved is not None:
-                update["chat_ctx"] = state["chat_ctx"] = resolved
+        resolved = await resolve(state, model=lambda: self.runtime.model(config))
+        if resolved is not None:
+            update["chat_ctx"] = state["chat_ctx"] = resolved
         entering = bool((state.get("chat_ctx") or {}).get("entering"))
         if entering:
             update["chat_ctx"] = {k: v for k, v in state["chat_ctx"].items() if k != "entering"}
@@ -74,16 +72,20 @@ class AgentNode:
         record = handoff_record(old, new, None)
         if turn is not None:
             turn.handed_off(None, old, new)
+        ctx = carry([], messages[:start])
+        if waiting := (state.get("chat_ctx") or {}).get("pending"):
+            ctx["pending"] = waiting  # what a node on the way here returned is for the agent that comes now
         return {
             "active_agent": new,
             "handoffs": [record],
-            "chat_ctx": {"carried": [], "since": messages[start - 1].id if start else None, "after": start},
+            "chat_ctx": ctx,
+            "contexts": {old: carry(view(state), messages)},
         }
 
     async def _enter(
         self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], turn: Turn | None
     ) -> dict[str, Any]:
-        work = WorkingCopy(state["userdata"])
+        work = WorkingCopy(state)
         ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
         await self.runtime.run_hook(self.agent.on_enter, ctx)
         work.undo_invalid()
@@ -99,35 +101,37 @@ class AgentNode:
     async def _reply(
         self, state: dict[str, Any], config: RunnableConfig, turn: Turn | None, *, entering: bool
     ) -> dict[str, Any]:
-        agent, userdata = self.agent, state.get("userdata")
-        tools, choice = agent.all_tools, None
+        agent, userdata = self.agent, required(state)
+        tools, withheld = agent.all_tools, frozenset[str]()
+        messages = state.get("messages") or []
+        may_call = bool(tools) and hops(messages) < self.runtime.settings.max_hops
         if entering:
             # The first reply can't transfer: a caller must not be passed on unheard.
             tools = [t for t in tools if not isinstance(t, TransferTool)]
-            choice = "none" if agent.on_enter_tools == "none" and tools else None
-        messages = state.get("messages") or []
-        if tools and hops(messages) >= self.runtime.settings.max_hops:
-            choice = "none"
+            withheld = frozenset(t.name for t in agent.transfers)
+            may_call = may_call and agent.on_enter_tools != "none"
         instructions = agent.render_on_enter(userdata) if entering else None
         if turn is not None and turn.instructions is not None:
             instructions, turn.instructions = turn.instructions, None
-        prompt = build_prompt(agent.render(userdata), view(state), reply_instructions=instructions)
         try:
-            model = self.runtime.bindings.get(self.runtime.model(config), tools, choice)
-            made = await generate(model, prompt, config, agent=agent.name, turn=turn)
+            prompt = build_prompt(agent.render(userdata), view(state), reply_instructions=instructions)
+            made = await self.runtime.ask(prompt, config, turn, tools=tools, may_call=may_call, withheld=withheld)
+        except GraphBubbleUp:
+            raise
         except Exception as error:
-            if turn is None:
-                raise
-            return self._apologise(turn, error)
+            if turn is not None:
+                return self._apologise(turn, error)
+            if isinstance(error, SilentModelError):
+                return {}  # as LangGraph's own agents: nothing was said, and nothing failed
+            raise
         message = made.message
         if made.cut:
             return {"messages": [message]} if message.content else {}
-        if message.tool_calls or message.invalid_tool_calls:
-            message = settle_calls(message, used_call_ids(messages)) if choice != "none" else _without_calls(message)
-        if not message.tool_calls and not message.text.strip():
-            if turn is None:
-                return {"messages": [message]} if message.content else {}
-            return self._apologise(turn, _Silent(f'the model of agent "{agent.name}" answered with nothing'))
+        message = settle_calls(message, used_call_ids(messages)) if may_call else without_calls(message)
+        if withheld:
+            message = keep_calls(
+                message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]
+            )
         if turn is not None:
             turn.message(agent.name, message)
         return {"messages": [message]}
@@ -138,20 +142,6 @@ class AgentNode:
         text = self.runtime.settings.apology
         turn.line(self.agent.name, message_id, text)
         return {"messages": [AIMessage(text, id=message_id, name=self.agent.name)]}
-
-
-class _Silent(RuntimeError):
-    """A model that said nothing and called nothing."""
-
-
-def _without_calls(message: AIMessage) -> AIMessage:
-    """A model that calls although it was told not to: its words count, its calls do not."""
-    return message.model_copy(update={"tool_calls": [], "invalid_tool_calls": [], "additional_kwargs": {}})
-
-
-def _stopped(state: dict[str, Any]) -> bool:
-    last = state["messages"][-1] if state.get("messages") else None
-    return isinstance(last, ToolMessage) and bool(last.additional_kwargs.get(STOPPED))
 
 
 def _caller_waits(state: dict[str, Any]) -> bool:

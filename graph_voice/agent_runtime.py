@@ -1,7 +1,7 @@
 """What the two nodes of an agent share: its model, its voice, and the contexts of its tools and hooks."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +9,24 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy
 
 from graph_voice.agent import Agent
+from graph_voice.attempts import RETRY, ask
+from graph_voice.bindings import Bindings
 from graph_voice.chat_context import view
 from graph_voice.handoff import Line, Reply
-from graph_voice.models import model_from, run_model
+from graph_voice.models import model_from, run_models
 from graph_voice.prompt import build_prompt
 from graph_voice.run_context import RunContext, running
-from graph_voice.speech import Bindings, generate
+from graph_voice.speech import Generated
 from graph_voice.turn import Turn
 
 __all__ = ["AgentRuntime", "Settings", "hops", "since_last_user"]
+
+
+GOTO = "goto"
+"""Marks the result of the call whose handoff won: the node to go to."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +39,63 @@ class Settings:
     """Handoffs per turn, after which the agent that has the floor must answer."""
     apology: str = "I'm sorry, something went wrong on my side. Could you say that again?"
     """Said when a model fails, or answers with nothing."""
+    retry: RetryPolicy = RETRY
+    """How often, and after which errors, a model that has not said anything yet is asked again."""
+    first_token_timeout: float | None = 10.0
+    """Seconds until the first piece of a model's answer; then it has failed. LiveKit's default for a model."""
 
 
 class AgentRuntime:
     """One agent of one graph, at run time. Holds nothing of a call."""
 
-    def __init__(self, agent: Agent, llm: BaseChatModel | str | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        llm: BaseChatModel | str | None,
+        settings: Settings,
+        fallback: BaseChatModel | str | None = None,
+    ) -> None:
         self.agent = agent
         self.settings = settings
         self.own_model = model_from(agent.llm if agent.llm is not None else llm)
-        self.bindings = Bindings()
+        self.fallback = model_from(agent.fallback if agent.fallback is not None else fallback)
+        self.bindings = Bindings(agent.name)
+
+    def models(self, config: RunnableConfig) -> list[BaseChatModel]:
+        """The model of this run, then its fallback. Raises `ModelError` when there is none."""
+        override = config.get("configurable", {}).get("llm")
+        return run_models(f'agent "{self.agent.name}"', self.own_model, self.fallback, override)
 
     def model(self, config: RunnableConfig) -> BaseChatModel:
-        return run_model(self.own_model, config.get("configurable", {}).get("llm"))
+        """The model of this run. Raises `ModelError` when there is none."""
+        return self.models(config)[0]
+
+    async def ask(
+        self,
+        prompt: Sequence[AnyMessage],
+        config: RunnableConfig,
+        turn: Turn | None,
+        *,
+        tools: Sequence[Any],
+        may_call: bool,
+        withheld: frozenset[str] = frozenset(),
+        message_id: str | None = None,
+    ) -> Generated:
+        """The answer of the agent's model, or of its fallback; see `attempts.ask`."""
+        return await ask(
+            self.models(config),
+            prompt,
+            config,
+            agent=self.agent.name,
+            turn=turn,
+            bindings=self.bindings,
+            tools=tools,
+            may_call=may_call,
+            withheld=withheld,
+            message_id=message_id,
+            retry=self.settings.retry,
+            first_token_timeout=self.settings.first_token_timeout,
+        )
 
     def context(
         self,
@@ -100,8 +151,8 @@ class AgentRuntime:
                 turn.begin_line(self.agent.name, message_id, step_id)
             prompt = build_prompt(self.agent.render(userdata), view(state), reply_instructions=line.instructions)
             try:
-                made = await generate(
-                    self.model(config), prompt, config, agent=self.agent.name, turn=turn, message_id=message_id
+                made = await self.ask(
+                    prompt, config, turn, tools=self.agent.all_tools, may_call=False, message_id=message_id
                 )
             finally:
                 if turn is not None:
@@ -134,6 +185,5 @@ def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:
 def hops(messages: list[AnyMessage]) -> int:
     """Handoffs since the caller last spoke."""
     return sum(
-        isinstance(m, ToolMessage) and isinstance(m.artifact, dict) and "new_agent_id" in m.artifact
-        for m in since_last_user(messages)
+        isinstance(m, ToolMessage) and GOTO in m.additional_kwargs for m in since_last_user(messages)
     )

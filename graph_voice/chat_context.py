@@ -5,38 +5,53 @@ and since which message everything is shown. So a message is stored once, an edi
 referenced, and what a policy dropped does not come back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, message_to_dict, messages_from_dict
 
-from graph_voice.history import Operation, apply, from_dict
-from graph_voice.pairs import keep_calls, pair_safe
+from graph_voice.errors import HistoryError
+from graph_voice.operations import Operation, from_dict
+from graph_voice.pairs import calls_of, keep_calls, pair_safe
+from graph_voice.policies import apply
 
 __all__ = ["carry", "earlier_context", "merge_chat_ctx", "resolve", "view"]
 
 ChatContext = dict[str, Any]
-"""`{"carried": [...], "since": id | None, "after": n, "pending": [...], "entering": bool}`; all keys are optional."""
+"""`{"carried": [...], "since": [ids], "pending": [...], "entering": bool}`; all keys are optional.
+
+Everything is shown that comes after the first of the ids in `since` that is there.
+"""
+_TRAIL = 16
+"""Ids kept of the messages before the boundary, newest first."""
 
 
 def merge_chat_ctx(current: ChatContext | None, update: Any) -> ChatContext:
     """The channel's reducer: an operation (or a list of them) waits for the next agent step; a dict replaces.
 
-    Pure and batch-invariant, so that LangGraph's `DeltaChannel` can replay it.
+    What `resolve` made replaces all but the operations that came while it was made: those wait on. Pure and
+    batch-invariant, so that LangGraph's `DeltaChannel` can replay it. Raises `HistoryError` for anything else.
     """
     current = current or {}
     if update is None:
         return current
-    if isinstance(update, Operation):
-        return {**current, "pending": [*current.get("pending", ()), update.to_dict()]}
-    if isinstance(update, Sequence) and not isinstance(update, str):
+    if isinstance(update, list | tuple):
         for item in update:
             current = merge_chat_ctx(current, item)
         return current
+    if not isinstance(update, dict):
+        raise HistoryError(
+            f'chat_ctx takes history operations, not {update!r}: write {{"chat_ctx": history.truncate(max_items=6)}}. '
+            "Messages belong to `messages`."
+        )
     if "steps" in update:
         return {**current, "pending": [*current.get("pending", ()), from_dict(update).to_dict()]}
-    return dict(update)
+    if "resolved" not in update:
+        return dict(update)
+    made = {k: v for k, v in update.items() if k != "resolved"}
+    waiting = list(current.get("pending", ()))[update["resolved"] :]
+    return {**made, "pending": waiting} if waiting else made
 
 
 def view(state: Mapping[str, Any]) -> list[AnyMessage]:
@@ -73,14 +88,12 @@ def earlier_context(state: Mapping[str, Any], agent: str) -> list[AnyMessage]:
 
 def _start(messages: Sequence[AnyMessage], ctx: ChatContext) -> int:
     since = ctx.get("since")
-    if since is None:
+    if not since:
         return 0
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index].id == since:
-            return index + 1
-    # The boundary was removed by hand. Its place is the next best thing: showing everything would bring back what a
-    # policy dropped.
-    return min(int(ctx.get("after") or 0), len(messages))
+    place = {m.id: i for i, m in enumerate(messages)}
+    # A message may be gone (never heard, or removed by hand): the one before it has the same boundary behind it. When
+    # all are gone, the conversation was begun anew, and everything there is came later.
+    return next((place[message_id] + 1 for message_id in since if message_id in place), 0)
 
 
 def carry(shown: Sequence[AnyMessage], messages: Sequence[AnyMessage]) -> ChatContext:
@@ -92,46 +105,49 @@ def carry(shown: Sequence[AnyMessage], messages: Sequence[AnyMessage]) -> ChatCo
         if original is not None and _same(original, message):
             carried.append({"id": message.id})
         elif isinstance(message, AIMessage) and isinstance(original, AIMessage) and _fewer_calls(original, message):
-            carried.append({"id": message.id, "calls": [c["id"] for c in message.tool_calls]})
+            carried.append({"id": message.id, "calls": [c.id for c in calls_of(message)]})
         else:
             carried.append({"message": message_to_dict(message)})
     return {
         "carried": carried,
-        "since": messages[-1].id if messages else None,
-        "after": len(messages),
+        "since": [m.id for m in messages[: -_TRAIL - 1 : -1]],
     }
 
 
 def _same(a: AnyMessage, b: AnyMessage) -> bool:
-    return a is b or (
-        type(a) is type(b)
-        and a.content == b.content
-        and getattr(a, "tool_calls", None) == getattr(b, "tool_calls", None)
-    )
+    return a is b or a == b
 
 
 def _fewer_calls(original: AIMessage, message: AIMessage) -> bool:
-    ids = {c["id"] for c in original.tool_calls}
-    return message.text == original.text and all(c["id"] in ids for c in message.tool_calls)
+    return message == keep_calls(original, [c.id for c in calls_of(message)])
 
 
 async def resolve(
     state: Mapping[str, Any],
     *,
-    model: BaseChatModel | None = None,
+    model: Callable[[], BaseChatModel | None] = lambda: None,
     operation: Operation | None = None,
-    earlier: Sequence[AnyMessage] = (),
+    agent: str | None = None,
 ) -> ChatContext | None:
-    """Apply the pending operations (or `operation`) to the view of this moment. None when there is nothing to do.
+    """Apply the pending operations, then `operation`, to the view of this moment. None when there is nothing to do.
 
-    `earlier` is the context that the agent had when it last left the floor, for `history.resume()`.
+    Args:
+        state: the graph's state.
+        model: gives the active agent's, for operations that ask a model and name none.
+        operation: a handoff's policy.
+        agent: whose earlier context `history.resume()` takes up. Default: the active agent's.
+
+    Raises what a `custom` function raises.
     """
     ctx: ChatContext = state.get("chat_ctx") or {}
-    pending = [operation] if operation is not None else [from_dict(p) for p in ctx.get("pending", ())]
-    if not pending:
+    waiting = [from_dict(p) for p in ctx.get("pending", ())]
+    operations = waiting if operation is None else [*waiting, operation]
+    if not operations:
         return None
     shown = view(state)
-    for op in pending:
-        shown = await apply(op, shown, userdata=state.get("userdata"), model=model, earlier=earlier)
-    rest = {k: v for k, v in ctx.items() if k == "entering"}
-    return {**carry(shown, state.get("messages") or []), **rest}
+    earlier = earlier_context(state, agent or state.get("active_agent") or "")
+    asked = model() if any(op.asks_model for op in operations) else None
+    for op in operations:
+        shown = await apply(op, shown, userdata=state.get("userdata"), model=asked, earlier=earlier)
+    kept = {k: v for k, v in ctx.items() if k == "entering"}
+    return {**carry(shown, state.get("messages") or []), **kept, "resolved": len(waiting)}

@@ -1,10 +1,10 @@
 """One call: its live state, and the turns that run on forks of it."""
 
 import asyncio
-import dataclasses
+import itertools
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic
 
 from langchain_core.messages import AnyMessage, convert_to_messages
@@ -13,18 +13,25 @@ from langgraph.channels.base import BaseChannel
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
+from langgraph.types import Interrupt
 from typing_extensions import TypeVar
 
-from graph_voice import events, history
+from graph_voice import events
+from graph_voice import history as _history
 from graph_voice.chat_context import carry, resolve, view
 from graph_voice.errors import BuildError, TurnError
-from graph_voice.fork import ForkSaver, checkpoint_of
-from graph_voice.graph import METADATA
+from graph_voice.fork import ForkSaver
+from graph_voice.graph import require_models, runtime_of
 from graph_voice.handoff import AgentHandoff, handoff_record
-from graph_voice.memory import Group, Write
-from graph_voice.runner import run_turn
+from graph_voice.live_state import LiveState
+from graph_voice.memory import Entry, Group
+from graph_voice.pending import Pending
+from graph_voice.preparer import Preparer
+from graph_voice.roles import Roles
+from graph_voice.runner import Runner
 from graph_voice.state import merge_messages
-from graph_voice.turn import Turn
+from graph_voice.trace import Trace
+from graph_voice.turn import Turn, current_turn
 
 __all__ = ["Conversation"]
 
@@ -65,19 +72,18 @@ class Conversation(Generic[U]):
         self.context = context
         self.store = store
         self.config: RunnableConfig = config or {}
-        self._channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
-        if "messages" not in self._channels:
+        channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
+        if "messages" not in channels:
             raise BuildError("This graph has no `messages` channel, so there is nothing to speak from or to.")
         self.roles = Roles(self.graph, speak)
-        self._values: dict[str, Any] = {}
-        if messages is not None:
-            self._values["messages"] = merge_messages([], convert_to_messages(list(messages)))
+        self._order = itertools.count(1)
+        self._live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
         if userdata is not None:
-            self._values["userdata"] = userdata
-        self._turns: list[Turn] = []
-        self._asides: list[Group] = []
-        self._derived: dict[str, Any] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+            self.update_userdata(userdata)
+        self._pending: Pending | None = None
+        self.summaries = Preparer(self)
+        """What a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
+        self._running: set[asyncio.Task[Any]] = set()
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
 
@@ -86,9 +92,7 @@ class Conversation(Generic[U]):
     @property
     def state(self) -> dict[str, Any]:
         """The state as remembered now: what the graph produced, filtered by what was acknowledged."""
-        if self._derived is None:
-            self._derived = self._derive()
-        return self._derived
+        return self._live.values
 
     @property
     def messages(self) -> list[AnyMessage]:
@@ -116,16 +120,31 @@ class Conversation(Generic[U]):
         """Every handoff that happened."""
         return list(self.state.get("handoffs") or ())
 
+    @property
+    def interrupts(self) -> tuple[Interrupt, ...]:
+        """What the graph waits for (LangGraph's `interrupt()`); the next `turn(text)` answers the first one."""
+        pending = self._waiting()
+        return pending.interrupts if pending is not None else ()
+
+    def _waiting(self) -> Pending | None:
+        found = self._pending
+        for turn in self._live.turns:
+            found = _after(found, turn)
+        return found
+
     # ---- turns
 
     def turn(self, text: str | None = None, *, message_id: str | None = None, instructions: str | None = None) -> Turn:
         """Start a turn. Call it from a running event loop.
 
         Args:
-            text: what the caller said. The turn is speculative until `Turn.commit`. None: the agent speaks
-                unasked (LiveKit's `generate_reply`), and the turn counts from the start.
+            text: what the caller said. The turn is speculative until `Turn.commit`. It answers the graph's
+                `interrupt()`, when there is one. None: the agent speaks unasked (LiveKit's `generate_reply`), and
+                the turn counts from the start.
             message_id: the id of the caller's message in `messages`.
             instructions: for the first reply of this turn only; never stored.
+
+        Raises `ModelError` when an agent of the graph has no model.
         """
         return self._start(Turn(self, text=text, message_id=message_id, instructions=instructions))
 
@@ -134,20 +153,54 @@ class Conversation(Generic[U]):
         return self._start(Turn(self, text=None, message_id=None, instructions=None, entering=True))
 
     def _start(self, turn: Turn) -> Turn:
-        self._turns.append(turn)
+        # Here, where the program's author sees it: in the run it would be an apology to the caller.
+        require_models(self.graph, self.config)
+        self._live.turns.append(turn)
         if turn.record.user is None:
             turn.commit()
-        return turn.start(self._run)
+        self._running.add(task := turn.start(self._run))
+        task.add_done_callback(self._running.discard)
+        return turn
 
     async def _run(self, turn: Turn) -> None:
+        current_turn.set(turn)
+        trace = turn.trace = await Trace.begin(turn, self)
+        pending = self._waiting() if turn.record.user is not None else None
+        if pending is not None:
+            turn.resume(pending.again())
         if not self.roles.may_speculate:
             # A node that is not ours may act, and nobody may act for a turn that may not have happened.
             await turn.wait_committed()
-        saver = ForkSaver(checkpoint_of(self.state, self._channels))
+        saver = self._fork(turn, pending)
         replaced: dict[str, Any] = {"checkpointer": saver}
         if self.store is not None:
             replaced["store"] = self.store
-        await run_turn(turn, self.graph.copy(update=replaced), self)
+        await Runner(turn, self, saver).run(self.graph.copy(update=replaced), self._input(turn), trace.config)
+
+    def _fork(self, turn: Turn, pending: Pending | None) -> ForkSaver:
+        if pending is None:
+            # Its own words come with the input, behind all others: they are what is to be answered.
+            user = turn.record.user
+            messages = [m for m in self.state["messages"] if user is None or m.id != user.id]
+            return ForkSaver(self._live.checkpoint_values(messages))
+        # The run goes on where it stopped: behind the message whose calls wait for the answer, as it was heard.
+        own = pending.saver.channel_value("messages") or []
+        start = next((i for i, m in enumerate(own) if m.id == pending.asking), len(own))
+        asking = [m for m in self.state["messages"] if m.id == pending.asking]
+        tail = [*asking, *own[start + len(asking) :]]
+        gone = {m.id for m in tail} | {f"result-{call_id}" for call_id in pending.calls}
+        before = [m for m in self.state["messages"] if m.id not in gone]
+        return ForkSaver(self._live.checkpoint_values([*before, *tail]), pending.saver)
+
+    def _input(self, turn: Turn) -> Any:
+        if turn.resumes is not None and turn.record.user is not None:
+            return turn.resumes.resume(turn.record.user.text)
+        payload: dict[str, Any] = {}
+        if turn.record.user is not None:
+            payload["messages"] = [turn.record.user]
+        if turn.entering:
+            payload["chat_ctx"] = {**(self.state.get("chat_ctx") or {}), "entering": True}
+        return payload
 
     async def run(self, text: str | None = None, *, instructions: str | None = None) -> list[events.Event]:
         """One turn in text: commits it, allows every call, confirms every handoff, hears everything.
@@ -172,10 +225,13 @@ class Conversation(Generic[U]):
             message: a LangChain message, or what `convert_to_messages` takes.
             at: when, in seconds since the epoch. Default: now.
         """
-        self._asides.append(Group(time.time() if at is None else at, convert_to_messages([message])))  # type: ignore[arg-type]
-        self._changed()
+        # What is said twice was said twice: an id that follows from the words would make it one message.
+        (said,) = convert_to_messages([message])
+        if said.id is None:
+            said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
+        self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), foreign=True))
 
-    async def update_agent(self, name: str, history: history.Operation | None = None) -> None:
+    async def update_agent(self, name: str, history: _history.Operation | None = None) -> None:
         """Give the floor to another agent from outside. LiveKit's `session.update_agent`.
 
         Args:
@@ -186,12 +242,16 @@ class Conversation(Generic[U]):
         """
         if name not in self.roles.agents:
             raise TurnError(f'update_agent("{name}"): the agents are {", ".join(sorted(self.roles.agents))}.')
-        from graph_voice.history import fresh
-
         state = self.state
         messages = state.get("messages") or []
-        ctx = await resolve(state, operation=history or fresh())
         old = self.active_agent
+        runtime = runtime_of(self.graph, old)
+        ctx = await resolve(
+            state,
+            model=lambda: runtime.model(self.config) if runtime is not None else None,
+            operation=history or _history.fresh(),
+            agent=name,
+        )
         self._apply(
             {
                 "active_agent": name,
@@ -206,82 +266,57 @@ class Conversation(Generic[U]):
         self._apply({"userdata": userdata})
 
     def _apply(self, values: Mapping[str, Any]) -> None:
-        if self._turns:
-            # Behind what the live turns have written so far, so that it is the newest.
-            self._turns[-1].wrote(Write("", dict(values)))
-        else:
-            self._write(self._values, values)
-        self._changed()
+        # Behind what the live turns have written so far, so that it is the newest.
+        self._live.write(Entry(self.next_order(), dict(values)))
 
-    # ---- deriving
+    def next_order(self) -> int:
+        """The place of what happens now among all that happens in the call."""
+        return next(self._order)
 
-    def _turn_changed(self, turn: Turn, *, userdata: bool = False) -> None:
-        self._changed()
+    # ---- a turn says that something about it changed
+
+    def turn_changed(self, turn: Turn, *, userdata: bool = False) -> None:
+        self._live.changed()
         if userdata and turn.committed and self.on_userdata is not None:
             self.on_userdata()
-        if turn.settled and turn.trace is not None:
-            self._background(turn.trace.finish(turn))
-            turn.trace = None
-        if turn.discarded and turn in self._turns:
-            self._turns.remove(turn)
-        if all(t.settled for t in self._turns if t.committed) and any(t.settled for t in self._turns):
-            self._settle()
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if turn.discarded and turn in self._live.turns:
+            self._live.turns.remove(turn)
+        if turn.settled and turn.task_done and turn.trace is not None:
+            trace, turn.trace = turn.trace, None
+            self._running.add(task := asyncio.create_task(trace.finish(turn)))
+            task.add_done_callback(self._running.discard)
+        if turn.settled:
+            self.summaries.prepare()
+            for past in self._live.fold():
+                self._pending = _after(self._pending, past)
 
     async def aclose(self) -> None:
         """End the call: close the turns that are live, let their tools finish, and wait for the trace."""
-        for turn in list(self._turns):
+        for turn in list(self._live.turns):
             turn.close()
-            await turn.wait_finished()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._running:
+            await asyncio.wait(self._running)
+        await self.summaries.aclose()
 
-    def _changed(self) -> None:
-        self._derived = None
 
-    def _settle(self) -> None:
-        """Nothing of these turns can change any more: they become the base that later ones are derived from."""
-        done = [t for t in self._turns if t.settled]
-        self._values = self._derive()
-        self._asides.clear()
-        self._turns = [t for t in self._turns if t not in done]
-
-    def _derive(self) -> dict[str, Any]:
-        values = dict(self._values)
-        committed = [t for t in self._turns if t.committed]
-        for turn in committed:
-            for update in turn.record.remembered_writes():
-                self._write(values, update)
-        groups = [g for t in committed for g in t.record.groups()] + self._asides
-        messages = values.get("messages") or []
-        for group in sorted(groups, key=lambda g: g.at):
-            messages = merge_messages(messages, group.messages if group.raw is None else group.raw)
-        values["messages"] = messages
-        if "userdata" not in values and "userdata" in self._channels:
-            channel = self._channels["userdata"].copy()
-            if channel.is_available():
-                values["userdata"] = self._values["userdata"] = channel.get()
-        return values
-
-    def _write(self, values: dict[str, Any], update: Mapping[str, Any]) -> None:
-        for name, value in update.items():
-            spec = self._channels.get(name)
-            if spec is None or name == "messages":
-                continue
-            channel = spec.from_checkpoint(values[name]) if name in values else spec.copy()
-            channel.update([value])
-            if channel.is_available():
-                values[name] = channel.get()
+def _after(pending: Pending | None, turn: Turn) -> Pending | None:
+    """What the graph waits for after this turn, when it waited for `pending` before."""
+    if not turn.committed:
+        return pending
+    if turn.resumes is not None and pending is not None and turn.resumes.saver is pending.saver:
+        pending = None
+    # What was asked behind a handoff that did not happen was not asked.
+    return turn.pending if turn.pending is not None and turn.record.floor_is_certain else pending
 
 
 def hear(turn: Turn, event: events.Event) -> None:
     """Answer one event as a front end that plays everything and lets everything happen."""
     match event:
-        case events.Text(message_id=message_id) | events.Say(message_id=message_id):
+        case (
+            events.Text(message_id=message_id)
+            | events.Say(message_id=message_id)
+            | events.Interrupt(message_id=message_id)
+        ):
             if (found := turn.record.spoken(message_id)) is not None:
                 turn.heard(message_id, found[1].produced)
         case events.ToolCalls(calls=calls):
@@ -289,45 +324,3 @@ def hear(turn: Turn, event: events.Event) -> None:
                 turn.allow(call.id)
         case events.HandedOff(call_id=call_id):
             turn.confirm_handoff(call_id)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Node:
-    agent: bool
-    start: bool
-    ours: bool
-    speaks: bool
-    speculative: bool
-
-
-class Roles:
-    """Which nodes of a graph are ours, which speak, and whether a run may start before the turn is certain."""
-
-    def __init__(self, graph: Pregel[Any, Any, Any, Any], speak: Sequence[str]) -> None:
-        self.nodes: dict[str, _Node] = {}
-        for name, node in graph.nodes.items():
-            if name.startswith("__"):
-                continue
-            metadata = node.metadata or {}
-            about = metadata.get(METADATA) or {}
-            self.nodes[name] = _Node(
-                agent="agent" in about,
-                ours=("agent" in about and not about.get("subgraph")) or "tools_of" in about,
-                start=bool(about.get("start")),
-                speaks=bool(metadata.get("speak")) or name in speak,
-                speculative=bool(metadata.get("speculative")),
-            )
-        unknown = set(speak) - set(self.nodes)
-        if unknown:
-            raise BuildError(f"speak={sorted(unknown)}: the graph's nodes are {', '.join(self.nodes)}.")
-        if not any(node.speaks for node in self.nodes.values()):
-            raise BuildError(
-                'Nobody speaks in this graph: name the nodes, speak=["agent"]. Nodes: ' + ", ".join(self.nodes)
-            )
-        self.agents = frozenset(name for name, node in self.nodes.items() if node.agent)
-        self.foreign_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.ours)
-        self.may_speculate = all(node.ours or node.speculative for node in self.nodes.values())
-        self.start = next((name for name, node in self.nodes.items() if node.start), None)
-
-    def is_ours(self, name: str) -> bool:
-        return (node := self.nodes.get(name)) is not None and node.ours

@@ -9,6 +9,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "TurnError",
+    "UserdataError",
 ]
 
 
@@ -42,3 +43,7 @@ class ModelError(GraphVoiceError, RuntimeError):
 
 class TurnError(GraphVoiceError, RuntimeError):
     """A turn was told something that its contract forbids, such as allowing a call before the commit."""
+
+
+class UserdataError(GraphVoiceError, ValueError):
+    """The userdata was given something that its class does not allow, or nobody has set what the class requires."""

@@ -4,6 +4,7 @@ A front end turns `Text` and `Say` into speech, answers `ToolCalls` with `Turn.a
 `Turn.confirm_handoff` (or `reject_handoff`), and reports what was played with `Turn.heard`.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,8 +101,19 @@ class Interrupt(Event):
     """LangGraph's `interrupt()`: the graph waits for an answer, which the next turn brings."""
 
     id: str
+    """LangGraph's id of the interrupt."""
     agent: str
     question: Any
+    """What was given to `interrupt()`."""
+    message_id: str = ""
+    """The question is speech: acknowledge it by `Turn.heard(message_id, text)`."""
+
+    @property
+    def text(self) -> str:
+        """The question as words: text as it is, anything else as JSON."""
+        if isinstance(self.question, str):
+            return self.question
+        return json.dumps(self.question, default=str, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

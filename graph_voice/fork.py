@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import DeltaChannel
 from langgraph.channels.base import BaseChannel
 from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
     BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
@@ -18,34 +20,48 @@ from langgraph.checkpoint.base import (
     empty_checkpoint,
 )
 
-__all__ = ["ForkSaver", "checkpoint_of"]
+__all__ = ["ForkSaver", "stored"]
 
 
-def checkpoint_of(values: Mapping[str, Any], channels: Mapping[str, Any]) -> Checkpoint:
-    """A LangGraph checkpoint that holds these channel values, as if a finished run had left them."""
-    checkpoint = empty_checkpoint()
-    for name, value in values.items():
-        channel = channels.get(name)
-        if isinstance(channel, BaseChannel):
-            checkpoint["channel_values"][name] = channel.from_checkpoint(value).checkpoint()
-            checkpoint["channel_versions"][name] = 1
-    return checkpoint
+def stored(channel: BaseChannel[Any, Any, Any]) -> Any:
+    """A channel's value as a checkpoint holds it."""
+    # A DeltaChannel's checkpoint is a marker to replay older ones, which a fork does not have.
+    return channel.get() if isinstance(channel, DeltaChannel) else channel.checkpoint()
 
 
 class ForkSaver(BaseCheckpointSaver[int]):
-    """Holds the checkpoints of one run, and of its subgraphs, in memory."""
+    """Holds the last checkpoint of one run, and of each of its subgraphs, in memory.
 
-    def __init__(self, head: Checkpoint) -> None:
+    Args:
+        values: what the channels hold when the run starts, as `stored` gives it.
+        run: a run that waits in `interrupt()`, to be taken up where it stopped, with these values. It stays as it is.
+    """
+
+    def __init__(self, values: Mapping[str, Any], run: "ForkSaver | None" = None) -> None:
         super().__init__()
         self._tuples: dict[str, CheckpointTuple] = {}
-        self._head = head
+        self._writes: dict[str, dict[tuple[str, int], tuple[str, str, Any]]] = {}
+        self._head = empty_checkpoint()
+        if run is not None:
+            self._tuples = dict(run._tuples)
+            self._writes = {namespace: dict(writes) for namespace, writes in run._writes.items()}
+            if (top := self._tuples.get("")) is not None:
+                self._head = top.checkpoint
+                self._tuples[""] = top._replace(checkpoint=_with_values(self._head, values))
+        self._head = _with_values(self._head, values)
+
+    def channel_value(self, name: str) -> Any:
+        """What this channel of the graph held at the last checkpoint."""
+        top = self._tuples.get("")
+        return (top.checkpoint if top is not None else self._head)["channel_values"].get(name)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         where = config["configurable"]
         namespace = where.get("checkpoint_ns", "")
         if namespace not in self._tuples and namespace == "":
             self._put(where["thread_id"], "", self._head, {"source": "fork", "step": -1, "parents": {}}, None)
-        return self._tuples.get(namespace)
+        found = self._tuples.get(namespace)
+        return found._replace(pending_writes=list(self._writes[namespace].values())) if found is not None else None
 
     def _put(
         self,
@@ -62,7 +78,8 @@ class ForkSaver(BaseCheckpointSaver[int]):
                 "checkpoint_id": checkpoint["id"],
             }
         }
-        self._tuples[namespace] = CheckpointTuple(config, checkpoint, metadata, parent, [])
+        self._tuples[namespace] = CheckpointTuple(config, checkpoint, metadata, parent)
+        self._writes[namespace] = {}
         return config
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -90,9 +107,15 @@ class ForkSaver(BaseCheckpointSaver[int]):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        found = self._tuples.get(config["configurable"].get("checkpoint_ns", ""))
-        if found is not None and found.pending_writes is not None:
-            found.pending_writes.extend((task_id, channel, value) for channel, value in writes)
+        found = self._writes.get(config["configurable"].get("checkpoint_ns", ""))
+        if found is None:
+            return
+        for index, (channel, value) in enumerate(writes):
+            # As LangGraph's own savers: a special write (an interrupt, an answer to one) replaces the task's earlier
+            # one, a plain write counts once.
+            key = (task_id, WRITES_IDX_MAP.get(channel, index))
+            if key[1] < 0 or key not in found:
+                found[key] = (task_id, channel, value)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -109,3 +132,11 @@ class ForkSaver(BaseCheckpointSaver[int]):
     ) -> AsyncIterator[CheckpointTuple]:
         for found in list(self._tuples.values()):
             yield found
+
+
+def _with_values(checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
+    return {
+        **checkpoint,
+        "channel_values": {**checkpoint["channel_values"], **values},
+        "channel_versions": {**dict.fromkeys(values, 1), **checkpoint["channel_versions"]},
+    }

@@ -1,12 +1,16 @@
 """From agents to a LangGraph `StateGraph`: agents are nodes, handoffs are labelled conditional edges."""
 
+import difflib
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from itertools import chain
+from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
+from langgraph.types import RetryPolicy
 
 from graph_voice.agent import Agent
 from graph_voice.agent_node import AgentNode
@@ -30,6 +34,9 @@ def create_voice_graph(
     llm: BaseChatModel | str | None = None,
     state_schema: Any = VoiceState,
     context_schema: type[Any] | None = None,
+    fallback: BaseChatModel | str | None = None,
+    retry_policy: RetryPolicy = Settings.retry,
+    first_token_timeout: float | None = Settings.first_token_timeout,
     max_hops: int = 4,
     apology: str = Settings.apology,
 ) -> StateGraph[Any, Any, Any, Any]:
@@ -43,26 +50,39 @@ def create_voice_graph(
             (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
         state_schema: `VoiceState`, or a class that extends it with channels of your own.
         context_schema: LangGraph's: what a run gets besides the state, and is never stored.
+        fallback: the model that answers when an agent's own fails before its first word. None: there is none.
+        retry_policy: LangGraph's: how often, and after which errors, a model that has not said anything yet is asked
+            again. Default: once more after 0.2 seconds, when LangChain calls the error retryable.
+        first_token_timeout: seconds until the first piece of a model's answer; then it has failed. None: no limit.
         max_hops: handoffs per turn, after which the agent that has the floor must answer.
-        apology: said when a model fails or answers with nothing.
+        apology: said when every model has failed or answered with nothing.
 
-    Raises `BuildError` for an unknown handoff target, duplicate or reserved names, an empty list; warns of an agent
-    that no handoff leads to.
+    Raises `BuildError` for duplicate or reserved names, an undeclared target, an empty list, and `ModelError` for a
+    model string that can't be used; warns of an agent that no handoff leads to. A target may be any node, also one
+    that you add to the result, so that a missing one is a `BuildError` of `compile()`.
     """
-    members = [a() if isinstance(a, type) else a for a in agents]
+    if isinstance(agents, Agent | Pregel | type):
+        raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
+    members = [_instance(agent) for agent in agents]
     names = [_name(member) for member in members]
     _check_names(names)
     start = start or names[0]
     if start not in names:
         raise BuildError(f'start="{start}" is none of the agents: {", ".join(names)}.')
-    settings = Settings(agents=frozenset(names), max_hops=max_hops, apology=apology)
-    builder: StateGraph[Any, Any, Any, Any] = StateGraph(
+    settings = Settings(
+        agents=frozenset(names),
+        max_hops=max_hops,
+        apology=apology,
+        retry=retry_policy,
+        first_token_timeout=first_token_timeout,
+    )
+    builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
         schema_for(state_schema, userdata), context_schema=context_schema
     )
     for member in members:
         if isinstance(member, Agent):
             _check_tools(member)
-            _add_agent(builder, member, AgentRuntime(member, llm, settings), start=member.name == start)
+            _add_agent(builder, member, AgentRuntime(member, llm, settings, fallback), start=member.name == start)
         else:
             about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
             builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
@@ -74,6 +94,35 @@ def create_voice_graph(
     builder.add_conditional_edges(START, first, {name: name for name in names})
     _warn_of_unreachable(members, start)
     return builder
+
+
+class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
+    """LangGraph's own, but for the words in which it says that the target of a handoff is missing."""
+
+    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
+        """LangGraph's check of nodes and edges, when the graph is compiled. Raises `BuildError`."""
+        for name in self.nodes:
+            runtime = _runtime(self, name)
+            for target in sorted(runtime.agent.targets - set(self.nodes)) if runtime is not None else ():
+                close = difflib.get_close_matches(target, self.nodes, 1)
+                meant = f'did you mean "{close[0]}"? ' if close else ""
+                known = ", ".join(n for n in self.nodes if _runtime(self, n) is not None)
+                raise BuildError(
+                    f'agent "{name}" hands off to "{target}", but the graph has no such node: {meant}The agents are '
+                    f'{known}. A node of your own is added before compile(): graph.add_node("{target}", ...).'
+                )
+        return super().validate(interrupt)
+
+
+def _instance(agent: Any) -> Any:
+    if not isinstance(agent, type):
+        return agent
+    try:
+        return agent()
+    except TypeError as error:
+        raise BuildError(
+            f"{agent.__name__} can't be made without arguments ({error}): pass an instance, {agent.__name__}(...)."
+        ) from error
 
 
 def _check_tools(agent: Agent) -> None:
@@ -113,17 +162,27 @@ def _check_names(names: Sequence[str]) -> None:
 
 def runtime_of(graph: Pregel[Any, Any, Any, Any], name: str) -> AgentRuntime | None:
     """What runs an agent's node of a compiled voice graph; None for any other node."""
-    builder = getattr(graph, "builder", None)
-    spec = builder.nodes.get(name) if builder is not None else None
-    step = getattr(getattr(spec, "runnable", None), "afunc", None)
-    node = getattr(step, "__self__", None)
-    return node.runtime if isinstance(node, AgentNode) else None
+    return _runtime(getattr(graph, "builder", None), name)
 
 
 def definition_of(graph: Pregel[Any, Any, Any, Any], name: str) -> Agent | None:
     """The `Agent` behind a node of a compiled voice graph; None for any other node."""
     runtime = runtime_of(graph, name)
-    return runtime.agent if runtime is not None else None
+    return None if runtime is None else runtime.agent
+
+
+def require_models(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig) -> None:
+    """Raise `ModelError` if an agent of this graph has no model in a run with this config."""
+    for name in graph.nodes:
+        if (runtime := runtime_of(graph, name)) is not None:
+            runtime.models(config)
+
+
+def _runtime(builder: Any, name: str) -> AgentRuntime | None:
+    spec = builder.nodes.get(name) if builder is not None else None
+    step = getattr(getattr(spec, "runnable", None), "afunc", None)
+    node = getattr(step, "__self__", None)
+    return node.runtime if isinstance(node, AgentNode) else None
 
 
 def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime, *, start: bool) -> None:
@@ -141,9 +200,9 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
     ways = _labelled_ways(agent)
     labels = {target: label for label, target in ways.items()}
 
-    def leave(state: dict[str, Any]) -> str:
+    def leave(state: dict[str, Any]) -> str | list[str]:
         target = tools.route(state)
-        return labels.get(target, target)
+        return [] if target is None else labels.get(target, target)
 
     builder.add_conditional_edges(tools_name, leave, cast(Any, {name: name, **ways}))
 
@@ -162,9 +221,11 @@ def _labelled_ways(agent: Agent) -> dict[str, str]:
 def _warn_of_unreachable(members: Sequence[Any], start: str) -> None:
     reached, frontier = {start}, [start]
     by_name = {_name(m): m for m in members}
+    ways = {name: m.targets for name, m in by_name.items() if isinstance(m, Agent)}
+    if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
+        return  # a graph of the user's own, or a node that is added later, may lead anywhere
     while frontier:
-        member = by_name.get(frontier.pop())
-        for target in member.targets if isinstance(member, Agent) else ():
+        for target in ways[frontier.pop()]:
             if target not in reached:
                 reached.add(target)
                 frontier.append(target)

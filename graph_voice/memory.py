@@ -12,11 +12,13 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 
 from graph_voice.pairs import keep_calls, placeholder
 
-__all__ = ["Call", "Group", "Spoken", "Step", "TurnRecord", "Write"]
+__all__ = ["OWN_KEYS", "Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write"]
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
 CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
 """The channels that a handoff writes; a handoff that did not happen takes them back."""
+OWN_KEYS = ("invalid_arguments",)
+"""Additional keywords of an assistant message that are ours, not its provider's."""
 
 
 @dataclass
@@ -41,6 +43,14 @@ class Call:
     name: str
     status: CallStatus = "waiting"
     result: ToolMessage | None = None
+    host: Any = None
+    """The front end's own context, with which it was allowed."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it runs, or waits in LangGraph's `interrupt()`: what stands for its answer is a placeholder."""
+        undecided = self.result is None or bool(self.result.additional_kwargs.get("placeholder"))
+        return self.status == "running" and undecided
 
 
 @dataclass
@@ -78,9 +88,13 @@ class Step:
         exact = self.words.whole and not any(s.heard for s in self.lines)
         update: dict[str, Any] = {"id": self.words.id}
         if not exact and (heard or self.words.produced):
+            # Other words than the provider's own: what it signed or numbered (thoughts, response ids) is dropped as
+            # a whole, since part of it would be refused.
             update["content"] = heard
+            update["response_metadata"] = {}
+            update["additional_kwargs"] = {k: v for k, v in base.additional_kwargs.items() if k in OWN_KEYS}
         if self.words.heard is not None and not self.words.whole:
-            update["additional_kwargs"] = {**base.additional_kwargs, "interrupted": True}
+            update["additional_kwargs"] = {**update.get("additional_kwargs", {}), "interrupted": True}
         result: list[AnyMessage] = [cast(AnyMessage, base.model_copy(update=update))]
         for call in calls:
             if call.result is not None:
@@ -100,6 +114,29 @@ class Write:
     values: dict[str, Any]
     handoff: str | None = None
     """The key of the handoff that this write carries out."""
+    agent: str | None = None
+    """The agent whose node wrote it; None for anybody else."""
+    order: int = 0
+    """Its place among all that happened in the call."""
+
+
+@dataclass
+class Decision:
+    """What the front end said of one handoff."""
+
+    happened: bool
+    order: int
+    """When it said so, among all that happened in the call."""
+
+
+@dataclass
+class Entry:
+    """A remembered update of channels, and its place among all of the call."""
+
+    order: int
+    values: dict[str, Any]
+    agent: str | None = None
+    """Counts only while this agent has the floor; None: in any case."""
 
 
 @dataclass
@@ -110,6 +147,8 @@ class Group:
     messages: list[AnyMessage]
     raw: Any = None
     """An update of a node that is not ours, applied by the reducer as it is."""
+    foreign: bool = False
+    """Whether the messages may tear a call from its answer."""
 
 
 @dataclass
@@ -131,8 +170,8 @@ class TurnRecord:
         self.user_at: float | None = None
         self.items: list[Step | _Raw] = []
         self.writes: list[Write] = []
-        self.handoffs: dict[str, bool | None] = {}
-        """Handoff key -> confirmed; None while the front end has not said."""
+        self.handoffs: dict[str, Decision | None] = {}
+        """Handoff key -> what the front end said; None while it has not."""
 
     # produced
 
@@ -174,22 +213,32 @@ class TurnRecord:
         for item in self.items:
             at = max(at, item.at)
             if isinstance(item, _Raw):
-                groups.append(Group(at, [], raw=item.update))
+                groups.append(Group(at, [], raw=item.update, foreign=True))
             elif messages := item.messages():
                 groups.append(Group(at, messages))
         return groups
 
-    def remembered_writes(self) -> Iterator[dict[str, Any]]:
-        """Channel updates in order. What follows a handoff that is not confirmed keeps its hands off the floor."""
-        floor_is_ours = True
+    def entries(self) -> Iterator[Entry]:
+        """The channel updates that count, in order.
+
+        A handoff's own happens when the floor changes. What follows one that is not confirmed keeps its hands off the
+        floor.
+        """
+        floor: int | None = 0
         for write in self.writes:
-            if write.handoff is not None and not self.handoffs.get(write.handoff):
-                floor_is_ours = False
-            values = write.values
-            if not floor_is_ours:
-                values = {k: v for k, v in values.items() if k not in CONTROL}
-            if values:
-                yield values
+            if write.handoff is not None and floor is not None:
+                decision = self.handoffs.get(write.handoff)
+                floor = max(floor, decision.order) if decision is not None and decision.happened else None
+            control = {k: v for k, v in write.values.items() if k in CONTROL}
+            if rest := {k: v for k, v in write.values.items() if k not in CONTROL}:
+                yield Entry(write.order, rest)
+            if control and floor is not None:
+                yield Entry(max(write.order, floor), control, None if write.handoff is not None else write.agent)
+
+    @property
+    def floor_is_certain(self) -> bool:
+        """Whether each handoff of this turn happened."""
+        return all(decision is not None and decision.happened for decision in self.handoffs.values())
 
 
 def _join(pieces: Iterator[str]) -> str:

@@ -1,14 +1,17 @@
 """Chat models: what `llm=` may be, and what is missing when it can't be used."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from pydantic import SecretStr, ValidationError
 
 from graph_voice.errors import MissingDependencyError, ModelError
 
-__all__ = ["DEFAULT_MODEL_VARIABLE", "model_from", "run_model"]
+__all__ = ["DEFAULT_MODEL_VARIABLE", "model_from", "run_model", "run_models"]
 
 DEFAULT_MODEL_VARIABLE = "GRAPH_VOICE_LLM"
 """The environment variable that names the model of a graph that was given none."""
@@ -17,60 +20,123 @@ DEFAULT_MODEL_VARIABLE = "GRAPH_VOICE_LLM"
 def model_from(llm: BaseChatModel | str | None) -> BaseChatModel | None:
     """The model that `llm` names: an instance as it is, a string such as "openai:gpt-4.1" through LangChain.
 
+    Strings are resolved where they are written, so that what is missing is said when the graph is built.
+
     Raises:
         MissingDependencyError: the provider's package is not installed.
-        ModelError: the string names no provider, or the provider's key is missing.
+        ModelError: the string names no provider, the provider's key is missing, or it is no model at all.
     """
-    return _from_string(llm) if isinstance(llm, str) else llm
-
-
-def run_model(llm: BaseChatModel | None, override: BaseChatModel | str | None) -> BaseChatModel:
-    """The model of one step: the run's own (`config={"configurable": {"llm": ...}}`), else the agent's, else the
-    one that the environment names. Raises `ModelError` when there is none."""
-    found = model_from(override) or llm or model_from(os.environ.get(DEFAULT_MODEL_VARIABLE) or None)
-    if found is None:
+    if isinstance(llm, str):
+        return _from_string(llm)
+    if isinstance(llm, type) or (llm is not None and not callable(getattr(llm, "astream", None))):
         raise ModelError(
-            'This graph has no model. Give one: create_voice_graph(..., llm="openai:gpt-4.1"), Agent(..., llm=...), '
-            f'config={{"configurable": {{"llm": model}}}}, or the environment variable {DEFAULT_MODEL_VARIABLE}.'
+            f"llm={llm!r} is no chat model: write a LangChain chat model, ChatOpenAI(...), or a string such as "
+            '"openai:gpt-4.1".'
         )
-    return found
+    return llm
+
+
+def run_models(
+    who: str, llm: BaseChatModel | None, fallback: BaseChatModel | None, override: BaseChatModel | str | None
+) -> list[BaseChatModel]:
+    """The models of one step, the fallback last.
+
+    The run's own model (`config={"configurable": {"llm": ...}}`) stands for both, so that a test or Studio reaches no
+    other; else the agent's, else the one that the environment names. Raises `ModelError` when there is none.
+    """
+    if override is not None:
+        found = model_from(override)
+        return [found] if found is not None else []
+    first = llm or model_from(os.environ.get(DEFAULT_MODEL_VARIABLE) or None)
+    if first is None:
+        raise ModelError(
+            f'{who} has no model. Give the graph one: create_voice_graph(..., llm="openai:gpt-4.1"), '
+            f'Agent(..., llm=...), config={{"configurable": {{"llm": model}}}}, or the environment variable '
+            f"{DEFAULT_MODEL_VARIABLE}."
+        )
+    return [first] if fallback is None else [first, fallback]
+
+
+def run_model(config: RunnableConfig) -> BaseChatModel:
+    """The run's own model, for a node or a subgraph that you write: what
+    `config={"configurable": {"llm": ...}}` gives the run, else what the environment names.
+
+    Raises `ModelError` when there is none, and as `model_from` does.
+    """
+    given = config.get("configurable", {}).get("llm")
+    return run_models("your own node", None, None, given)[0]
 
 
 @lru_cache(maxsize=64)
 def _from_string(name: str) -> BaseChatModel:
     provider, colon, model = name.partition(":")
-    if not colon or not model:
+    if not colon or not provider or not model:
         raise ModelError(f'llm="{name}": write "provider:model", such as "openai:gpt-4.1".')
     if provider == "openai":
-        return _openai(model)
+        return _openai(name, model)
     try:
         from langchain.chat_models import init_chat_model
     except ImportError as error:
+        package = f"langchain-{provider.replace('_', '-')}"
         raise MissingDependencyError(
-            f'llm="{name}": models of "{provider}" are made by LangChain. pip install langchain langchain-{provider}'
+            f'llm="{name}": models of "{provider}" are made by LangChain. pip install langchain {package}'
         ) from error
-    return _made(name, lambda: init_chat_model(name), f"langchain-{provider}")
+    return _made(name, lambda: init_chat_model(model, model_provider=provider))
 
 
-def _openai(model: str) -> BaseChatModel:
+def _openai(name: str, model: str) -> BaseChatModel:
     try:
         from langchain_openai import ChatOpenAI
     except ImportError as error:
         raise MissingDependencyError(
-            f'llm="openai:{model}" needs langchain-openai. pip install "graph-voice[openai]"'
+            f'llm="{name}" needs langchain-openai. pip install "graph-voice[openai]"'
         ) from error
     # stream_usage is off by default when a base_url is set; a call's token counts are part of what is traced.
-    return _made(f"openai:{model}", lambda: ChatOpenAI(model=model, stream_usage=True), "langchain-openai")
+    return _made(name, lambda: ChatOpenAI(model=model, stream_usage=True))
 
 
-def _made(name: str, make: Any, package: str) -> BaseChatModel:
+def _made(name: str, make: Callable[[], Any]) -> BaseChatModel:
+    """What `make` makes. Each provider's classes say in a way of their own that a package or a key is missing."""
     try:
         model: BaseChatModel = make()
     except ImportError as error:
-        raise MissingDependencyError(f'llm="{name}" needs a package: pip install {package} ({error})') from error
-    except Exception as error:  # each provider's SDK has exceptions of its own for a missing key
+        raise MissingDependencyError(f'llm="{name}" needs a package that is not installed. {error}') from error
+    except Exception as error:
+        said = _first_problem(error)
+        if "nsupported provider" in said or "infer model provider" in said:
+            raise ModelError(f'llm="{name}": LangChain knows no such provider. {said}') from error
         raise ModelError(
-            f"llm=\"{name}\" can't be used: {error}. Usually the provider's key is missing: set it in the environment "
-            "(OPENAI_API_KEY for OpenAI), or pass a model instance."
+            f"llm=\"{name}\" can't be used: {said} Set the provider's key in the environment, or pass a model instance."
         ) from error
+    if (variable := _missing_key(model)) is not None:
+        raise ModelError(
+            f'llm="{name}" has no key: set {variable} in the environment (any text will do for a local server), or '
+            "pass a model instance."
+        )
     return model
+
+
+def _first_problem(error: Exception) -> str:
+    """What a provider's class objects to, without pydantic's frame and without the values it was given."""
+    if isinstance(error, ValidationError):
+        said = "; ".join(str(e["msg"]) for e in error.errors(include_url=False, include_input=False))
+    else:
+        said = str(error)
+    said = said.strip().partition("\n\nFor help")[0].removeprefix("Value error, ")
+    return said.rstrip(".") + "."
+
+
+def _missing_key(model: BaseChatModel) -> str | None:
+    """The environment variable of a key that the model wants and has not got.
+
+    `lc_secrets` is LangChain's own list of them. Some providers' classes find out at the first request only, and that
+    would be in the middle of a call.
+    """
+    missing = None
+    for field, variable in model.lc_secrets.items():
+        if not isinstance(secret := getattr(model, field, None), SecretStr):
+            continue
+        if secret.get_secret_value():
+            return None
+        missing = missing or variable
+    return missing

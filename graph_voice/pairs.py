@@ -4,13 +4,30 @@ Everything that a model is shown, and everything that is remembered, passes `pai
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
 
-__all__ = ["RUNNING", "keep_calls", "pair_safe", "placeholder"]
+__all__ = ["RUNNING", "calls_of", "keep_calls", "pair_safe", "paired", "placeholder"]
 
 RUNNING = "The tool call is still in progress."
 """What a model is told of a call that has not ended yet. LiveKit's words for the same case."""
+
+_CALL_BLOCKS = ("tool_use", "tool_call", "function_call", "thinking", "reasoning", "redacted_thinking")
+"""Content blocks that belong to calls, or are refused by their provider without them."""
+
+
+class _Call(NamedTuple):
+    id: str
+    name: str
+    valid: bool
+    """Its arguments were JSON, so it may run."""
+
+
+def calls_of(message: AIMessage) -> list[_Call]:
+    """All calls that a provider is sent for this message: also those whose arguments were not JSON want an answer."""
+    calls = [_Call(c["id"], c["name"], True) for c in message.tool_calls if c["id"]]
+    return calls + [_Call(c["id"], c["name"] or "unknown", False) for c in message.invalid_tool_calls if c["id"]]
 
 
 def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
@@ -32,18 +49,18 @@ def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:
     """
     wanted = set(ids)
     calls = [call for call in message.tool_calls if call["id"] in wanted]
-    if len(calls) == len(message.tool_calls):
+    invalid = [call for call in message.invalid_tool_calls if call["id"] in wanted]
+    if len(calls) == len(message.tool_calls) and len(invalid) == len(message.invalid_tool_calls):
         return message
     extra = {k: v for k, v in message.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
     content = message.content
     if isinstance(content, list):
-        kinds = ("tool_use", "tool_call", "function_call", "thinking", "reasoning", "redacted_thinking")
-        content = [b for b in content if not (isinstance(b, dict) and b.get("type") in kinds)]
+        content = [b for b in content if not (isinstance(b, dict) and b.get("type") in _CALL_BLOCKS)]
     return message.model_copy(
         update={
             "content": content,
             "tool_calls": calls,
-            "invalid_tool_calls": [],
+            "invalid_tool_calls": invalid,
             "additional_kwargs": extra,
         }
     )
@@ -55,43 +72,80 @@ def pair_safe(messages: Sequence[BaseMessage]) -> list[AnyMessage]:
     A tool message without its call is dropped. A call whose answer is elsewhere gets it back directly behind it, in
     the calls' order; a call that has none is dropped, unless it is among the last message's calls (nothing came
     after it, so it is still running): then a placeholder answers it. An assistant message that is left with neither
-    text nor calls is dropped. An id or an answer that comes twice counts once, the last one.
+    text nor calls is dropped. A message id that comes twice counts once: the first one's place, the last one's
+    content, as in `add_messages`. So do the answers of one call; a call id that two messages use is the later one's.
     """
+    unique = _unique(messages)
     answers: dict[str, ToolMessage] = {}
-    last_at: dict[str, int] = {}
+    owner: dict[str, int] = {}
     plain = True
-    for index, message in enumerate(messages):
-        if message.id is not None:
-            if message.id in last_at:
-                plain = False
-            last_at[message.id] = index
+    final = -1
+    for index, message in enumerate(unique):
         if isinstance(message, ToolMessage):
             plain = False
-            known = answers.get(message.tool_call_id)
-            if known is None or not message.additional_kwargs.get("placeholder"):
-                answers[message.tool_call_id] = message
-        elif isinstance(message, AIMessage) and (message.tool_calls or not message.content):
-            plain = False
-    if plain:
-        return list(messages)  # type: ignore[arg-type]  # BaseMessage here is always one of AnyMessage
-
-    result: list[AnyMessage] = []
-    answered: set[str] = set()
-    final = max((i for i, m in enumerate(messages) if not isinstance(m, ToolMessage)), default=-1)
-    for index, message in enumerate(messages):
-        if isinstance(message, ToolMessage):
+            _take(answers, message)
             continue
-        if message.id is not None and last_at[message.id] != index:
+        final = index
+        if isinstance(message, AIMessage):
+            if message.tool_calls or message.invalid_tool_calls:
+                for call in calls_of(message):
+                    owner[call.id] = index
+                plain = False
+            elif not message.content:
+                plain = False
+    if plain:
+        return cast(list[AnyMessage], unique)
+
+    result: list[Any] = []
+    for index, message in enumerate(unique):
+        if isinstance(message, ToolMessage):
             continue
         if not isinstance(message, AIMessage):
-            result.append(message)  # type: ignore[arg-type]
+            result.append(message)
             continue
-        calls = {call["id"]: call for call in message.tool_calls if call["id"] and call["id"] not in answered}
-        kept = [cid for cid in calls if cid in answers or index == final]
+        calls = {c.id: c for c in calls_of(message) if owner[c.id] == index}
+        kept = [c for c in calls.values() if c.id in answers or (index == final and c.valid)]
         if kept or message.content:
-            result.append(keep_calls(message, [c for c in kept if c]))
-            for call_id in kept:
-                assert call_id is not None
-                answered.add(call_id)
-                result.append(answers.get(call_id) or placeholder(call_id, calls[call_id]["name"]))
+            result.append(keep_calls(message, [c.id for c in kept]))
+            result.extend(answers.get(c.id) or placeholder(c.id, c.name) for c in kept)
     return result
+
+
+def paired(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Put each result directly behind its call and drop results without one; calls without a result stay.
+
+    For a state that a model is not shown as it is: a call that waits for its result there must stay as it is, since
+    the node that will run it reads it there.
+    """
+    if not any(isinstance(m, ToolMessage) for m in messages):
+        return list(messages)
+    groups: list[tuple[AnyMessage, dict[str, ToolMessage]]] = []
+    owner: dict[str, dict[str, ToolMessage]] = {}
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            if (answers := owner.get(message.tool_call_id)) is not None:
+                _take(answers, message)
+            continue
+        group: tuple[AnyMessage, dict[str, ToolMessage]] = (message, {})
+        if isinstance(message, AIMessage):
+            owner.update((call.id, group[1]) for call in calls_of(message))
+        groups.append(group)
+    result: list[AnyMessage] = []
+    for message, answers in groups:
+        result.append(message)
+        if answers and isinstance(message, AIMessage):
+            result.extend(answers[call.id] for call in calls_of(message) if call.id in answers)
+    return result
+
+
+def _unique(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    unique: dict[Any, BaseMessage] = {}
+    for index, message in enumerate(messages):
+        unique[index if message.id is None else message.id] = message
+    return list(unique.values())
+
+
+def _take(answers: dict[str, ToolMessage], message: ToolMessage) -> None:
+    """The last answer of a call counts, but a placeholder never takes the place of a result."""
+    if message.tool_call_id not in answers or not message.additional_kwargs.get("placeholder"):
+        answers[message.tool_call_id] = message

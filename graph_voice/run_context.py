@@ -52,6 +52,8 @@ class RunContext(Generic[U]):
 
     spoken: list[AIMessage] = field(default_factory=list, repr=False)
     """What `say` and `generate_reply` produced, in order."""
+    already_said: list[str] = field(default_factory=list, repr=False)
+    """What this call said before it asked (`interrupt()`). It runs again from its start, and is not to say it again."""
     requested: Handoff | None = field(default=None, repr=False)
     ending: bool = field(default=False, repr=False)
     speak: Callable[[str, Line], Awaitable[str]] | None = field(default=None, repr=False)
@@ -121,6 +123,8 @@ class RunContext(Generic[U]):
         return await self._speak(Reply(instructions))
 
     async def _speak(self, line: Line) -> str:
+        if self.already_said:
+            return self.already_said.pop(0)
         if self.speak is None:
             raise TurnError("This RunContext has no voice: it was made by hand.")
         return await self.speak(new_id("say"), line)

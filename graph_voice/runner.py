@@ -1,74 +1,178 @@
 """Running the graph of one turn, and recording what its nodes wrote."""
 
-import time
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
+from langgraph.runtime import RunControl
+from langgraph.types import Interrupt
 
-from graph_voice import events
-from graph_voice.memory import Call, Write, switch_key
-from graph_voice.trace import Trace
-from graph_voice.turn import Turn, current_turn
+from graph_voice.foreign import Foreign
+from graph_voice.fork import ForkSaver
+from graph_voice.memory import Write, switch_key
+from graph_voice.pending import Pending
+from graph_voice.turn import Turn, answer
 
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
 
-__all__ = ["run_turn"]
+__all__ = ["Runner"]
+
+_UNKNOWN = "The call was stopped before it ended; whether it took effect is unknown."
 
 
-async def run_turn(turn: Turn, graph: Pregel[Any, Any, Any, Any], conversation: "Conversation[Any]") -> None:
-    """Run the graph of this turn to its end. Errors become `Failed` events; a discard is a cancellation."""
-    current_turn.set(turn)
-    turn.trace = trace = await Trace.begin(turn, conversation)
-    payload: dict[str, Any] = {}
-    if turn.record.user is not None:
-        payload["messages"] = [turn.record.user]
-    if turn.entering:
-        payload["chat_ctx"] = {**(conversation.state.get("chat_ctx") or {}), "entering": True}
-    roles = conversation.roles
-    foreign = bool(roles.foreign_speakers)
-    modes: list[Any] = ["updates", "messages"] if foreign else ["updates"]
-    try:
+class Silence(RuntimeError):
+    """A graph that ended without a word."""
+
+
+class Runner:
+    """One graph run of one turn, from its fork to what it leaves."""
+
+    def __init__(self, turn: Turn, conversation: "Conversation[Any]", saver: ForkSaver) -> None:
+        self._turn = turn
+        self._roles = conversation.roles
+        self._conversation = conversation
+        self._saver = saver
+        self._interrupts: dict[str, Interrupt] = {}
+        self._last_node: str | None = None
+        known = {m.id: m for m in conversation.state["messages"]}
+        if turn.record.user is not None:
+            known[turn.record.user.id] = turn.record.user
+        self._known: Mapping[Any, BaseMessage] = known
+        self._foreign = Foreign(turn, self._roles, known) if self._roles.foreign_speakers else None
+
+    async def run(self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig) -> None:
+        """Run the graph to its end. Errors become `Failed` events and an apology; a discard is a cancellation."""
+        turn = self._turn
+        try:
+            if self._foreign is None:
+                await self._stream(graph, payload, config, RunControl())
+            else:
+                control = RunControl()
+                with self._foreign.stoppable(control):
+                    await self._stream(graph, payload, config, control)
+            self._ask()
+            if not self._answered():
+                raise Silence(f"the graph ended without a word (last node: {self._last_node})")
+        except GraphDrained:
+            pass  # a barge-in: the step that ran has ended
+        except Exception as error:
+            self._apologise(error)
+        finally:
+            self._end_calls()
+            turn.on_stop = None
+
+    async def _stream(
+        self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
+    ) -> None:
+        modes: list[Any] = ["updates"] if self._foreign is None else ["updates", "messages", "tasks"]
         async for part in graph.astream(
             payload,
-            trace.config,
-            context=conversation.context,
+            config,
+            context=self._conversation.context,
             stream_mode=modes,
-            subgraphs=foreign,
+            subgraphs=self._foreign is not None,
+            control=control,
             version="v2",
         ):
-            if part["type"] == "messages":
-                _foreign_words(turn, conversation, part)
-            elif not part["ns"]:
-                for node, update in part["data"].items():
-                    _record(turn, conversation, node, update)
-            if turn.interrupted and foreign:
-                break
-    except Exception as error:
-        turn.failed(conversation.active_agent, error)
+            if part["type"] == "updates":
+                # A subgraph's inner updates come as one of its own node; what an interrupted run had finished before
+                # is told again, and recorded already.
+                if not part["ns"] and not part["data"].get("__metadata__", {}).get("cached"):
+                    for node, update in part["data"].items():
+                        self._record(node, update)
+            elif self._foreign is not None:
+                self._foreign.follow(part)
 
+    def _record(self, node: str, update: Any) -> None:
+        """One finished node: its writes, and its messages if nobody else has recorded them."""
+        if node == "__interrupt__":
+            self._interrupts.update((found.id, found) for found in update)
+            return
+        self._last_node = node
+        for part in update if isinstance(update, list) else [update]:
+            if not isinstance(part, Mapping):
+                continue
+            values = {k: v for k, v in part.items() if k != "messages"}
+            if values:
+                self._turn.wrote(Write(node, values, _handoff_key(values), self._roles.agent_of(node)))
+            if "messages" not in part:
+                continue
+            if self._roles.is_ours(node):
+                self._keep_additions(part["messages"])
+            elif self._foreign is not None:
+                self._foreign.messages(node, part["messages"])
+            else:
+                Foreign(self._turn, self._roles, self._known).messages(node, part["messages"])
 
-def _record(turn: Turn, conversation: "Conversation[Any]", node: str, update: Any) -> None:
-    """One finished node: its writes, and its messages if nobody else has recorded them."""
-    if node == "__interrupt__":
-        for found in update:
-            turn.emit(events.Interrupt(found.id, conversation.active_agent, found.value))
-        return
-    ours = conversation.roles.is_ours(node)
-    for part in update if isinstance(update, list) else [update]:
-        if not isinstance(part, Mapping):
-            continue
-        values = {k: v for k, v in part.items() if k != "messages"}
-        if values:
-            turn.wrote(Write(node, values, handoff=_handoff_key(values)))
-        if "messages" not in part:
-            continue
-        if ours:
-            _keep_additions(turn, part["messages"])
+    def _keep_additions(self, messages: Any) -> None:
+        """Messages that a tool added by `Command(update=...)`; those of the node itself are in the record already."""
+        record, resumed = self._turn.record, self._turn.resumes
+        for message in messages if isinstance(messages, list) else [messages]:
+            if isinstance(message, BaseMessage) and message.id is not None:
+                if record.spoken(message.id) is not None or (resumed is not None and message.id == resumed.asking):
+                    continue
+                if isinstance(message, ToolMessage) and record.call(message.tool_call_id) is not None:
+                    continue
+                if isinstance(message, AIMessage) and not message.tool_calls and not message.content:
+                    continue
+            self._turn.remember([message])
+
+    def _ask(self) -> None:
+        """LangGraph's `interrupt()`: one question is asked now, the others after its answer."""
+        if not self._interrupts:
+            return
+        turn, resumed = self._turn, self._turn.resumes
+        asking = next((s for s in reversed(list(turn.record.steps())) if _waits(s)), None)
+        asked_by: str | None
+        if asking is not None:
+            calls, asked_by = dict(asking.calls), asking.words.id
+        elif resumed is not None:
+            calls, asked_by = dict(resumed.calls), resumed.asking
         else:
-            _foreign_messages(turn, conversation, node, part["messages"])
+            calls, asked_by = {}, None
+        turn.pending = Pending(tuple(self._interrupts.values()), self._saver, calls, asked_by)
+        first = turn.pending.interrupts[0]
+        turn.asked(self._speaker, first.id, first.value, asking.words.id if asking is not None else None)
+
+    def _answered(self) -> bool:
+        turn = self._turn
+        if turn.interrupted or turn.pending is not None or self._roles.is_ours(self._last_node or ""):
+            return True  # our own agents are silent only where they may be
+        return any(words.produced.strip() for step in turn.record.steps() for words in (step.words, *step.lines))
+
+    def _apologise(self, error: Exception) -> None:
+        turn = self._turn
+        turn.failed(self._speaker, error)
+        if not turn.interrupted:
+            turn.line(self._speaker, f"apology-{uuid.uuid4().hex[:12]}", self._roles.apology)
+
+    def _end_calls(self) -> None:
+        """A call that was running when the run broke off has no result, and none will come."""
+        turn = self._turn
+        if turn.pending is not None:
+            return
+        for step in turn.record.steps():
+            for call in step.calls.values():
+                if call.open and not self._roles.is_ours(step.agent):
+                    call.status = "refused"  # the node that would have run it never came
+                elif call.open:
+                    call.result = answer(call.id, call.name, _UNKNOWN, is_error=True)
+
+    @property
+    def _speaker(self) -> str:
+        """Who has the floor in the graph now."""
+        return (
+            self._turn.floor or self._conversation.active_agent or next(iter(sorted(self._roles.foreign_speakers)), "")
+        )
+
+
+def _waits(step: Any) -> bool:
+    return any(call.open for call in step.calls.values())
 
 
 def _handoff_key(values: Mapping[str, Any]) -> str | None:
@@ -77,49 +181,3 @@ def _handoff_key(values: Mapping[str, Any]) -> str | None:
         return None
     last = handoffs[-1]
     return str(last["tool_call_id"] or switch_key(last["new_agent_id"]))
-
-
-def _keep_additions(turn: Turn, messages: Any) -> None:
-    """Messages that a tool added by `Command(update=...)`; those of the node itself are in the record already."""
-    for message in messages if isinstance(messages, list) else [messages]:
-        if isinstance(message, BaseMessage) and message.id is not None:
-            if turn.record.spoken(message.id) is not None:
-                continue
-            if isinstance(message, ToolMessage) and turn.record.call(message.tool_call_id) is not None:
-                continue
-            if isinstance(message, AIMessage) and not message.tool_calls and not message.content:
-                continue
-        turn.record.raw([message], time.time())
-
-
-def _foreign_words(turn: Turn, conversation: "Conversation[Any]", part: Any) -> None:
-    """Words of a node that is not ours but declared to speak."""
-    message, metadata = part["data"]
-    node = part["ns"][0].partition(":")[0] if part["ns"] else metadata.get("langgraph_node", "")
-    if node not in conversation.roles.foreign_speakers or not isinstance(message, AIMessage) or not message.id:
-        return
-    if (isinstance(message, AIMessageChunk) or turn.record.spoken(message.id) is None) and message.text:
-        turn.say_text(node, message.id, message.text)
-
-
-def _foreign_messages(turn: Turn, conversation: "Conversation[Any]", node: str, update: Any) -> None:
-    """Messages of a node that is not ours. Its calls have run when it is done; speech still has to be heard."""
-    speaks = node in conversation.roles.foreign_speakers
-    raw = []
-    for message in convert_to_messages(update if isinstance(update, list) else [update]):
-        found = turn.record.call(message.tool_call_id) if isinstance(message, ToolMessage) else None
-        if isinstance(message, ToolMessage) and found is not None:
-            found[1].result, found[1].status = message, "done"
-        elif isinstance(message, AIMessage) and message.id and (speaks or message.tool_calls):
-            step = turn.record.step(node, message.id)
-            step.message = message
-            step.at = step.at or time.time()
-            step.calls = {c["id"]: Call(c["id"], c["name"], "running") for c in message.tool_calls if c["id"]}
-            if not speaks:
-                step.words.produced = step.words.heard = message.text
-            elif not step.words.produced and message.text:
-                turn.say_text(node, message.id, message.text)
-        else:
-            raw.append(message)
-    if raw:
-        turn.record.raw(raw, time.time())

@@ -1,27 +1,28 @@
 """Streaming a model's words into the turn: the only place where a model is called."""
 
-import logging
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     AnyMessage,
+    ToolCall,
     ToolMessage,
     message_chunk_to_message,
 )
+from langchain_core.messages.tool import tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from graph_voice import events
+from graph_voice.pairs import keep_calls
 from graph_voice.turn import Turn
 
-__all__ = ["Generated", "generate", "settle_calls"]
+__all__ = ["Generated", "Progress", "generate", "settle_calls", "used_call_ids", "without_calls"]
 
-logger = logging.getLogger("graph_voice")
 INVALID = "invalid_arguments"
 """Where an assistant message keeps the arguments that were not JSON: call id -> what came."""
 
@@ -35,6 +36,14 @@ class Generated:
     """Whether a barge-in ended it."""
 
 
+@dataclass
+class Progress:
+    """How far a model call has come, for whom it may concern when it fails."""
+
+    said: bool = False
+    """Whether a word left it: then it can't be begun again."""
+
+
 async def generate(
     model: Runnable[Any, Any],
     prompt: Sequence[AnyMessage],
@@ -43,8 +52,10 @@ async def generate(
     agent: str,
     turn: Turn | None,
     message_id: str | None = None,
+    first_token_timeout: float | None = None,
+    progress: Progress | None = None,
 ) -> Generated:
-    """Call the model; with a turn, stream its words to it.
+    """Call the model once; with a turn, stream its words to it.
 
     Args:
         model: a chat model, with its tools bound.
@@ -53,23 +64,47 @@ async def generate(
         agent: who speaks.
         turn: where the words go; None outside a turn.
         message_id: the id of the message. Default: the one that LangChain gives the first chunk.
+        first_token_timeout: seconds until the first piece of the answer (words, a call, reasoning). None: no limit.
+        progress: is kept up to date.
 
-    Raises what the model raises.
+    Raises what the model raises, and `TimeoutError`.
     """
+    progress = progress or Progress()
     chunks: list[AIMessageChunk] = []
-    stream = model.astream(list(prompt), config)
-    if turn is None:
-        async for chunk in stream:
+
+    async def stream() -> AsyncIterator[str]:
+        pieces = model.astream(list(prompt), config)
+        try:
+            async with asyncio.timeout(first_token_timeout) as deadline:
+                async for chunk in pieces:
+                    chunks.append(chunk)
+                    if chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs:
+                        break
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            limit = f"{first_token_timeout:g} seconds"
+            raise TimeoutError(f'the model of agent "{agent}" did not begin to answer within {limit}') from error
+        for chunk in chunks:
+            yield _text(chunk)
+        async for chunk in pieces:
             chunks.append(chunk)
+            yield _text(chunk)
+
+    if turn is None:
+        async for text in stream():
+            progress.said = progress.said or bool(text.strip())
         return Generated(_joined(chunks, agent, message_id), cut=False)
     with turn.cuttable():
-        async for chunk in stream:
-            chunks.append(chunk)
-            content = chunk.content
-            text = content if isinstance(content, str) else chunk.text
-            if text:
-                message_id = message_id or chunk.id or f"run-{uuid.uuid4()}"
-                turn.say_text(agent, message_id, text)
+        blank = ""
+        async for text in stream():
+            if not progress.said and not text.strip():
+                blank += text  # white space in front may be all that comes, and then nothing was said
+            elif text:
+                progress.said = True
+                message_id = message_id or chunks[-1].id or f"run-{uuid.uuid4()}"
+                turn.say_text(agent, message_id, blank + text)
+                blank = ""
         message = _joined(chunks, agent, message_id)
         if message.usage_metadata is not None:
             turn.emit(
@@ -86,6 +121,11 @@ async def generate(
     return Generated(AIMessage(partial.text, id=partial.id, name=agent), cut=True)
 
 
+def _text(chunk: AIMessageChunk) -> str:
+    """The words of a chunk. Only text: reasoning is not spoken."""
+    return chunk.content if isinstance(chunk.content, str) else chunk.text
+
+
 def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) -> AIMessage:
     if not chunks:
         return AIMessage("", id=message_id or f"run-{uuid.uuid4()}", name=agent)
@@ -99,28 +139,42 @@ def _model_name(model: Any) -> str:
     return str(getattr(bound, "model_name", None) or getattr(bound, "model", None) or type(bound).__name__)
 
 
-def settle_calls(message: AIMessage, used: set[str]) -> AIMessage:
+def settle_calls(message: AIMessage, used: Set[str]) -> AIMessage:
     """Give each call an id of its own, and make calls of those whose arguments were not JSON.
 
     The providers send a call with broken arguments back as a call, so it needs an answer like any other. A call id
     that was used before would make two calls one (a tool runs at most once per id), so it gets a new one.
     """
-    broken = {}
-    calls = []
+    broken: dict[str, str] = {}
+    calls: list[ToolCall] = []
     taken = set(used)
-    for call in message.tool_calls:
+    renamed: list[tuple[str | None, str]] = []
+    for call in (*message.tool_calls, *message.invalid_tool_calls):
         call_id = _unused(call["id"], taken)
-        calls.append({**call, "id": call_id})
-    for invalid in message.invalid_tool_calls:
-        call_id = _unused(invalid["id"], taken)
-        calls.append({"type": "tool_call", "name": invalid["name"] or "unknown", "args": {}, "id": call_id})
-        broken[call_id] = invalid["args"] or ""
+        renamed.append((call["id"], call_id))
+        arguments = call["args"]
+        if not isinstance(arguments, dict):
+            broken[call_id] = arguments or ""
+            arguments = {}
+        calls.append(tool_call(name=call["name"] or "unknown", args=arguments, id=call_id))
     if not calls:
         return message
     extra = {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"}
+    content = message.content
+    if any(old != new for old, new in renamed):
+        extra = {k: _renamed_keys(v, renamed) for k, v in extra.items()}
+        content = _renamed_blocks(content, renamed)
     if broken:
         extra[INVALID] = broken
-    return message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": extra})
+    return message.model_copy(
+        update={"content": content, "tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": extra}
+    )
+
+
+def without_calls(message: AIMessage) -> AIMessage:
+    """The words of a message only: its calls, and the provider's own data about them, do not count."""
+    settled = settle_calls(message, frozenset())
+    return keep_calls(settled, ()) if settled.tool_calls else message
 
 
 def _unused(call_id: str | None, taken: set[str]) -> str:
@@ -130,27 +184,30 @@ def _unused(call_id: str | None, taken: set[str]) -> str:
     return call_id
 
 
+def _renamed_keys(value: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
+    """A provider's data by call id, such as Gemini's thought signatures."""
+    if not isinstance(value, dict):
+        return value
+    names = {old: new for old, new in renamed if old is not None}
+    return {names.get(key, key): item for key, item in value.items()}
+
+
+def _renamed_blocks(content: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
+    """The provider's own blocks of the calls, which name them as well; the first block of an id is its first call."""
+    if not isinstance(content, list):
+        return content
+    waiting = list(renamed)
+    blocks: list[Any] = []
+    for block in content:
+        for key in ("call_id", "id"):  # OpenAI's Responses API has both, and names the call by the former
+            found = next((p for p in waiting if isinstance(block, dict) and key in block and p[0] == block[key]), None)
+            if found is not None:
+                waiting.remove(found)
+                block = {**block, key: found[1]}
+                break
+        blocks.append(block)
+    return blocks
+
+
 def used_call_ids(messages: Sequence[AnyMessage]) -> set[str]:
     return {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
-
-
-_BOUND_LIMIT = 32
-
-
-class Bindings:
-    """Models with an agent's tools bound, made once: binding builds every tool's schema."""
-
-    def __init__(self) -> None:
-        self._bound: dict[tuple[int, tuple[str, ...], str | None], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
-
-    def get(self, model: BaseChatModel, tools: Sequence[Any], tool_choice: str | None = None) -> Runnable[Any, Any]:
-        if not tools:
-            return model
-        key = (id(model), tuple(t.name for t in tools), tool_choice)
-        if (found := self._bound.get(key)) is not None:
-            return found[1]
-        if len(self._bound) >= _BOUND_LIMIT:
-            self._bound.clear()
-        bound = model.bind_tools(tools) if tool_choice is None else model.bind_tools(tools, tool_choice=tool_choice)
-        self._bound[key] = (model, bound)  # the model is kept, so that its id stays its own
-        return bound

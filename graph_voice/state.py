@@ -1,54 +1,19 @@
 """The state of a voice graph: the conversation, the userdata, who has the floor."""
 
-import uuid
-from collections.abc import Sequence
 from typing import Annotated, Any, Generic, NotRequired
 
-from langchain_core.messages import AnyMessage, RemoveMessage, convert_to_messages
-from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langchain_core.messages import AnyMessage
 from typing_extensions import TypedDict, TypeVar
 
 from graph_voice.chat_context import merge_chat_ctx
 from graph_voice.errors import BuildError
 from graph_voice.handoff import AgentHandoff
+from graph_voice.reducers import merge_messages
 from graph_voice.userdata import UserdataChannel, check_class
 
 __all__ = ["VoiceState", "merge_messages", "schema_for"]
 
 U = TypeVar("U", default=Any)
-
-
-def merge_messages(current: list[AnyMessage] | None, update: Any) -> list[AnyMessage]:
-    """The reducer of `messages`: as LangGraph's `add_messages`, without touching the caller's objects.
-
-    Appends; the same id replaces in place; `RemoveMessage` removes (an unknown id is ignored: what was never heard is
-    not there); `REMOVE_ALL_MESSAGES` drops everything before it.
-    """
-    current = current or []
-    if update is None:
-        return current
-    items: Sequence[Any] = update if isinstance(update, list | tuple) else [update]
-    new = [m if m.id else m.model_copy(update={"id": str(uuid.uuid4())}) for m in convert_to_messages(items)]
-    if not new:
-        return current
-    known = {m.id for m in current}
-    fresh_ids = {m.id for m in new}
-    if (
-        len(fresh_ids) == len(new)
-        and known.isdisjoint(fresh_ids)
-        and not any(isinstance(m, RemoveMessage) for m in new)
-    ):
-        return [*current, *new]  # type: ignore[list-item]  # convert_to_messages gives AnyMessage
-    merged: dict[str | None, AnyMessage] = {m.id: m for m in current}
-    for message in new:
-        if isinstance(message, RemoveMessage):
-            if message.id == REMOVE_ALL_MESSAGES:
-                merged.clear()
-            else:
-                merged.pop(message.id, None)
-        else:
-            merged[message.id] = message  # type: ignore[assignment]
-    return list(merged.values())
 
 
 def merge_contexts(current: dict[str, Any] | None, update: dict[str, Any] | None) -> dict[str, Any]:
@@ -59,7 +24,10 @@ def merge_contexts(current: dict[str, Any] | None, update: dict[str, Any] | None
 def append_handoffs(current: list[AgentHandoff] | None, update: list[AgentHandoff] | None) -> list[AgentHandoff]:
     """The reducer of `handoffs`: append; a handoff that is there already (same call, same time) counts once."""
     known = list(current or [])
-    return [*known, *(h for h in update or [] if h not in known)]
+    for handoff in update or []:
+        if handoff not in known:
+            known.append(handoff)
+    return known
 
 
 def last_agent(current: str | None, update: str | None) -> str:

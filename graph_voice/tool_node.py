@@ -3,76 +3,91 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import ToolException
 from langgraph.errors import GraphBubbleUp
-from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
 from langgraph.types import Command
-from pydantic import ValidationError
 
-from graph_voice.agent_node import STOPPED
-from graph_voice.agent_runtime import AgentRuntime, hops
-from graph_voice.chat_context import carry, earlier_context, resolve, view
-from graph_voice.errors import HandoffError
-from graph_voice.handoff import Handoff, TransferTool, handoff_record
-from graph_voice.run_context import RunContext, new_id, running
-from graph_voice.speech import INVALID
-from graph_voice.tools import FunctionTool, StopResponse, ToolError
-from graph_voice.turn import Turn, answer, current_turn
-from graph_voice.userdata import WorkingCopy, explain
+from graph_voice.agent_runtime import GOTO, AgentRuntime
+from graph_voice.chat_context import carry, resolve, view
+from graph_voice.handoff import Handoff, Reply, handoff_record
+from graph_voice.history import from_dict
+from graph_voice.pairs import placeholder
+from graph_voice.prompt import add_words
+from graph_voice.run_context import new_id
+from graph_voice.tool_call import NO_REPLY, Batch, Outcome, ToolRunner
+from graph_voice.turn import Turn, current_turn
+from graph_voice.working_copy import WorkingCopy
 
 __all__ = ["ToolsNode"]
 
 logger = logging.getLogger("graph_voice")
-MAX_OUTPUT = 100_000
-"""Characters of a tool's output that the model is told; more is cut, with a note."""
 
-
-@dataclass
-class _Outcome:
-    """What became of one call."""
-
-    message: ToolMessage
-    request: Handoff | None = None
-    context: RunContext[Any] | None = None
-    updates: list[dict[str, Any]] = field(default_factory=list)
-    direct: bool = False
-
-
-@dataclass
-class _Batch:
-    """What the calls of one message share."""
-
-    state: dict[str, Any]
-    config: RunnableConfig
-    runtime: Runtime[Any]
-    turn: Turn | None
-    asking: AIMessage
-    work: WorkingCopy
+WAITS = "waits"
+"""Marks the placeholder of a call that is not decided yet: what is known of it, as plain data."""
 
 
 class ToolsNode:
-    """Runs the calls of the last assistant message, in parallel, on one working copy of the userdata."""
+    """Runs the calls of the last assistant message, in parallel, on one working copy of the userdata.
+
+    A call that is in LangGraph's `interrupt()` leaves a placeholder, and so does a handoff, since an earlier call may
+    still win; the results of the others are written. Then the node runs again, for the first call that asked and for
+    no other: the answer can go to nobody else, and no call that has finished runs twice, whatever the checkpointer.
+    As in any LangGraph node, a tool that asks runs again from its start when the answer is there.
+    """
 
     def __init__(self, runtime: AgentRuntime) -> None:
         self.runtime = runtime
         self.agent = runtime.agent
-        self._tools = {tool.name: tool for tool in self.agent.all_tools}
-        self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False)
+        self.name = f"{self.agent.name}_tools"
+        self._runner = ToolRunner(runtime)
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
         """The node: updates of the state."""
-        asking = state["messages"][-1]
-        assert isinstance(asking, AIMessage)
-        batch = _Batch(state, config, runtime, current_turn.get(), asking, WorkingCopy(state.get("userdata")))
+        asking, answers = _batch(state["messages"])
+        batch = Batch(state, config, runtime, current_turn.get(), asking, WorkingCopy(state))
+        calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
+        known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
+        to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
+        if known:
+            to_run = to_run[:1]
+        ran = dict(zip((call_id for _, call_id in to_run), await self._run(to_run, batch, answers), strict=True))
+        outcomes = {call_id: ran.get(call_id) or known.get(call_id) for _, call_id in calls}
+        asked = next((o.asked for o in ran.values() if o.asked is not None), None)
+        if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
+            raise asked
+        if any(o is None or o.asked is not None for o in outcomes.values()):
+            return self._wait(outcomes, ran, answers, batch)
+        return await self._finish([o for o in outcomes.values() if o is not None], list(ran.values()), batch)
+
+    def route(self, state: dict[str, Any]) -> str | None:
+        """Where the graph goes from here: to the target of a handoff, or back to the agent.
+
+        None: the turn ends without a reply, or this node runs once more.
+        """
+        asking, answers = _batch(state["messages"])
+        found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
+        for message in found:
+            if (target := message.additional_kwargs.get(GOTO)) is not None:
+                return str(target)
+        if all(NO_REPLY in m.additional_kwargs for m in found) or any(WAITS in m.additional_kwargs for m in found):
+            return None
+        return self.agent.name
+
+    # ---- running
+
+    async def _run(
+        self, calls: Sequence[tuple[ToolCall, str]], batch: Batch, answers: Mapping[str, ToolMessage]
+    ) -> list[Outcome]:
         tasks = [
-            asyncio.create_task(self._answer(call, batch), name=f"graph_voice.tool.{call['name']}")
-            for call in asking.tool_calls
+            asyncio.create_task(
+                self._one(call, call_id, batch, answers.get(call_id)), name=f"graph_voice.tool.{call['name']}"
+            )
+            for call, call_id in calls
         ]
         try:
             done = await asyncio.gather(*tasks, return_exceptions=True)
@@ -81,134 +96,74 @@ class ToolsNode:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
-        for failure in done:
-            if isinstance(failure, BaseException):
-                raise failure  # LangGraph's control exceptions; all others have become answers
-        outcomes = [outcome for outcome in done if isinstance(outcome, _Outcome)]
-        winner = self._choose(outcomes, batch)
-        return await self._finish(outcomes, winner, batch)
+        outcomes = []
+        for outcome in done:
+            if isinstance(outcome, BaseException):
+                raise outcome  # LangGraph's control exceptions; all others have become answers
+            outcomes.append(outcome)
+        return outcomes
 
-    def route(self, state: dict[str, Any]) -> str:
-        """Where the graph goes from here: to the target of a handoff, or back to the agent."""
-        for message in reversed(state["messages"]):
-            if not isinstance(message, ToolMessage):
-                break
-            if isinstance(message.artifact, dict) and (to := message.artifact.get("goto")):
-                return str(to)
-        return self.agent.name
-
-    # ---- one call
-
-    async def _answer(self, call: ToolCall, batch: _Batch) -> _Outcome:
-        assert call["id"] is not None
-        outcome = await self._outcome(call, call["id"], batch)
-        if outcome.request is None and batch.turn is not None:
+    async def _one(self, call: ToolCall, call_id: str, batch: Batch, waits: ToolMessage | None) -> Outcome:
+        said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
+        outcome = await self._runner.run(call, call_id, batch, said=said)
+        if outcome.request is None and outcome.asked is None and batch.turn is not None:
             batch.turn.result(self.agent.name, outcome.message)
         return outcome
 
-    async def _outcome(self, call: ToolCall, call_id: str, batch: _Batch) -> _Outcome:
-        name, turn = call["name"], batch.turn
-        host = None
-        if turn is not None:
-            permission = await turn.permission(call_id)
-            if not permission.run:
-                return _Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
-            host = permission.host
-        if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
-            return _Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
-        tool = self._tools.get(name)
-        if tool is None:
-            known = ", ".join(self._tools) or "none"
-            return _Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
-        if isinstance(tool, TransferTool):
-            return _Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
-        return await self._run(call, call_id, tool, batch, host)
+    # ---- a call that asks
 
-    async def _run(self, call: ToolCall, call_id: str, tool: Any, batch: _Batch, host: Any) -> _Outcome:
-        ctx = self.runtime.context(
-            batch.state,
-            batch.config,
-            batch.runtime,
-            batch.turn,
-            userdata=batch.work.value,
-            tool_call_id=call_id,
-            step_id=batch.asking.id,
-            host=host,
-        )
-        token = running.set(ctx)
-        timeout = tool.timeout if isinstance(tool, FunctionTool) else None
-        held = batch.turn is not None
-        try:
-            async with asyncio.timeout(timeout):
-                raw = await self._node.ainvoke([{**call, "type": "tool_call"}], batch.config)
-            outcome = self._read(raw, call_id, call["name"], tool, ctx)
-        except GraphBubbleUp:
-            raise
-        except StopResponse:
-            message = answer(call_id, call["name"], "")
-            outcome = _Outcome(message.model_copy(update={"additional_kwargs": {STOPPED: True}}))
-        except Exception as error:
-            outcome = _Outcome(answer(call_id, call["name"], _told(error, call["name"], timeout), is_error=True))
-        finally:
-            running.reset(token)
-            if held and ctx.held and batch.turn is not None:
-                batch.turn.release()
-        if (wrong := batch.work.undo_invalid()) is not None:
-            outcome = _Outcome(answer(call_id, call["name"], f"Not stored, invalid: {wrong}", is_error=True))
-        outcome.context = ctx
-        return outcome
+    def _wait(
+        self,
+        outcomes: Mapping[str, Outcome | None],
+        ran: Mapping[str, Outcome],
+        answers: Mapping[str, ToolMessage],
+        batch: Batch,
+    ) -> list[Command[Any]]:
+        """Write what is finished, and come back for the call that asks."""
+        messages: list[ToolMessage] = []
+        for call_id, outcome in outcomes.items():
+            if outcome is None:
+                message = answers[call_id]
+            elif outcome.request is not None or outcome.asked is not None:
+                message = self._placeholder(outcome, batch.work.current)
+                if batch.turn is not None:
+                    batch.turn.waits(message)
+            else:
+                message = outcome.message
+            messages.append(message)
+        spoken = [line for o in ran.values() for line in o.spoken]
+        return [*self._written(messages, spoken, list(ran.values()), batch), Command(goto=self.name)]
 
-    def _read(self, raw: Any, call_id: str, name: str, tool: Any, ctx: RunContext[Any]) -> _Outcome:
-        """What LangGraph's ToolNode gave for one call: a message, and whatever a `Command` updates beside it."""
-        message: ToolMessage | None = None
-        updates: list[dict[str, Any]] = []
-        request = ctx.requested
-        for part in raw if isinstance(raw, list) else [raw]:
-            values = part.update if isinstance(part, Command) else part
-            if isinstance(part, Command):
-                if part.graph is not None:
-                    raise ToolException(
-                        "the tool returned Command(graph=PARENT), which has no meaning in a voice graph: return "
-                        'ctx.handoff("<agent>") or Command(goto="<agent>")'
-                    )
-                request = self._goto(part, ctx) or request
-            values = dict(values or {})
-            for found in values.pop("messages", ()):
-                if isinstance(found, ToolMessage) and found.tool_call_id == call_id:
-                    message = found
-                else:
-                    updates.append({"messages": [found]})
-            if values:
-                updates.append(values)
-        if message is None:
-            message = answer(call_id, name, "")
-        message = message.model_copy(update={"id": f"result-{call_id}", "name": name})
-        if len(message.text) > MAX_OUTPUT:
-            note = f"\n[cut: {len(message.text)} characters, the first {MAX_OUTPUT} are shown]"
-            message = message.model_copy(update={"content": message.text[:MAX_OUTPUT] + note})
-        return _Outcome(message, request, updates=updates, direct=bool(tool.return_direct))
-
-    def _goto(self, command: Command[Any], ctx: RunContext[Any]) -> Handoff | None:
-        if not command.goto:
+    def _known(self, message: ToolMessage) -> Outcome | None:
+        """What an earlier run of this node has found out of a call; None when it is to run."""
+        if not message.additional_kwargs.get("placeholder"):
+            return Outcome(message)
+        plain = message.additional_kwargs.get(WAITS, {}).get("handoff")
+        if plain is None:
             return None
-        if not isinstance(command.goto, str):
-            raise ToolException("Command(goto=...) in a tool names one target.")
-        return ctx.handoff(command.goto)
+        request = _from_plain(plain, self.agent.ways[plain["to"]])
+        decided = message.model_copy(update={"content": request.answer, "additional_kwargs": {}})
+        return Outcome(decided, request=request)
+
+    def _placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
+        """What stands in the state for a call that is not decided yet, and says how to go on."""
+        made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
+        known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
+        if (request := outcome.request) is not None:
+            known = {"handoff": _plain(request, self.agent.ways[request.to], userdata)}
+        return made.model_copy(update={"additional_kwargs": {**made.additional_kwargs, WAITS: known}})
 
     # ---- the batch
 
-    def _choose(self, outcomes: list[_Outcome], batch: _Batch) -> _Outcome | None:
+    def _choose(self, outcomes: Sequence[Outcome], batch: Batch) -> Outcome | None:
         """The first handoff, in the calls' order, wins; each other one is told that it did not happen."""
         interrupted = batch.turn is not None and batch.turn.interrupted
-        full = hops(batch.state["messages"]) >= self.runtime.settings.max_hops
-        winner: _Outcome | None = None
+        winner: Outcome | None = None
         for outcome in outcomes:
             if outcome.request is None:
                 continue
             if interrupted:
                 reason = "not done: the caller interrupted before the transfer."
-            elif full:
-                reason = "not done: the caller was transferred too often in this turn. Answer the caller yourself."
             elif winner is not None and winner.request is not None:
                 reason = f"not done: the caller is being transferred to {winner.request.to}."
             else:
@@ -220,68 +175,56 @@ class ToolsNode:
                 batch.turn.result(self.agent.name, outcome.message)
         return winner
 
-    async def _finish(self, outcomes: list[_Outcome], winner: _Outcome | None, batch: _Batch) -> list[Command[Any]]:
-        turn = batch.turn
-        control: dict[str, Any] = {}
-        spoken = [line for o in outcomes if o.context is not None for line in o.context.spoken]
-        if winner is not None:
-            control = await self._hand_off(winner, outcomes, spoken, batch)
-        update: dict[str, Any] = {}
+    async def _finish(self, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: Batch) -> list[Command[Any]]:
+        winner = self._choose(outcomes, batch)
+        spoken = [line for o in ran for line in o.spoken]
+        control = await self._hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
+        messages: list[AnyMessage] = [o.message for o in outcomes]
+        if winner is None and all(NO_REPLY in o.message.additional_kwargs for o in outcomes):
+            messages += self._said_directly(outcomes, batch.turn)
+        # The handoff is an update of its own: it is taken back as one when the front end says it did not happen.
+        return [*self._written(messages, spoken, ran, batch), *([Command(update=control)] if control else [])]
+
+    def _written(
+        self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: Batch
+    ) -> list[Command[Any]]:
+        """The updates of the state: the answers, what the tools' own commands write, the userdata."""
+        if batch.turn is not None and any(o.ending for o in ran):
+            batch.turn.call_ends = True
+        update: dict[str, Any] = {"messages": [*messages, *(m for o in ran for m in o.additions)]}
         if spoken:
-            update["messages"] = [_with_lines(batch.asking, spoken)]
-        update["messages"] = [*update.get("messages", ()), *(o.message for o in outcomes)]
-        direct = next((o for o in outcomes if o.direct), None)
-        if direct is not None and winner is None:
-            update["messages"] += self._say_directly(direct, turn)
+            update["messages"].insert(0, _with_lines(batch.asking, spoken))
         if changes := batch.work.changes():
             update["userdata"] = changes
-        if turn is not None and any(o.context is not None and o.context.ending for o in outcomes):
-            turn.call_ends = True
-        # The handoff is an update of its own: it is taken back as one when the front end says it did not happen.
-        updates = [*(u for o in outcomes for u in o.updates), update, *([control] if control else [])]
-        return [Command(update=u) for u in updates]
+        return [*(Command(update=u) for o in ran for u in o.updates), Command(update=update)]
 
     async def _hand_off(
-        self, winner: _Outcome, outcomes: list[_Outcome], spoken: list[AIMessage], batch: _Batch
+        self, winner: Outcome, outcomes: Sequence[Outcome], spoken: list[AIMessage], batch: Batch
     ) -> dict[str, Any]:
         assert winner.request is not None
         request, turn, call_id = winner.request, batch.turn, winner.message.tool_call_id
-        if request.say is not None:
-            message_id = new_id("say")
-            text = await self.runtime.speak(
-                request.say,
-                batch.state,
-                batch.config,
-                turn,
-                userdata=batch.work.value,
-                message_id=message_id,
-                step_id=batch.asking.id,
-            )
-            spoken.append(AIMessage(text, id=message_id, name=self.agent.name))
-        if request.to not in self.runtime.settings.agents:
-            winner.message = winner.message.model_copy(update={"artifact": {"goto": request.to}})
-            if turn is not None:
-                turn.result(self.agent.name, winner.message)
-            return {}
+        if (line := await self._transfer_line(request, batch)) is not None:
+            spoken.append(line)
+        is_agent = request.to in self.runtime.settings.agents
         record = handoff_record(self.agent.name, request.to, call_id)
-        winner.message = winner.message.model_copy(update={"artifact": {**record, "goto": request.to}})
+        marks = {**winner.message.additional_kwargs, GOTO: request.to}
+        artifact = record if is_agent else winner.message.artifact
+        winner.message = winner.message.model_copy(update={"additional_kwargs": marks, "artifact": artifact})
         if turn is not None:
             turn.result(self.agent.name, winner.message)
+        if not is_agent:
+            return {}
+        if turn is not None:
             turn.handed_off(call_id, self.agent.name, request.to)
         if self.agent.on_exit is not None:
             # on_exit may act, so it waits until the floor has really changed.
             if turn is not None and not await turn.wait_decided(call_id):
                 return {}
-            ctx = self.runtime.context(batch.state, batch.config, batch.runtime, turn, userdata=batch.work.value)
-            await self.runtime.run_hook(self.agent.on_exit, ctx)
-            batch.work.undo_invalid()
+            await self._leave(batch)
         messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
-        after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.value}
+        after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
         shown = await resolve(
-            after,
-            model=self.runtime.model(batch.config),
-            operation=request.history,
-            earlier=earlier_context(after, request.to),
+            after, model=lambda: self.runtime.model(batch.config), operation=request.history, agent=request.to
         )
         return {
             "active_agent": request.to,
@@ -290,30 +233,80 @@ class ToolsNode:
             "contexts": {self.agent.name: carry(view(after), messages)},
         }
 
-    def _say_directly(self, outcome: _Outcome, turn: Turn | None) -> list[AnyMessage]:
-        """LangChain's `return_direct`: the tool's output is the answer."""
+    async def _transfer_line(self, request: Handoff, batch: Batch) -> AIMessage | None:
+        """What the old agent says. A line that fails is not worth the handoff."""
+        if request.say is None:
+            return None
+        message_id = new_id("say")
+        try:
+            text = await self.runtime.speak(
+                request.say,
+                batch.state,
+                batch.config,
+                batch.turn,
+                userdata=batch.work.current,
+                message_id=message_id,
+                step_id=batch.asking.id,
+            )
+        except Exception:
+            logger.exception("agent %s: the line of the handoff to %s failed", self.agent.name, request.to)
+            return None
+        return AIMessage(text, id=message_id, name=self.agent.name) if text else None
+
+    async def _leave(self, batch: Batch) -> None:
+        """The agent's `on_exit`. The floor has changed already, so its failure is logged and undoes nothing."""
+        ctx = self.runtime.context(batch.state, batch.config, batch.runtime, batch.turn, userdata=batch.work.value)
+        try:
+            await self.runtime.run_hook(self.agent.on_exit, ctx)
+        except GraphBubbleUp:
+            raise
+        except Exception:
+            logger.exception("agent %s: on_exit failed", self.agent.name)
+        if (wrong := batch.work.undo_invalid()) is not None:
+            logger.error("agent %s: on_exit set invalid userdata, which is not stored: %s", self.agent.name, wrong)
+
+    def _said_directly(self, outcomes: Sequence[Outcome], turn: Turn | None) -> list[AnyMessage]:
+        """LangChain's `return_direct`: the output of the tools is the answer. A tool that stopped has none."""
+        texts = [o.message.text for o in outcomes if o.message.additional_kwargs[NO_REPLY] == "direct"]
+        text = " ".join(t for t in texts if t)
+        if not text:
+            return []
         message_id = new_id("direct")
         if turn is not None:
-            turn.line(self.agent.name, message_id, outcome.message.text)
-        return [AIMessage(outcome.message.text, id=message_id, name=self.agent.name)]
+            turn.line(self.agent.name, message_id, text)
+        return [AIMessage(text, id=message_id, name=self.agent.name)]
+
+
+def _batch(messages: Sequence[AnyMessage]) -> tuple[AIMessage, dict[str, ToolMessage]]:
+    """The last message that has calls, and the answers that there are by now."""
+    answers: dict[str, ToolMessage] = {}
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            answers[message.tool_call_id] = message
+        elif isinstance(message, AIMessage) and message.tool_calls:
+            return message, answers
+    raise AssertionError("the tool node runs behind a message that has calls")
+
+
+def _plain(request: Handoff, declared: Handoff, userdata: Any) -> dict[str, Any]:
+    """A handoff as a checkpoint keeps it. A line that is a function is said as of now."""
+    plain: dict[str, Any] = {"to": request.to, "result": request.result, "history": request.history.to_dict()}
+    if request.say is not declared.say:
+        line = request.say(userdata) if callable(request.say) else request.say
+        plain["say"] = {"instructions": line.instructions} if isinstance(line, Reply) else line
+    return plain
+
+
+def _from_plain(plain: Mapping[str, Any], declared: Handoff) -> Handoff:
+    say = plain.get("say", declared.say)
+    return replace(
+        declared,
+        result=plain["result"],
+        history=from_dict(plain["history"]),
+        say=Reply(say["instructions"]) if isinstance(say, dict) else say,
+    )
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:
     """The asking message with what its tools said: one assistant message, since a prompt may not end with one."""
-    text = " ".join(t for t in (asking.text, *(s.text for s in spoken)) if t)
-    return asking.model_copy(update={"content": text})
-
-
-def _told(error: Exception, name: str, timeout: float | None) -> str:
-    """What the model learns of a failure. Only messages meant for it; a stranger's exception may hold anything."""
-    if isinstance(error, ToolError):
-        return error.message
-    if isinstance(error, TimeoutError) and timeout is not None:
-        return f"The tool did not answer within {timeout:g} seconds."
-    if isinstance(error, ValidationError):
-        return f"Not stored, invalid: {explain(error)}"
-    if isinstance(error, HandoffError | ToolException):
-        logger.error("tool %s: %s", name, error)
-        return str(error)
-    logger.error("tool %s failed", name, exc_info=error)
-    return "An internal error occurred."
+    return add_words(asking, " ".join(line.text for line in spoken if line.text))

@@ -1,20 +1,38 @@
 """Tools: what an agent's model may call. LiveKit's `function_tool`, as a LangChain tool."""
 
 import asyncio
+import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
+from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
 from langchain_core.tools import tool as _langchain_tool
+from langchain_core.utils.pydantic import get_fields
+from langgraph.errors import GraphInterrupt
+from langgraph.types import Command
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from graph_voice.errors import BuildError
 from graph_voice.handoff import Handoff
 from graph_voice.run_context import RunContext
+from graph_voice.working_copy import Assignments
 
-__all__ = ["FunctionTool", "StopResponse", "ToolError", "as_tool", "function_tool", "is_function_tool"]
+__all__ = [
+    "FailedTool",
+    "FunctionTool",
+    "StopResponse",
+    "ToolError",
+    "as_tool",
+    "function_tool",
+    "is_function_tool",
+    "takes_state",
+]
 
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -30,9 +48,19 @@ class StopResponse(Exception):  # LiveKit's name
     """Raised by a tool to end the turn without a reply. LiveKit's `StopResponse`."""
 
 
+class FailedTool(Exception):  # carries an error, is none itself
+    """A tool's own `ValidationError`, which LangChain and LangGraph would take for one of its arguments."""
+
+    def __init__(self, error: ValidationError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class FunctionTool(StructuredTool):
     """What `@function_tool` makes: a LangChain tool whose `RunContext` parameter the model never sees."""
 
+    takes_context: bool = False
+    """Whether the function has a `RunContext` parameter."""
     handoffs: tuple[str, ...] = ()
     """Targets that this tool may hand off to, for the drawing."""
     timeout: float | None = None
@@ -80,8 +108,9 @@ def function_tool(
     def mark(target: Any) -> Any:
         if isinstance(target, BaseTool):
             raise BuildError(f"{target.name} is a LangChain tool already: list it in tools=[...] as it is.")
-        target.__graph_voice_tool__ = {
-            "name": name or target.__name__,
+        function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
+        function.__graph_voice_tool__ = {
+            "name": name or function.__name__,
             "description": description,
             "handoffs": tuple(handoffs),
             "timeout": timeout,
@@ -106,7 +135,7 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
         if _context_parameter(value) is not None:
             return _build(value, name=value.__name__)
         try:
-            made: BaseTool = _langchain_tool(value)
+            made: BaseTool = _langchain_tool(parse_docstring=True, error_on_invalid_docstring=False)(value)
             return made
         except ValueError as error:
             raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
@@ -123,7 +152,19 @@ def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
         ) from error
 
 
+def takes_state(tool: BaseTool) -> bool:
+    """Whether a tool can see the state, and the userdata in it: by its `RunContext`, or by an injected argument."""
+    if isinstance(tool, FunctionTool) and tool.takes_context:
+        return True
+    shown = tool.tool_call_schema
+    if isinstance(shown, dict):
+        return False  # a JSON schema has no injected arguments
+    return set(get_fields(tool.get_input_schema())) != set(get_fields(shown))
+
+
 def _is_context(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return any(map(_is_context, typing.get_args(annotation)))
     return annotation is RunContext or typing.get_origin(annotation) is RunContext
 
 
@@ -160,20 +201,26 @@ def _build(
     def bound(arguments: dict[str, Any]) -> dict[str, Any]:
         return arguments if context is None else {**arguments, context: RunContext.current()}
 
-    def finish(result: Any) -> Any:
-        if isinstance(result, Handoff):
-            RunContext.current().request_handoff(result)
-            return result.answer
-        return "" if result is None else result
-
     async def call_async(**arguments: Any) -> Any:
         arguments = bound(arguments)
-        return finish(await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments))
+        try:
+            result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
+            if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
+                result = await result
+        except GraphInterrupt:
+            # It will run again from its start, so what it has assigned by now would count twice. At once, before
+            # another call of the batch builds on it.
+            if (assignments := Assignments.current()) is not None:
+                assignments.undo()
+            raise
+        except ValidationError as error:
+            raise FailedTool(error) from error
+        return _output(result)
 
     def call_sync(**arguments: Any) -> Any:
         if is_async:
             raise NotImplementedError(f"tool {name!r} is async: use ainvoke.")
-        return finish(fn(**bound(arguments)))
+        return _output(fn(**bound(arguments)))
 
     return FunctionTool(
         name=name,
@@ -184,4 +231,49 @@ def _build(
         handoffs=handoffs,
         timeout=timeout,
         idempotent=idempotent,
+        takes_context=context is not None,
     )
+
+
+def _output(result: Any) -> Any:
+    """What a function returned, as LangChain takes it: text, or messages and commands as they are."""
+    if isinstance(result, Handoff):
+        RunContext.current().request_handoff(result)
+        return result.answer
+    if isinstance(result, Command):
+        return _with_answer(result)
+    if result is None:
+        return ""
+    if isinstance(result, str | ToolMessage) or _is_for_langchain(result):
+        return result
+    if isinstance(result, BaseModel | dict | list | tuple | set | frozenset) or dataclasses.is_dataclass(result):
+        return _JSON.dump_json(result, fallback=str).decode()
+    return str(result)
+
+
+def _is_for_langchain(result: Any) -> bool:
+    """Messages and commands, or content blocks (`{"type": "image", ...}`)."""
+    return (
+        isinstance(result, list)
+        and bool(result)
+        and all(
+            isinstance(item, ToolMessage | Command) or (isinstance(item, dict) and item.get("type") in _BLOCKS)
+            for item in result
+        )
+    )
+
+
+_BLOCKS = frozenset({"text", "image", "image_url", "audio", "file", "video", "json"})
+
+
+def _with_answer(command: Command[Any]) -> Command[Any]:
+    """LangGraph wants each `Command(update=...)` of a tool to hold the call's answer; an empty one, if it has none."""
+    if not isinstance(command.update, dict) or command.graph is not None:
+        return command
+    call_id = RunContext.current().tool_call_id or ""
+    messages = command.update.get("messages", [])
+    messages = list(messages) if isinstance(messages, list | tuple) else [messages]
+    if any(isinstance(m, ToolMessage) and m.tool_call_id == call_id for m in messages):
+        return command
+    update = {**command.update, "messages": [*messages, ToolMessage("", tool_call_id=call_id)]}
+    return dataclasses.replace(command, update=update)

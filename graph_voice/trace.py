@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks.manager import AsyncCallbackManager
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers.base import BaseTracer
 
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
@@ -24,7 +25,7 @@ class Trace:
     def __init__(self, manager: Any, config: RunnableConfig) -> None:
         self._manager = manager
         self.config = config
-        self._ended = False
+        """For the graph run."""
 
     @classmethod
     async def begin(cls, turn: "Turn", conversation: "Conversation[Any]") -> "Trace":
@@ -46,15 +47,21 @@ class Trace:
         return cls(manager, {**config, "callbacks": manager.get_child(), "run_name": "graph"})
 
     async def finish(self, turn: "Turn") -> None:
-        if self._manager is None or self._ended:
+        """Close the root. Call it once, when the turn is settled."""
+        if self._manager is None:
             return
-        self._ended = True
-        heard = [w.heard for s in turn.record.steps() for w in (s.words, *s.lines) if w.heard]
-        said = [w.produced for s in turn.record.steps() for w in (s.words, *s.lines) if w.produced]
-        await self._manager.on_chain_end(
+        said = [words for step in turn.record.steps() for words in (step.words, *step.lines)]
+        tags = [name for name in ("interrupted", "discarded") if getattr(turn, name)]
+        manager = self._manager
+        manager.tags = [*manager.tags, *tags]  # handlers get the tags again with the end
+        for handler in manager.handlers:
+            if isinstance(handler, BaseTracer) and (run := handler.run_map.get(str(manager.run_id))) is not None:
+                run.add_tags(tags)
+        await manager.on_chain_end(
             {
-                "heard": " ".join(heard),
-                "generated": " ".join(said),
+                "text": turn.record.user.text if turn.record.user is not None else None,
+                "heard": " ".join(words.heard for words in said if words.heard),
+                "generated": " ".join(words.produced for words in said if words.produced),
                 "interrupted": turn.interrupted,
                 "discarded": turn.discarded,
             }

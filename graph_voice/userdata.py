@@ -12,33 +12,18 @@ from langgraph.channels.base import BaseChannel
 from langgraph.errors import EmptyChannelError
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
-from graph_voice.errors import BuildError
+from graph_voice.errors import BuildError, UserdataError
+from graph_voice.plain_data import REMOVED, fields_of, from_plain, patched, set_fields, to_plain
 
-__all__ = ["UserdataChannel", "WorkingCopy", "check_class", "explain", "fields_of", "plain", "public_fields"]
+__all__ = ["Stored", "UserdataChannel", "check_class", "explain", "public_fields", "required"]
 
 _MISSING: Any = object()
 _PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
 
 
-def fields_of(userdata: Any) -> dict[str, Any]:
-    """Field -> value, not copied. For a dict, the dict itself."""
-    if userdata is None:
-        return {}
-    if isinstance(userdata, BaseModel):
-        return {name: getattr(userdata, name) for name in type(userdata).model_fields} | (userdata.model_extra or {})
-    if dataclasses.is_dataclass(userdata) and not isinstance(userdata, type):
-        return {field.name: getattr(userdata, field.name) for field in dataclasses.fields(userdata)}
-    if isinstance(userdata, Mapping):
-        return dict(userdata)
-    return dict(vars(userdata))
-
-
-def plain(userdata: Any) -> dict[str, Any]:
-    """Field -> value with nested models as dicts, so that `UserdataChannel` can rebuild the instance from it."""
-    if isinstance(userdata, BaseModel):
-        # Field by field, since a field with `exclude=True` belongs to the state although no dump shows it.
-        return {k: _PLAIN.dump_python(v, warnings=False) for k, v in fields_of(userdata).items()}
-    return dict(_PLAIN.dump_python(fields_of(userdata), warnings=False))
+class Stored(dict[str, Any]):
+    """A patch of fields that were validated when they were set, as plain data. The channel takes it as it is:
+    validating it again would run a validator twice on its own result, or judge an old fact by today's clock."""
 
 
 def _is_secret(userdata: Any, name: str, value: Any) -> bool:
@@ -70,26 +55,20 @@ def public_fields(
     return found
 
 
-def _rebuild(kind: Any, base: Any, changes: Mapping[str, Any]) -> Any:
-    """`base` with some fields changed, as a new validated instance. Raises pydantic's `ValidationError`."""
-    if kind is dict or isinstance(base, dict):
-        return {**base, **changes}
-    if isinstance(base, BaseModel):
-        # Values that are instances already pass as they are; plain dicts of a checkpoint become instances again.
-        return type(base).model_validate({**fields_of(base), **changes})
-    if dataclasses.is_dataclass(base):
-        return TypeAdapter(type(base)).validate_python({**fields_of(base), **changes})
-    updated = copy.copy(base)
-    for name, value in changes.items():
-        setattr(updated, name, value)
-    return updated
+def explain(error: ValidationError) -> str:
+    """A validation error in one line that a model can act on, without the values that were wrong."""
+    lines = (f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors(include_url=False))
+    return "; ".join(lines)
 
 
 class UserdataChannel(BaseChannel[Any, Any, Any]):
     """The state's `userdata`: a value of the user's class, kept in checkpoints as a plain dict of its fields.
 
     Updates are a whole instance, which replaces it, or a dict of fields, which changes those (so that two nodes of
-    one step may write different fields). Before the first write its value is a default instance of the class.
+    one step may write different fields). Before the first write its value is a default instance of the class; it has
+    none when the class has fields without a default.
+
+    Raises `UserdataError` for an update that is no userdata, or does not validate.
     """
 
     __slots__ = ("value",)
@@ -113,34 +92,23 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
 
     def from_checkpoint(self, checkpoint: Any) -> Self:
         other = self.__class__(self.typ, self.key)
-        if checkpoint is None or type(checkpoint) is object:
-            return other
-        if isinstance(checkpoint, dict) and self.typ is not dict:
-            other.value = self._from_fields(checkpoint)
-        elif not isinstance(checkpoint, Mapping | BaseModel) and not dataclasses.is_dataclass(checkpoint):
-            return other  # LangGraph's sentinel for "no value yet"
-        else:
+        if isinstance(checkpoint, dict):
+            other.value = dict(checkpoint) if self.typ is dict else from_plain(self.typ, checkpoint)
+        elif isinstance(checkpoint, self.typ):
             other.value = checkpoint
-        return other
+        return other  # anything else is LangGraph's mark for "no value yet"
 
     def checkpoint(self) -> Any:
         # Plain data, so that a checkpoint can be read by a process that is strict about classes.
-        return plain(self.get())
-
-    def _default(self) -> Any:
-        try:
-            return self.typ()
-        except (TypeError, ValidationError) as error:
-            raise EmptyChannelError(f"{self.typ.__name__} has fields without a default.") from error
-
-    def _from_fields(self, fields: Mapping[str, Any]) -> Any:
-        if isinstance(self.typ, type) and issubclass(self.typ, BaseModel):
-            return self.typ.model_validate(dict(fields))
-        return TypeAdapter(self.typ).validate_python(dict(fields))
+        value = self.get()
+        return dict(value) if self.typ is dict else to_plain(value)
 
     def get(self) -> Any:
         if self.value is _MISSING:
-            self.value = self._default()
+            try:
+                self.value = self.typ()
+            except (TypeError, ValidationError) as error:
+                raise EmptyChannelError(_without_default(self.typ)) from error
         return self.value
 
     def is_available(self) -> bool:
@@ -151,79 +119,81 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         return True
 
     def update(self, values: Sequence[Any]) -> bool:
-        for value in values:
-            if isinstance(value, dict) and self.typ is not dict:
-                if self.is_available():
-                    self.value = _rebuild(self.typ, self.get(), value)
-                else:
-                    self.value = self._from_fields(value)
-            elif isinstance(value, dict) and isinstance(self.value, dict):
-                self.value = {**self.value, **value}
-            elif value is not None:
-                self.value = value
-        return bool(values)
+        written = [value for value in values if value is not None]
+        for value in written:
+            self.value = self._updated(value)
+        return bool(written)
 
+    def _updated(self, value: Any) -> Any:
+        if self.typ is not dict and isinstance(value, self.typ):
+            return value
+        if not isinstance(value, dict):
+            raise UserdataError(
+                f"userdata can't become {type(value).__name__}: write an instance of {self.typ.__name__}, or a dict of "
+                "the fields that change."
+            )
+        known: Any = self.get() if self.is_available() else None
+        if self.typ is dict:
+            gone = value.get(REMOVED, ())
+            merged = {**known, **value}
+            return {k: v for k, v in merged.items() if k != REMOVED and k not in gone}
+        if isinstance(value, Stored) and known is not None:
+            return patched(known, value)
+        return self._validated(known, value)
 
-class WorkingCopy:
-    """The userdata that the tools of one batch share. In-place changes count; invalid ones are undone.
+    def _validated(self, known: Any, patch: Mapping[str, Any]) -> Any:
+        """`known` with some fields changed, validated as a whole: a patch may change fields that depend on each other.
 
-    LiveKit's tools share one live `session.userdata`; here they share this copy, and one update leaves the node.
-    """
-
-    def __init__(self, userdata: Any) -> None:
-        self._before = fields_of(copy.deepcopy(userdata))
-        self.value: Any = _checked(copy.deepcopy(userdata))
-
-    def changes(self) -> dict[str, Any]:
-        """The fields that differ from what they were when the batch began."""
-        now = fields_of(self.value)
-        return {k: v for k, v in now.items() if k not in self._before or self._before[k] != v}
-
-    def undo_invalid(self) -> str | None:
-        """Set fields that don't validate back to what they were. Returns what was wrong, for the model, or None."""
-        if isinstance(self.value, BaseModel):
-            kind: Any = type(self.value)
-        elif dataclasses.is_dataclass(self.value):
-            kind = type(self.value)
-        else:
-            return None
+        Values that are instances already pass as they are.
+        """
         try:
-            TypeAdapter(kind).validate_python(fields_of(self.value))
+            if issubclass(self.typ, BaseModel):
+                whole = self.typ.model_validate({**fields_of(known), **patch}, by_alias=True, by_name=True)
+            else:
+                whole = TypeAdapter(self.typ).validate_python({**fields_of(known), **patch})
         except ValidationError as error:
-            wrong = {str(e["loc"][0]) for e in error.errors() if e["loc"]} & set(self._before)
-            for name in wrong or self.changes():
-                object.__setattr__(self.value, name, copy.deepcopy(self._before.get(name)))
-            return _explain(error)
-        return None
+            raise UserdataError(f"userdata ({self.typ.__name__}) can't take these fields: {explain(error)}.") from error
+        if known is None:
+            return whole
+        # A copy of the old one, which keeps what is no field: private attributes, which fields were ever set.
+        names = {_field_name(self.typ, key) for key in patch}
+        old, new = fields_of(known), fields_of(whole)
+        changes = {k: v for k, v in new.items() if k in names or k not in old or v is not old[k]}
+        changed = copy.copy(known)
+        set_fields(changed, changes)
+        return changed
 
 
-def _explain(error: ValidationError) -> str:
-    lines = (f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors(include_url=False))
-    return "; ".join(lines)
+def _field_name(kind: Any, key: str) -> str:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return next((n for n, f in kind.model_fields.items() if key in (f.alias, f.validation_alias)), key)
+    return key
 
 
-def explain(error: ValidationError) -> str:
-    """A validation error in one line that a model can act on, without the values that were wrong."""
-    return _explain(error)
+def _without_default(kind: Any) -> str:
+    if issubclass(kind, BaseModel):
+        names = [name for name, info in kind.model_fields.items() if info.is_required()]
+    else:
+        names = [
+            f.name
+            for f in dataclasses.fields(kind)
+            if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+    return (
+        f"The userdata class {kind.__name__} has fields without a default ({', '.join(names)}) and nobody has set "
+        f"them: pass Conversation(graph, userdata={kind.__name__}(...)), or give the fields defaults."
+    )
 
 
-_CHECKED: dict[type[BaseModel], type[BaseModel]] = {}
-
-
-def _checked(userdata: Any) -> Any:
-    """The same pydantic value, validating each assignment, whatever its class is configured to do."""
-    if not isinstance(userdata, BaseModel) or type(userdata).model_config.get("validate_assignment"):
-        return userdata
-    kind = type(userdata)
-    if kind not in _CHECKED:
-        config = {**kind.model_config, "validate_assignment": True}
-        _CHECKED[kind] = type(kind.__name__, (kind,), {"model_config": config, "__module__": kind.__module__})
-    checked = _CHECKED[kind].model_construct()
-    object.__setattr__(checked, "__dict__", userdata.__dict__)
-    object.__setattr__(checked, "__pydantic_fields_set__", set(userdata.model_fields_set))
-    object.__setattr__(checked, "__pydantic_extra__", userdata.__pydantic_extra__)
-    object.__setattr__(checked, "__pydantic_private__", userdata.__pydantic_private__)
-    return checked
+def required(state: Mapping[str, Any]) -> Any:
+    """The userdata of a state. Raises `UserdataError` when its class has fields that nobody has set."""
+    if (found := state.get("userdata")) is None:
+        raise UserdataError(
+            "This call has no userdata yet, because its class has fields without a default: pass "
+            'Conversation(graph, userdata=...) (or {"userdata": ...} as the graph\'s input), or give the fields '
+            "defaults."
+        )
+    return found
 
 
 def check_class(kind: Any) -> None:

@@ -14,6 +14,7 @@ from graph_voice.errors import BuildError
 from graph_voice.graph import METADATA, definition_of
 from graph_voice_livekit.bridge import Bridge
 from graph_voice_livekit.converters import to_chat_context
+from graph_voice_livekit.driver import TurnDriver
 from graph_voice_livekit.mirrors import make_mirror
 from graph_voice_livekit.reply import GraphLLM
 from graph_voice_livekit.voices import Voices
@@ -26,6 +27,8 @@ class NodeAgent(Agent):
 
     _bridge: Bridge
     _definition: GraphDefinition | None
+    turn: TurnDriver | None = None
+    """The turn that handed off to this agent, until it has entered: its first words belong to it."""
 
     def _become(self, bridge: Bridge, name: str, definition: GraphDefinition | None, voice: dict[str, Any]) -> None:
         self._bridge = bridge
@@ -49,6 +52,10 @@ class NodeAgent(Agent):
 
     async def on_enter(self) -> None:
         await self._bridge.entered(self)
+
+    async def on_exit(self) -> None:
+        self._bridge.leaving()
+        await super().on_exit()
 
     async def llm_node(
         self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings

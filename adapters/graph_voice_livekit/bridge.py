@@ -6,7 +6,9 @@ travels with each chunk into the committed message, never by ids or text.
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -24,8 +26,9 @@ from livekit.agents.voice.events import (
 
 from graph_voice import Conversation, Turn, events
 from graph_voice.pairs import RUNNING
-from graph_voice_livekit.driver import TurnDriver
+from graph_voice_livekit.driver import NO_HANDOFF, TurnDriver
 from graph_voice_livekit.heard import split_heard
+from graph_voice_livekit.lost_turns import LostTurns
 from graph_voice_livekit.reply import EXTRA
 
 if TYPE_CHECKING:
@@ -46,9 +49,9 @@ class Bridge:
         self.floor: str | None = None
         """The graph's agent that has the floor in LiveKit."""
         self.calls: dict[str, TurnDriver] = {}
-        self.entries: dict[str, TurnDriver] = {}
-        """Agent -> the turn that goes on when it enters."""
         self.replies: dict[str, tuple[TurnDriver, list[tuple[str, str]]]] = {}
+        self.asking: dict[str, llm.FunctionCallOutput] = {}
+        """LiveKit's items of the calls that wait for an answer of the caller (LangGraph's `interrupt()`)."""
         self.streams: dict[str, Any] = {}
         self.own_lines: set[SpeechHandle] = set()
         self._make_agent = make_agent
@@ -56,7 +59,9 @@ class Bridge:
         self._drivers: set[TurnDriver] = set()
         self._by_speech: dict[SpeechHandle, TurnDriver] = {}
         self._users: dict[str, TurnDriver] = {}
-        self._known_users: set[str] = set()
+        self._lost = LostTurns()
+        self._recovered: llm.ChatMessage | None = None
+        """A user turn that LiveKit dropped while the floor changed; answered after the new agent's first words."""
         self._next: TurnDriver | None = None
         self._shared_userdata: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,21 +80,37 @@ class Bridge:
         if first:
             self._bind(agent.session)
         self.floor = name
-        driver = self.entries.pop(name, None)
+        driver, agent.turn = agent.turn, None
         if driver is not None and driver.entry == name:
             self._confirm(driver, name)
-            driver.entry = None
-            self._speak(driver)
-            return
-        if not first and self.conversation.active_agent != name:
-            await self.conversation.update_agent(name)
-        if first and not agent.definition_enters:
-            return  # as in LiveKit: without an on_enter the first agent waits for the caller
-        if first and self.conversation.messages:
-            return  # a call that is resumed has been greeted
-        self._speak(self._drive(self.conversation.enter()))
+            driver.cancel_entry()
+        else:
+            if name in self.agents and self.conversation.active_agent != name:
+                await self.conversation.update_agent(name)
+            if first and not agent.definition_enters:
+                return  # as in LiveKit: without an on_enter the first agent waits for the caller
+            if first and self.conversation.messages:
+                return  # a call that is resumed has been greeted
+            driver = self._drive(self.conversation.enter())
+        driver.arrived.clear()
+        self.speak(driver)
+        if self._recovered is not None:
+            self._background(self._answer(self._recovered, driver))
+            self._recovered = None
 
-    def _speak(self, driver: TurnDriver) -> None:
+    def leaving(self) -> None:
+        """The LiveKit agent that has the floor begins to hand over."""
+        self._lost.leaving(time.time())
+
+    async def _answer(self, lost: llm.ChatMessage, entering: TurnDriver) -> None:
+        # Not before the graph has come to the new agent: until then it would answer in the old one's name.
+        await entering.arrived.wait()
+        logger.info("LiveKit dropped what the caller said while the floor changed; it is answered now")
+        with contextlib.suppress(RuntimeError):  # the session closes
+            self.session.generate_reply(user_input=lost)
+
+    def speak(self, driver: TurnDriver) -> None:
+        """Ask LiveKit for a reply that goes on with this turn."""
         self._next = driver
         try:
             self.session.generate_reply()
@@ -106,6 +127,12 @@ class Bridge:
                 return
         driver.turn.confirm_handoff(None)
 
+    def _next_agent(self, driver: TurnDriver, name: str) -> "NodeAgent":
+        """The LiveKit agent that takes the floor and goes on with this turn."""
+        agent = self._make_agent(name)
+        agent.turn = driver
+        return agent
+
     def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
         """The graph changed agents without a tool: LiveKit follows when the old agent's words have been played."""
         speech = _speech.get()
@@ -114,12 +141,12 @@ class Bridge:
             if speech is not None:
                 await speech
             if speech is not None and speech.interrupted:
-                driver.turn.reject_handoff(event.call_id, "interrupted")
-                driver.entry = None
-                self.entries.pop(event.new_agent, None)
+                driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
+                driver.cancel_entry()
                 driver.maybe_close()
             else:
-                self.session.update_agent(self._make_agent(event.new_agent))
+                driver.entry_is_certain = True
+                self.session.update_agent(self._next_agent(driver, event.new_agent))
 
         self._background(follow())
 
@@ -163,17 +190,23 @@ class Bridge:
             if item.type != "message":
                 continue
             if item.role == "user":
-                return (None if item.id in self._known_users else item), instructions
+                return (None if self._is_known(item.id) else item), instructions
             if item.role == "assistant":
                 break
             if instructions is None and not item.id.startswith("lk."):
                 instructions = item.text_content
         return None, instructions
 
+    def _is_known(self, message_id: str) -> bool:
+        """Whether this message was committed already, or was there before this call."""
+        if self.session.history.get_by_id(message_id) is not None:
+            return True
+        return any(m.id == message_id for m in self.conversation.messages)
+
     def forget(self, driver: TurnDriver) -> None:
         """This turn is over."""
         self._drivers.discard(driver)
-        for table in (self.calls, self.entries, self._users):
+        for table in (self.calls, self._users):
             for key in [k for k, v in table.items() if v is driver]:
                 del table[key]
         for reply in [k for k, (owner, _) in self.replies.items() if owner is driver]:
@@ -198,19 +231,28 @@ class Bridge:
             await self._wait(context.speech_handle, batch.done.wait())
             if not batch.done.is_set():
                 # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
+                batch.unanswered[call_id] = None
                 return ToolResult(RUNNING, reply_required=False)
             for line in batch.lines:
                 await self._wait(context.speech_handle, line.wait_for_playout())
         finally:
             driver.mirror_ended(context)
-        result = batch.results[call_id]
+        if (result := batch.results.get(call_id)) is None:
+            batch.unanswered[call_id] = None
+            return ToolResult(RUNNING, reply_required=batch.asks)
+        if batch.handoff is not None and context.speech_handle.interrupted:
+            if batch.handoff.call_id == call_id:
+                raise ToolError(NO_HANDOFF)
+            return ToolResult(result.output, reply_required=False)
         if batch.handoff is None:
             if result.is_error:
                 raise ToolError(result.output)
             return ToolResult(result.output)
         # The next agent speaks, so nobody else replies to this batch.
         answer = ToolResult(result.output, reply_required=False)
-        return (self._make_agent(batch.handoff.new_agent), answer) if batch.handoff.call_id == call_id else answer
+        return (
+            (self._next_agent(driver, batch.handoff.new_agent), answer) if batch.handoff.call_id == call_id else answer
+        )
 
     async def _wait(self, speech: SpeechHandle, what: Any) -> None:
         waiting = asyncio.ensure_future(what)
@@ -228,8 +270,8 @@ class Bridge:
         session.on("speech_created", self._on_speech_created)
         session.on("conversation_item_added", self._on_item_added)
         session.on("function_tools_executed", self._on_tools_executed)
+        session.on("user_input_transcribed", self._lost.transcribed)
         session.on("close", self._on_close)
-        self._take_userdata()
         self._give_userdata()
 
     def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
@@ -242,10 +284,13 @@ class Bridge:
         item = event.item
         if item.type == "agent_handoff":
             self.floor = item.new_agent_id if item.new_agent_id in self.agents else None
-            if (driver := self.entries.get(item.new_agent_id)) is not None:
-                self._confirm(driver, item.new_agent_id)
+            lost = self._lost.take(self.session.options.endpointing["max_delay"])
+            self._recovered = lost if self.floor is not None else None  # an agent of the program's own sees to itself
+            turn = getattr(self.session.current_agent, "turn", None)
+            if isinstance(turn, TurnDriver) and turn.entry == item.new_agent_id:
+                self._confirm(turn, item.new_agent_id)
         elif item.type == "message" and item.role == "user":
-            self._known_users.add(item.id)
+            self._lost.claimed(item)
             text = item.text_content or ""
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.turn.commit(text, at=item.created_at)
@@ -277,11 +322,18 @@ class Bridge:
                 # A mock ran in the mirror's place, or LiveKit answered the call itself.
                 text = output.output if output is not None else ""
                 driver.turn.resolve(call.call_id, text, is_error=output is not None and output.is_error)
-            elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output and output.is_error:
-                driver.turn.reject_handoff(call.call_id, output.output)
-                self.entries.pop(batch.handoff.new_agent, None)
-                driver.entry = None
-                driver.maybe_close()
+            elif call.call_id in batch.unanswered:
+                batch.unanswered[call.call_id] = output
+                batch.late_result(call.call_id)
+                if batch.asks and output is not None:
+                    self.asking[call.call_id] = output
+            elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
+                if output.is_error:
+                    driver.turn.reject_handoff(call.call_id, output.output)
+                    driver.cancel_entry()
+                    driver.maybe_close()
+                else:
+                    driver.entry_is_certain = True
 
     def _on_close(self, event: CloseEvent) -> None:
         self._background(self.aclose())
@@ -296,6 +348,8 @@ class Bridge:
 
     def _take_userdata(self) -> None:
         """Adopt what the program put into `session.userdata`."""
+        if self._session is None:
+            return
         try:
             theirs = self.session.userdata
         except ValueError:  # LiveKit's way to say that there is none
@@ -305,8 +359,9 @@ class Bridge:
             self.conversation.update_userdata(theirs)
 
     def _give_userdata(self) -> None:
-        """`session.userdata` is the graph's."""
-        if self._session is not None:
+        """`session.userdata` is the graph's, if it has any, but for what the program has just put there."""
+        self._take_userdata()
+        if self._session is not None and "userdata" in self.conversation.state:
             self._shared_userdata = self._session.userdata = self.conversation.userdata
 
     def _background(self, work: Any) -> None:

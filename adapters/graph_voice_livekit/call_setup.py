@@ -1,27 +1,22 @@
 """What the commands `talk` and `demo` put a call together from: a model, voices, and the offline speech parts."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from livekit.agents import stt as lk_stt
 from rich.console import Console
 
 from graph_voice import Conversation, Voice
-from graph_voice.errors import MissingDependencyError, ModelError
-from graph_voice.graph import runtime_of
 from graph_voice.loading import load_graph
-from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
+from graph_voice.model_choice import ModelChoice, choose_model
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.offline import IntentRouter, OfflineParts, load_all
 
 __all__ = ["CallParts", "Choices", "prepare"]
 
-DEFAULT_OPENAI_MODEL = "openai:gpt-4.1-mini"
 CALLER_VOICE = "bright"
 
 
@@ -45,14 +40,16 @@ class CallParts:
     graph: Any
     agents: Sequence[str]
     """In the order of the graph, the start agent first."""
-    model: BaseChatModel | None
-    """The model for the whole graph; None: the graph's own."""
-    model_name: str
+    model: ModelChoice
     speech: OfflineParts
 
     @property
+    def model_name(self) -> str:
+        return self.model.name
+
+    @property
     def config(self) -> dict[str, Any]:
-        return {"configurable": {"llm": self.model}} if self.model is not None else {}
+        return self.model.config
 
     @property
     def recognition(self) -> lk_stt.STT[Any]:
@@ -83,10 +80,16 @@ def prepare(choices: Choices, console: Console) -> CallParts:
     with console.status("Loading the graph...") as status:
         graph = load_graph(choices.graph)
         status.update("Choosing the model...")
-        model, name = _model(choices, graph)
-        if isinstance(model, IntentRouter):
-            status.update("Loading the intent router...")
-            model.warm_up()
+        chosen = choose_model(
+            graph,
+            choices.graph,
+            llm=choices.llm,
+            base_url=choices.base_url,
+            seed=choices.seed,
+            offline=IntentRouter,  # ours, whether this package's entry points are known or not
+        )
+        status.update("Loading the model...")
+        chosen.warm_up()
 
         def progress(step: str, done: float) -> None:
             status.update(f"Loading {step}... {done:.0%}" if done < 1 else "Ready.")
@@ -96,50 +99,4 @@ def prepare(choices: Choices, console: Console) -> CallParts:
     roles = conversation.roles
     agents = [name for name, node in roles.nodes.items() if node.agent]
     agents.sort(key=lambda name: name != conversation.active_agent)
-    return CallParts(graph, agents, model, name, speech)
-
-
-def _model(choices: Choices, graph: Any) -> tuple[BaseChatModel | None, str]:
-    """`--llm` and `--base-url` first, then the environment, then the graph's own model, then the intent router."""
-    if choices.base_url is not None:
-        return _openai_compatible(choices.llm, choices.base_url), f"{choices.llm} at {choices.base_url}"
-    if choices.llm == "offline":
-        return _router(choices), "intent router (no language model)"
-    if choices.llm is not None:
-        return model_from(choices.llm), choices.llm
-    if named := os.environ.get(DEFAULT_MODEL_VARIABLE):
-        return model_from(named), named
-    if _has_own_model(graph):
-        return None, "the graph's own"
-    if os.environ.get("OPENAI_API_KEY"):
-        return model_from(DEFAULT_OPENAI_MODEL), DEFAULT_OPENAI_MODEL
-    return _router(choices), "intent router (no language model)"
-
-
-def _router(choices: Choices) -> IntentRouter:
-    beside = Path(choices.graph.rpartition(":")[0] or choices.graph).with_suffix(".examples.yaml")
-    if not beside.exists():
-        raise ModelError(
-            f"{choices.graph} needs a language model: give --llm openai:gpt-4.1-mini (with OPENAI_API_KEY), or "
-            f"--base-url of an OpenAI-compatible server; or write example sentences for the intent router, {beside}."
-        )
-    return IntentRouter(beside, seed=choices.seed)
-
-
-def _openai_compatible(llm: str | None, base_url: str) -> BaseChatModel:
-    if llm is None:
-        raise ModelError("--base-url needs the model's name as well: --llm NAME.")
-    try:
-        from langchain_openai import ChatOpenAI
-    except ImportError as error:
-        raise MissingDependencyError('--base-url needs langchain-openai: pip install "graph-voice[openai]"') from error
-    # Local servers want a key in the header, but not a real one.
-    key = os.environ.get("OPENAI_API_KEY") or "none"
-    return ChatOpenAI(model=llm.removeprefix("openai:"), base_url=base_url, api_key=key, stream_usage=True)  # type: ignore[arg-type]  # a plain str is accepted
-
-
-def _has_own_model(graph: Any) -> bool:
-    """Whether every agent of the graph was given a model when it was built."""
-    conversation: Conversation[Any] = Conversation(graph)
-    runtimes = [runtime_of(conversation.graph, name) for name in conversation.roles.agents]
-    return all(runtime.own_model is not None for runtime in runtimes if runtime is not None)
+    return CallParts(graph, agents, chosen, speech)

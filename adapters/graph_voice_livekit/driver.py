@@ -7,10 +7,11 @@ They drain the same turn one after the other, so one user turn stays one graph r
 import asyncio
 import logging
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from livekit.agents import RunContext
+from livekit.agents import NOT_GIVEN, RunContext, llm
 from livekit.agents.voice import SpeechHandle
 
 from graph_voice import Turn, events
@@ -18,9 +19,11 @@ from graph_voice import Turn, events
 if TYPE_CHECKING:
     from graph_voice_livekit.bridge import Bridge
 
-__all__ = ["Batch", "TurnDriver"]
+__all__ = ["NO_HANDOFF", "Batch", "TurnDriver"]
 
 logger = logging.getLogger("graph_voice.livekit")
+NO_HANDOFF = "the agent handoff was interrupted and did not happen"
+"""LiveKit's words for the same case."""
 
 
 @dataclass
@@ -35,6 +38,16 @@ class Batch:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     lines: list[SpeechHandle] = field(default_factory=list)
     """What the batch's tools, or its handoff, had said."""
+    asks: bool = False
+    """One of the calls has a question (LangGraph's `interrupt()`): those without a result get it in a later turn."""
+    unanswered: dict[str, llm.FunctionCallOutput | None] = field(default_factory=dict)
+    """Calls whose mirror a barge-in released before the result came, with LiveKit's item that waits for it."""
+
+    def late_result(self, call_id: str) -> None:
+        """Put the real result into LiveKit's item, so that its history and judges know it as well."""
+        result, item = self.results.get(call_id), self.unanswered.get(call_id)
+        if result is not None and item is not None:
+            item.output, item.is_error = result.output, result.is_error
 
 
 class TurnDriver:
@@ -45,6 +58,10 @@ class TurnDriver:
         self.turn = turn
         self.entry: str | None = None
         """The agent whose first words are expected to go on with this turn."""
+        self.entry_is_certain = False
+        """LiveKit has begun to hand off to it."""
+        self.arrived = asyncio.Event()
+        """The graph is with the agent that LiveKit is with: it has produced something for it, or is over."""
         self.batches: list[Batch] = []
         self.spoken: list[tuple[str, str]] = []
         """(message id, text) of what the current reply has handed to LiveKit."""
@@ -54,7 +71,13 @@ class TurnDriver:
         self._items: deque[events.Event] = deque()
         self._arrived = asyncio.Event()
         self._watchers: set[asyncio.Task[None]] = set()
+        self._awaited: str | None = None
+        """The message that the graph waits for before it goes on, outside of a batch (`ctx.say` in `on_enter`)."""
+        self._paused: str | None = None
+        """The one for which the reply ended, so that it is played; what comes behind it needs a reply of its own."""
+        self._held = False
         turn.on_hold = self._hold
+        turn.on_wait = self._wait_for
         self._pump_task = asyncio.create_task(self._pump(), name=f"graph_voice.drain.{turn.id}")
 
     # ---- from the graph
@@ -71,6 +94,15 @@ class TurnDriver:
                     self._put(event)
                 case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.calls:
                     self._result(self._open, event)
+                case events.ToolResult(call_id=call_id) if asked := self.bridge.asking.pop(call_id, None):
+                    # An earlier turn's call, which had a question and has its answer now.
+                    asked.output, asked.is_error = event.output, event.is_error
+                case events.Interrupt():
+                    # The batch goes on with the caller's next words; until then its mirrors need not wait.
+                    if self._open is not None:
+                        self._open.asks = True
+                        self._close_batch(self._open)
+                    self._put(event)
                 case events.HandedOff():
                     self._handed_off(event)
                 case events.Say() if self._open is not None and not self._open.done.is_set():
@@ -79,20 +111,37 @@ class TurnDriver:
                     self._stream_line(self._open, event)
                 case _:
                     self._put(event)
+        if self._open is not None:  # the run ended in the middle of it
+            self._close_batch(self._open)
+        self._paused = None
+        self.maybe_close()
 
     def _put(self, event: events.Event) -> None:
         self._items.append(event)
         self._arrived.set()
+        if self._paused is not None and not isinstance(event, events.Ended):
+            self._paused = None
+            self.bridge.speak(self)
+
+    def _wait_for(self, message_id: str) -> None:
+        if self._open is None:
+            self._awaited = message_id
+            self._arrived.set()
 
     def _result(self, batch: Batch, event: events.ToolResult) -> None:
         batch.results[event.call_id] = event
+        batch.late_result(event.call_id)
         if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
             # A handoff is said in the same breath as the result that carries it, so it would be there already.
             self._close_batch(batch)
 
     def _handed_off(self, event: events.HandedOff) -> None:
+        if self._open is not None and event.call_id in self._open.unanswered:
+            # A barge-in released the mirror in the moment in which the tool decided: nobody can take the floor now.
+            self._close_batch(self._open)
+            self.turn.reject_handoff(event.call_id, NO_HANDOFF)
+            return
         self.entry = event.new_agent
-        self.bridge.entries[event.new_agent] = self
         if self._open is not None and event.call_id in self._open.calls:
             self._open.handoff = event
             if len(self._open.results) == len(self._open.calls):
@@ -124,7 +173,8 @@ class TurnDriver:
 
     def _speak_aside(self, batch: Batch, message_id: str, text: "str | _Words") -> None:
         try:
-            handle = self.bridge.session.say(text)
+            # A tool that disallows interruptions means its own words as well.
+            handle = self.bridge.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
         except RuntimeError as error:
             logger.warning("a line of the graph could not be spoken: %s", error)
             self.turn.heard(message_id, "")
@@ -137,29 +187,31 @@ class TurnDriver:
             words = [i for i in done.chat_items if i.type == "message" and i.role == "assistant"]
             text = " ".join(t for i in words if (t := i.text_content))
             self.turn.heard(message_id, text, at=words[0].created_at if words else None)
+            if done.interrupted:
+                self._barge_in()
 
         handle.add_done_callback(played)
 
     # ---- to LiveKit
 
     async def next(self) -> events.Event | None:
-        """The next thing for the reply that is being generated; None when this turn has nothing more to say."""
+        """The next thing for the reply that is being generated; None when this reply has nothing more to say.
+
+        That is the end of the turn, or a line that must be played before the graph goes on: LiveKit takes a reply as
+        played when it has ended.
+        """
         while not self._items:
             if self._pump_task.done():
                 return None
+            if self._awaited is not None and self.turn.peek() is None:
+                self._paused, self._awaited = self._awaited, None
+                return None
             self._arrived.clear()
             await self._arrived.wait()
+        self.arrived.set()
         if isinstance(self._items[0], events.Ended):
             return None
         return self._items.popleft()
-
-    def give_back(self, event: events.Event) -> None:
-        """Put back what belongs to another reply."""
-        self._items.appendleft(event)
-
-    def is_for_another(self, agent: str, asking: str) -> bool:
-        """Whether words of `agent` must wait for its own LiveKit agent, while `asking` drains the turn."""
-        return agent != asking and agent in self.bridge.agents
 
     def batch_of(self, call_id: str) -> Batch | None:
         return next((b for b in self.batches if call_id in b.calls), None)
@@ -180,6 +232,13 @@ class TurnDriver:
         handle.add_done_callback(ended)
         self._watch(asyncio.create_task(self._follow(handle, over)))
 
+    def _barge_in(self) -> None:
+        """The caller interrupted a line of this turn, so the turn: for LiveKit the line is a speech of its own."""
+        self.turn.interrupt()
+        for handle in self._handles:
+            if handle.allow_interruptions:
+                handle.interrupt()
+
     def _watch(self, task: "asyncio.Task[None]") -> None:
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
@@ -189,17 +248,25 @@ class TurnDriver:
         if handle.interrupted:
             self.turn.interrupt()
         await over
+        self.arrived.set()
         self._handles.discard(handle)
-        if handle.interrupted and self.entry is not None and not self._floor_changed():
-            self.entry = None
+        if handle.interrupted and not self.entry_is_certain:
+            self.cancel_entry()
+        if self._paused is not None and not self._reported(self._paused):
+            self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it any longer
         self.maybe_close()
 
-    def _floor_changed(self) -> bool:
-        return self.entry is not None and self.bridge.floor == self.entry
+    def _reported(self, message_id: str) -> bool:
+        found = self.turn.record.spoken(message_id)
+        return found is not None and found[1].heard is not None
+
+    def cancel_entry(self) -> None:
+        """Nobody takes the floor: the handoff of this turn did not happen."""
+        self.entry, self.entry_is_certain = None, False
 
     def maybe_close(self) -> None:
         """Close the turn once no speech of LiveKit's can come back to it."""
-        if self._handles or self.entry is not None:
+        if self._handles or self.entry is not None or (self._paused is not None and not self.turn.interrupted):
             return
         if not self.turn.committed:
             self.turn.discard_if_possible()
@@ -214,6 +281,7 @@ class TurnDriver:
 
     def _hold(self, held: bool) -> None:
         """`ctx.disallow_interruptions()` of a graph tool reaches the speech that carries the call."""
+        self._held = held
         for context in self._contexts:
             try:
                 if held:
@@ -225,13 +293,14 @@ class TurnDriver:
         """The session is over: nothing more is heard, and running tools end by themselves."""
         for task in list(self._watchers):
             task.cancel()
+        self.arrived.set()
         self.entry = None
         self._handles.clear()
         self.maybe_close()
 
 
 class _Words:
-    """A line that grows while it is spoken: the async iterable that LiveKit's `say` takes."""
+    """A line that grows while it is spoken: the text that LiveKit's `say` takes as an async iterable."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()
@@ -242,11 +311,6 @@ class _Words:
     def end(self) -> None:
         self._queue.put_nowait(None)
 
-    def __aiter__(self) -> "_Words":
-        return self
-
-    async def __anext__(self) -> str:
-        text = await self._queue.get()
-        if text is None:
-            raise StopAsyncIteration
-        return text
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (text := await self._queue.get()) is not None:
+            yield text

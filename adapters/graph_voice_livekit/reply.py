@@ -107,18 +107,13 @@ class _Reply(llm.LLMStream):
         while (event := await driver.next()) is not None:
             match event:
                 case (
-                    events.Text(agent=agent, message_id=message_id, text=text)
-                    | events.Say(agent=agent, message_id=message_id, text=text)
+                    events.Text(message_id=message_id, text=text)
+                    | events.Say(message_id=message_id, text=text)
+                    | events.Interrupt(message_id=message_id, text=text)
                 ):
-                    if driver.is_for_another(agent, self._agent):
-                        driver.give_back(event)
-                        return
                     lead = _note(spoken, message_id, text)
                     self._send(reply_id, llm.ChoiceDelta(role="assistant", content=lead + text, extra={EXTRA: marks}))
-                case events.ToolCalls(agent=agent, calls=calls):
-                    if driver.is_for_another(agent, self._agent):
-                        driver.give_back(event)
-                        return
+                case events.ToolCalls(calls=calls):
                     if not self._calls_allowed:
                         # LiveKit drops calls here (its step limit, or the agent is leaving): running them in the
                         # graph all the same would part the two.
@@ -138,9 +133,6 @@ class _Reply(llm.LLMStream):
                     return
                 case events.Failed(error=error):
                     self._owner.report(error)
-                case events.Interrupt(question=question):
-                    text = question if isinstance(question, str) else json.dumps(question, default=str)
-                    self._send(reply_id, llm.ChoiceDelta(role="assistant", content=text))
 
     def _send(self, reply_id: str, delta: llm.ChoiceDelta) -> None:
         self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, delta=delta))

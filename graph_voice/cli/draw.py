@@ -56,7 +56,10 @@ def draw(
         typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Write to this file instead of stdout."),
     ] = None,
 ) -> None:
-    """Draw a graph: agents, tools and handoffs. Nothing leaves this machine."""
+    """Draw a graph: agents, tools and handoffs. Nothing leaves this machine.
+
+    Example: graph-voice draw graphs/intake.py:graph --agents -o intake.svg
+    """
     chosen = _chosen(format, output)
     # Here, so that the command line itself needs neither LangGraph nor a model's package.
     from graph_voice import drawing, loading

@@ -174,6 +174,15 @@ async def test_sound_that_is_no_speech_ends_the_call_without_an_answer(tones: To
     assert [note.text for note in result.log.notes] == ["no speech was recognised"]
 
 
+async def test_a_slow_recogniser_is_waited_for(tones: Tones, tmp_path: Path) -> None:
+    audio = record(tones, tmp_path / "in.wav", "what is the time", gap=0.2)
+    slow = make_session(llm=FakeLLM(echo), stt=FakeSTT(tones, delay=3.0), tts=FakeTTS(tones), vad=FakeVAD())
+    result = await run_call(Echo(), slow, audio=audio)
+
+    assert [entry.text for entry in result.log.utterances] == ["what is the time", "You said what is the time"]
+    assert result.log.latencies[0].recognition == pytest.approx(3.0, abs=0.05)
+
+
 async def test_latency_is_split_into_stages_that_sum_up(tones: Tones, tmp_path: Path) -> None:
     audio = record(tones, tmp_path / "in.wav", "what is the time")
     result = await run_call(Echo(), session(tones), audio=audio)

@@ -4,7 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
-from graph_agent_support import Roots, a_call, calls_in_graph, handoffs_in_livekit, outputs_in_graph, spoken, told_by_graph, voice, words
+from graph_agent_support import (
+    Roots,
+    a_call,
+    calls_in_graph,
+    handoffs_in_livekit,
+    outputs_in_graph,
+    spoken,
+    told_by_graph,
+    voice,
+    words,
+)
 from langchain_core.messages import AIMessage
 
 from graph_voice import Agent, Handoff, create_voice_graph, function_tool
@@ -37,7 +47,9 @@ class Slow:
 
 
 def one_agent(model: ScriptedModel, *tools: Any, **options: Any) -> GraphAgent:
-    graph = create_voice_graph([Agent("host", instructions="You are the host.", tools=tools, voice=voice("host"))], llm=model)
+    graph = create_voice_graph(
+        [Agent("host", instructions="You are the host.", tools=tools, voice=voice("host"))], llm=model
+    )
     return GraphAgent(graph, **options)
 
 
@@ -97,7 +109,7 @@ async def test_a_hung_model_is_cut_off_and_the_caller_is_answered() -> None:
     assert [p.outcome for p in model.prompts] == ["cancelled", "finished"]
 
 
-@pytest.mark.parametrize("seconds", [3.0, 8.0])
+@pytest.mark.parametrize("seconds", [4.0, 8.0])
 @pytest.mark.parametrize("before", ["One moment please.", ""])
 async def test_while_a_tool_runs_the_caller_is_answered_and_the_result_is_kept(seconds: float, before: str) -> None:
     slow = Slow(seconds)
@@ -110,8 +122,7 @@ async def test_while_a_tool_runs_the_caller_is_answered_and_the_result_is_kept(s
         understood = rig.now
         await rig.until_idle()
         assert spoken(rig)[-1][1].endswith("Yes, I am here.")
-        # The silences after which LiveKit takes the turn to be over are 0.55 s (VAD) and its endpointing delay.
-        assert rig.spoken[-1].started - understood < 1.5
+        assert rig.spoken[-1].started - understood < 1.0  # of which 0.55 s are LiveKit's silence at the end of a turn
         assert slow.runs == 1
         await rig.wait_until(max(rig.now, 12.0 + seconds))
         assert slow.done == 1
@@ -124,24 +135,20 @@ async def test_while_a_tool_runs_the_caller_is_answered_and_the_result_is_kept(s
     assert "found it" in shown
 
 
-async def test_a_tool_that_has_not_started_does_not_start() -> None:
+async def test_calls_of_a_message_that_was_cut_off_are_not_made() -> None:
     slow = Slow(0.1)
-    model = ScriptedModel([("story", say(STORY, call("look_up"))), ("", "Fine.")])
-    graph_started: list[int] = []
+    model = ScriptedModel([("story", say(STORY, call("look_up"), per_token=0.25)), ("", "Fine.")])
     ga = one_agent(model, slow.tool)
     async with a_call(ga, model) as rig:
         await rig.user_says("Tell me a story", at=0.5)
         await rig.user_says("No thank you stop", at=4.0)
         await rig.until_idle()
-        graph_started.append(slow.runs)
-    assert slow.runs in (0, 1)
-    assert len(calls_in_graph(ga)) == slow.runs
+    assert slow.runs == 0
+    assert calls_in_graph(ga) == []
 
 
 async def test_on_the_new_agents_first_words_it_keeps_the_floor() -> None:
-    model = ScriptedModel(
-        {"support": [say("Sure.", call("transfer_to_billing"))], "billing": [STORY, "All right."]}
-    )
+    model = ScriptedModel({"support": [say("Sure.", call("transfer_to_billing"))], "billing": [STORY, "All right."]})
     ga = two_agents(model)
     async with a_call(ga, model) as rig:
         await rig.user_says("my bill is wrong", at=0.5)

@@ -1,13 +1,11 @@
 """Plain turns, tool turns and handoffs by voice: one graph run and one trace per user turn, whoever speaks."""
 
 import pytest
-from graph_agent_support import Roots, a_call, a_text_call, agrees, handoffs_in_livekit, spoken
+from graph_agent_support import Roots, a_call, a_text_call, agrees, handoffs_in_livekit, spoken, voice
 
 from graph_voice import Agent, Handoff, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
-
-from graph_agent_support import voice
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -28,7 +26,13 @@ def bank(model: ScriptedModel, **handoff: object) -> object:
                 handoffs=[Handoff("billing", **handoff)],  # type: ignore[arg-type]
                 voice=voice("support"),
             ),
-            Agent("billing", instructions="You are billing.", on_enter="Greet the caller.", voice=voice("billing"), handoffs=[Handoff("support")]),
+            Agent(
+                "billing",
+                instructions="You are billing.",
+                on_enter="Greet the caller.",
+                voice=voice("billing"),
+                handoffs=[Handoff("support")],
+            ),
         ],
         llm=model,
     )
@@ -54,7 +58,12 @@ async def test_a_tool_turn_speaks_before_and_after_the_tool() -> None:
         await rig.until_idle()
         assert spoken(rig) == [("support", "One moment. You have 40 euros.")]
     assert [end["heard"] for end in roots.ended] == ["One moment. You have 40 euros."]
-    assert [type(m).__name__ for m in ga.conversation.messages] == ["HumanMessage", "AIMessage", "ToolMessage", "AIMessage"]
+    assert [type(m).__name__ for m in ga.conversation.messages] == [
+        "HumanMessage",
+        "AIMessage",
+        "ToolMessage",
+        "AIMessage",
+    ]
 
 
 async def test_a_handoff_is_one_trace_and_two_voices() -> None:

@@ -157,6 +157,14 @@ def test_patterns_read_slots(tmp_path: Path, pattern: str, words: str, slots: di
     assert Examples.load(write(tmp_path, GOOD)).read(pattern, words) == slots
 
 
+def test_a_file_of_patterns_alone_is_enough(tmp_path: Path) -> None:
+    intents = [{"name": "age", "patterns": ["I'm {age}"], "reply": ["So you are {age}.", "I see."]}]
+    router = IntentRouter(write(tmp_path, changed(intents=intents)))
+    router.warm_up()
+    assert router.invoke([SystemMessage("Be kind."), HumanMessage("I'm 34.")]).text == "So you are 34."
+    assert router.invoke([SystemMessage("Be kind."), HumanMessage("Hm.")]).text == "I can help with bills only."
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [

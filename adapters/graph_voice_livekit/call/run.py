@@ -111,7 +111,8 @@ async def run_call(
     Args:
         agent: the first agent; any `livekit.agents.Agent`.
         session: not started yet, for example from `make_session`. It is closed when the call ends.
-        audio: a file, or an input made of one. Either this or `caller`.
+        audio: a file, or an input made of one (which waits for the greeting only if it was made with
+            `held=True`). Either this or `caller`.
         caller: a simulated caller.
         folder: where `call.wav`, `transcript.md`, `timeline.png` and `call.json` go; made if need be.
         title: heads the transcript and the timeline.
@@ -171,7 +172,7 @@ async def run_call(
         why = str(failure) or type(failure).__name__
         if isinstance(failure, CallError) and logger.last_error is not None:
             failure.args = (f"{why} Last error in the call: {logger.last_error}",)
-        logger.note(Note("end", why, clock.now()))
+        logger.note(Note("end", why, clock.stop()))
     result = _write(logger.finish(clock.stop(), extra=extra), recorder, folder, title)
     if isinstance(failure, CallError):
         failure.result = result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -74,11 +75,21 @@ def draw_timeline(log: CallLog, audio: NDArray[np.int16], path: str | Path, *, t
 def _rows(log: CallLog) -> list[Row]:
     count = 1 if log.duration <= 40 else math.ceil(log.duration / 30)
     length = max(log.duration / count, 5.0)
+    edges = [0.0, *(_pause(log, index * length) for index in range(1, count)), count * length]
     palette = colours(log.agents)
-    return [
-        Row(log, palette, start=index * length, end=(index + 1) * length, only_used=len(log.agents) > 3)
-        for index in range(count)
-    ]
+    return [Row(log, palette, start=start, end=end, only_used=count > 1) for start, end in itertools.pairwise(edges)]
+
+
+def _pause(log: CallLog, near: float) -> float:
+    """A moment at which nobody speaks or waits, if there is one within 4 s: rows should not end in a word."""
+
+    def quiet(at: float) -> bool:
+        busy = [(each.started, each.ended) for each in log.utterances]
+        busy += [(each.end_of_speech, each.first_audio) for each in log.latencies]
+        return not any(start - 0.2 < at < end + 0.2 for start, end in busy)
+
+    nearby = sorted(np.arange(near - 4.0, near + 4.0, 0.1), key=lambda at: abs(float(at) - near))
+    return next((float(at) for at in nearby if quiet(float(at))), near)
 
 
 def _head(figure: Figure, log: CallLog, title: str, total: float) -> None:

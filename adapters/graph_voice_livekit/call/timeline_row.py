@@ -22,7 +22,7 @@ _WAIT, _TOOLS = 0.5, 0.62
 _WAVE = (0.08, 0.62)
 """Where in its lane a voice is drawn; above it are its words."""
 
-_CHARACTER = 5.8
+_CHARACTER = 6.7
 """Pixels a character of a caption takes, on average."""
 
 

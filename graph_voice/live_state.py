@@ -1,0 +1,148 @@
+"""The state of a call as remembered now: derived from its turns, never patched."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AnyMessage
+from langgraph.channels import EphemeralValue, UntrackedValue
+from langgraph.channels.base import BaseChannel
+from langgraph.types import Overwrite
+
+from graph_voice.fork import stored
+from graph_voice.memory import CONTROL, Entry, Group
+from graph_voice.pairs import pair_safe
+from graph_voice.state import merge_messages
+
+if TYPE_CHECKING:
+    from graph_voice.turn import Turn
+
+__all__ = ["LiveState"]
+
+Channel = BaseChannel[Any, Any, Any]
+_RECENT = 2
+"""Turns that are over and still not folded, so that a late report of what was played finds them."""
+
+
+class LiveState:
+    """Everything remembered of a call: a past that nothing changes any more, and the turns since then.
+
+    Args:
+        channels: the graph's channels.
+        messages: a conversation that went before.
+    """
+
+    def __init__(self, channels: Mapping[str, Channel], messages: Sequence[AnyMessage]) -> None:
+        self.turns: list[Turn] = []
+        self._specs = {k: c for k, c in channels.items() if not isinstance(c, EphemeralValue | UntrackedValue)}
+        self._base: dict[str, Channel] = {}
+        self._messages: list[AnyMessage] = pair_safe(messages)
+        self._asides: list[Group] = []
+        self._outside: list[Entry] = []
+        self._channels: dict[str, Channel] = {}
+        self._values: dict[str, Any] | None = None
+        if (userdata := self._specs.get("userdata")) is not None and userdata.is_available():
+            self._base["userdata"] = userdata.copy()
+
+    def changed(self) -> None:
+        self._values = None
+
+    def add(self, group: Group) -> None:
+        """Messages from outside the turns."""
+        self._asides.append(group)
+        self.changed()
+
+    def write(self, entry: Entry) -> None:
+        """Channel updates from outside the turns."""
+        self._outside.append(entry)
+        self.changed()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Channel -> value."""
+        if self._values is None:
+            committed = [t for t in self.turns if t.committed]
+            self._channels = self._apply(self._entries(committed, self._outside))
+            self._values = {name: c.get() for name, c in self._channels.items() if c.is_available()}
+            self._values["messages"] = self._merge(self._groups(committed, self._asides))
+        return self._values
+
+    def checkpoint_values(self, messages: Sequence[AnyMessage] | None = None) -> dict[str, Any]:
+        """What a run's first checkpoint holds; `messages` in place of the remembered ones."""
+        values = self.values
+        found = {name: stored(channel) for name, channel in self._channels.items() if name in values}
+        own = values["messages"] if messages is None else list(messages)
+        found["messages"] = stored(self._specs["messages"].from_checkpoint(own))
+        return found
+
+    # ---- deriving
+
+    def _entries(self, turns: Sequence["Turn"], outside: Sequence[Entry]) -> list[Entry]:
+        return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
+
+    def _groups(self, turns: Sequence["Turn"], asides: Sequence[Group]) -> list[Group]:
+        return sorted([g for t in turns for g in t.record.groups()] + list(asides), key=lambda g: g.at)
+
+    def _apply(self, entries: Sequence[Entry]) -> dict[str, Channel]:
+        channels = dict(self._base)
+        copied: set[str] = set()
+        for entry in entries:
+            for name, value in self._allowed(entry, channels):
+                spec = self._specs.get(name)
+                if spec is None or name == "messages":
+                    continue
+                if name not in copied:
+                    copied.add(name)
+                    channels[name] = channels.get(name, spec).copy()
+                channels[name].update([value])
+        return channels
+
+    def _allowed(self, entry: Entry, channels: Mapping[str, Channel]) -> Iterator[tuple[str, Any]]:
+        """An agent that no longer has the floor (another turn, or `update_agent`, moved it) can't change it."""
+        floor = channels.get("active_agent")
+        stale = entry.agent is not None and floor is not None and floor.is_available() and floor.get() != entry.agent
+        return ((k, v) for k, v in entry.values.items() if not (stale and k in CONTROL))
+
+    def _merge(self, groups: Sequence[Group]) -> list[AnyMessage]:
+        messages, update = self._messages, list[Any]()
+        for group in groups:
+            if isinstance(group.raw, Overwrite):
+                messages, update = [], list(group.raw.value or ())
+            else:
+                update += group.messages if group.raw is None else group.raw
+        merged = merge_messages(messages, update)
+        # Ours are paired as they are; what came from elsewhere may have torn a pair apart.
+        return pair_safe(merged) if any(g.foreign for g in groups) else merged
+
+    # ---- the past
+
+    def fold(self) -> list["Turn"]:
+        """Make past of the turns that nothing can change any more. Returns them.
+
+        A turn is folded together with everything that is older, so that the past ends at one moment: later words and
+        writes only ever come behind it.
+        """
+        turns = [t for t in self.turns if t.committed]
+        for count in range(max(0, len(turns) - _RECENT), 0, -1):
+            past, rest = turns[:count], turns[count:]
+            if all(t.settled for t in past) and self._fold(past, rest):
+                for turn in past:
+                    turn.fold()
+                self.turns = [t for t in self.turns if t not in past]
+                return past
+        return []
+
+    def _fold(self, past: Sequence["Turn"], rest: Sequence["Turn"]) -> bool:
+        groups, later = self._groups(past, ()), self._groups(rest, ())
+        entries, coming = self._entries(past, ()), self._entries(rest, ())
+        until = groups[-1].at if groups else 0.0
+        upto = entries[-1].order if entries else 0
+        if (later and later[0].at < until) or (coming and coming[0].order < upto):
+            return False
+        asides = [g for g in self._asides if g.at <= until]
+        outside = [e for e in self._outside if e.order <= upto]
+        self._messages = self._merge(self._groups(past, asides))
+        self._base = self._apply(self._entries(past, outside))
+        self._asides = [g for g in self._asides if g.at > until]
+        self._outside = [e for e in self._outside if e.order > upto]
+        self.changed()
+        return True

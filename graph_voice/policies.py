@@ -1,0 +1,93 @@
+"""Running a history policy: the operations in order, those that ask a model or the userdata among them."""
+
+import copy
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import yaml
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AnyMessage, SystemMessage, convert_to_messages
+
+from graph_voice import userdata as _userdata
+from graph_voice.operations import Operation
+from graph_voice.pairs import pair_safe
+from graph_voice.pure_operations import MADE, PURE, import_path
+from graph_voice.summaries import summarized
+
+__all__ = ["apply"]
+
+
+async def apply(
+    op: Operation,
+    messages: Sequence[AnyMessage],
+    *,
+    userdata: Any = None,
+    model: BaseChatModel | None = None,
+    earlier: Sequence[AnyMessage] = (),
+) -> list[AnyMessage]:
+    """The result of an operation, for one's own nodes: `await history.apply(op, state["messages"], model=model)`.
+
+    Args:
+        op: the operation.
+        messages: the context it is applied to; neither the list nor its messages are changed.
+        userdata: for `userdata_summary` and `custom`.
+        model: for a `summarize` that names no model.
+        earlier: the target agent's own earlier context, for `resume`.
+
+    The result satisfies the pairing rule. Raises what a `custom` function raises, and `HistoryError` when it can't be
+    imported.
+    """
+    result = pair_safe(messages)
+    for step in op.steps:
+        name, args = step["op"], {k: v for k, v in step.items() if k != "op"}
+        if name in PURE:
+            result = PURE[name](result, **args)
+        elif name == "userdata_summary":
+            result = _put_first(result, _summary_of_userdata(userdata, **args))
+        elif name == "resume":
+            result = _resumed(earlier, result)
+        elif name == "summarize":
+            result = await summarized(result, args, model=model)
+        else:
+            result = await _custom(result, userdata, **args)
+        result = pair_safe(result)
+    return list(result)
+
+
+def _resumed(earlier: Sequence[AnyMessage], result: Sequence[AnyMessage]) -> list[AnyMessage]:
+    newer = {m.additional_kwargs[MADE] for m in result if MADE in m.additional_kwargs}
+    known = [m for m in earlier if m.additional_kwargs.get(MADE) not in newer]
+    ids = {m.id for m in known if m.id is not None}
+    return [*known, *(m for m in result if m.id not in ids)]
+
+
+async def _custom(messages: list[AnyMessage], userdata: Any, fn: str) -> list[AnyMessage]:
+    made = import_path(fn)([_own_copy(m) for m in messages], copy.deepcopy(userdata))
+    return cast(list[AnyMessage], convert_to_messages(await made if inspect.isawaitable(made) else made))
+
+
+def _own_copy(message: AnyMessage) -> AnyMessage:
+    """A copy that a stranger may change. An artifact is shared: it may be anything, a connection even."""
+    mutable = ((k, v) for k, v in message if isinstance(v, list | dict) and k != "artifact")
+    fields = {k: copy.deepcopy(v) if v else type(v)() for k, v in mutable}
+    return message.model_copy(update=fields)
+
+
+def _put_first(messages: list[AnyMessage], summary: SystemMessage | None) -> list[AnyMessage]:
+    rest = [m for m in messages if m.additional_kwargs.get(MADE) != "userdata"]
+    return rest if summary is None else [summary, *rest]
+
+
+def _summary_of_userdata(
+    userdata: Any, format: str = "yaml", include: Sequence[str] | None = None, exclude: Sequence[str] = ()
+) -> SystemMessage | None:
+    fields = _userdata.public_fields(userdata, include=include, exclude=exclude)
+    if not fields:
+        return None
+    if format == "json":
+        text = json.dumps(fields, ensure_ascii=False, default=str)
+    else:
+        text = yaml.safe_dump(fields, allow_unicode=True, sort_keys=False).strip()
+    return SystemMessage(f"What is known so far:\n{text}", id="userdata-summary", additional_kwargs={MADE: "userdata"})

@@ -1,0 +1,235 @@
+"""One call of a batch: run through LangGraph's `ToolNode`, and what came of it."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, ToolException
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
+from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest, ToolInvocationError
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+from pydantic import ValidationError
+
+from graph_voice.agent_runtime import AgentRuntime
+from graph_voice.errors import GraphVoiceError, UserdataError
+from graph_voice.handoff import Handoff, TransferTool
+from graph_voice.pairs import placeholder
+from graph_voice.run_context import RunContext, running
+from graph_voice.speech import INVALID
+from graph_voice.tools import FailedTool, FunctionTool, StopResponse, ToolError, takes_state
+from graph_voice.turn import Turn, answer
+from graph_voice.userdata import explain
+from graph_voice.working_copy import Assignments, WorkingCopy
+
+__all__ = ["NO_REPLY", "Batch", "Outcome", "ToolRunner"]
+
+logger = logging.getLogger("graph_voice")
+MAX_OUTPUT = 100_000
+"""Characters of a tool's output that the model is told; more is cut, with a note."""
+NO_REPLY = "no_reply"
+"""Marks the result of a tool that wants no reply of the model: "stopped" (StopResponse) or "direct" (return_direct)."""
+
+
+@dataclass
+class Outcome:
+    """What became of one call."""
+
+    message: ToolMessage
+    """Its answer; a placeholder while it waits."""
+    request: Handoff | None = None
+    asked: GraphInterrupt | None = None
+    """It is in `interrupt()`: it runs again, from its start, when the answer is there."""
+    ending: bool = False
+    spoken: list[AIMessage] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    """What a `Command` of the tool writes to other channels."""
+    additions: list[AnyMessage] = field(default_factory=list)
+    """Messages that a `Command` of the tool adds behind the answers."""
+
+
+@dataclass
+class Batch:
+    """What the calls of one message share."""
+
+    state: dict[str, Any]
+    config: RunnableConfig
+    runtime: Runtime[Any]
+    turn: Turn | None
+    asking: AIMessage
+    work: WorkingCopy
+
+
+class ToolRunner:
+    """Runs calls of one agent's tools."""
+
+    def __init__(self, runtime: AgentRuntime) -> None:
+        self.runtime = runtime
+        self.agent = runtime.agent
+        self._tools: dict[str, BaseTool] = {tool.name: tool for tool in self.agent.all_tools}
+        self._sees_state = {tool.name for tool in self.agent.own_tools if takes_state(tool)}
+        self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
+
+    async def run(self, call: ToolCall, call_id: str, batch: Batch, *, said: list[str]) -> Outcome:
+        """One call, from the front end's permission to its answer.
+
+        Args:
+            call: the call.
+            call_id: its id.
+            batch: what it shares with the others.
+            said: what it has said already, before it asked: a tool that runs again does not say it again.
+
+        Raises LangGraph's control exceptions but `GraphInterrupt`, which is an outcome.
+        """
+        name, turn = call["name"], batch.turn
+        host = None
+        if turn is not None:
+            permission = await turn.permission(call_id)
+            if not permission.run:
+                return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
+            host = permission.host
+        if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
+            return Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
+        tool = self._tools.get(name)
+        if tool is None:
+            known = ", ".join(self._tools) or "none"
+            return Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
+        if isinstance(tool, TransferTool):
+            return Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
+        try:
+            userdata = batch.work.value if name in self._sees_state else batch.work.current
+        except UserdataError as error:
+            return Outcome(answer(call_id, name, _told(error, tool, None), is_error=True))
+        ctx = self.runtime.context(
+            batch.state,
+            batch.config,
+            batch.runtime,
+            turn,
+            userdata=userdata,
+            tool_call_id=call_id,
+            step_id=batch.asking.id,
+            host=host,
+        )
+        ctx.already_said = list(said)
+        outcome = await self._run(call, call_id, tool, batch, ctx)
+        if name in self._sees_state and outcome.asked is None and (wrong := batch.work.undo_invalid()) is not None:
+            outcome = Outcome(answer(call_id, name, f"Not stored, invalid: {wrong}", is_error=True))
+        outcome.spoken, outcome.ending = ctx.spoken, ctx.ending
+        return outcome
+
+    async def _run(self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]) -> Outcome:
+        name = call["name"]
+        timeout = tool.timeout if isinstance(tool, FunctionTool) else None
+        clock = asyncio.timeout(timeout)
+        assignments = Assignments()
+        token = running.set(ctx)
+        try:
+            with batch.work.assigned_by(assignments):
+                async with clock:
+                    raw = await self._node.ainvoke([{**call, "type": "tool_call"}], batch.config)
+                return self._read(raw, call_id, tool, ctx)
+        except GraphInterrupt as asked:
+            assignments.undo()
+            return Outcome(placeholder(call_id, name), asked=asked)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            cause = error.error if isinstance(error, FailedTool) else error
+            if is_invalid_resume(cause):
+                raise cause from None  # the run fails, and the question can be answered again
+            if isinstance(cause, StopResponse):
+                return Outcome(_marked(answer(call_id, name, ""), "stopped"))
+            if clock.expired():
+                logger.error("tool %s did not answer within %s seconds", name, timeout)
+                return Outcome(
+                    answer(call_id, name, f"The tool did not answer within {timeout:g} seconds.", is_error=True)
+                )
+            return Outcome(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True))
+        finally:
+            assignments.over = True
+            running.reset(token)
+            if ctx.held and batch.turn is not None:
+                batch.turn.release()
+
+    async def _with_userdata(
+        self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        """The gate of `ToolNode`: a tool that is given the state gets the batch's own copy of the userdata in it."""
+        ctx = RunContext.current()
+        if request.tool_call["name"] not in self._sees_state:
+            return await execute(request)
+        state = {**request.runtime.state, "userdata": ctx.userdata}
+        return await execute(replace(request, runtime=replace(request.runtime, state=state), state=state))
+
+    def _read(self, raw: Any, call_id: str, tool: BaseTool, ctx: RunContext[Any]) -> Outcome:
+        """What LangGraph's ToolNode gave for one call: a message, and whatever a `Command` updates beside it."""
+        outcome = Outcome(answer(call_id, tool.name, ""), request=ctx.requested)
+        for part in raw if isinstance(raw, list) else [raw]:
+            if isinstance(part, Command):
+                outcome.request = self._goto(part, ctx) or outcome.request
+            values = dict((part.update if isinstance(part, Command) else part) or {})
+            for found in values.pop("messages", ()):
+                if isinstance(found, ToolMessage) and found.tool_call_id == call_id:
+                    outcome.message = _shown(found.model_copy(update={"id": f"result-{call_id}", "name": tool.name}))
+                else:
+                    outcome.additions.append(found)
+            if values:
+                outcome.updates.append(values)
+        if tool.return_direct and outcome.message.status != "error":
+            outcome.message = _marked(outcome.message, "direct")
+        return outcome
+
+    def _goto(self, command: Command[Any], ctx: RunContext[Any]) -> Handoff | None:
+        if command.graph is not None:
+            raise ToolException(
+                "The tool returned Command(graph=Command.PARENT), which has no meaning in a voice graph. Return "
+                'ctx.handoff("<agent>") or Command(goto="<agent>") instead.'
+            )
+        targets = list(command.goto) if isinstance(command.goto, list | tuple) else [command.goto]
+        if not targets:
+            return None
+        if len(targets) > 1 or not isinstance(targets[0], str):
+            raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
+        return ctx.handoff(targets[0])
+
+
+def _marked(message: ToolMessage, why: str) -> ToolMessage:
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NO_REPLY: why}})
+
+
+def _shown(message: ToolMessage) -> ToolMessage:
+    """The answer as a model is shown it: LangChain takes a list of texts for pieces of one text; and not a book."""
+    content = message.content
+    if isinstance(content, list) and content and all(isinstance(item, str) for item in content):
+        content = json.dumps(content, ensure_ascii=False)
+        message = message.model_copy(update={"content": content})
+    if len(message.text) > MAX_OUTPUT:
+        note = f"\n[cut: {len(message.text)} characters, the first {MAX_OUTPUT} are shown]"
+        message = message.model_copy(update={"content": message.text[:MAX_OUTPUT] + note})
+    return message
+
+
+def _told(error: Exception, tool: BaseTool, userdata: Any) -> str:
+    """What the model learns of a failure. Only what is meant for it; a stranger's exception may hold anything."""
+    cause = error.error if isinstance(error, FailedTool) else error
+    if isinstance(cause, ToolInvocationError):
+        # LangGraph takes every ValidationError for one of the arguments; the tool's own may come from anywhere.
+        title = cause.source.title
+        if title == getattr(tool.get_input_schema(), "__name__", tool.name):
+            return cause.message
+        cause = cause.source
+    if isinstance(cause, ToolError):
+        return cause.message
+    if isinstance(cause, ValidationError) and cause.title == type(userdata).__name__:
+        return f"Not stored, invalid: {explain(cause)}"
+    if isinstance(cause, GraphVoiceError | ToolException):
+        logger.error("tool %s: %s", tool.name, cause)
+        return str(cause)
+    logger.error("tool %s failed", tool.name, exc_info=cause)
+    return "An internal error occurred."

@@ -1,0 +1,267 @@
+"""The rules that hold for every history operation, alone or composed, over generated conversations.
+
+Rule numbers are those of docs/history.md. Each property runs 200 examples; `GRAPH_VOICE_EXAMPLES=10000` runs more.
+"""
+
+from typing import Any
+
+import pytest
+from history_support import (
+    assert_strict,
+    conversations,
+    done,
+    frozen,
+    policies,
+    pure_policies,
+    single_updates,
+    texts,
+    thorough,
+    updates,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from pydantic import BaseModel, SecretStr
+
+from graph_voice import history
+from graph_voice.chat_context import carry, merge_chat_ctx, resolve, view
+from graph_voice.errors import HistoryError
+from graph_voice.pairs import RUNNING
+from graph_voice.reducers import merge_messages
+
+
+class Caller(BaseModel):
+    name: str = "Ann"
+    pin: SecretStr = SecretStr("1234")
+
+
+def applied(policy: history.Operation, messages: list[AnyMessage], earlier: list[AnyMessage] = []) -> list[AnyMessage]:  # noqa: B006
+    return done(history.apply(policy, messages, userdata=Caller(), earlier=earlier))
+
+
+# ---- 1: pairs
+
+
+@thorough
+@given(policies, conversations(), conversations())
+def test_rule_1_every_result_satisfies_the_strict_pairing_rule(
+    policy: history.Operation, messages: list[AnyMessage], earlier: list[AnyMessage]
+) -> None:
+    assert_strict(applied(policy, messages, earlier))
+
+
+@thorough
+@given(policies, conversations(), conversations(max_groups=3))
+def test_rule_1_holds_for_the_view_after_a_handoff_and_whatever_comes_later(
+    policy: history.Operation, before: list[AnyMessage], after: list[AnyMessage]
+) -> None:
+    state: dict[str, Any] = {"messages": merge_messages([], before), "userdata": Caller()}
+    state["chat_ctx"] = merge_chat_ctx(None, done(resolve(state, operation=policy)))
+    assert_strict(view(state))
+    later = [m.model_copy(update={"id": f"later-{i}"}) for i, m in enumerate(after)]
+    assert_strict(view({**state, "messages": merge_messages(state["messages"], later)}))
+
+
+@thorough
+@given(conversations(torn=False), texts)
+def test_rule_1_a_running_call_is_answered_by_a_placeholder_until_its_result_comes(
+    before: list[AnyMessage], result: str
+) -> None:
+    asking = AIMessage("", id="asking", tool_calls=[{"name": "look_up", "args": {}, "id": "slow"}])
+    messages = merge_messages(before, [asking])
+    state: dict[str, Any] = {"messages": messages}
+    state["chat_ctx"] = done(resolve(state, operation=history.full()))
+    assert [m.text for m in view(state)][-1] == RUNNING
+    messages = merge_messages(messages, [HumanMessage("Are you there?", id="there")])
+    messages = merge_messages(messages, [ToolMessage(result, id="result-slow", tool_call_id="slow")])
+    shown = view({**state, "messages": messages})
+    assert_strict(shown)
+    assert [m.text for m in shown if isinstance(m, ToolMessage) and m.tool_call_id == "slow"] == [result]
+
+
+# ---- 2: order, ids, inputs
+
+
+def _sequence(messages: list[AnyMessage]) -> list[str]:
+    """Ids of what no operation moves: results go to their calls, and the first system message may come back."""
+    seen: dict[str, None] = {}
+    for message in messages:
+        if not isinstance(message, ToolMessage | SystemMessage) and message.id is not None:
+            seen.setdefault(message.id)
+    return list(seen)
+
+
+@thorough
+@given(pure_policies, conversations())
+def test_rule_2_order_is_kept_no_id_comes_twice_and_nothing_is_made_up(
+    policy: history.Operation, messages: list[AnyMessage]
+) -> None:
+    result = applied(policy, messages)
+    ids = [m.id for m in result]
+    assert len(set(ids)) == len(ids)
+    place = {found: at for at, found in enumerate(_sequence(messages))}
+    order = [place[found] for found in _sequence(result)]
+    assert order == sorted(order)
+    known = {m.id for m in messages} | {
+        f"result-{c['id']}" for m in messages if isinstance(m, AIMessage) for c in m.tool_calls
+    }
+    assert set(ids) <= known
+
+
+@thorough
+@given(policies, conversations(), conversations())
+def test_rule_2_inputs_and_their_messages_are_never_changed(
+    policy: history.Operation, messages: list[AnyMessage], earlier: list[AnyMessage]
+) -> None:
+    before, before_earlier = frozen(messages), frozen(earlier)
+    result = applied(policy, messages, earlier)
+    result.clear()
+    assert (frozen(messages), frozen(earlier)) == (before, before_earlier)
+
+
+@thorough
+@given(policies, conversations())
+def test_an_operation_is_the_same_after_a_checkpoint(policy: history.Operation, messages: list[AnyMessage]) -> None:
+    again = history.from_dict(policy.to_dict())
+    assert again == policy
+    assert applied(again, messages) == applied(policy, messages)
+
+
+# ---- 3: truncate
+
+
+@thorough
+@given(st.integers(0, 8), conversations())
+def test_rule_3_truncate_never_returns_more_than_its_items_and_the_first_system_message(
+    max_items: int, messages: list[AnyMessage]
+) -> None:
+    result = applied(history.truncate(max_items=max_items), messages)
+    whole = applied(history.full(), messages)
+    restored = bool(result) and isinstance(result[0], SystemMessage) and len(whole) > max_items
+    assert len(result) <= max_items + restored
+    if len(whole) <= max_items:
+        assert result == whole
+    first = next((m for m in whole if isinstance(m, SystemMessage)), None)
+    if first is not None:
+        assert first in result
+
+
+@thorough
+@given(st.integers(0, 4), conversations())
+def test_last_turns_begin_with_a_user_turn_and_lack_none_of_what_followed(n: int, messages: list[AnyMessage]) -> None:
+    whole = applied(history.full(), messages)
+    result = applied(history.last_turns(n), messages)
+    turns = [m for m in whole if isinstance(m, HumanMessage)]
+    if n == 0:
+        assert result == []
+    elif len(turns) > n:
+        assert [m for m in result if isinstance(m, HumanMessage)] == turns[len(turns) - n :]
+        assert result == whole[whole.index(turns[-n]) :]
+    else:
+        assert result == whole
+
+
+# ---- 4: batches
+
+
+@thorough
+@given(updates, updates, updates)
+def test_rule_4_messages_are_the_same_whether_updates_come_at_once_or_one_by_one(
+    first: list[Any], x: list[Any], y: list[Any]
+) -> None:
+    state = merge_messages([], first)
+    one_by_one = merge_messages(merge_messages(state, x), y)
+    assert one_by_one == merge_messages(state, [*x, *y])
+    assert one_by_one == merge_messages(state, [x, y]), "as DeltaChannel hands over several writes"
+
+
+@thorough
+@given(
+    st.one_of(st.none(), pure_policies),
+    updates,
+    st.lists(st.one_of(single_updates, updates, pure_policies), max_size=6),
+    st.lists(st.one_of(single_updates, updates, pure_policies), max_size=6),
+)
+def test_rule_4_holds_for_a_reducer_with_any_pure_policy(
+    policy: history.Operation | None, first: list[Any], x: list[Any], y: list[Any]
+) -> None:
+    reduce = history.reducer(policy)
+    state = reduce([], first)
+    assert reduce(reduce(state, x), y) == reduce(state, [*x, *y])
+
+
+@thorough
+@given(conversations(torn=False, max_groups=6), pure_policies, st.data())
+def test_rule_4_a_reducer_cuts_whole_conversations_the_same_in_any_batches(
+    messages: list[AnyMessage], policy: history.Operation, data: st.DataObject
+) -> None:
+    reduce = history.reducer(policy)
+    at_once, state, rest = reduce([], messages), [], list(messages)
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        state, rest = reduce(state, rest[:size]), rest[size:]
+    assert state == at_once
+
+
+@thorough
+@given(
+    st.lists(st.one_of(policies, st.lists(policies, max_size=2), st.just({"carried": [], "resolved": 1})), max_size=6),
+    st.data(),
+)
+def test_rule_4_chat_ctx_is_the_same_in_any_batches(written: list[Any], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(written)))
+    assert merge_chat_ctx(merge_chat_ctx(None, written[:cut]), written[cut:]) == merge_chat_ctx(None, written)
+
+
+@thorough
+@given(updates, updates)
+def test_reducers_never_change_what_they_are_given(first: list[Any], update: list[Any]) -> None:
+    state = merge_messages([], first)
+    objects = [m for m in update if not isinstance(m, tuple | dict | str)]
+    before = frozen(state), frozen(objects)
+    merge_messages(state, update)
+    history.reducer(history.truncate(max_items=2))(state, update)
+    assert (frozen(state), frozen(objects)) == before
+
+
+# ---- 6: `messages` keeps everything
+
+
+@thorough
+@given(policies, conversations(), texts)
+def test_rule_6_policies_shape_what_is_shown_and_nothing_dropped_comes_back(
+    policy: history.Operation, before: list[AnyMessage], edit: str
+) -> None:
+    messages = merge_messages([], before)
+    state: dict[str, Any] = {"messages": messages, "userdata": Caller()}
+    everything = frozen(messages)
+    ctx = merge_chat_ctx(None, done(resolve(state, operation=policy)))
+    assert frozen(messages) == everything
+    shown = {m.id for m in view({**state, "chat_ctx": ctx})}
+    dropped = {m.id for m in messages} - shown
+    # Somebody edits every message in Studio, removes the boundary, and the call goes on.
+    edited = [m.model_copy(update={"content": edit}) if isinstance(m, HumanMessage) else m for m in messages]
+    later = HumanMessage("And then?", id="later")
+    now = merge_messages(messages, [*edited, later])
+    if messages:
+        now = merge_messages(now, RemoveMessage(str(messages[-1].id)))
+    after = view({**state, "messages": now, "chat_ctx": ctx})
+    assert not dropped & {m.id for m in after}
+    assert after[-1] is later
+    referenced = {item["id"] for item in ctx["carried"] if "id" in item}
+    assert all(m.text == edit for m in after if isinstance(m, HumanMessage) and m.id in referenced)
+
+
+@thorough
+@given(pure_policies)
+def test_rule_6_messages_refuse_an_operation(policy: history.Operation) -> None:
+    with pytest.raises(HistoryError, match="chat_ctx"):
+        merge_messages([], [policy])
+
+
+@thorough
+@given(conversations())
+def test_carrying_what_is_shown_shows_it(messages: list[AnyMessage]) -> None:
+    messages = merge_messages([], messages)
+    shown = view({"messages": messages})
+    assert view({"messages": messages, "chat_ctx": carry(shown, messages)}) == shown

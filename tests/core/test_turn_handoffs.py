@@ -1,0 +1,198 @@
+"""Handoffs count when the front end says that the floor has changed, and not before."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from turn_support import hear, rest, told, until
+
+from graph_voice import Agent, Conversation, Handoff, RunContext, Turn, create_voice_graph, events, function_tool
+from graph_voice.errors import TurnError
+from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing.invariants import check_invariants
+
+pytestmark = pytest.mark.virtual_clock
+
+
+@function_tool
+async def note(ctx: RunContext[Any]) -> str:
+    """Note."""
+    ctx.userdata[str(ctx.tool_call_id)] = True
+    return "noted"
+
+
+def three(scripts: dict[str, Any]) -> Conversation[Any]:
+    """Agents a, b, c, which may all hand off to each other."""
+    agents = [
+        Agent(n, instructions="Help.", tools=[note], handoffs=[Handoff(m) for m in "abc" if m != n]) for n in "abc"
+    ]
+    return Conversation(create_voice_graph(agents, llm=ScriptedModel(scripts)))
+
+
+async def to_handoff(turn: Turn) -> events.HandedOff:
+    turn.commit()
+    async for event in turn:
+        if isinstance(event, events.ToolCalls):
+            for asked in event.calls:
+                turn.allow(asked.id)
+        if isinstance(event, events.HandedOff):
+            return event
+    raise AssertionError("no handoff")
+
+
+async def test_a_handoff_counts_once_it_is_confirmed() -> None:
+    conversation = three({"a": [say(call("transfer_to_b"))], "b": ["B here."]})
+    turn = conversation.turn("hi")
+    event = await to_handoff(turn)
+    assert (event.old_agent, event.new_agent) == ("a", "b")
+    seen = await rest(turn)
+    assert (conversation.active_agent, conversation.handoffs) == ("a", [])
+    turn.confirm_handoff(event.call_id)
+    turn.confirm_handoff(event.call_id)
+    hear(turn, seen)
+    turn.close()
+    assert conversation.active_agent == "b"
+    assert [h["new_agent_id"] for h in conversation.handoffs] == ["b"]
+    assert told(conversation) == ["human: hi", "ai:  +call_1", "tool: Transferring to b.", "ai: B here."]
+
+
+async def test_a_rejected_handoff_is_undone_and_nothing_else() -> None:
+    conversation = three({"a": [say(call("note"), call("transfer_to_b"))], "b": ["B here."]})
+    before = conversation.state.get("chat_ctx")
+    turn = conversation.turn("hi")
+    event = await to_handoff(turn)
+    await rest(turn)
+    turn.reject_handoff(event.call_id, "the caller spoke")
+    turn.reject_handoff(event.call_id, "again")
+    turn.close()
+    assert (conversation.active_agent, conversation.handoffs) == ("a", [])
+    assert (conversation.state.get("chat_ctx") or None, conversation.state.get("contexts") or {}) == (before, {})
+    assert conversation.userdata == {"call_1": True}
+    assert told(conversation) == ["human: hi", "ai:  +call_1 +call_2", "tool: noted", "tool: the caller spoke"]
+    check_invariants(conversation, floor="a")
+
+
+async def test_a_chain_in_one_turn_keeps_what_was_confirmed() -> None:
+    @function_tool(handoffs=["c"])
+    async def on(ctx: RunContext[Any]) -> Any:
+        """On."""
+        ctx.userdata["on"] = True
+        return ctx.handoff("c")
+
+    agents = [
+        Agent("a", instructions="A", handoffs=[Handoff("b")]),
+        Agent("b", instructions="B", tools=[on], handoffs=["c"]),
+        Agent("c", instructions="C"),
+    ]
+    model = ScriptedModel({"a": [say(call("transfer_to_b"))], "b": [say(call("on"))], "c": ["C."]})
+    conversation: Conversation[Any] = Conversation(create_voice_graph(agents, llm=model))
+    turn = conversation.turn("hi")
+    turn.confirm_handoff((await to_handoff(turn)).call_id)
+    second = await to_handoff(turn)
+    turn.reject_handoff(second.call_id, "no")
+    await rest(turn)
+    turn.close()
+    assert conversation.active_agent == "b"
+    assert [h["new_agent_id"] for h in conversation.handoffs] == ["b"]
+    assert conversation.userdata == {"on": True}
+    assert told(conversation)[-2:] == ["ai:  +call_2", "tool: no"]
+
+
+async def test_a_decision_is_final() -> None:
+    conversation = three({"a": [say(call("transfer_to_b")), say(call("transfer_to_b"))], "b": ["B."]})
+    turn = conversation.turn("hi")
+    event = await to_handoff(turn)
+    turn.confirm_handoff(event.call_id)
+    with pytest.raises(TurnError, match="was confirmed"):
+        turn.reject_handoff(event.call_id, "no")
+    await rest(turn)
+    turn.close()
+    await conversation.update_agent("a")
+    turn = conversation.turn("again")
+    event = await to_handoff(turn)
+    turn.reject_handoff(event.call_id, "no")
+    with pytest.raises(TurnError, match="was rejected"):
+        turn.confirm_handoff(event.call_id)
+    with pytest.raises(TurnError, match="asked for no such call"):
+        turn.confirm_handoff("nobody")
+    await rest(turn)
+    turn.close()
+    check_invariants(conversation, floor="a")
+
+
+async def test_a_handoff_that_nobody_confirms_did_not_happen() -> None:
+    conversation = three({"a": [say(call("transfer_to_b"))], "b": ["B."]})
+    turn = conversation.turn("hi")
+    await to_handoff(turn)
+    await rest(turn)
+    turn.close()
+    assert conversation.active_agent == "a"
+    assert told(conversation)[-1] == "tool: not done: the transfer did not take place."
+
+
+async def test_the_late_rejection_of_an_older_turns_handoff_leaves_the_newer_turn_alone() -> None:
+    conversation = three({"a": [say(call("transfer_to_b")), say(call("transfer_to_c"))], "b": ["B."], "c": ["C here."]})
+    old = conversation.turn("to b")
+    first = await to_handoff(old)
+    old.interrupt()
+    new = conversation.turn("no, to c")
+    second = await to_handoff(new)
+    new.confirm_handoff(second.call_id)
+    old.reject_handoff(first.call_id, "the caller spoke")
+    hear(new, await rest(new))
+    old.close()
+    new.close()
+    assert told(conversation)[-1] == "ai: C here."
+    check_invariants(conversation, floor="c")
+    assert [h["new_agent_id"] for h in conversation.handoffs] == ["c"]
+
+
+async def test_the_handoff_that_is_confirmed_last_has_the_floor() -> None:
+    conversation = three({"a": [say(call("transfer_to_b")), say(call("transfer_to_c"))], "b": ["B."], "c": ["C."]})
+    old, new = conversation.turn("to b"), None
+    first = await to_handoff(old)
+    new = conversation.turn("to c")
+    second = await to_handoff(new)
+    await rest(old)
+    await rest(new)
+    new.confirm_handoff(second.call_id)
+    old.confirm_handoff(first.call_id)
+    old.close()
+    new.close()
+    check_invariants(conversation, floor="b")
+    assert conversation.state["chat_ctx"].get("entering") is None
+
+
+async def test_update_agent_outlives_what_the_old_agents_turn_writes_later() -> None:
+    @function_tool
+    async def slow(ctx: RunContext[Any]) -> str:
+        """Slow."""
+        await asyncio.sleep(2)
+        ctx.userdata["slow"] = True
+        return "done"
+
+    agents = [Agent("a", instructions="A", tools=[slow]), Agent("b", instructions="B")]
+    with pytest.warns(UserWarning, match="can't be reached"):
+        graph = create_voice_graph(agents, llm=ScriptedModel({"a": [say(call("slow")), "Done."], "b": ["B here."]}))
+    conversation: Conversation[Any] = Conversation(graph)
+    turn = conversation.turn("hi")
+    turn.commit()
+    turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
+    await asyncio.sleep(1)
+    await conversation.update_agent("b")
+    assert conversation.active_agent == "b"
+    await rest(turn)
+    turn.close()
+    assert (conversation.active_agent, conversation.userdata) == ("b", {"slow": True})
+    seen = await conversation.run("hello")
+    assert {e.agent for e in seen if isinstance(e, events.Text)} == {"b"}
+
+
+async def test_update_agent_survives_the_discard_of_a_live_turn() -> None:
+    conversation = three({"a": ["A."], "b": ["B."]})
+    turn = conversation.turn("perhaps")
+    await conversation.update_agent("b")
+    turn.discard()
+    assert conversation.active_agent == "b"
+    with pytest.raises(TurnError, match=r'update_agent\("nobody"\): the agents are a, b, c'):
+        await conversation.update_agent("nobody")

@@ -1,0 +1,129 @@
+"""What was heard is what is remembered: whole, in part, or not at all."""
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
+from turn_support import one_agent, play, rest, told, until
+
+from graph_voice import Agent, Conversation, RunContext, create_voice_graph, events, function_tool
+from graph_voice.errors import TurnError
+from graph_voice.testing import ScriptedModel, call, say
+
+pytestmark = pytest.mark.virtual_clock
+
+
+@pytest.mark.parametrize(("heard", "remembered"), [("One two three.", 1), ("One two", 1), ("", 0), (None, 0)])
+async def test_a_reply_is_remembered_as_it_was_heard(heard: str | None, remembered: int) -> None:
+    conversation = one_agent(["One two three."])
+    turn = conversation.turn("hi")
+    turn.commit()
+    words = await until(turn, events.Text)
+    await rest(turn)
+    if heard is not None:
+        turn.heard(words.message_id, heard)
+    turn.close()
+    assert told(conversation) == ["human: hi", f"ai: {heard}"][: 1 + remembered]
+    if heard == "One two":
+        assert conversation.messages[1].additional_kwargs == {"interrupted": True}
+
+
+async def test_the_last_report_counts_and_the_first_one_dates_the_words() -> None:
+    conversation = one_agent(["One two three."])
+    turn = conversation.turn("hi")
+    turn.commit(at=10)
+    words = await until(turn, events.Text)
+    await rest(turn)
+    turn.heard(words.message_id, "One", at=11)
+    conversation.add(("user", "in between"), at=12)
+    turn.heard(words.message_id, "One two", at=13)
+    turn.close()
+    assert told(conversation) == ["human: hi", "ai: One two", "human: in between"]
+
+
+async def test_heard_of_a_message_that_never_was_is_an_error() -> None:
+    conversation = one_agent(["Hello."])
+    turn = conversation.turn("hi")
+    with pytest.raises(TurnError, match=r"heard\('nobody'\): this turn produced no such message"):
+        turn.heard("nobody", "words")
+    turn.discard()
+
+
+async def test_a_late_report_counts_until_a_later_turn_is_over() -> None:
+    conversation = one_agent(["One.", "Two.", "Three.", "Four."])
+    turn = conversation.turn("a")
+    turn.commit()
+    words = await until(turn, events.Text)
+    await rest(turn)
+    turn.close()
+    turn.heard(words.message_id, "One.")
+    assert told(conversation) == ["human: a", "ai: One."]
+    for text in ("b", "c", "d"):
+        await play(conversation.turn(text))
+    with pytest.raises(TurnError, match="long over"):
+        turn.heard(words.message_id, "")
+    assert told(conversation)[:2] == ["human: a", "ai: One."]
+
+
+SIGNED: dict[str, Any] = {
+    "content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "One two three."}],
+    "additional_kwargs": {"signature": "s"},
+    "response_metadata": {"id": "resp_1"},
+}
+
+
+@pytest.mark.parametrize(("heard", "kept"), [("One two three.", True), ("One", False)])
+async def test_provider_data_is_kept_as_a_whole_or_not_at_all(heard: str, kept: bool) -> None:
+    model = FakeMessagesListChatModel(responses=[AIMessage(**SIGNED)])
+    conversation: Conversation[Any] = Conversation(create_voice_graph([Agent("a", instructions="Help.")], llm=model))
+    turn = conversation.turn("hi")
+    turn.commit()
+    words = await until(turn, events.Text)
+    await rest(turn)
+    turn.heard(words.message_id, heard)
+    turn.close()
+    message = conversation.messages[1]
+    if kept:
+        assert (message.content, message.additional_kwargs) == (SIGNED["content"], {"signature": "s"})
+        assert message.response_metadata["id"] == "resp_1"
+    else:
+        assert (message.content, message.additional_kwargs) == ("One", {"interrupted": True})
+        assert message.response_metadata == {}
+
+
+@function_tool
+async def chat(ctx: RunContext[Any]) -> str:
+    """Speak while working."""
+    await ctx.say("Still looking.")
+    return "found"
+
+
+@pytest.mark.parametrize("line", ["Still looking.", "Still", ""])
+async def test_what_a_tool_says_belongs_to_the_message_that_called_it(line: str) -> None:
+    model = ScriptedModel([say("Let me see.", call("chat")), "It is blue."])
+    conversation = one_agent(model, chat)
+    turn = conversation.turn("hi")
+    turn.commit()
+    words = await until(turn, events.Text)
+    await until(turn, events.ToolCalls)
+    turn.allow("call_1")
+    said = await until(turn, events.Say)
+    turn.heard(words.message_id, "Let me see.")
+    turn.heard(said.message_id, line)
+    await rest(turn)
+    turn.close()
+    spoken = f"Let me see. {line}".strip()
+    assert told(conversation) == ["human: hi", f"ai: {spoken} +call_1", "tool: found"]
+
+
+async def test_a_line_that_nobody_plays_releases_its_tool_when_the_turn_is_closed() -> None:
+    conversation = one_agent([say(call("chat")), "It is blue."], chat)
+    turn = conversation.turn("hi")
+    turn.commit()
+    await until(turn, events.ToolCalls)
+    turn.allow("call_1")
+    await until(turn, events.Say)
+    turn.close()
+    await turn.wait_finished()
+    assert told(conversation) == ["human: hi", "ai:  +call_1", "tool: found"]

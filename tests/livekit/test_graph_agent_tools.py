@@ -1,0 +1,311 @@
+"""Tools of a graph in a LiveKit call: what they may say and do, and what becomes of calls that go wrong."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from graph_agent_support import a_call, a_text_call, outputs_in_graph, spoken, told_by_graph, voice
+from langgraph.types import interrupt
+from livekit.agents.voice.events import CloseEvent
+
+from graph_voice import Agent, Handoff, RunContext, StopResponse, ToolError, create_voice_graph, function_tool
+from graph_voice.testing import ScriptedModel, call, say
+from graph_voice_livekit import GraphAgent
+
+pytestmark = pytest.mark.virtual_clock
+
+
+def host(model: ScriptedModel, *tools: Any, **options: Any) -> GraphAgent:
+    graph = create_voice_graph(
+        [Agent("host", instructions="You are the host.", tools=tools, voice=voice("host"))], llm=model
+    )
+    return GraphAgent(graph, **options)
+
+
+@function_tool
+async def add(a: int, b: int) -> str:
+    """Add two numbers."""
+    return str(a + b)
+
+
+@function_tool
+async def out_of_paper() -> str:
+    """Print."""
+    raise ToolError("there is no paper")
+
+
+@function_tool
+async def buggy() -> str:
+    """Break."""
+    raise KeyError("secret")
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (
+            call("frobnicate", unknown=True),
+            "Unknown function: frobnicate - available tools: add, out_of_paper, buggy",  # LiveKit's words
+        ),
+        (call("add", '{"a": 1, "b":'), None),
+        (call("out_of_paper"), "there is no paper"),
+        (call("buggy"), "An internal error occurred."),
+    ],
+    ids=["unknown", "no json", "tool error", "exception"],
+)
+async def test_a_call_that_goes_wrong_is_answered_and_the_model_goes_on(
+    asked: Any, answer: str | None, text: bool
+) -> None:
+    model = ScriptedModel([asked, "Never mind."])
+    ga = host(model, add, out_of_paper, buggy)
+    if text:
+        async with a_text_call(ga, model) as session:
+            await session.run(user_input="go")
+    else:
+        async with a_call(ga, model) as rig:
+            await rig.user_says("go", at=0.5)
+            await rig.until_idle()
+            assert spoken(rig) == [("host", "Never mind.")]
+    assert told_by_graph(ga)[-1] == ("assistant", "Never mind.")
+    (output,) = outputs_in_graph(ga).values()
+    assert answer is None or output == answer
+
+
+async def test_two_calls_of_one_batch_run_at_the_same_time_and_keep_their_order() -> None:
+    @function_tool
+    async def wait_for(seconds: float) -> str:
+        """Wait."""
+        await asyncio.sleep(seconds)
+        return f"waited {seconds}"
+
+    model = ScriptedModel([say(call("wait_for", {"seconds": 2}), call("wait_for", {"seconds": 1})), "Both done."])
+    ga = host(model, wait_for)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("go", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("host", "Both done.")]
+        assert rig.spoken[0].started < 4.5
+    assert list(outputs_in_graph(ga).values()) == ["waited 2.0", "waited 1.0"]
+
+
+@pytest.mark.parametrize("generated", [False, True])
+async def test_what_a_tool_says_is_spoken_before_the_tool_goes_on(generated: bool) -> None:
+    went_on: list[float] = []
+
+    @function_tool
+    async def look_up(ctx: RunContext[Any]) -> str:
+        """Look up."""
+        if generated:
+            assert await ctx.generate_reply("Ask for patience.") == "Bear with me for a moment."
+        else:
+            await ctx.say("Bear with me for a moment.")
+        went_on.append(asyncio.get_running_loop().time())
+        return "found"
+
+    lines = ["Bear with me for a moment."] if generated else []
+    model = ScriptedModel([say("Sure.", call("look_up")), *lines, "Found it."])
+    ga = host(model, look_up)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("go", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("host", "Sure. Bear with me for a moment. Found it.")]
+        line = next(s for s in rig.spoken if s.text.startswith("Bear"))
+        assert went_on[0] - rig.loudspeaker.origin >= line.ended - 1e-6
+    assert told_by_graph(ga)[-1] == ("assistant", "Sure. Bear with me for a moment. Found it.")
+
+
+async def test_the_line_of_a_tool_that_hands_off_is_in_the_old_agents_voice() -> None:
+    @function_tool(handoffs=["billing"])
+    async def send_on(ctx: RunContext[Any]) -> Any:
+        """Send the caller on."""
+        await ctx.say("I send you on.")
+        return ctx.handoff("billing", say="Here they come.")
+
+    model = ScriptedModel({"host": [call("send_on")], "billing": ["Billing."]})
+    graph = create_voice_graph(
+        [
+            Agent("host", instructions="Host.", tools=[send_on], handoffs=["billing"], voice=voice("host")),
+            Agent("billing", instructions="Billing.", voice=voice("billing")),
+        ],
+        llm=model,
+    )
+    ga = GraphAgent(graph)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("my bill", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("host", "I send you on. Here they come."), ("billing", "Billing.")]
+
+
+async def test_a_barge_in_on_what_a_tool_says_lets_the_tool_finish_and_nobody_goes_on_talking() -> None:
+    done: list[bool] = []
+
+    @function_tool
+    async def look_up(ctx: RunContext[Any]) -> str:
+        """Look up."""
+        await ctx.say("Bear with me for a moment, this is going to take quite a while, I am afraid, so please wait.")
+        done.append(True)
+        return "found"
+
+    model = ScriptedModel([("go", [call("look_up"), "Found it."]), ("", "Fine.")])
+    ga = host(model, look_up)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("go", at=0.5)
+        await rig.user_says("never mind thank you", at=3.5)
+        await rig.until_idle()
+        assert rig.spoken[0].interrupted
+        assert rig.spoken[-1].text.strip() == "Fine."
+    assert done == [True]
+    assert outputs_in_graph(ga) == {"call_1": "found"}
+
+
+async def test_disallow_interruptions_lets_a_protected_line_be_heard_to_its_end() -> None:
+    line = "Your card is being charged now, please do not hang up while this is going on."
+
+    @function_tool
+    async def charge(ctx: RunContext[Any]) -> str:
+        """Charge."""
+        ctx.disallow_interruptions()
+        await ctx.say(line)
+        return "charged"
+
+    model = ScriptedModel([("charge", [call("charge"), "Charged."]), ("", "Fine.")])
+    ga = host(model, charge)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("charge it", at=0.5)
+        await rig.user_says("no wait stop it", at=3.5)
+        await rig.until_idle()
+        assert spoken(rig)[0][1].startswith(f"{line} Charged.")
+        assert not rig.spoken[0].interrupted
+
+
+@pytest.mark.parametrize("text", [True, False])
+async def test_stop_response_ends_the_turn_in_silence(text: bool) -> None:
+    @function_tool
+    async def hush() -> str:
+        """Say nothing."""
+        raise StopResponse
+
+    model = ScriptedModel([call("hush"), "Here I am again."])
+    ga = host(model, hush)
+    if text:
+        async with a_text_call(ga, model) as session:
+            await session.run(user_input="hush")
+            assert len(model.prompts) == 1
+            await session.run(user_input="hello")
+    else:
+        async with a_call(ga, model) as rig:
+            await rig.user_says("hush", at=0.5)
+            await rig.until_idle()
+            assert spoken(rig) == []
+            assert len(model.prompts) == 1
+            await rig.user_says("hello")
+            await rig.until_idle()
+            assert spoken(rig) == [("host", "Here I am again.")]
+
+
+async def test_end_call_hangs_up_after_the_goodbye() -> None:
+    @function_tool
+    async def hang_up(ctx: RunContext[Any]) -> str:
+        """Hang up."""
+        ctx.end_call()
+        return "say goodbye"
+
+    model = ScriptedModel([call("hang_up"), "Goodbye, it was a pleasure."])
+    ga = host(model, hang_up)
+    closed: list[CloseEvent] = []
+    ended = asyncio.Event()
+    async with a_call(ga, model) as rig:
+        rig.session.on("close", lambda event: (closed.append(event), ended.set()))
+        await rig.user_says("that is all", at=0.5)
+        async with asyncio.timeout(30):
+            await ended.wait()
+        assert spoken(rig) == [("host", "Goodbye, it was a pleasure.")]
+        assert told_by_graph(ga)[-1] == ("assistant", "Goodbye, it was a pleasure.")
+    assert closed[0].error is None
+
+
+@pytest.mark.parametrize("text", [True, False])
+async def test_beyond_livekits_limit_of_tool_rounds_the_model_is_told_and_answers(text: bool) -> None:
+    model = ScriptedModel([*[call("add", {"a": n, "b": 1}) for n in range(6)], "Four sums."])
+    ga = host(model, add)
+    if text:
+        async with a_text_call(ga, model) as session:
+            await session.run(user_input="go")
+    else:
+        async with a_call(ga, model) as rig:
+            await rig.user_says("go", at=0.5)
+            await rig.until_idle()
+            assert spoken(rig) == [("host", "Four sums.")]
+    refused = "not done: tools can't be used now."
+    assert list(outputs_in_graph(ga).values()) == ["1", "2", "3", "4", refused, refused]
+
+
+async def test_the_same_tool_twice_in_one_batch_runs_twice() -> None:
+    model = ScriptedModel([say(call("add", {"a": 1, "b": 1}), call("add", {"a": 1, "b": 1})), "Done."])
+    ga = host(model, add)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("go", at=0.5)
+        await rig.until_idle()
+    assert list(outputs_in_graph(ga).values()) == ["2", "2"]
+
+
+@pytest.mark.parametrize("text", [True, False])
+async def test_the_question_of_an_interrupt_is_spoken_and_the_next_words_answer_it(text: bool) -> None:
+    booked: list[str] = []
+
+    @function_tool
+    async def book() -> str:
+        """Book a flight."""
+        reply = interrupt("Shall I really book it?")
+        booked.append(reply)
+        return f"booked: {reply}"
+
+    model = ScriptedModel([call("book"), "It is booked."])
+    ga = host(model, book)
+    if text:
+        async with a_text_call(ga, model) as session:
+            await session.run(user_input="book it")
+            assert told_by_graph(ga)[-1] == ("assistant", "Shall I really book it?")
+            await session.run(user_input="yes do")
+    else:
+        async with a_call(ga, model) as rig:
+            await rig.user_says("book it", at=0.5)
+            await rig.until_idle()
+            assert spoken(rig) == [("host", "Shall I really book it?")]
+            await rig.user_says("yes do")
+            await rig.until_idle()
+            assert spoken(rig) == [("host", "Shall I really book it? It is booked.")]
+    assert booked == ["yes do"]
+    assert outputs_in_graph(ga) == {"call_1": "booked: yes do"}
+
+
+async def test_a_tool_sees_livekits_own_context() -> None:
+    seen: list[str] = []
+
+    @function_tool
+    async def peek(ctx: RunContext[Any]) -> str:
+        """Peek."""
+        seen.append(ctx.host.session.current_agent.id)
+        return "ok"
+
+    model = ScriptedModel([call("peek"), "Done."])
+    ga = host(model, peek)
+    async with a_text_call(ga, model) as session:
+        await session.run(user_input="go")
+    assert seen == ["host"]
+
+
+async def test_the_transfer_tool_with_a_handoff_result() -> None:
+    model = ScriptedModel({"host": [call("transfer_to_billing")], "billing": ["Billing."]})
+    graph = create_voice_graph(
+        [
+            Agent("host", instructions="Host.", handoffs=[Handoff("billing", result="On the way.")]),
+            Agent("billing", instructions="Billing."),
+        ],
+        llm=model,
+    )
+    ga = GraphAgent(graph)
+    async with a_text_call(ga, model) as session:
+        await session.run(user_input="go")
+    assert outputs_in_graph(ga) == {"call_1": "On the way."}

@@ -1,0 +1,199 @@
+"""When something goes wrong: closing in the middle, models that fail, hang, or say nothing."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from graph_agent_support import (
+    Roots,
+    a_call,
+    a_text_call,
+    agrees,
+    outputs_in_graph,
+    spoken,
+    told_by_graph,
+    voice,
+    words,
+)
+from livekit.agents.voice.events import ErrorEvent
+
+from graph_voice import Agent, Handoff, create_voice_graph, function_tool
+from graph_voice.testing import ScriptedModel, call, fail, hang, say
+from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.testing import voice_rig
+
+pytestmark = pytest.mark.virtual_clock
+
+APOLOGY = "I'm sorry, something went wrong on my side. Could you say that again?"
+STORY = "Once upon a time there was a fox. It lived in a wood with nine other foxes and a very old bear."
+
+
+def host(model: ScriptedModel, *tools: Any, **options: Any) -> GraphAgent:
+    graph = create_voice_graph(
+        [Agent("host", instructions="You are the host.", tools=tools, voice=voice("host"))], llm=model
+    )
+    return GraphAgent(graph, **options)
+
+
+async def test_closing_in_the_middle_of_a_reply_keeps_the_words_heard() -> None:
+    model, roots = ScriptedModel([STORY]), Roots()
+    ga = host(model, config={"callbacks": [roots]})
+    async with voice_rig(ga) as rig:
+        await rig.user_says("Tell me a story", at=0.5)
+        await rig.until_speaking()
+        await rig.wait_until(rig.now + 4 * 0.25 + 0.1)
+        await rig.session.aclose()
+        await asyncio.sleep(1)
+        agrees(ga, rig.session)
+    assert told_by_graph(ga)[0] == ("user", "Tell me a story")
+    heard = dict(told_by_graph(ga)).get("assistant", "")
+    assert heard == words(rig.spoken[0].text)
+    assert [words(end["heard"]) for end in roots.ended] == [heard]
+
+
+@pytest.mark.parametrize("drain", [True, False])
+async def test_closing_while_a_tool_runs_keeps_its_result(drain: bool) -> None:
+    runs: list[str] = []
+    started = asyncio.Event()
+
+    @function_tool
+    async def look_up() -> str:
+        """Look up."""
+        runs.append("started")
+        started.set()
+        await asyncio.sleep(3)
+        runs.append("done")
+        return "found"
+
+    model, roots = ScriptedModel([say("One moment.", call("look_up")), "Found it."]), Roots()
+    ga = host(model, look_up, config={"callbacks": [roots]})
+    async with voice_rig(ga) as rig:
+        await rig.user_says("look it up", at=0.5)
+        await started.wait()
+        if drain:
+            rig.session.shutdown(drain=True)
+        else:
+            await rig.session.aclose()
+        await asyncio.sleep(10)
+        agrees(ga, rig.session)
+    assert runs == ["started", "done"]
+    assert outputs_in_graph(ga) == {"call_1": "found"}
+    assert len(roots.outputs) == 1
+
+
+async def test_closing_while_the_model_hangs_ends_everything() -> None:
+    model, roots = ScriptedModel([hang()]), Roots()
+    ga = host(model, config={"callbacks": [roots]})
+    async with voice_rig(ga) as rig:
+        await rig.user_says("hello", at=0.5)
+        await rig.wait_until(5)
+        await rig.session.aclose()
+        await asyncio.sleep(1)
+        agrees(ga, rig.session)
+    assert model.prompts[0].outcome == "cancelled"
+    assert len(roots.outputs) == 1
+    assert told_by_graph(ga) == [("user", "hello")]
+
+
+@pytest.mark.parametrize("after_tokens", [0, 3])
+async def test_a_model_that_fails_is_apologised_for_and_the_call_goes_on(after_tokens: int) -> None:
+    broken = fail(ConnectionError("no line"), after_tokens, text="I will tell you that")
+    model = ScriptedModel([("again", "Fine."), ("", broken)])
+    ga = host(model)
+    errors: list[ErrorEvent] = []
+    async with a_call(ga, model) as rig:
+        rig.session.on("error", errors.append)
+        await rig.user_says("hello", at=0.5)
+        await rig.until_idle()
+        first = "I will tell" if after_tokens else ""
+        assert spoken(rig) == [("host", f"{first} {APOLOGY}".strip())]
+        await rig.user_says("again")
+        await rig.until_idle()
+        assert spoken(rig)[-1][1].endswith("Fine.")
+    assert len(errors) == 1
+    assert isinstance(errors[0].error.error, ConnectionError)
+    assert errors[0].error.recoverable
+
+
+async def test_ten_failures_in_a_row_do_not_close_the_call() -> None:
+    model = ScriptedModel([("now", "Fine."), ("", fail(ConnectionError("no line")))])
+    ga = host(model)
+    async with a_text_call(ga, model) as session:
+        for n in range(10):
+            await session.run(user_input=f"hello {n}")
+        await session.run(user_input="and now")
+        assert told_by_graph(ga)[-1] == ("assistant", "Fine.")
+
+
+async def test_a_model_that_fails_after_a_tool_keeps_the_result() -> None:
+    @function_tool
+    async def look_up() -> str:
+        """Look up."""
+        return "found"
+
+    model = ScriptedModel([("again", "It was found."), ("", [call("look_up"), fail(ConnectionError("no line"))])])
+    ga = host(model, look_up)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("look it up", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("host", APOLOGY)]
+        await rig.user_says("again")
+        await rig.until_idle()
+    assert outputs_in_graph(ga) == {"call_1": "found"}
+
+
+async def test_a_new_agent_whose_model_fails_apologises_and_keeps_the_floor() -> None:
+    model = ScriptedModel(
+        {"support": [call("transfer_to_billing")], "billing": [("", fail(ConnectionError("no line")))]}
+    )
+    graph = create_voice_graph(
+        [
+            Agent("support", instructions="Support.", handoffs=[Handoff("billing")], voice=voice("support")),
+            Agent("billing", instructions="Billing.", voice=voice("billing")),
+        ],
+        llm=model,
+    )
+    ga = GraphAgent(graph)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("hello", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("billing", APOLOGY)]
+        assert rig.session.current_agent.id == "billing"
+
+
+@pytest.mark.parametrize("empty", ["", "   "])
+async def test_an_empty_answer_is_apologised_for(empty: str) -> None:
+    model = ScriptedModel([("again", "Fine."), ("", empty)])
+    ga = host(model)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("hello", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("host", APOLOGY)]
+        await rig.user_says("again")
+        await rig.until_idle()
+    assert told_by_graph(ga)[1] == ("assistant", APOLOGY)
+
+
+async def test_a_voice_that_fails_leaves_the_graph_where_the_caller_is() -> None:
+    class Broken(Exception):
+        pass
+
+    def no_voice() -> Any:
+        from graph_voice_livekit.testing import FakeTTS
+
+        class Mute(FakeTTS):
+            def stream(self, **options: Any) -> Any:
+                raise Broken("no voice")
+
+        return Mute("mute")
+
+    from graph_voice import Voice
+
+    model = ScriptedModel(["Hello."])
+    graph = create_voice_graph([Agent("host", instructions="Host.", voice=Voice(tts=no_voice))], llm=model)
+    ga = GraphAgent(graph)
+    async with voice_rig(ga) as rig:
+        await rig.user_says("hello", at=0.5)
+        await rig.until_idle()
+        agrees(ga, rig.session)
+    assert told_by_graph(ga) == [("user", "hello")]
