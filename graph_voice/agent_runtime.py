@@ -184,6 +184,4 @@ def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:
 
 def hops(messages: list[AnyMessage]) -> int:
     """Handoffs since the caller last spoke."""
-    return sum(
-        isinstance(m, ToolMessage) and GOTO in m.additional_kwargs for m in since_last_user(messages)
-    )
+    return sum(isinstance(m, ToolMessage) and GOTO in m.additional_kwargs for m in since_last_user(messages))

@@ -18,7 +18,7 @@ from langgraph.pregel.protocol import PregelProtocol
 
 from graph_voice.errors import LoadError
 
-__all__ = ["load_graph", "load_object"]
+__all__ = ["load_graph", "load_module", "load_object"]
 
 DEFAULT_ATTRIBUTE = "graph"
 
@@ -63,6 +63,12 @@ def load_object(spec: str, *, reload: bool = False) -> Any:
             where = module.__file__ or module.__name__
             raise LoadError(f"{where} has no attribute {attribute!r}{hint} {_graphs_in(module)}") from None
     return target
+
+
+def load_module(spec: str) -> ModuleType:
+    """The module that `spec` names a part of. Raises `LoadError` as `load_graph` does."""
+    module, _ = _loaded(spec, reload=False)
+    return module
 
 
 def _loaded(spec: str, *, reload: bool) -> tuple[ModuleType, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
@@ -39,7 +40,7 @@ class ModelChoice:
     """For people."""
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunnableConfig:
         """The run's config that says so."""
         return {"configurable": {"llm": self.model}} if self.model is not None else {}
 

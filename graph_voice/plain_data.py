@@ -30,6 +30,7 @@ __all__ = [
     "fields_of",
     "from_plain",
     "hidden_of",
+    "hints_of",
     "patched",
     "set_fields",
     "set_hidden",
@@ -164,7 +165,7 @@ def _fits(kind: Any, data: Mapping[str, Any]) -> bool:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         hints: dict[str, Any] = {name: info.annotation for name, info in kind.model_fields.items()}
     elif dataclasses.is_dataclass(kind):
-        hints = _hints(cast(type, kind))
+        hints = _hints(kind)
     else:
         return False
     tags = {k: typing.get_args(h) for k, h in hints.items() if typing.get_origin(h) is typing.Literal}
@@ -198,9 +199,16 @@ _adapter = functools.lru_cache(maxsize=512)(_new_adapter)
 
 
 @functools.lru_cache(maxsize=128)
-def _hints(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {f.name: hints.get(f.name, Any) for f in dataclasses.fields(kind)}
+def hints_of(kind: Any) -> dict[str, Any]:
+    """Name -> annotation. Empty when one names a class that is local to a function, which nobody can look up."""
+    try:
+        return get_type_hints(kind, include_extras=True)
+    except NameError:
+        return {}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return {f.name: hints_of(kind).get(f.name, Any) for f in dataclasses.fields(kind)}
 
 
 def _model(kind: type[BaseModel], data: Mapping[str, Any]) -> BaseModel:
@@ -268,7 +276,7 @@ def patched(instance: Any, patch: Mapping[str, Any]) -> Any:
         for name in patch.get(REMOVED, ()):
             (changed.__pydantic_extra__ or {}).pop(name, None)
     else:
-        hints = _hints(cast(Any, kind))
+        hints = _hints(kind)
     set_fields(changed, {k: from_plain(hints.get(k, Any), v) for k, v in patch.items() if k not in (HIDDEN, REMOVED)})
     set_hidden(changed, patch.get(HIDDEN, {}))
     return changed
@@ -278,7 +286,7 @@ def set_hidden(instance: Any, values: Mapping[str, Any]) -> None:
     """Set what is no field: private attributes."""
     if isinstance(instance, BaseModel):
         if values:
-            hints = get_type_hints(type(instance))
+            hints = hints_of(cast(Any, type(instance)))
             known = instance.__pydantic_private__ or {}
             made = {k: from_plain(hints.get(k, Any), v) for k, v in values.items()}
             object.__setattr__(instance, "__pydantic_private__", {**known, **made})

@@ -1,6 +1,7 @@
 """What the history operations do that need nothing but the messages.
 
-Each gets a list in which results stand behind their calls, and returns another; no message is changed.
+Each gets a list in which results stand behind their calls, and returns another; no message is changed. A cut may go
+through a pair: whoever applies an operation repairs the result, by `pair_safe` or `paired`.
 """
 
 import importlib
@@ -88,17 +89,11 @@ def _only_tools(messages: list[AnyMessage], names: Sequence[str]) -> list[AnyMes
 def _truncate(messages: list[AnyMessage], max_items: int) -> list[AnyMessage]:
     if len(messages) <= max_items:
         return messages
-    kept = _without_orphans(messages[len(messages) - max_items :] if max_items else [])
+    kept = messages[len(messages) - max_items :] if max_items else []
     system = next((m for m in messages if isinstance(m, SystemMessage)), None)
     if system is not None and all(m is not system for m in kept):
         kept.insert(0, system)
     return kept
-
-
-def _without_orphans(tail: list[AnyMessage]) -> list[AnyMessage]:
-    """A tail without the results at its beginning whose call was cut off: results stand behind their calls."""
-    start = next((i for i, m in enumerate(tail) if not isinstance(m, ToolMessage)), len(tail))
-    return tail[start:]
 
 
 def _last_turns(messages: list[AnyMessage], n: int) -> list[AnyMessage]:
@@ -110,9 +105,8 @@ def _last_turns(messages: list[AnyMessage], n: int) -> list[AnyMessage]:
 
 def _trim_tokens(messages: list[AnyMessage], max_tokens: int, counter: str | None = None) -> list[AnyMessage]:
     count: Any = count_tokens_approximately if counter is None else import_path(counter)
-    return _without_orphans(
-        cast(list[AnyMessage], trim_messages(messages, max_tokens=max_tokens, token_counter=count, strategy="last"))
-    )
+    kept = trim_messages(messages, max_tokens=max_tokens, token_counter=count, strategy="last")
+    return cast(list[AnyMessage], kept)
 
 
 PURE: dict[str, Callable[..., list[AnyMessage]]] = {
@@ -126,4 +120,4 @@ PURE: dict[str, Callable[..., list[AnyMessage]]] = {
     "last_turns": _last_turns,
     "trim_tokens": _trim_tokens,
 }
-"""Operations that need nothing but the messages."""
+"""Operations that need nothing but the messages; the result is still to be repaired."""

@@ -1,7 +1,6 @@
 """One call of a batch: run through LangGraph's `ToolNode`, and what came of it."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from graph_voice.handoff import Handoff, TransferTool
 from graph_voice.pairs import placeholder
 from graph_voice.run_context import RunContext, running
 from graph_voice.speech import INVALID
-from graph_voice.tools import FailedTool, FunctionTool, StopResponse, ToolError, takes_state
+from graph_voice.tools import FunctionTool, StopResponse, ToolError, takes_state
 from graph_voice.turn import Turn, answer
 from graph_voice.userdata import explain
 from graph_voice.working_copy import Assignments, WorkingCopy
@@ -140,10 +139,9 @@ class ToolRunner:
         except GraphBubbleUp:
             raise
         except Exception as error:
-            cause = error.error if isinstance(error, FailedTool) else error
-            if is_invalid_resume(cause):
-                raise cause from None  # the run fails, and the question can be answered again
-            if isinstance(cause, StopResponse):
+            if is_invalid_resume(error):
+                raise  # the run fails, and the question can be answered again
+            if isinstance(error, StopResponse):
                 return Outcome(_marked(answer(call_id, name, ""), "stopped"))
             if clock.expired():
                 logger.error("tool %s did not answer within %s seconds", name, timeout)
@@ -204,11 +202,7 @@ def _marked(message: ToolMessage, why: str) -> ToolMessage:
 
 
 def _shown(message: ToolMessage) -> ToolMessage:
-    """The answer as a model is shown it: LangChain takes a list of texts for pieces of one text; and not a book."""
-    content = message.content
-    if isinstance(content, list) and content and all(isinstance(item, str) for item in content):
-        content = json.dumps(content, ensure_ascii=False)
-        message = message.model_copy(update={"content": content})
+    """The answer as a model is shown it: not a book."""
     if len(message.text) > MAX_OUTPUT:
         note = f"\n[cut: {len(message.text)} characters, the first {MAX_OUTPUT} are shown]"
         message = message.model_copy(update={"content": message.text[:MAX_OUTPUT] + note})
@@ -217,7 +211,7 @@ def _shown(message: ToolMessage) -> ToolMessage:
 
 def _told(error: Exception, tool: BaseTool, userdata: Any) -> str:
     """What the model learns of a failure. Only what is meant for it; a stranger's exception may hold anything."""
-    cause = error.error if isinstance(error, FailedTool) else error
+    cause = error
     if isinstance(cause, ToolInvocationError):
         # LangGraph takes every ValidationError for one of the arguments; the tool's own may come from anywhere.
         title = cause.source.title

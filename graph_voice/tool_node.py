@@ -92,9 +92,7 @@ class ToolsNode:
         try:
             done = await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)  # they are cancelled, and may have to clean up
             raise
         outcomes = []
         for outcome in done:

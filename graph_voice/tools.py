@@ -14,7 +14,7 @@ from langchain_core.tools import tool as _langchain_tool
 from langchain_core.utils.pydantic import get_fields
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Command
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.errors import BuildError
 from graph_voice.handoff import Handoff
@@ -22,7 +22,6 @@ from graph_voice.run_context import RunContext
 from graph_voice.working_copy import Assignments
 
 __all__ = [
-    "FailedTool",
     "FunctionTool",
     "StopResponse",
     "ToolError",
@@ -45,15 +44,8 @@ class ToolError(Exception):
 
 
 class StopResponse(Exception):  # LiveKit's name
-    """Raised by a tool to end the turn without a reply. LiveKit's `StopResponse`."""
-
-
-class FailedTool(Exception):  # carries an error, is none itself
-    """A tool's own `ValidationError`, which LangChain and LangGraph would take for one of its arguments."""
-
-    def __init__(self, error: ValidationError) -> None:
-        super().__init__(error)
-        self.error = error
+    """Raised by a tool to end the turn without a reply, unless another call of its batch wants one. LiveKit's
+    `StopResponse`."""
 
 
 class FunctionTool(StructuredTool):
@@ -213,8 +205,6 @@ def _build(
             if (assignments := Assignments.current()) is not None:
                 assignments.undo()
             raise
-        except ValidationError as error:
-            raise FailedTool(error) from error
         return _output(result)
 
     def call_sync(**arguments: Any) -> Any:

@@ -10,10 +10,9 @@ from contextvars import ContextVar
 from typing import Any, cast
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
-from typing_extensions import get_type_hints
 
 from graph_voice.errors import TurnError
-from graph_voice.plain_data import HIDDEN, REMOVED, adapter, fields_of, hidden_of, set_fields, to_plain
+from graph_voice.plain_data import HIDDEN, REMOVED, adapter, fields_of, hidden_of, hints_of, set_fields, to_plain
 from graph_voice.userdata import Stored, explain, required
 
 __all__ = ["Assignments", "WorkingCopy"]
@@ -158,6 +157,8 @@ def _checked_value(kind: type, name: str, check: TypeAdapter[Any], value: Any) -
         raise ValidationError.from_exception_data(kind.__name__, cast(Any, details)) from None
 
 
+_VALIDATING: ContextVar[frozenset[int]] = ContextVar("graph_voice_validating", default=frozenset())
+"""The instances (by `id`) that are being assigned to here."""
 _BARE: dict[type, type] = {}
 """Checked class -> the user's."""
 
@@ -194,10 +195,18 @@ def _checked_class(kind: type) -> type:
         call = _assigning.get()
         if call is not None and call.over:
             raise TurnError(f"userdata.{name} was set after the tool call had been answered: nothing is stored.")
+        if id(self) in _VALIDATING.get():
+            # A validator of the whole that sets fields itself: pydantic would validate each, and so call it again.
+            set_fields(self, {name: value})
+            return
         before = getattr(self, name, _MISSING)
-        if name in checks:
-            value = _checked_value(kind, name, checks[name], value)
-        base.__setattr__(self, name, value)
+        token = _VALIDATING.set(_VALIDATING.get() | {id(self)})
+        try:
+            if name in checks:
+                value = _checked_value(kind, name, checks[name], value)
+            base.__setattr__(self, name, value)
+        finally:
+            _VALIDATING.reset(token)
         if call is not None:
             call.note(self, name, before, getattr(self, name))
 
@@ -221,7 +230,7 @@ def _checked_class(kind: type) -> type:
         namespace["model_config"] = {**kind.model_config, "validate_assignment": True}
     else:
         namespace["__slots__"] = ()
-        hints = get_type_hints(kind, include_extras=True)
+        hints = hints_of(cast(Any, kind))
         if not frozen:
             names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
             checks.update({n: adapter(hints.get(n, Any)) for n in names})

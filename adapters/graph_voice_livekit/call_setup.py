@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from livekit.agents import stt as lk_stt
 from rich.console import Console
 
@@ -48,7 +49,7 @@ class CallParts:
         return self.model.name
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunnableConfig:
         return self.model.config
 
     @property

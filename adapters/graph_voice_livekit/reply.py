@@ -59,7 +59,6 @@ class GraphLLM(llm.LLM[Any]):
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=options,
-            agent=self._agent,
             calls_allowed=tool_choice != "none",
         )
 
@@ -87,12 +86,10 @@ class _Reply(llm.LLMStream):
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
-        agent: str,
         calls_allowed: bool,
     ) -> None:
         self._owner = owner
         self._driver = driver
-        self._agent = agent
         self._calls_allowed = calls_allowed
         super().__init__(owner, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
 

@@ -11,10 +11,11 @@ from rich.text import Text
 from typer.main import get_command
 
 from graph_voice.cli.chat import chat
+from graph_voice.cli.check import check
 from graph_voice.cli.contributed import add_contributed
 from graph_voice.cli.draw import draw
 
-_COMMANDS: dict[str, Callable[..., None]] = {"chat": chat, "draw": draw}
+_COMMANDS: dict[str, Callable[..., None]] = {"chat": chat, "check": check, "draw": draw}
 
 
 def command() -> Callable[..., Any]:

@@ -11,7 +11,7 @@ __all__ = ["stdin_lines"]
 
 
 async def stdin_lines() -> AsyncIterator[str]:
-    """Each line without its end, as it comes; over when the input is (Ctrl-D on a terminal).
+    """Each line without its newline, as it comes; over when the input is (Ctrl-D on a terminal).
 
     The thread that reads can't be stopped while it waits, so it is a daemon, and holds nothing that the interpreter
     needs at its end: it reads the file descriptor, not `sys.stdin`, which has a lock.
@@ -42,7 +42,7 @@ def _lines(source: int, encoding: str) -> Iterator[str]:
         except OSError:
             piece = b""  # the terminal is gone
         *whole, rest = (rest + decoder.decode(piece, final=not piece)).split("\n")
-        yield from (line.removesuffix("\r") for line in whole)
+        yield from whole
         if not piece:
             break
     if rest:

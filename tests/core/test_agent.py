@@ -141,3 +141,16 @@ async def test_instructions_that_fail_are_an_apology_and_the_call_goes_on() -> N
     conversation.update_userdata(Caller(name="Ada"))
     await conversation.run("Hello?")
     assert conversation.messages[-1].text == "Fine."
+
+
+async def test_a_line_that_a_tool_lets_the_model_word_can_call_no_tool() -> None:
+    @function_tool
+    async def slow(ctx: RunContext[Any]) -> str:
+        """Take a while."""
+        return await ctx.generate_reply("Say that it takes a while.")
+
+    llm = ScriptedModel([call("slow"), "It takes a while.", "Done."])
+    conversation = Conversation(create_voice_graph([Agent("front", instructions="Hi.", tools=[slow])], llm=llm))
+    await conversation.run("Do it.")
+    assert [(prompt.tools, prompt.tool_choice) for prompt in llm.prompts] == [
+        (("slow",), None), (("slow",), "none"), (("slow",), None)]  # fmt: skip

@@ -4,6 +4,8 @@ import asyncio
 import io
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -187,6 +189,21 @@ async def test_ctrl_c_during_an_answer_cuts_it_where_the_screen_is_and_the_chat_
     check_invariants(talk.conversation, heard=["One two three", "Yes?"], said=["Count.", "Stop."], floor="desk")
 
 
+async def test_words_that_come_after_ctrl_c_are_neither_shown_nor_remembered() -> None:
+    @function_tool
+    async def look_up(ctx: RunContext[Caller]) -> str:
+        """Look up."""
+        talk.chat.interrupt()
+        await ctx.say("Too late.")
+        return "blue"
+
+    talk = Talk(one([call("look_up"), "Yes?"], tools=[look_up]))
+    assert await talk.run("Look.", "Well?") == 0
+    assert "look_up = blue" in talk.shown
+    assert "Too late." not in talk.shown
+    check_invariants(talk.conversation, heard=["Yes?"], said=["Look.", "Well?"])
+
+
 async def test_a_running_tool_ends_after_ctrl_c_and_a_second_one_does_not_wait_for_it() -> None:
     ended: list[float] = []
 
@@ -357,6 +374,7 @@ async def test_quit_ends_before_the_next_line() -> None:
 
 # ---- the command itself
 
+_PROGRAM = "import sys; from graph_voice.cli import main; sys.exit(main())"
 
 GRAPH = """
 from pydantic import BaseModel
@@ -385,8 +403,7 @@ def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_lines_of_a_pipe_are_turns_and_nothing_else_is_written(graph: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from graph_voice.cli import main; sys.exit(main())", "chat", graph]
-        + ["--userdata", '{"name": "Zoë"}'],
+        [sys.executable, "-c", _PROGRAM, "chat", graph, "--userdata", '{"name": "Zoë"}'],
         input="Hello.\r\nIs it ünïcode?\n\n/state\nNo end".encode(),
         capture_output=True,
         timeout=60,
@@ -428,9 +445,8 @@ class Terminal:
 
     def __init__(self, *arguments: str) -> None:
         ours, theirs = pty.openpty()
-        program = "import sys; from graph_voice.cli import main; sys.exit(main())"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
+            [sys.executable, "-c", _PROGRAM, *arguments],
             # The keys of a terminal are signals to the session that it controls.
             preexec_fn=lambda: os.login_tty(theirs),
             env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
@@ -508,3 +524,41 @@ def test_without_any_model_the_fix_is_told(
     monkeypatch.setattr(metadata, "entry_points", lambda *, group: [])
     assert main(["chat", f"{graph}:unfit", "--llm", "offline"]) == 1
     assert 'pip install "graph-voice[offline]"' in capsys.readouterr().err
+
+
+# ---- the docs
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+
+
+class _Offline(metadata.EntryPoint):
+    """Stands for the model that the commands of the docs ask for."""
+
+    def load(self) -> Any:
+        return lambda examples, seed: ScriptedModel(lambda messages: f"From {examples.name}.")
+
+
+def test_each_command_and_snippet_of_the_docs_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    entries = [_Offline(name="offline", value="", group="graph_voice.models")]
+    real = metadata.entry_points
+    monkeypatch.setattr(
+        metadata, "entry_points", lambda *, group: entries if group == "graph_voice.models" else real(group=group)
+    )
+    monkeypatch.chdir(DOCS.parents[1])
+    written = []
+    for language, text in blocks:
+        if language == "python":
+            exec(compile(text, str(DOCS), "exec"), {})
+            continue
+        before, _, command = text.strip().rpartition(" | ")
+        typed = tmp_path / "typed"
+        typed.write_text(shlex.split(before)[1].replace("\\n", "\n") if before else "")
+        with typed.open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            assert main(shlex.split(command)[1:]) == 0
+        written.append(capsys.readouterr().out)
+    assert [name for name in ("chat", "check", "draw") if not any(f"graph-voice {name}" in b for _, b in blocks)] == []
+    assert "customer_service: From customer_service.examples.yaml.\nactive agent: customer_service\n" in written[1]

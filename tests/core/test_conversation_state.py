@@ -1,5 +1,6 @@
 """What a conversation starts from, what it is told from outside, and what it gives back."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,8 +155,6 @@ async def test_a_graph_serves_many_conversations_at_once() -> None:
         llm=ScriptedModel(lambda messages: "Hello." if messages[-1].type == "tool" else say(call("visit"))),
     ).compile()
     calls: list[Conversation[Caller]] = [Conversation(graph, userdata=Caller(f"n{n}")) for n in range(5)]
-    import asyncio
-
     await asyncio.gather(*(c.run(f"from {n}") for n, c in enumerate(calls)))
     for n, conversation in enumerate(calls):
         assert conversation.userdata == Caller(f"n{n}", 1)

@@ -10,7 +10,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, Field, SecretStr
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
-from graph_voice.chat_context import merge_chat_ctx
+from graph_voice.chat_context import merge_chat_ctx, resolve
 from graph_voice.errors import HistoryError
 from graph_voice.testing import ScriptedModel, call, say
 
@@ -243,6 +243,15 @@ async def test_a_tool_returns_an_operation_and_hands_off_in_one_batch() -> None:
     ]
     assert len(conversation.messages) == 7
     await conversation.aclose()
+
+
+async def test_what_waits_is_applied_before_a_handoffs_own_policy() -> None:
+    waiting = {"pending": [history.truncate(max_items=3).to_dict()]}
+    state = {"messages": TALK, "chat_ctx": waiting}
+    made = await resolve(state, operation=history.exclude_instructions())
+    after = merge_chat_ctx(merge_chat_ctx(waiting, history.fresh()), made)
+    assert ids(history.view({"messages": TALK, "chat_ctx": after})) == ["a2", "u2", "a3"]
+    assert after["pending"] == [history.fresh().to_dict()], "what came meanwhile waits on"
 
 
 async def test_an_agent_takes_up_what_it_knew() -> None:

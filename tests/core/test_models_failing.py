@@ -213,11 +213,15 @@ async def test_calls_of_an_agent_without_tools_do_not_count() -> None:
     call_ = conversation(model, tools=())
     await call_.run("Hello?")
     assert spoken(await call_.run("There?")) == "Yes."
+    graph = create_voice_graph([Agent("front", instructions="Hi.")], llm=model).compile()
+    model.replies = [[AIMessageChunk("Hello."), calls("ping")]]
+    result = await graph.ainvoke({"messages": [("user", "Hello?")]})
+    assert (result["messages"][-1].text, result["messages"][-1].tool_calls) == ("Hello.", [])
 
 
 async def test_a_transfer_that_the_first_reply_was_not_given_does_not_happen() -> None:
     a = Agent("a", instructions="A.", handoffs=[Handoff("b")], on_enter="Greet.", tools=[ping])
-    model = Chunks(replies=[[AIMessageChunk("Hello."), calls("transfer_to_b")]])
+    model = Chunks(replies=[[calls("transfer_to_b")], [AIMessageChunk("Hello."), calls("transfer_to_b")]])
     call_ = Conversation(create_voice_graph([a, Agent("b", instructions="B.")], llm=model))
     assert spoken(await call_.run()) == "Hello."
     assert (call_.active_agent, call_.handoffs) == ("a", [])

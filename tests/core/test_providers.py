@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from provider_support import PROVIDERS, Anthropic, Gemini, OpenAI, Provider
 from pydantic import BaseModel
 
@@ -210,6 +210,8 @@ async def test_a_conversation_that_went_before_is_accepted_whatever_is_in_it(pro
     before = [
         AIMessage("Prior conversation summary: they talked.", additional_kwargs={"is_summary": True}),
         AIMessage("Hello?"),
+        AIMessage("", tool_calls=[{"id": "c1", "name": "ping", "args": {}}]),
+        ToolMessage("up", name="ping", tool_call_id="c1"),
         SystemMessage("The caller is a guest."),
         HumanMessage(" "),
         AIMessage("", tool_calls=[{"id": "a b/1", "name": "ping", "args": {}}]),

@@ -309,7 +309,8 @@ async def test_a_cancelled_run_cancels_its_tools() -> None:
         try:
             await asyncio.sleep(100)
         except asyncio.CancelledError:
-            ended.append("cancelled")
+            await asyncio.sleep(1)
+            ended.append("cleaned up")
             raise
         return "Done."
 
@@ -319,7 +320,7 @@ async def test_a_cancelled_run_cancels_its_tools() -> None:
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
-    assert ended == ["cancelled", "cancelled"]
+    assert ended == ["cleaned up", "cleaned up"]
 
 
 @pytest.mark.virtual_clock

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import is_invalid_resume
+from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from graph_voice import Agent, Handoff, RunContext, ToolError, create_voice_graph, function_tool, history
+from graph_voice import Agent, Conversation, Handoff, RunContext, ToolError, create_voice_graph, function_tool, history
 from graph_voice.handoff import Reply
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 
@@ -215,6 +217,37 @@ async def test_what_a_tool_said_before_it_asked_is_not_said_again() -> None:
     done = await resume(graph, "fine")
     asking = next(m for m in done["messages"] if isinstance(m, AIMessage) and m.tool_calls)
     assert asking.text == "One moment."
+
+
+async def test_a_langchain_tool_that_asks_leaves_nothing_assigned_either() -> None:
+    @tool
+    async def ask_first(runtime: ToolRuntime) -> str:
+        """Ask."""
+        runtime.state["userdata"].count += 1
+        return str(interrupt("Well?"))
+
+    log = Log()
+    model = ScriptedModel([say(call("note", {"text": "x"}), call("ask_first")), "Done."])
+    intake = Agent(
+        "intake", instructions="Intake.", tools=[*make_tools(log), ask_first], handoffs=["billing", "support"]
+    )
+    others = [Agent(name, instructions=name) for name in ("billing", "support")]
+    graph = create_voice_graph([intake, *others], userdata=Caller, llm=model).compile(checkpointer=InMemorySaver())
+    await start(graph)
+    assert (await resume(graph, "fine"))["userdata"] == Caller(count=1, notes=["x"])
+
+
+async def test_a_handoff_waits_from_one_turn_of_a_conversation_to_the_next() -> None:
+    graph, _, log = build(call("ask", {"question": "a"}), call("move", {"to": "billing"}))
+    conversation: Conversation[Caller] = Conversation(graph)
+    await conversation.run("Hello.")
+    assert conversation.active_agent == "intake"
+    assert conversation.handoffs == []
+    await conversation.run("42")
+    assert log.ran.count("move billing") == 1
+    assert conversation.active_agent == "billing"
+    assert conversation.userdata == Caller(count=1, notes=["a=42"])
+    assert answers({"messages": conversation.messages}) == ["a: 42", "Off to billing."]
 
 
 async def test_a_batch_is_resumed_by_another_process() -> None:

@@ -175,9 +175,21 @@ async def test_injected_arguments_arrive_and_the_model_never_sees_them(one: Any)
     assert set(schema(one)["parameters"]["properties"]) == {"text"}
     name = schema(one)["name"]
     forged = {"text": "t", "topic": "forged", "call_id": "forged", "state": {}, "runtime": {}, "store": {}}
-    result = await run([one], call(name, forged, id="c1"), store=InMemoryStore(), topic="cats")
+    given = Caller()
+    result = await run([one], call(name, forged, id="c1"), store=InMemoryStore(), topic="cats", userdata=given)
+    assert given == Caller(), "it changes the batch's copy, and so the state, by an update"
     assert answers(result)[0].text == "t cats c1 2"
     assert result["userdata"] == (Caller(seen=["runtime"]) if one is everything else Caller(name="Ann"))
+
+
+def test_a_tool_keeps_what_its_declaration_says() -> None:
+    @function_tool(name="pay", description="Pay.", handoffs=["billing"], timeout=3, idempotent=True)
+    async def charge(ctx: RunContext[Caller]) -> str:
+        return ""
+
+    made: Any = as_tool(charge)
+    assert (made.name, made.description, made.handoffs) == ("pay", "Pay.", ("billing",))
+    assert (made.timeout, made.idempotent) == (3, True)
 
 
 def test_a_context_may_be_optional_or_annotated() -> None:

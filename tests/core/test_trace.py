@@ -1,5 +1,6 @@
 """One trace per turn: our own run at the root, open until the turn is closed, the graph run below it."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,7 @@ async def test_the_root_is_our_own_run_and_stays_open_until_close() -> None:
     turn = conversation.turn("hi")
     turn.commit()
     seen = await rest(turn)
+    await asyncio.sleep(1)
     assert [run["ended"] for run in recorder.roots] == [False]
     hear(turn, [e for e in seen if isinstance(e, events.Text)][:1])
     turn.close()
@@ -96,8 +98,6 @@ async def test_the_root_of_a_turn_that_waits_for_its_commit_is_open_from_its_sta
     builder.add_edge("a", "act")
     conversation: Conversation[Any] = Conversation(builder, config={"callbacks": [recorder]})
     turn = conversation.turn("hi")
-    import asyncio
-
     await asyncio.sleep(1)
     assert [run["name"] for run in recorder.runs.values()] == ["turn"]
     await play(turn)

@@ -183,8 +183,8 @@ def test_no_validator_runs_again_on_what_is_stored() -> None:
 
 
 def test_a_checkpoint_of_an_older_class_takes_the_defaults_of_new_fields() -> None:
-    back = UserdataChannel(Rich).from_checkpoint({"name": "Ann"}).get()
-    assert (back.name, back.age, back.pin.get_secret_value()) == ("Ann", 0, "1234")
+    back = UserdataChannel(Rich).from_checkpoint({"name": "Ann", "phone": "+1 555"}).get()
+    assert (back.name, back.age, back.pin.get_secret_value(), back.phone) == ("Ann", 0, "1234", "+1 555")
 
 
 def test_two_patches_of_one_step_both_survive() -> None:
@@ -257,6 +257,43 @@ def test_a_dataclass_validates_assignments_too() -> None:
         with pytest.raises(ValidationError, match="tags"):
             user.tags = 5
         assert user.tags == []
+
+
+def test_a_validator_of_the_whole_may_set_fields() -> None:
+    class Named(BaseModel):
+        first: str = ""
+        full: str = ""
+
+        @model_validator(mode="after")
+        def fill(self) -> "Named":
+            self.full = f"{self.first}!"
+            return self
+
+    work = WorkingCopy({"userdata": Named()})
+    work.value.first = "Ann"
+    assert work.changes() == {"first": "Ann", "full": "Ann!"}
+
+
+def test_a_class_that_names_a_local_class_works() -> None:
+    namespace: dict[str, Any] = {"dataclass": dataclass}
+    source = """
+    from __future__ import annotations
+
+    def make():
+        class Toy: ...
+        @dataclass
+        class Child:
+            toy: Toy | None = None
+            name: str = ""
+        return Child
+    """
+    exec(textwrap.dedent(source), namespace)
+    child = namespace["make"]()
+    work = WorkingCopy({"userdata": child()})
+    work.value.name = "Ann"
+    channel = channel_of(child())
+    channel.update([work.changes()])
+    assert UserdataChannel(child).from_checkpoint(channel.checkpoint()).get() == child(name="Ann")
 
 
 def test_a_frozen_model_stays_frozen() -> None:

@@ -18,7 +18,7 @@ from graph_agent_support import (
 from livekit.agents import Agent as LiveKitAgent
 from livekit.agents import AgentSession, metrics, mock_tools
 
-from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, StopResponse, create_voice_graph, function_tool
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
@@ -116,6 +116,28 @@ async def test_generate_reply_with_user_input_is_a_user_turn() -> None:
     ]
     assert model.prompts[1].messages[-2].text == "Go on."
     assert "Be brief." in model.prompts[1].messages[-1].text
+
+
+@pytest.mark.parametrize("text", [True, False])
+async def test_a_reply_asked_for_after_a_user_turn_in_silence_is_no_second_user_turn(text: bool) -> None:
+    @function_tool
+    async def hush() -> str:
+        """Say nothing."""
+        raise StopResponse
+
+    model = ScriptedModel([call("hush"), "Are you there?"])
+    ga = GraphAgent(create_voice_graph([Agent("host", instructions="Host.", tools=[hush])], llm=model))
+    if text:
+        async with a_text_call(ga, model) as session:
+            await session.run(user_input="hush")
+            await session.generate_reply(instructions="Ask whether they are there.")
+    else:
+        async with a_call(ga, model) as rig:
+            await rig.user_says("hush", at=0.5)
+            await rig.until_idle()
+            rig.session.generate_reply(instructions="Ask whether they are there.")
+            await rig.until_idle()
+    assert told_by_graph(ga) == [("user", "hush"), ("assistant", "Are you there?")]
 
 
 async def test_two_replies_asked_for_at_once_come_one_after_the_other() -> None:

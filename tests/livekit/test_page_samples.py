@@ -4,6 +4,7 @@ Where the two differ, the test says so: in the script by `OnlyLiveKit` and `Only
 more), in `same_story(answers=...)`, in `same_prompts(carried=...)`, or in an assertion of its own.
 """
 
+import ast
 import asyncio
 import json
 import re
@@ -14,7 +15,7 @@ from textwrap import indent
 from typing import Any
 
 import pytest
-from livekit.agents import Agent, AgentSession
+from livekit.agents import Agent, AgentSession, inference
 from page_samples.both_sides import (
     OnlyLiveKit,
     OnlyOurs,
@@ -26,6 +27,7 @@ from page_samples.both_sides import (
     told_by_ours,
 )
 
+import graph_voice
 from graph_voice.testing import call, say
 
 pytestmark = pytest.mark.virtual_clock
@@ -198,10 +200,18 @@ async def test_intake_with_one_tool_per_turn_and_words_beside_it_is_answered_aga
     assert ours.said == ["Thank you. Your age?", "How old are you?", "Good.", "Hello Ann."]
 
 
+async def test_userdata_may_be_given_to_the_session_as_in_livekit() -> None:
+    script, module = [say(NAME, AGE), "Hello Ann."], sample("ours_intake")
+    info = module.MySessionInfo()
+    ours = await told_by_ours(module.graph, script, ["I'm Ann, 30"], userdata=info)
+    assert ours.said == ["Hello Ann."]
+    assert ours.userdata == ours.agent.conversation.userdata == module.MySessionInfo("Ann", 30)
+
+
 # ---- context preservation
 
 TRANSFERRED = "Transferring to technical support."
-# An agent without on_enter says nothing in LiveKit until the caller speaks. Ours speaks at once: it was handed a caller.
+# An agent without on_enter says nothing in LiveKit until the caller speaks. Ours speaks at once: somebody waits.
 SUPPORT = ["Yes?", call("transfer_to_technical_support"), "I'll pass you on.", OnlyOurs("Support here."), "Restart it."]
 
 
@@ -229,6 +239,21 @@ async def test_the_caller_is_told_inside_the_tool_and_the_turns_are_carried_with
         ("assistant", "Support here."),
         ("user", "hello?"),
     ]
+
+
+async def test_an_on_enter_that_says_nothing_waits_for_the_caller_as_livekit_s_agent_without_one() -> None:
+    class TechnicalSupport(graph_voice.Agent):
+        instructions = sample("ours_context_preservation").technical_support.instructions
+
+        async def on_enter(self, ctx: graph_voice.RunContext[Any]) -> None:
+            pass
+
+    script = [entry for entry in SUPPORT if not isinstance(entry, OnlyOurs)]
+    steps = ["hi", "my router is broken", "hello?"]
+    theirs = await told_by_livekit(sample("livekit_context_preservation").CustomerServiceAgent(), script, steps)
+    service = sample("ours_context_preservation").customer_service
+    ours = await told_by_ours(graph_voice.create_voice_graph([service, TechnicalSupport()]), script, steps)
+    same_story(theirs, ours, script, answers={"transfer_to_technical_support": TRANSFERRED})
 
 
 async def test_a_summary_of_the_conversation_is_all_that_the_next_agent_is_shown() -> None:
@@ -291,6 +316,7 @@ async def test_an_agent_s_own_tts_is_livekit_s_plugin_with_the_same_model_and_vo
 ) -> None:
     monkeypatch.setenv("LIVEKIT_API_KEY", "not-used")
     monkeypatch.setenv("LIVEKIT_API_SECRET", "not-used")
+    monkeypatch.setattr(inference.TTS, "prewarm", lambda self: None)  # it would connect
     script = ["I'm the manager."]
     theirs = await told_by_livekit(sample("livekit_voice").CustomerServiceManager(), script, ["hi"])
     ours = await told_by_ours(sample("ours_voice").graph, script, ["hi"])
@@ -302,7 +328,7 @@ async def test_an_agent_s_own_tts_is_livekit_s_plugin_with_the_same_model_and_vo
     assert ours.agent.tts._opts.voice == theirs.agent.tts._opts.voice == "6f84f4b8-58a2-430c-8c79-688dad597532"
 
 
-# ---- length, and the guide
+# ---- length, public names, and the guide
 
 PAIRS = sorted((ours, HERE / f"livekit_{ours.stem[5:].removesuffix('_in_tool')}.py") for ours in HERE.glob("ours_*.py"))
 
@@ -317,6 +343,14 @@ def lines(file: Path) -> int:
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=[ours.stem for ours, _ in PAIRS])
 def test_ours_is_no_longer_than_livekit_s(ours: Path, theirs: Path) -> None:
     assert lines(ours) <= lines(theirs)
+
+
+@pytest.mark.parametrize("ours", [ours for ours, _ in PAIRS], ids=lambda file: file.stem)
+def test_ours_is_written_with_public_names_only(ours: Path) -> None:
+    imports = [node for node in ast.walk(ast.parse(ours.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    assert {node.module for node in imports} <= {"graph_voice", "dataclasses"}
+    names = {alias.name for node in imports if node.module == "graph_voice" for alias in node.names}
+    assert names <= set(graph_voice.__all__)
 
 
 def test_every_snippet_of_the_guide_stands_in_a_sample_that_runs() -> None:

@@ -89,7 +89,7 @@ async def told_by_livekit(
     return told
 
 
-async def told_by_ours(graph: Any, script: Script, steps: Sequence[Step]) -> Told:
+async def told_by_ours(graph: Any, script: Script, steps: Sequence[Step], *, userdata: Any = None) -> Told:
     next_line, left = _reader(script, OnlyLiveKit)
     asked: list[tuple[int | None, Prompt]] = []
 
@@ -100,7 +100,8 @@ async def told_by_ours(graph: Any, script: Script, steps: Sequence[Step]) -> Tol
 
     model = ScriptedModel(answer)
     agent = GraphAgent(graph, config={"configurable": {"llm": model}})
-    told = Told(agent, AgentSession[Any](vad=None))
+    given = {} if userdata is None else {"userdata": userdata}
+    told = Told(agent, AgentSession[Any](vad=None, **given))
     await _call(told, steps)
     _sort(told, asked)
     assert not model.errors
