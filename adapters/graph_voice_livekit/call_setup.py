@@ -98,6 +98,6 @@ def prepare(choices: Choices, console: Console) -> CallParts:
         speech = load_all(progress, stt_model=choices.stt_model, voice=choices.voice, language=choices.language)
     conversation: Conversation[Any] = Conversation(graph)
     roles = conversation.roles
-    agents = [name for name, node in roles.nodes.items() if node.agent]
+    agents = [name for name in roles.nodes if name in roles.agents]
     agents.sort(key=lambda name: name != conversation.active_agent)
     return CallParts(graph, agents, chosen, speech)
