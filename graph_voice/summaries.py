@@ -22,7 +22,7 @@ from graph_voice.pairs import pair_safe
 from graph_voice.pure_operations import MADE, PURE, is_made
 from graph_voice.turn import current_turn
 
-__all__ = ["FALLBACK", "PREFIX", "Line", "Prepared", "ask", "head_lines", "key_of", "summarized"]
+__all__ = ["FALLBACK", "PREFIX", "REQUEST", "Line", "Prepared", "ask", "head_lines", "key_of", "summarized"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -31,6 +31,9 @@ FALLBACK = exclude_instructions() | truncate(max_items=6)
 """What takes the place of a summary that is not ready in time, or fails."""
 _NO_STREAM = "nostream"
 """LangGraph's tag for models whose words are nobody's to hear."""
+
+REQUEST = "Conversation to summarize:"
+"""How the user message begins that asks for a summary."""
 
 INSTRUCTIONS = """\
 Compress older conversation history into a short, faithful summary for the agent who takes over.
@@ -179,7 +182,7 @@ async def ask(
     text = "\n".join(line.text for line in lines)
     prompt = [
         SystemMessage(step.get("prompt") or INSTRUCTIONS),
-        HumanMessage(f"Conversation to summarize:\n\n{text}"),
+        HumanMessage(f"{REQUEST}\n\n{text}"),
     ]
     config = config or {}
     tags = [*(config.get("tags") or ()), _NO_STREAM]

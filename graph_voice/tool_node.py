@@ -89,13 +89,9 @@ class ToolsNode:
             )
             for call, call_id in calls
         ]
-        try:
-            done = await asyncio.gather(*tasks, return_exceptions=True)
-        except asyncio.CancelledError:
-            await asyncio.gather(*tasks, return_exceptions=True)  # they are cancelled, and may have to clean up
-            raise
         outcomes = []
-        for outcome in done:
+        # A cancellation is theirs too, and they may clean up before it goes on.
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome  # LangGraph's control exceptions; all others have become answers
             outcomes.append(outcome)

@@ -31,7 +31,8 @@ def check_stock(state: Clerk) -> dict[str, Any]:
 async def tell(state: Clerk, config: RunnableConfig) -> dict[str, Any]:
     """Say it. The floor goes back to the front desk, which takes the caller's next words."""
     instructions = f"You are the stock clerk of a shop. Tell the caller in one sentence. {state['found']}"
-    reply = await run_model(config).ainvoke([SystemMessage(instructions), *state["messages"]], config)
+    asked = [m for m in state["messages"] if isinstance(m, HumanMessage)][-1:]
+    reply = await run_model(config).ainvoke([SystemMessage(instructions), *asked], config)
     return {"messages": [reply], "active_agent": "front_desk"}
 
 

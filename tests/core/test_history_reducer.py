@@ -257,8 +257,10 @@ def test_a_call_that_waits_for_its_result_stays_as_it_is() -> None:
 
 def test_a_message_without_an_id_gets_the_same_one_whatever_was_cut_off_in_between() -> None:
     keep = history.reducer(history.truncate(max_items=1))
-    at_once = keep([], ["yes", HumanMessage("Hello", id="1"), "yes"])
-    assert at_once == keep(keep([], ["yes", HumanMessage("Hello", id="1")]), ["yes"])
+    state = keep([], ["yes"])
+    assert keep(state, [HumanMessage("Hello", id="1"), "yes"]) == keep(
+        keep(state, HumanMessage("Hello", id="1")), "yes"
+    )
 
 
 def test_a_result_whose_call_was_cut_off_goes_with_it() -> None:

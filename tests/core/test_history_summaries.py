@@ -184,15 +184,13 @@ async def test_one_that_is_nearly_ready_is_waited_for() -> None:
 async def test_it_is_refreshed_when_it_lacks_more_than_two_turns() -> None:
     summaries = ScriptedModel(["One.", "Four.", "unused"])
     conversation, voice, _ = specialist_call(summaries)
-    for expected, text in zip([1, 1, 1, 2, 2], TALK, strict=True):
+    for expected, text in zip([1, 1, 1, 2], TALK[:4], strict=True):
         await conversation.run(text)
         await asyncio.sleep(1)
         assert len(summaries.prompts) == expected
     await conversation.run("Please transfer me.")
     assert shown(voice) == [
         inline("Four."),
-        "Please help.",
-        "I see.",
         "Please transfer me.",
         "Transferring to specialist.",
     ]
@@ -278,6 +276,20 @@ async def test_what_was_not_heard_is_not_summarised() -> None:
     turn.close()
     await asyncio.sleep(1)
     assert summaries.prompts[0].messages[-1].text.endswith("<user>Hello.</user>\n<assistant>I</assistant>")
+    await conversation.aclose()
+
+
+@pytest.mark.virtual_clock
+async def test_a_summary_of_words_that_were_changed_since_is_not_used() -> None:
+    """Somebody corrects an old message; the front end reports late what was played."""
+    summaries = ScriptedModel(["Internet.", "Phone."])
+    conversation, voice, trace = specialist_call(summaries)
+    await conversation.run("My internet is down.")
+    await asyncio.sleep(1)
+    conversation.add(HumanMessage("My phone is down.", id=conversation.messages[0].id))
+    await conversation.run("Please transfer me.")
+    assert shown(voice)[0] == inline("Phone.")
+    assert trace.outcomes[0]["source"] == "made"
     await conversation.aclose()
 
 

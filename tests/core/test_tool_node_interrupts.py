@@ -243,6 +243,8 @@ async def test_a_handoff_waits_from_one_turn_of_a_conversation_to_the_next() -> 
     await conversation.run("Hello.")
     assert conversation.active_agent == "intake"
     assert conversation.handoffs == []
+    waits = [m for m in conversation.messages if isinstance(m, ToolMessage)]
+    assert waits[1].additional_kwargs["waits"]["handoff"]["to"] == "billing", "as the graph's own state has it"
     await conversation.run("42")
     assert log.ran.count("move billing") == 1
     assert conversation.active_agent == "billing"

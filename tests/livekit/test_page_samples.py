@@ -357,7 +357,7 @@ def test_every_snippet_of_the_guide_stands_in_a_sample_that_runs() -> None:
     snippets = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     sources = {file.stem: file.read_text("utf-8") for file in HERE.glob("*_*.py")}
     homes = [
-        [name for name, text in sources.items() if any(indent(snippet, " " * n) in text for n in (0, 4, 8))]
+        [name for name, text in sources.items() if any(indent(snippet.rstrip(), " " * n) in text for n in (0, 4, 8))]
         for snippet in snippets
     ]
     assert [snippet for snippet, home in zip(snippets, homes, strict=True) if not home] == []

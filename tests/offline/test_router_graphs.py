@@ -12,7 +12,7 @@ GRAPHS = Path(__file__).parents[2] / "graphs"
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("name", ["customer_service", "intake"])
+@pytest.mark.parametrize("name", ["customer_service", "intake", "specialist", "with_subgraph"])
 async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> None:
     router = IntentRouter(GRAPHS / f"{name}.py", seed=seed)
     assert router.examples.caller is not None
@@ -38,3 +38,16 @@ async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> Non
     if name == "intake":
         assert conversation.userdata.name in str(conversation.messages)
         assert conversation.userdata.age in (34, 52, 27)
+
+
+async def test_a_summary_is_not_made_up() -> None:
+    router = IntentRouter(GRAPHS / "specialist.py")
+    conversation = Conversation(
+        importlib.import_module("graphs.specialist").graph, config={"configurable": {"llm": router}}
+    )
+    for words in (None, "My phone has no signal.", "I want to talk to a specialist."):
+        await conversation.run(words)
+    assert conversation.active_agent == "specialist"
+    assert not [m for m in conversation.chat_ctx if "summary" in m.text.lower()]
+    assert "My phone has no signal." in [m.text for m in conversation.chat_ctx]
+    await conversation.aclose()

@@ -43,6 +43,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from graph_voice.errors import GraphVoiceError, MissingDependencyError
+from graph_voice.summaries import REQUEST
 
 from .examples import AgentExamples, Examples, ExamplesError, Intent, SlotValue, fill, is_bare, placeholders
 
@@ -69,6 +70,10 @@ _NO_WORDS = re.compile(r"\W*|\s*\(.*\)\s*|\s*\[.*\]\s*|\s*<.*>\s*", re.DOTALL)
 
 class ToolChoiceError(GraphVoiceError, ValueError):
     """`tool_choice` names a tool that is not among the bound ones."""
+
+
+class CannotSummarizeError(GraphVoiceError, NotImplementedError):
+    """A summary was asked for. The router picks prepared sentences, so `history.summarize` must fall back."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class IntentRouter(BaseChatModel):
     `usage_metadata` counts words and punctuation marks: near to tokens in English, no tokenizer's count.
 
     Raises `ExamplesError` for a file that can't be used, and when no agent of the file fits a node;
+    `CannotSummarizeError` when it is asked for a summary (`history.summarize` then falls back);
     `MissingDependencyError` when the first words come and the embedding model is not installed.
     """
 
@@ -231,6 +237,8 @@ class IntentRouter(BaseChatModel):
         choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
         agent = self._speaker(node, choice.bound)
         section, prompt = self._section(agent), _Prompt(messages)
+        if prompt.words.startswith(REQUEST):
+            raise CannotSummarizeError("the intent router is no language model, so it can't summarize a conversation.")
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
         answering = bool(prompt.words) and not instructed
         wishes = self._wishes(prompt, agent) if answering else []
