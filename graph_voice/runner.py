@@ -13,6 +13,7 @@ from langgraph.types import Interrupt
 
 from graph_voice.foreign import Foreign
 from graph_voice.fork import ForkSaver
+from graph_voice.handoff import AgentHandoff, handoff_record
 from graph_voice.memory import Write, switch_key
 from graph_voice.pending import Pending
 from graph_voice.turn import Turn, answer
@@ -98,8 +99,13 @@ class Runner:
             if not isinstance(part, Mapping):
                 continue
             values = {k: v for k, v in part.items() if k != "messages"}
+            switch = self._switch(node, values)
+            if switch is not None:
+                values["handoffs"] = [*values.get("handoffs", ()), switch]
             if values:
                 self._turn.wrote(Write(node, values, _handoff_key(values), self._roles.agent_of(node)))
+            if switch is not None:
+                self._turn.handed_off(None, switch["old_agent_id"] or "", switch["new_agent_id"])
             if "messages" not in part:
                 continue
             if self._roles.is_ours(node):
@@ -108,6 +114,13 @@ class Runner:
                 self._foreign.messages(node, part["messages"])
             else:
                 Foreign(self._turn, self._roles, self._known).messages(node, part["messages"])
+
+    def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
+        """A node of the user's that gives the floor to an agent by writing `active_agent`: a handoff without a tool."""
+        new = values.get("active_agent")
+        if self._roles.is_ours(node) or new not in self._roles.agents or new == self._speaker or "handoffs" in values:
+            return None
+        return handoff_record(self._speaker, str(new), None)
 
     def _keep_additions(self, messages: Any) -> None:
         """Messages that a tool added by `Command(update=...)`; those of the node itself are in the record already."""

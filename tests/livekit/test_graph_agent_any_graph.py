@@ -12,7 +12,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
-from graph_voice import Agent, create_voice_graph
+from graph_voice import Agent, Handoff, create_voice_graph
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
@@ -142,3 +142,38 @@ async def test_in_text_a_foreign_graph_is_one_message_per_turn() -> None:
 def test_a_graph_in_which_nobody_speaks_is_refused() -> None:
     with pytest.raises(BuildError, match="Nobody speaks"):
         GraphAgent(create_agent(ScriptedModel([]), tools=[]))
+
+
+async def test_a_subgraph_gives_the_floor_back_by_writing_who_has_it() -> None:
+    """The shop: the desk hands over to a clerk that is a graph of its own, which answers and gives the floor back."""
+    desk = ScriptedModel([say(call("transfer_to_clerk")), "Anything else?"])
+    clerk = ScriptedModel(["There are twelve kettles."])
+
+    class Clerk(TypedDict, total=False):
+        messages: Annotated[list[AnyMessage], add_messages]
+        active_agent: str
+
+    async def tell(state: Clerk) -> dict[str, Any]:
+        return {"messages": [await clerk.ainvoke(state["messages"])], "active_agent": "desk"}
+
+    inner = StateGraph(Clerk).add_node("tell", tell).add_edge(START, "tell").add_edge("tell", END)
+    graph = create_voice_graph(
+        [
+            Agent("desk", instructions="You are the desk.", handoffs=[Handoff("clerk")], llm=desk, voice=voice("desk")),
+            inner.compile(name="clerk"),
+        ]
+    )
+    ga = GraphAgent(graph)
+    async with a_call(ga) as rig:
+        await rig.user_says("do you have kettles", at=0.5)
+        await rig.until_idle()
+        assert ga.conversation.active_agent == "desk"
+        assert rig.session.current_agent.id == "desk"
+        await rig.user_says("thank you", at=rig.now + 1)
+        await rig.until_idle()
+        assert [text for _, text in spoken(rig)] == ["There are twelve kettles.", "Anything else?"]
+    assert [(h["old_agent_id"], h["new_agent_id"]) for h in ga.conversation.handoffs] == [
+        ("desk", "clerk"),
+        ("clerk", "desk"),
+    ]
+    assert not desk.errors
