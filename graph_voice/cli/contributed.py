@@ -24,7 +24,7 @@ class _Known:
 
 
 _KNOWN = {
-    "talk": _Known("livekit", "Talk to a graph by voice."),
+    "talk": _Known("offline", "Talk to a graph by voice."),
     "demo": _Known("offline", "Hear a whole call, with speech recognised and synthesised on this machine."),
 }
 

@@ -226,7 +226,7 @@ def test_help_shows_the_adapter_s_commands_without_the_adapter(
         assert name in out
 
 
-@pytest.mark.parametrize(("name", "extra"), [("talk", "livekit"), ("demo", "offline")])
+@pytest.mark.parametrize(("name", "extra"), [("talk", "offline"), ("demo", "offline")])
 @pytest.mark.parametrize("found", [True, False], ids=["not importable", "not installed"])
 def test_an_adapter_s_command_without_its_extra_says_what_to_install(
     name: str, extra: str, found: bool, install: Any, capsys: pytest.CaptureFixture[str]
