@@ -88,7 +88,8 @@ def create_voice_graph(
             builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
             builder.add_edge(_name(member), END)
 
-    def first(state: dict[str, Any]) -> str:
+    # Async, like the nodes: LangGraph runs a sync path function in a thread, which costs more than the function does.
+    async def first(state: dict[str, Any]) -> str:
         return state.get("active_agent") or start
 
     builder.add_conditional_edges(START, first, {name: name for name in names})
@@ -196,11 +197,15 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
         return
     tools = ToolsNode(runtime)
     builder.add_node(tools_name, cast(Any, tools.step), metadata={METADATA: {"tools_of": name}})
-    builder.add_conditional_edges(name, node.route, {tools_name: tools_name, END: END})
+
+    async def go_on(state: dict[str, Any]) -> str:
+        return node.route(state)
+
+    builder.add_conditional_edges(name, go_on, {tools_name: tools_name, END: END})
     ways = _labelled_ways(agent)
     labels = {target: label for label, target in ways.items()}
 
-    def leave(state: dict[str, Any]) -> str | list[str]:
+    async def leave(state: dict[str, Any]) -> str | list[str]:
         target = tools.route(state)
         return [] if target is None else labels.get(target, target)
 

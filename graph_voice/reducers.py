@@ -161,9 +161,12 @@ def _overwritten(value: Any) -> Iterator[Any]:
 
 def _settled(current: Messages | None) -> Messages:
     """The list so far. `Overwrite` may have put anything there: LangGraph writes it past the reducer."""
-    if current and any(not isinstance(m, BaseMessage) or m.id is None for m in current):
-        return _merge([], _messages(list(_flat(current))))
-    return current or []
+    try:
+        if None not in [m.id for m in current or ()]:  # a plain comprehension: this runs over every message, each step
+            return current or []
+    except AttributeError:
+        pass  # tuples, dicts, strings: not messages yet
+    return _merge([], _messages(list(_flat(current))))
 
 
 def _messages(items: Sequence[Any]) -> list[BaseMessage]:
