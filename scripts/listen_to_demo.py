@@ -26,6 +26,8 @@ LOUD = 0.01
 """Root mean square of a full-scale signal, above which somebody speaks."""
 MARGIN = 0.25
 """Seconds around an utterance that belong to it."""
+SHORT = 0.2
+"""Seconds. What is shorter is no word: the rest of a line that was taken for two turns, a reply cut at its first sound."""
 LIKE = 0.7
 """Share of an utterance's words that a second recognition must find again; it writes numbers as digits."""
 
@@ -68,6 +70,8 @@ async def _words(
 ) -> None:
     found = total = 0.0
     for utterance in said:
+        if utterance["ended"] - utterance["started"] < SHORT:
+            continue
         expected = _plain(utterance["said"] or utterance["text"])
         piece = _between(sound, rate, utterance["started"] - MARGIN, utterance["ended"] + MARGIN)
         frame = rtc.AudioFrame((piece * 32767).astype(np.int16).tobytes(), rate, 1, len(piece))
@@ -103,7 +107,7 @@ def _cuts(report: Report, agents: np.ndarray, rate: int, said: list[dict[str, An
             report.faults.append(f"nothing is heard before the cut at {cut:.1f} s")
         if _loud(_between(agents, rate, cut + 0.06, until), rate) > 0.05:
             report.faults.append(f"the agent is still heard after the cut at {cut:.1f} s")
-        if len(_plain(utterance["text"])) >= len(_plain(utterance["generated"] or "")):
+        if utterance["text"] and len(_plain(utterance["text"])) >= len(_plain(utterance["generated"] or "")):
             report.faults.append(f"the line cut at {cut:.1f} s is whole in the transcript: {utterance['text']!r}")
 
 
