@@ -27,7 +27,7 @@ LOUD = 0.01
 MARGIN = 0.25
 """Seconds around an utterance that belong to it."""
 SHORT = 0.2
-"""Seconds. What is shorter is no word: the rest of a line that was taken for two turns, a reply cut at its first sound."""
+"""Seconds. What is shorter is no word: the rest of a line that was taken for two turns, a reply cut at once."""
 LIKE = 0.7
 """Share of an utterance's words that a second recognition must find again; it writes numbers as digits."""
 
