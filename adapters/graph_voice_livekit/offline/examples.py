@@ -69,6 +69,7 @@ from .slots import PLACEHOLDER, SLOT_TYPES, SlotValue, compiled, fill, is_bare, 
 
 __all__ = ["AgentExamples", "Caller", "Examples", "ExamplesError", "Intent", "Slot", "Step"]
 
+
 class ExamplesError(GraphVoiceError, ValueError):
     """An examples file is missing, is not YAML, or says something that the router can't work with."""
 

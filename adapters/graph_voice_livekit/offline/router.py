@@ -12,7 +12,6 @@ gets one of the file's `fallback` sentences.
 
 import asyncio
 import hashlib
-import json
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,14 +22,8 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
-    BaseMessage,
-    ToolMessage,
-)
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import ToolCall, tool_call, tool_call_chunk
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, ensure_config
 from langchain_core.tools import BaseTool
@@ -41,6 +34,7 @@ from graph_voice.summaries import REQUEST
 
 from .embedding import Index
 from .examples import AgentExamples, Examples, ExamplesError, Intent
+from .router_answer import RESPONSE_METADATA, Said
 from .router_prompt import Prompt
 from .slots import SlotValue, fill, is_bare, placeholders
 
@@ -57,8 +51,6 @@ SURE_SCORE = 0.5
 """Needed for a second call in one message."""
 BARE_SCORE = 0.33
 """Another intent that scores more overrules a bare slot ("Goodbye." is not a name)."""
-
-_RESPONSE_METADATA = {"model_name": "intent-router"}
 
 
 class ToolChoiceError(GraphVoiceError, ValueError):
@@ -124,7 +116,7 @@ class IntentRouter(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**_RESPONSE_METADATA, "examples": self.examples.source, "seed": self.seed}
+        return {**RESPONSE_METADATA, "examples": self.examples.source, "seed": self.seed}
 
     def bind_tools(
         self,
@@ -225,7 +217,7 @@ class IntentRouter(BaseChatModel):
             return node  # which `_section` refuses: nothing tells whose words these would be
         return best or next(iter(self.examples.agents))
 
-    def _decide(self, messages: Sequence[BaseMessage], node: str | None, kwargs: Mapping[str, Any]) -> "_Said":
+    def _decide(self, messages: Sequence[BaseMessage], node: str | None, kwargs: Mapping[str, Any]) -> Said:
         """Choose words and calls: milliseconds, but seconds the first time, so not on the event loop."""
         choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
         agent = self._speaker(node, choice.bound)
@@ -257,7 +249,7 @@ class IntentRouter(BaseChatModel):
             sentences = _after(prompt.results, section) or section.enter
             slots["output"] = " ".join(_as_sentence(str(result.text)) for result in prompt.results)
         made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, (_, args) in calls.items()]
-        return _Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
+        return Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
 
     def _wishes(self, prompt: Prompt, agent: str) -> list[Wish]:
         """Choose what the last words want: each intent with a pattern that matches, else the nearest."""
@@ -342,36 +334,6 @@ class _Choice:
         return cls(bound, frozenset([str(choice)]) if choice in bound else bound, forced=True)
 
 
-class _Said:
-    """A finished answer, as one message or as the chunks of a stream."""
-
-    def __init__(self, text: str, calls: list[ToolCall], prompt: Sequence[BaseMessage]) -> None:
-        self.text, self.calls = text, calls
-        read = sum(_count(str(message.text)) for message in prompt)
-        wrote = _count(text) + sum(_count(f"{call['name']} {json.dumps(call['args'])}") for call in calls)
-        self.usage = UsageMetadata(input_tokens=read, output_tokens=wrote, total_tokens=read + wrote)
-
-    def message(self) -> AIMessage:
-        return AIMessage(
-            content=self.text,
-            tool_calls=self.calls,
-            usage_metadata=self.usage,
-            response_metadata={**_RESPONSE_METADATA},
-        )
-
-    def chunks(self) -> Iterator[ChatGenerationChunk]:
-        """Stream word by word; each call as its name and then its arguments; the count last."""
-        parts = [AIMessageChunk(content=word) for word in re.findall(r"\s*\S+", self.text)]
-        for index, call in enumerate(self.calls):
-            name = tool_call_chunk(name=call["name"], args="", id=call["id"], index=index)
-            args = tool_call_chunk(args=json.dumps(call["args"]), index=index)
-            parts += [AIMessageChunk(content="", tool_call_chunks=[piece]) for piece in (name, args)]
-        end = AIMessageChunk(content="", usage_metadata=self.usage, response_metadata={**_RESPONSE_METADATA})
-        end.chunk_position = "last"
-        for part in [*parts, end]:
-            yield ChatGenerationChunk(message=part)
-
-
 def _node(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None) -> str | None:
     """Return the LangGraph node that calls the model."""
     # LangChain gives a run manager to `_generate` only; for streams the node's own config is in the context.
@@ -409,7 +371,3 @@ def _gist(text: str) -> str:
 def _as_sentence(text: str) -> str:
     text = text.strip()
     return text if not text or text[-1] in ".!?" else f"{text}."
-
-
-def _count(text: str) -> int:
-    return len(re.findall(r"\w+|[^\w\s]", text))
