@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from graph_voice.drawing import to_svg
+from graph_voice.loading import load_graph
 from graph_voice_livekit.call import CallerError, CallResult, LivePrinter, SimulatedCaller, make_session, run_call
 from graph_voice_livekit.call.audio_in import FileAudioInput
 from graph_voice_livekit.call_setup import CALLER_VOICE, CallParts, Choices, prepare
@@ -99,6 +100,7 @@ def demo(
     """
     console = Console(highlight=False)
     choices = Choices(graph, llm, base_url, stt_model, voice, language, seed)
+    load_graph(graph)  # a graph that isn't there is told as that, not as missing example sentences
     examples = Examples.load(graph)
     if examples.caller is None:
         raise CallerError(

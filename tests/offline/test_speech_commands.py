@@ -121,3 +121,10 @@ def test_without_a_microphone_the_command_says_what_to_do_instead() -> None:
     assert done.returncode == 1
     assert "--input" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_demo_of_a_graph_that_is_not_there_says_so() -> None:
+    done = graph_voice("demo", "graphs/nothing.py")
+    assert done.returncode == 1
+    assert "nothing.py" in done.stderr
+    assert "examples" not in done.stderr
