@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graph_voice import events, history, testing
     from graph_voice.agent import Agent, Voice
     from graph_voice.conversation import Conversation
+    from graph_voice.live_saver import LiveSaver
     from graph_voice.errors import GraphVoiceError
     from graph_voice.graph import create_voice_graph
     from graph_voice.handoff import Handoff, Reply
@@ -30,6 +31,7 @@ __all__ = [
     "Conversation",
     "GraphVoiceError",
     "Handoff",
+    "LiveSaver",
     "Reply",
     "RunContext",
     "StopResponse",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "Agent": "agent",
     "Conversation": "conversation",
+    "LiveSaver": "live_saver",
     "GraphVoiceError": "errors",
     "Handoff": "handoff",
     "Reply": "handoff",

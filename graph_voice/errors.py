@@ -8,6 +8,7 @@ __all__ = [
     "LoadError",
     "MissingDependencyError",
     "ModelError",
+    "SaverError",
     "TurnError",
     "UserdataError",
 ]
@@ -39,6 +40,10 @@ class MissingDependencyError(GraphVoiceError, ImportError):
 
 class ModelError(GraphVoiceError, RuntimeError):
     """No chat model could be made from what the graph or its run was given."""
+
+
+class SaverError(GraphVoiceError, RuntimeError):
+    """The durable copy of a call can't be written or read as asked. The message says how far it is behind."""
 
 
 class TurnError(GraphVoiceError, RuntimeError):

@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    copy_checkpoint,
     empty_checkpoint,
 )
 
@@ -60,8 +61,12 @@ class ForkSaver(BaseCheckpointSaver[int]):
         namespace = where.get("checkpoint_ns", "")
         if namespace not in self._tuples and namespace == "":
             self._put(where["thread_id"], "", self._head, {"source": "fork", "step": -1, "parents": {}}, None)
-        found = self._tuples.get(namespace)
-        return found._replace(pending_writes=list(self._writes[namespace].values())) if found is not None else None
+        if (found := self._tuples.get(namespace)) is None:
+            return None
+        # The run changes the dicts of its checkpoint; another fork of the same run begins where this one did.
+        return found._replace(
+            checkpoint=copy_checkpoint(found.checkpoint), pending_writes=list(self._writes[namespace].values())
+        )
 
     def _put(
         self,
