@@ -4,7 +4,7 @@ LangGraph runs a graph from a checkpoint. This one is made from the state in mem
 that speculation is a fork that costs nothing, and a run that is discarded leaves no trace.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -30,13 +30,28 @@ def stored(channel: BaseChannel[Any, Any, Any]) -> Any:
     return channel.get() if isinstance(channel, DeltaChannel) else channel.checkpoint()
 
 
-class ForkSaver(BaseCheckpointSaver[int]):
+class ForkSaver(BaseCheckpointSaver[Any]):
     """Holds the last checkpoint of one run, and of each of its subgraphs, in memory.
 
     Args:
         values: what the channels hold when the run starts, as `stored` gives it.
         run: a run that waits in `interrupt()`, to be taken up where it stopped, with these values. It stays as it is.
     """
+
+    @classmethod
+    def of(cls, found: Iterable[CheckpointTuple]) -> "ForkSaver":
+        """The last checkpoints of a run that was stored, its subgraphs' among them."""
+        run = cls({})
+        for one in found:
+            namespace = one.config["configurable"].get("checkpoint_ns", "")
+            run._tuples[namespace] = one
+            run._writes[namespace] = {
+                (task_id, WRITES_IDX_MAP.get(channel, index)): (task_id, channel, value)
+                for index, (task_id, channel, value) in enumerate(one.pending_writes or ())
+            }
+            if namespace == "":
+                run._head = one.checkpoint
+        return run
 
     def __init__(self, values: Mapping[str, Any], run: "ForkSaver | None" = None) -> None:
         super().__init__()
@@ -55,6 +70,18 @@ class ForkSaver(BaseCheckpointSaver[int]):
         """What this channel of the graph held at the last checkpoint."""
         top = self._tuples.get("")
         return (top.checkpoint if top is not None else self._head)["channel_values"].get(name)
+
+    def export(self) -> Iterator[tuple[CheckpointTuple, dict[str, list[tuple[str, Any]]]]]:
+        """Each last checkpoint, the graph's own and its subgraphs', with task id -> what it wrote on top of it."""
+        for namespace, found in self._tuples.items():
+            writes: dict[str, list[tuple[str, Any]]] = {}
+            for task_id, channel, value in self._writes[namespace].values():
+                writes.setdefault(task_id, []).append((channel, value))
+            yield found, writes
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        # A run that was stored has the versions of the saver that it was stored in.
+        return f"{int(current.split('.')[0]) + 1:032}.0" if isinstance(current, str) else (current or 0) + 1
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         where = config["configurable"]
@@ -140,8 +167,10 @@ class ForkSaver(BaseCheckpointSaver[int]):
 
 
 def _with_values(checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
+    versions = checkpoint["channel_versions"]
+    first: Any = min(versions.values(), default=1)  # of the same type as the others: a saver's may be strings
     return {
         **checkpoint,
         "channel_values": {**checkpoint["channel_values"], **values},
-        "channel_versions": {**dict.fromkeys(values, 1), **checkpoint["channel_versions"]},
+        "channel_versions": {**dict.fromkeys(values, first), **versions},
     }

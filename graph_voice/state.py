@@ -1,8 +1,11 @@
 """The state of a voice graph: the conversation, the userdata, who has the floor."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Generic, NotRequired
 
 from langchain_core.messages import AnyMessage
+from langgraph.channels import DeltaChannel
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from typing_extensions import TypedDict, TypeVar
 
 from graph_voice.chat_context import merge_chat_ctx
@@ -21,10 +24,12 @@ def merge_contexts(current: dict[str, Any] | None, update: dict[str, Any] | None
     return {**(current or {}), **(update or {})}
 
 
-def append_handoffs(current: list[AgentHandoff] | None, update: list[AgentHandoff] | None) -> list[AgentHandoff]:
+def append_handoffs(
+    current: list[AgentHandoff] | None, updates: Sequence[list[AgentHandoff] | None]
+) -> list[AgentHandoff]:
     """The reducer of `handoffs`: append; a handoff that is there already (same call, same time) counts once."""
     known = list(current or [])
-    for handoff in update or []:
+    for handoff in (handoff for update in updates for handoff in update or ()):
         if handoff not in known:
             known.append(handoff)
     return known
@@ -36,9 +41,13 @@ def last_agent(current: str | None, update: str | None) -> str:
 
 
 class VoiceState(TypedDict, Generic[U]):
-    """The state of a voice graph. Extend it for channels of your own: `class MyState(VoiceState[Caller]): ...`."""
+    """The state of a voice graph. Extend it for channels of your own: `class MyState(VoiceState[Caller]): ...`.
 
-    messages: NotRequired[Annotated[list[AnyMessage], merge_messages]]
+    The lists are LangGraph's `DeltaChannel`s: a checkpoint holds what came new, so that a turn costs the same bytes
+    however long the call.
+    """
+
+    messages: NotRequired[Annotated[list[AnyMessage], DeltaChannel(merge_messages)]]
     """Everything said (as heard) and done in the call, by every agent, in order. LiveKit's `session.history`."""
     chat_ctx: NotRequired[Annotated[dict[str, Any], merge_chat_ctx]]
     """Which part of it the active agent's model is shown. Write a history operation to change it."""
@@ -48,13 +57,13 @@ class VoiceState(TypedDict, Generic[U]):
     """The caller's facts. LiveKit's `session.userdata`."""
     active_agent: NotRequired[Annotated[str, last_agent]]
     """Who has the floor. Empty: the start agent."""
-    handoffs: NotRequired[Annotated[list[AgentHandoff], append_handoffs]]
+    handoffs: NotRequired[Annotated[list[AgentHandoff], DeltaChannel(append_handoffs)]]
     """Every handoff that happened."""
     stack: NotRequired[list[Any]]
     """Tasks that have the floor for a while and give it back."""
 
 
-def schema_for(state_schema: Any, userdata: Any) -> Any:
+def schema_for(state_schema: Any, userdata: Any, secrets: SerializerProtocol | None = None) -> Any:
     """The state schema of one graph: `state_schema` with `userdata` as a channel of the user's class.
 
     Raises `BuildError` when `state_schema` does not extend `VoiceState`.
@@ -74,7 +83,7 @@ def schema_for(state_schema: Any, userdata: Any) -> Any:
     check_class(kind)
     hints = {k: h for k, h in hints.items() if k != "userdata"}
     name = getattr(origin, "__name__", "VoiceState")
-    fields = {**hints, "userdata": NotRequired[Annotated[kind, UserdataChannel(kind)]]}
+    fields = {**hints, "userdata": NotRequired[Annotated[kind, UserdataChannel(kind, secrets=secrets)]]}
     return TypedDict(name, fields)  # type: ignore[operator]  # built at run time, for this graph's userdata
 
 

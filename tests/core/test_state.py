@@ -53,8 +53,8 @@ def test_the_last_agent_of_a_step_has_the_floor() -> None:
 
 def test_a_handoff_that_is_there_already_counts_once() -> None:
     first, second = handoff_record("a", "b", "c1"), handoff_record("b", "a", "c2")
-    known = append_handoffs(None, [first])
-    assert append_handoffs(known, [first, second, second]) == [first, second]
+    known = append_handoffs(None, [[first]])
+    assert append_handoffs(known, [[first, second], None, [second]]) == [first, second]
     assert known == [first]
 
 
