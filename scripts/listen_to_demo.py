@@ -12,12 +12,12 @@ import json
 import re
 import sys
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+from hearing import likeness
 from livekit import rtc
 
 from graph_voice_livekit.offline import WhisperSTT
@@ -29,7 +29,9 @@ MARGIN = 0.25
 SHORT = 0.2
 """Seconds. What is shorter is no word: the rest of a line that was taken for two turns, a reply cut at once."""
 LIKE = 0.7
-"""Share of an utterance's words that a second recognition must find again; it writes numbers as digits."""
+"""How much of what was said a second recognition must find again, by its sound: over the whole call."""
+LIKE_AT_LEAST = 0.5
+"""The same for each utterance of five words or more. Any two sentences have about a third of their sounds in common."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Report:
     folder: Path
     faults: list[str] = field(default_factory=list)
     likeness: dict[str, float] = field(default_factory=dict)
-    """Channel -> share of the transcript's words that were recognised again."""
+    """Channel -> how much of the transcript was recognised again, by its sound: 0-1."""
     interruptions: int = 0
     handoffs: int = 0
 
@@ -72,15 +74,15 @@ async def _words(
     for utterance in said:
         if utterance["ended"] - utterance["started"] < SHORT:
             continue
-        expected = _plain(utterance["said"] or utterance["text"])
+        expected = utterance["said"] or utterance["text"]
         piece = _between(sound, rate, utterance["started"] - MARGIN, utterance["ended"] + MARGIN)
         frame = rtc.AudioFrame((piece * 32767).astype(np.int16).tobytes(), rate, 1, len(piece))
         event = await stt.recognize(frame)
-        heard = _plain(event.alternatives[0].text if event.alternatives else "")
-        matched = sum(b.size for b in SequenceMatcher(None, expected, heard, autojunk=False).get_matching_blocks())
-        found, total = found + matched, total + len(expected)
-        if len(expected) > 4 and matched / len(expected) < LIKE / 2:
-            report.faults.append(f"{name} at {utterance['started']:.1f} s: {expected} sounds like {heard}")
+        heard = event.alternatives[0].text if event.alternatives else ""
+        like, weight = likeness(heard, expected), len(_plain(expected))
+        found, total = found + like * weight, total + weight
+        if weight > 4 and like < LIKE_AT_LEAST:
+            report.faults.append(f"{name} at {utterance['started']:.1f} s: {expected!r} sounds like {heard!r}")
     report.likeness[name] = found / total if total else 1.0
     if report.likeness[name] < LIKE:
         report.faults.append(f"{name}: only {report.likeness[name]:.0%} of the transcript's words are in the recording")

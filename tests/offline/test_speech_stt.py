@@ -1,16 +1,19 @@
 """Recognition with the real model: what it hears, what it does not, and that the event loop goes on."""
 
 import asyncio
-import re
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import faster_whisper
 import numpy as np
 import pytest
 import soxr
+from hearing import likeness
 from livekit import rtc
 from livekit.agents import stt
 from numpy.typing import NDArray
+from speech_support import ALIKE, SEED, STUCK
 
 from graph_voice_livekit.offline import PiperTTS, WhisperSTT, load_vad
 
@@ -18,10 +21,6 @@ pytestmark = pytest.mark.speech
 
 SENTENCE = "Can you transfer me to the billing department?"
 RATE = 24_000
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9']+", text.lower())
 
 
 def frame(samples: NDArray[Any], rate: int, channels: int = 1) -> rtc.AudioFrame:
@@ -40,7 +39,7 @@ def in_pieces(whole: rtc.AudioFrame, seconds: float) -> list[rtc.AudioFrame]:
 
 
 async def spoken(text: str) -> NDArray[np.float32]:
-    speech = await PiperTTS(sample_rate=RATE).speak(text)
+    speech = await PiperTTS(sample_rate=RATE, seed=SEED).speak(text)
     samples: NDArray[np.float32] = np.frombuffer(speech.pcm, np.int16).astype(np.float32) / np.float32(32768)
     return samples
 
@@ -55,20 +54,20 @@ async def heard(recogniser: WhisperSTT, audio: rtc.AudioFrame | list[rtc.AudioFr
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
 async def test_any_rate_and_channel_count_is_understood(rate: int, channels: int) -> None:
     samples = soxr.resample(await spoken(SENTENCE), RATE, rate)
-    assert words(await heard(WhisperSTT(), frame(samples, rate, channels))) == words(SENTENCE)
+    assert likeness(await heard(WhisperSTT(), frame(samples, rate, channels)), SENTENCE) > ALIKE
 
 
 async def test_speech_on_one_of_two_channels_is_understood() -> None:
     left = (await spoken(SENTENCE) * 32767).astype(np.int16)
     stereo = np.stack([left, np.zeros_like(left)], axis=1)
     audio = rtc.AudioFrame(stereo.tobytes(), RATE, 2, len(left))
-    assert words(await heard(WhisperSTT(), audio)) == words(SENTENCE)
+    assert likeness(await heard(WhisperSTT(), audio), SENTENCE) > ALIKE
 
 
 async def test_frames_are_recognised_as_one_utterance() -> None:
     pieces = in_pieces(frame(await spoken(SENTENCE), RATE), 0.02)
     assert len(pieces) > 50
-    assert words(await heard(WhisperSTT(), pieces)) == words(SENTENCE)
+    assert likeness(await heard(WhisperSTT(), pieces), SENTENCE) > ALIKE
 
 
 def silence(generator: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -120,8 +119,8 @@ async def test_no_samples_at_all_give_an_empty_transcript() -> None:
 async def test_quiet_speech_and_speech_in_noise_are_still_heard() -> None:
     samples = await spoken(SENTENCE)
     noise = np.random.default_rng(7).standard_normal(len(samples)) * np.std(samples) * 0.3
-    assert words(await heard(WhisperSTT(), frame(samples * 0.03, RATE))) == words(SENTENCE)
-    assert words(await heard(WhisperSTT(), frame(samples * 0.5 + noise * 0.5, RATE))) == words(SENTENCE)
+    assert likeness(await heard(WhisperSTT(), frame(samples * 0.03, RATE)), SENTENCE) > ALIKE
+    assert likeness(await heard(WhisperSTT(), frame(samples * 0.5 + noise * 0.5, RATE)), SENTENCE) > ALIKE
 
 
 async def test_the_confidence_is_a_probability_and_lower_for_what_is_hard_to_hear() -> None:
@@ -135,19 +134,27 @@ async def test_the_confidence_is_a_probability_and_lower_for_what_is_hard_to_hea
 
 async def test_a_region_in_the_language_code_is_understood() -> None:
     event = await WhisperSTT(language="en-US").recognize(frame(await spoken("Yes, please."), RATE))
-    assert words(event.alternatives[0].text) == ["yes", "please"]
+    assert likeness(event.alternatives[0].text, "Yes, please.") > ALIKE
 
 
-async def test_the_event_loop_goes_on_during_a_recognition() -> None:
+async def test_the_event_loop_goes_on_during_a_recognition(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, let = threading.Event(), threading.Event()
+    recognise = faster_whisper.WhisperModel.transcribe
+
+    def held(*args: Any, **options: Any) -> Any:
+        entered.set()
+        assert let.wait(STUCK), "nobody could let it go on: the loop was held up"
+        return recognise(*args, **options)
+
     recogniser = WhisperSTT()
-    recognition = asyncio.create_task(heard(recogniser, frame(await spoken(SENTENCE), RATE)))
-    turns = 0
-    while not recognition.done():
-        await asyncio.sleep(0)
-        turns += 1
-    # A recognition on the loop itself would be over within its first turns.
-    assert turns > 100
-    assert words(recognition.result()) == words(SENTENCE)
+    recogniser.load()
+    audio = frame(await spoken(SENTENCE), RATE)
+    monkeypatch.setattr(faster_whisper.WhisperModel, "transcribe", held)
+    recognition = asyncio.create_task(heard(recogniser, audio))
+    while not (entered.is_set() or recognition.done()):
+        await asyncio.sleep(0.01)
+    let.set()
+    assert likeness(await recognition, SENTENCE) > ALIKE
 
 
 async def test_a_cancelled_recognition_does_not_disturb_the_next() -> None:
@@ -157,7 +164,7 @@ async def test_a_cancelled_recognition_does_not_disturb_the_next() -> None:
         await asyncio.sleep(0)
         first.cancel()
     assert first.cancelled()
-    assert words(await heard(recogniser, frame(await spoken(SENTENCE), RATE))) == words(SENTENCE)
+    assert likeness(await heard(recogniser, frame(await spoken(SENTENCE), RATE)), SENTENCE) > ALIKE
 
 
 async def transcribed(engine: str, parts: Sequence[NDArray[Any]]) -> list[tuple[str, str]]:
@@ -181,9 +188,9 @@ async def test_a_stream_is_cut_into_utterances_by_the_vad(engine: str) -> None:
     parts: list[NDArray[Any]] = [pause, await spoken(sentences[0]), pause, await spoken(sentences[1]), pause]
     events = await transcribed(engine, parts)
     assert [kind for kind, _ in events] == ["start_of_speech", "end_of_speech", "final_transcript"] * 2
-    assert [words(text) for kind, text in events if kind == "final_transcript"] == [
-        words(sentence) for sentence in sentences
-    ]
+    transcripts = [text for kind, text in events if kind == "final_transcript"]
+    for text, sentence in zip(transcripts, sentences, strict=True):
+        assert likeness(text, sentence) > ALIKE
 
 
 @pytest.mark.parametrize("engine", ["livekit", "silero"])

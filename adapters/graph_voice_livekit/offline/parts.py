@@ -7,7 +7,7 @@ from pathlib import Path
 from livekit.agents import vad
 
 from .errors import SpeechOptionError
-from .piper_voice import VOICES, voice_file
+from .piper_voice import VOICES
 from .stt import WhisperSTT
 from .tts import PiperTTS, voices
 from .vad import load_vad
@@ -35,6 +35,9 @@ class OfflineParts:
     voice: Path
     """The piper voice's file."""
 
+    seed: int | None = None
+    """Of the voices; see `PiperTTS`."""
+
     def tts(self, name: str | int = "medium") -> PiperTTS:
         """A voice by its name or its index in `voices`; an index beyond the last starts again at the first.
 
@@ -45,7 +48,7 @@ class OfflineParts:
             name = self.voices[name % len(self.voices)]
         elif name not in self.voices:
             raise SpeechOptionError(f"There is no voice {name!r}. The voices are {', '.join(self.voices)}.")
-        return PiperTTS(self.voice, pitch=name)
+        return PiperTTS(self.voice, pitch=name, seed=self.seed)
 
 
 def load_all(
@@ -54,6 +57,7 @@ def load_all(
     stt_model: str | Path | None = None,
     voice: str | Path | None = None,
     language: str | None = "en",
+    seed: int | None = None,
 ) -> OfflineParts:
     """Load recognition, synthesis and voice activity detection (2-4 s the first time in a process).
 
@@ -65,6 +69,7 @@ def load_all(
         stt_model: Folder of a Whisper model; see `WhisperSTT`.
         voice: File of a piper voice; see `PiperTTS`.
         language: Language code of what callers say; see `WhisperSTT`.
+        seed: With one, a voice says the same words the same way each time; see `PiperTTS`.
 
     Raises:
         MissingDependencyError: A package is not installed. Checked for all parts before any is loaded.
@@ -72,7 +77,7 @@ def load_all(
     """
     report = progress or (lambda step, done: None)
     recognition = WhisperSTT(stt_model, language=language)
-    file = voice_file(voice)
+    file = PiperTTS(voice, seed=seed).file
     report("voice activity detection", 0.0)
     detector = load_vad()
     report("speech recognition", 0.1)
@@ -80,4 +85,4 @@ def load_all(
     report("speech synthesis", 0.5)
     VOICES.get(file)
     report("ready", 1.0)
-    return OfflineParts(stt=recognition, vad=detector, voices=voices(), voice=file)
+    return OfflineParts(stt=recognition, vad=detector, voices=voices(), voice=file, seed=seed)

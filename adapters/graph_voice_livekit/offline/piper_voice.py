@@ -1,6 +1,8 @@
 """A piper voice: text to samples, at any pitch, with the time of each word, in the calling thread."""
 
+import contextlib
 import copy
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .alignment import SpokenPhoneme, align_words
-from .errors import ModelFileError
+from .errors import ModelFileError, SpeechOptionError
 from .model_cache import ModelCache
 from .packages import check, find_weights, is_installed, require
+from .piper_noise import draw_noise, expose_noise, noise_inputs
 
-__all__ = ["VOICES", "LoadedVoice", "Sentence", "Speech", "TimedWord", "voice_file"]
+__all__ = ["ROLE", "VOICES", "LoadedVoice", "Sentence", "Speech", "TimedWord", "voice_file"]
 
 ROLE = "PiperTTS"
 
@@ -57,14 +60,20 @@ class LoadedVoice:
         piper = require("piper", "piper-tts", ROLE)
         self._piper = piper
         self._onnxruntime = require("onnxruntime", "onnxruntime", ROLE)
-        # piper needs onnx to expose the phonemes' lengths, unless they were exposed in the file beforehand
-        # (python -m piper.patch_voice_with_alignment).
-        self._voice = piper.PiperVoice.load(path, include_alignments=is_installed("onnx"))
+        session = self._onnxruntime.InferenceSession(_model(path), providers=["CPUExecutionProvider"])
+        settings = json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
+        self._voice = piper.PiperVoice(config=piper.PiperConfig.from_dict(settings), session=session)
+        self._noise = noise_inputs(session.get_inputs())
         self.sample_rate: int = self._voice.config.sample_rate
-        self.aligned = len(self._voice.session.get_outputs()) > 1
+        self.aligned = len(session.get_outputs()) > 1
         # The first sentence loads espeak's data and allocates; a caller should not wait for that.
         for _ in self.chunks("Ready.", 1.0, 1.0, self.new_stop()):
             pass
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a seed chooses the sound: not without the package onnx, which is needed to get at the noise."""
+        return bool(self._noise)
 
     def new_stop(self) -> Any:
         """ONNX Runtime's switch for one synthesis: set its `terminate`, and the model stops within 10 ms."""
@@ -76,10 +85,12 @@ class LoadedVoice:
         """The phonemes of a text, all its sentences together."""
         return [phoneme for sentence in self._voice.phonemize(text) for phoneme in sentence]
 
-    def chunks(self, text: str, length_scale: float, volume: float, stop: Any) -> Iterator[Any]:
+    def chunks(
+        self, text: str, length_scale: float, volume: float, stop: Any, seed: int | None = None
+    ) -> Iterator[Any]:
         """piper's chunks, one per sentence that piper finds; ends early once `stop.terminate` is set."""
         voice = copy.copy(self._voice)
-        voice.session = _StoppableSession(self._voice.session, stop)
+        voice.session = _TextSession(self._voice.session, stop, self._noise, seed)
         config = self._piper.SynthesisConfig(length_scale=length_scale, volume=volume)
         chunks = iter(voice.synthesize(text, syn_config=config, include_alignments=self.aligned))
         while not stop.terminate:
@@ -95,15 +106,18 @@ class LoadedVoice:
             yield chunk
 
 
-class _StoppableSession:
-    """The shared ONNX session, run with the options of one synthesis."""
+class _TextSession:
+    """The shared ONNX session, run with the options and the noise of one text."""
 
-    def __init__(self, session: Any, options: Any) -> None:
+    def __init__(self, session: Any, options: Any, noise_inputs: list[str], seed: int | None) -> None:
         self._session = session
         self._options = options
+        self._noise_inputs = noise_inputs
+        self._noise = draw_noise(seed)
 
     def run(self, names: Any, inputs: Any) -> Any:
-        return self._session.run(names, inputs, self._options)
+        noise = dict(zip(self._noise_inputs, self._noise, strict=False))
+        return self._session.run(names, {**inputs, **noise}, self._options)
 
 
 VOICES: ModelCache[Path, LoadedVoice] = ModelCache(LoadedVoice)
@@ -119,15 +133,30 @@ class Sentence:
         speed: Factor on its pace.
         volume: Factor on its amplitude.
         sample_rate: Of the samples that come out, in hertz.
+        seed: Of the noise in the voice; None draws another each time.
+
+    Raises (from `speak`):
+        SpeechOptionError: There is a seed, and the voice's noise can't be set.
     """
 
-    def __init__(self, voice: Path, text: str, *, pitch: float, speed: float, volume: float, sample_rate: int) -> None:
+    def __init__(
+        self,
+        voice: Path,
+        text: str,
+        *,
+        pitch: float,
+        speed: float,
+        volume: float,
+        sample_rate: int,
+        seed: int | None = None,
+    ) -> None:
         self._path = voice
         self._text = text
         self._pitch = pitch
         self._speed = speed
         self._volume = volume
         self._sample_rate = sample_rate
+        self._seed = seed
         self._stop: Any = None
         self._stopped = False
 
@@ -143,12 +172,17 @@ class Sentence:
         if not any(character.isalnum() for character in self._text):
             return Speech(b"", 0.0, None)
         voice = VOICES.get(self._path)
+        if self._seed is not None and not voice.repeatable:
+            raise SpeechOptionError(
+                f"PiperTTS has seed={self._seed}, but the noise of the voice {self._path.name!r} can't be set: its "
+                "model draws it in a way of its own, or was loaded without the package onnx. Leave the seed out."
+            )
         self._stop = stop = voice.new_stop()
         if self._stopped:
             return Speech(b"", 0.0, None)
         # A sound made slower by the factor and played faster by it has its old length and a higher pitch.
         scale = _length_scale(self._pitch / self._speed)
-        chunks = list(voice.chunks(self._text, scale, self._volume, stop))
+        chunks = list(voice.chunks(self._text, scale, self._volume, stop, self._seed))
         if not chunks or self._stopped:
             return Speech(b"", 0.0, None)
         played_rate = voice.sample_rate * self._pitch
@@ -197,6 +231,23 @@ def voice_file(voice: str | Path | None) -> Path:
                 "its .onnx.json beside it: pass the path of the .onnx file; voices are not downloaded."
             )
     return path
+
+
+def _model(path: Path) -> str | bytes:
+    """What ONNX Runtime is to load: the file, or, where onnx can change it, a model that tells the phonemes' lengths
+    (they may have been exposed in the file beforehand, by python -m piper.patch_voice_with_alignment) and takes its
+    noise as an input.
+    """
+    if not is_installed("onnx"):
+        return str(path)
+    onnx = require("onnx", "onnx", ROLE)
+    patch = require("piper.patch_voice_with_alignment", "piper-tts", ROLE)
+    model = onnx.load(str(path))
+    with contextlib.suppress(ValueError):  # the lengths are an output already, or can't be told apart
+        patch.add_alignment_output(model)
+    expose_noise(onnx, model)
+    changed: bytes = model.SerializeToString()
+    return changed
 
 
 def _length_scale(factor: float) -> float:

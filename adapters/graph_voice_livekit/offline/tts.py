@@ -13,8 +13,8 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, TimedString
 from graph_voice.errors import GraphVoiceError
 
 from .errors import SpeechOptionError
-from .packages import is_installed
-from .piper_voice import VOICES, Sentence, Speech, voice_file
+from .packages import check, is_installed
+from .piper_voice import ROLE, VOICES, Sentence, Speech, voice_file
 
 __all__ = ["PITCHES", "PiperTTS", "voices"]
 
@@ -56,11 +56,13 @@ class PiperTTS(tts.TTS[Any]):
         speed: Factor on the pace, 0.5-2. Pitch hardly changes it.
         volume: Factor on the amplitude, 0-1.
         sample_rate: Of the sound, in hertz, whatever the pitch. LiveKit's room output plays 24000.
+        seed: With one, a sentence sounds the same each time it is said, whatever was said before. Default: a little
+            different each time in pace and tone, as the model was trained to. Needs the package `onnx`.
         sentences: LiveKit sentence tokenizer. Default: LiveKit's own, with shorter sentences allowed, so that
             "Sure." is spoken at once. It has to retain the text's format.
 
     Raises:
-        MissingDependencyError: piper-tts or the default voice is not installed.
+        MissingDependencyError: piper-tts or the default voice is not installed; or onnx, with a seed.
         ModelFileError: There is no voice at the path given.
         SpeechOptionError: An option is outside its range.
     """
@@ -73,12 +75,16 @@ class PiperTTS(tts.TTS[Any]):
         speed: float = 1.0,
         volume: float = 1.0,
         sample_rate: int = 24_000,
+        seed: int | None = None,
         sentences: tokenize.SentenceTokenizer | None = None,
     ) -> None:
         super().__init__(capabilities=tts.TTSCapabilities(streaming=True), sample_rate=sample_rate, num_channels=1)
         self._pitch = _in_range("pitch", _pitch(pitch), 0.5, 2.0)
         self._speed = _in_range("speed", speed, 0.5, 2.0)
         self._volume = _in_range("volume", volume, 0.0, 1.0)
+        if seed is not None:
+            check("onnx", "onnx", f"{ROLE}(seed={seed})")
+        self._seed = seed
         self._path = voice_file(voice)
         self._sentences = sentences or tokenize.blingfire.SentenceTokenizer(
             min_sentence_len=4, stream_context_len=4, retain_format=True
@@ -90,6 +96,11 @@ class PiperTTS(tts.TTS[Any]):
         return self._path.stem
 
     @property
+    def file(self) -> Path:
+        """The voice's file."""
+        return self._path
+
+    @property
     def provider(self) -> str:
         """The library that speaks."""
         return "piper"
@@ -98,6 +109,11 @@ class PiperTTS(tts.TTS[Any]):
     def pitch(self) -> float:
         """The factor on the fundamental frequency."""
         return self._pitch
+
+    @property
+    def seed(self) -> int | None:
+        """What chooses the noise in the voice; None when each sound is another."""
+        return self._seed
 
     @property
     def capabilities(self) -> tts.TTSCapabilities:
@@ -138,6 +154,7 @@ class PiperTTS(tts.TTS[Any]):
             speed=self._speed,
             volume=self._volume,
             sample_rate=self._sample_rate,
+            seed=self._seed,
         )
         task = asyncio.ensure_future(asyncio.to_thread(sentence.speak))
         try:
