@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool
 
 from graph_voice.errors import BuildError
 from graph_voice.handoff import Handoff, TransferTool
+from graph_voice.operations import Operation
 from graph_voice.tools import as_tool, is_function_tool
 
 __all__ = ["Agent", "Text", "Voice"]
@@ -37,6 +38,16 @@ class Voice:
     """LiveKit's `TurnHandlingOptions`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of LiveKit's `Agent`."""
+    llm: InitVar[None] = None
+    """There is none: a model, realtime ones included, is refused with `BuildError`, which says where it belongs."""
+
+    def __post_init__(self, llm: Any) -> None:
+        if llm is not None or "llm" in self.options:
+            raise BuildError(
+                "Voice(llm=...): a voice has no model, the agent has: Agent(..., llm=...), a LangChain chat model. "
+                "A realtime (speech-to-speech) model can't be one, since it answers by itself, past the graph: use a "
+                "chat model there, and stt and tts here."
+            )
 
     def describe(self) -> dict[str, Any]:
         """JSON data for drawings and LangGraph Studio; callables by their name."""
@@ -68,6 +79,9 @@ class Agent:
         voice: how it hears and sounds.
         on_enter_tools: "own" (default) lets the first reply use the agent's tools but no transfer, so that it can't
             bounce away unheard; "none" withholds all tools.
+        context: a history operation that keeps what the model is shown short while the agent has the floor, such as
+            `history.when(max_items=60, then=history.summarize(keep_last_turns=6))`. A `Conversation` applies it
+            between turns, in the background; without one (Studio, `ainvoke`) it is applied when a turn begins.
 
     Raises `BuildError` for what can't work: a bad name, no instructions, two tools of one name, an `on_enter` that is
     neither text nor a function.
@@ -83,6 +97,7 @@ class Agent:
     on_enter_tools: Literal["own", "none"] = "own"
     on_enter: Any = None
     on_exit: Any = None
+    context: Operation | None = None
 
     def __init__(
         self,
@@ -97,6 +112,7 @@ class Agent:
         fallback: BaseChatModel | str | None = None,
         voice: Voice | None = None,
         on_enter_tools: Literal["own", "none"] | None = None,
+        context: Operation | None = None,
     ) -> None:
         given = {
             "name": name,
@@ -109,6 +125,7 @@ class Agent:
             "fallback": fallback,
             "voice": voice,
             "on_enter_tools": on_enter_tools,
+            "context": context,
         }
         for attribute, value in given.items():
             if value is not None:
@@ -121,11 +138,15 @@ class Agent:
         if not self.name and type(self) is not Agent:
             self.name = _snake_case(type(self).__name__)
         self._check()
+        self.declared = [h for h in self.handoffs if isinstance(h, Handoff)]
         self.ways: dict[str, Handoff] = {}
-        for handoff in self.handoffs:
+        """Target -> the way that `ctx.handoff` takes: the one declared for the agent's own tools, else a tool's."""
+        for handoff in sorted(self.handoffs, key=lambda h: 2 if isinstance(h, str) else int(h.tool)):
             way = Handoff(handoff) if isinstance(handoff, str) else handoff
             self.ways.setdefault(way.to, way)
-        self.transfers: list[TransferTool] = [h.tool() for h in self.handoffs if isinstance(h, Handoff)]
+        self.transfers: list[TransferTool] = [
+            h.transfer_tool() for h in self.handoffs if isinstance(h, Handoff) and h.tool
+        ]
         self.own_tools: list[BaseTool] = [as_tool(t, agent=self.name) for t in [*self.tools, *self._tool_methods()]]
         seen: set[str] = set()
         for tool in self.all_tools:
@@ -178,6 +199,11 @@ class Agent:
                 )
         if self.on_enter_tools not in ("own", "none"):
             raise BuildError(f'agent "{name}": on_enter_tools={self.on_enter_tools!r}: write "own" or "none".')
+        if self.context is not None and not isinstance(self.context, Operation):
+            raise BuildError(
+                f'agent "{name}": context={self.context!r} is no history operation. Write '
+                "context=history.when(max_items=60, then=history.summarize(keep_last_turns=6))."
+            )
 
     @property
     def all_tools(self) -> list[BaseTool]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END
@@ -10,11 +10,13 @@ from langgraph.runtime import Runtime
 
 from graph_voice.agent_runtime import AgentRuntime, hops
 from graph_voice.attempts import SilentModelError
-from graph_voice.chat_context import carry, resolve, view
-from graph_voice.handoff import TransferTool, handoff_record
+from graph_voice.chat_context import resolve, shortened, view
+from graph_voice.external import take_floor
+from graph_voice.handoff import TransferTool
 from graph_voice.pairs import keep_calls
 from graph_voice.prompt import build_prompt
-from graph_voice.run_context import new_id
+from graph_voice.reply_options import ReplyOptions
+from graph_voice.secret_arguments import seal_arguments
 from graph_voice.speech import settle_calls, used_call_ids, without_calls
 from graph_voice.turn import Turn, current_turn
 from graph_voice.userdata import required
@@ -35,11 +37,19 @@ class AgentNode:
         turn = current_turn.get()
         if turn is not None and turn.interrupted:
             return {}
-        update = self._take_floor(state, turn)
+        if self._has_open_batch(state):
+            return {}  # a crash came before its calls had ended: they run first
+        update = take_floor(state, turn, self.agent.name, self.runtime.settings.agents)
         state = {**state, **update}
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
             update["chat_ctx"] = state["chat_ctx"] = resolved
+        if turn is None and self.agent.context is not None and _caller_waits(state):
+            # Nobody else does it: outside a conversation there is no time between turns.
+            model = self.runtime.model(config) if self.agent.context.asks_model else None
+            short = await shortened(state, self.agent.context, agent=self.agent.name, model=model, config=config)
+            if short is not None:
+                update["chat_ctx"] = state["chat_ctx"] = short
         entering = bool((state.get("chat_ctx") or {}).get("entering"))
         if entering:
             update["chat_ctx"] = {k: v for k, v in state["chat_ctx"].items() if k != "entering"}
@@ -54,33 +64,21 @@ class AgentNode:
     def route(self, state: dict[str, Any]) -> str:
         """Where the graph goes from here: to the tools, or to the end."""
         turn = current_turn.get()
-        last = state["messages"][-1] if state.get("messages") else None
-        if isinstance(last, AIMessage) and last.tool_calls and not (turn is not None and turn.interrupted):
+        if self._has_open_batch(state) and not (turn is not None and turn.interrupted):
             return f"{self.agent.name}_tools"
         return END
 
-    def _take_floor(self, state: dict[str, Any], turn: Turn | None) -> dict[str, Any]:
-        """The graph led here while another agent has the floor: by an edge, so without a transfer tool."""
-        old, new = state.get("active_agent") or None, self.agent.name
-        if old == new:
-            return {}
-        if old is None or old not in self.runtime.settings.agents:
-            return {"active_agent": new}
+    def _has_open_batch(self, state: dict[str, Any]) -> bool:
+        """Whether the conversation ends with calls of this agent that nothing has answered."""
         messages = state.get("messages") or []
-        # As fresh() does, but with the words that the edge was taken for.
-        start = next((i for i in range(len(messages) - 1, -1, -1) if isinstance(messages[i], HumanMessage)), 0)
-        record = handoff_record(old, new, None)
-        if turn is not None:
-            turn.handed_off(None, old, new)
-        ctx = carry([], messages[:start])
-        if waiting := (state.get("chat_ctx") or {}).get("pending"):
-            ctx["pending"] = waiting  # what a node on the way here returned is for the agent that comes now
-        return {
-            "active_agent": new,
-            "handoffs": [record],
-            "chat_ctx": ctx,
-            "contexts": {old: carry(view(state), messages)},
-        }
+        answered = set()
+        for message in reversed(messages):
+            if isinstance(message, ToolMessage):
+                answered.add(message.tool_call_id)
+                continue
+            asked = message.tool_calls if isinstance(message, AIMessage) else []
+            return bool(self.agent.all_tools) and any(call["id"] not in answered for call in asked)
+        return False
 
     async def _enter(
         self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], turn: Turn | None
@@ -113,14 +111,26 @@ class AgentNode:
         instructions = agent.render_on_enter(userdata) if entering else None
         if turn is not None and turn.instructions is not None:
             instructions, turn.instructions = turn.instructions, None
+        options = turn.take_options() if turn is not None else ReplyOptions()
+        if options.tools is not None:
+            tools = [t for t in tools if t.name in options.tools]
+            withheld |= {t.name for t in agent.all_tools} - options.tools
+        may_call = may_call and bool(tools) and options.tool_choice != "none"
+        must_call = {None: None, "none": None, "required": "any"}.get(options.tool_choice, options.tool_choice)
+        context = view(state)
+        if options.messages is not None and turn is not None:
+            context = [*options.messages, *(m for m in messages if m.id not in turn.before)]
         try:
-            prompt = build_prompt(agent.render(userdata), view(state), reply_instructions=instructions)
-            made = await self.runtime.ask(prompt, config, turn, tools=tools, may_call=may_call, withheld=withheld)
+            prompt = build_prompt(agent.render(userdata), context, reply_instructions=instructions)
+            made = await self.runtime.ask(
+                prompt, config, turn, tools=tools, may_call=may_call, must_call=must_call, withheld=withheld
+            )
         except GraphBubbleUp:
             raise
         except Exception as error:
             if turn is not None:
-                return self._apologise(turn, error)
+                said = turn.apologise(self.agent.name, error)
+                return {} if said is None else {"messages": [said]}
             if isinstance(error, SilentModelError):
                 return {}  # as LangGraph's own agents: nothing was said, and nothing failed
             raise
@@ -132,16 +142,10 @@ class AgentNode:
             message = keep_calls(
                 message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]
             )
+        message = seal_arguments(message, self.runtime.secret_schemas)
         if turn is not None:
             turn.message(agent.name, message)
         return {"messages": [message]}
-
-    def _apologise(self, turn: Turn, error: Exception) -> dict[str, Any]:
-        turn.failed(self.agent.name, error)
-        message_id = new_id("apology")
-        text = self.runtime.settings.apology
-        turn.line(self.agent.name, message_id, text)
-        return {"messages": [AIMessage(text, id=message_id, name=self.agent.name)]}
 
 
 def _caller_waits(state: dict[str, Any]) -> bool:

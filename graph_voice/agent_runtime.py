@@ -1,7 +1,7 @@
 """What the two nodes of an agent share: its model, its voice, and the contexts of its tools and hooks."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,21 @@ from graph_voice.bindings import Bindings
 from graph_voice.chat_context import view
 from graph_voice.handoff import Line, Reply
 from graph_voice.models import model_from, run_models
+from graph_voice.pairs import GOTO
 from graph_voice.prompt import build_prompt
 from graph_voice.run_context import RunContext, running
+from graph_voice.secret_arguments import secret_schemas
 from graph_voice.speech import Generated
 from graph_voice.turn import Turn
 
-__all__ = ["AgentRuntime", "Settings", "hops", "since_last_user"]
+__all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "since_last_user"]
 
 
-GOTO = "goto"
-"""Marks the result of the call whose handoff won: the node to go to."""
+Apology = str | Callable[[Any], str]
+"""What is said when something failed: a text, or a function of the userdata."""
+
+
+USUAL_APOLOGY = "I'm sorry, something went wrong on my side. Could you say that again?"
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,11 @@ class Settings:
 
     agents: frozenset[str]
     """The names of the agents; a handoff to another node does not change who has the floor."""
+    external: frozenset[str] = frozenset()
+    """Those among them that are not the graph's own."""
     max_hops: int = 4
     """Handoffs per turn, after which the agent that has the floor must answer."""
-    apology: str = "I'm sorry, something went wrong on my side. Could you say that again?"
+    apology: Apology = USUAL_APOLOGY
     """Said when a model fails, or answers with nothing."""
     retry: RetryPolicy = RETRY
     """How often, and after which errors, a model that has not said anything yet is asked again."""
@@ -60,6 +67,8 @@ class AgentRuntime:
         self.own_model = model_from(agent.llm if agent.llm is not None else llm)
         self.fallback = model_from(agent.fallback if agent.fallback is not None else fallback)
         self.bindings = Bindings(agent.name)
+        self.secret_schemas = secret_schemas(agent.own_tools)
+        """Of the tools that take a secret."""
 
     def models(self, config: RunnableConfig) -> list[BaseChatModel]:
         """The model of this run, then its fallback. Raises `ModelError` when there is none."""
@@ -78,11 +87,12 @@ class AgentRuntime:
         *,
         tools: Sequence[Any],
         may_call: bool,
+        must_call: str | None = None,
         withheld: frozenset[str] = frozenset(),
         message_id: str | None = None,
     ) -> Generated:
         """The answer of the agent's model, or of its fallback; see `attempts.ask`."""
-        return await ask(
+        made = await ask(
             self.models(config),
             prompt,
             config,
@@ -91,11 +101,15 @@ class AgentRuntime:
             bindings=self.bindings,
             tools=tools,
             may_call=may_call,
+            must_call=must_call,
             withheld=withheld,
             message_id=message_id,
             retry=self.settings.retry,
             first_token_timeout=self.settings.first_token_timeout,
         )
+        if turn is not None and made.message.id is not None:
+            turn.conversation.late.shown(prompt, turn, made.message.id)
+        return made
 
     def context(
         self,

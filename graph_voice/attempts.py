@@ -48,6 +48,7 @@ async def ask(
     bindings: Bindings,
     tools: Sequence[Any] = (),
     may_call: bool = True,
+    must_call: str | None = None,
     withheld: Set[str] = frozenset(),
     message_id: str | None = None,
     retry: RetryPolicy = RETRY,
@@ -64,6 +65,7 @@ async def ask(
         bindings: the agent's.
         tools: what the models know of.
         may_call: whether they may call them; calls that come nevertheless do not count as an answer.
+        must_call: "any", or the name of the tool that they must call.
         withheld: names of tools that they were not given, and whose calls do not count either.
         message_id: the id of the message. Default: the one that LangChain gives the first chunk.
         retry: how often, and after which errors, each model is asked again.
@@ -79,7 +81,7 @@ async def ask(
                 return Generated(AIMessage("", id=message_id, name=agent), cut=True)
             progress = Progress()
             try:
-                bound = bindings.get(model, tools, may_call=may_call, prompt=prompt)
+                bound = bindings.get(model, tools, may_call=may_call, must_call=must_call, prompt=prompt)
                 made = await generate(
                     bound,
                     prompt,

@@ -21,7 +21,7 @@ class Bindings:
 
     def __init__(self, agent: str = "") -> None:
         self._agent = agent
-        self._bound: dict[tuple[int, tuple[str, ...], bool], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
+        self._bound: dict[tuple[int, tuple[str, ...], bool | str], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
 
     def get(
         self,
@@ -29,6 +29,7 @@ class Bindings:
         tools: Sequence[Any],
         *,
         may_call: bool = True,
+        must_call: str | None = None,
         prompt: Sequence[BaseMessage] = (),
     ) -> Runnable[Any, Any]:
         """The model for one call.
@@ -37,6 +38,7 @@ class Bindings:
             model: the chat model.
             tools: what it knows of.
             may_call: whether it may call them. False binds them with `tool_choice="none"`.
+            must_call: "any", or the name of the tool that it must call.
             prompt: what it will get. Anthropic and Bedrock refuse a prompt with calls in it when no tools are
                 defined, so without tools those that the prompt calls are defined, and not to be called.
 
@@ -47,14 +49,17 @@ class Bindings:
         if not named:
             return model
         may_call = may_call and bool(names)
-        key = (id(model), named, may_call)
+        key = (id(model), named, may_call and (must_call or True))
         if (found := self._bound.get(key)) is not None:
             return found[1]
         if len(self._bound) >= _LIMIT:
             self._bound.clear()
         try:
             definitions = tools or [_definition(name) for name in named]
-            bound = model.bind_tools(definitions) if may_call else _silenced(model, definitions)
+            if not may_call:
+                bound = _silenced(model, definitions)
+            else:
+                bound = model.bind_tools(definitions, **({"tool_choice": must_call} if must_call else {}))
         except NotImplementedError as error:
             if not names:
                 return model

@@ -5,18 +5,22 @@ and since which message everything is shown. So a message is stored once, an edi
 referenced, and what a policy dropped does not come back.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, message_to_dict, messages_from_dict
+from langchain_core.runnables import RunnableConfig
 
 from graph_voice.errors import HistoryError
 from graph_voice.operations import Operation, from_dict
 from graph_voice.pairs import calls_of, keep_calls, pair_safe
-from graph_voice.policies import apply
+from graph_voice.policies import apply, run
+from graph_voice.summaries import summarized_or_kept
 
-__all__ = ["carry", "earlier_context", "merge_chat_ctx", "resolve", "view"]
+__all__ = ["carry", "earlier_context", "merge_chat_ctx", "resolve", "shortened", "view"]
 
 ChatContext = dict[str, Any]
 """`{"carried": [...], "since": [ids], "pending": [...], "entering": bool}`; all keys are optional.
@@ -120,6 +124,47 @@ def _same(a: AnyMessage, b: AnyMessage) -> bool:
 
 def _fewer_calls(original: AIMessage, message: AIMessage) -> bool:
     return message == keep_calls(original, [c.id for c in calls_of(message)])
+
+
+async def shortened(
+    state: Mapping[str, Any],
+    policy: Operation,
+    *,
+    agent: str,
+    model: BaseChatModel | None,
+    config: RunnableConfig | None = None,
+) -> ChatContext | None:
+    """An update of `chat_ctx` that shows what a policy makes of the view (`Agent(context=...)`). None: it fits.
+
+    Operations that wait for the next agent step wait on. What the result leaves as it is at the end is not carried but
+    shown, like what comes later.
+
+    Args:
+        state: the graph's state.
+        policy: the agent's.
+        agent: its name.
+        model: its model, for a `summarize` that names none.
+        config: for the model's run.
+
+    A model that fails changes nothing. Raises what a `custom` function raises.
+    """
+    shown = view(state)
+    result = await run(
+        policy,
+        shown,
+        userdata=state.get("userdata"),
+        model=model,
+        earlier=earlier_context(state, agent),
+        summarize=functools.partial(summarized_or_kept, config=config),
+    )
+    if result == shown:
+        return None
+    messages: list[AnyMessage] = state.get("messages") or []
+    same = (_same(a, b) for a, b in zip(reversed(result), reversed(messages), strict=False))
+    tail = sum(1 for _ in itertools.takewhile(bool, same))
+    head = carry(result[: len(result) - tail], messages[: len(messages) - tail])
+    kept = {k: v for k, v in (state.get("chat_ctx") or {}).items() if k in ("entering", "resolved")}
+    return {"resolved": 0, **head, **kept}
 
 
 async def resolve(

@@ -57,6 +57,16 @@ class Kept:
         self._loaded = bool(self._writes)
         """Whether some came from the durable saver, which has put them in order, and tells no path."""
 
+    def copy(self) -> "Kept":
+        """The same, for somebody who writes on top of it."""
+        other = Kept(self._tuple)
+        other._writes, other._loaded = dict(self._writes), self._loaded
+        return other
+
+    def replace(self, checkpoint: Checkpoint) -> None:
+        """Let it hold something else; what was written on top of it stays."""
+        self._tuple = self._tuple._replace(checkpoint=checkpoint)
+
     @property
     def id(self) -> str:
         return self._tuple.checkpoint["id"]

@@ -3,13 +3,11 @@
 import os
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableBinding, RunnableSequence
 from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
@@ -19,11 +17,12 @@ from graph_voice.agent import Agent
 from graph_voice.drawing.picture import EdgeKind, Picture, picture
 from graph_voice.errors import BuildError, GraphVoiceError, LoadError
 from graph_voice.findings import Finding, Severity
-from graph_voice.graph import definition_of, runtime_of
+from graph_voice.graph import METADATA, definition_of, runtime_of
 from graph_voice.loading import load_graph, load_module
 from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
 from graph_voice.prompt_checks import check_prompts
 from graph_voice.roles import Roles
+from graph_voice.speakers import is_structured, speakers_of
 from graph_voice.tools import FunctionTool, is_function_tool
 from graph_voice.userdata import UserdataChannel
 
@@ -32,8 +31,10 @@ __all__ = ["Finding", "Severity", "check_file", "check_graph"]
 _ORDER = list(Severity)
 
 
-def check_file(spec: str) -> list[Finding]:
+def check_file(spec: str, *, speak: Sequence[str] = ()) -> list[Finding]:
     """Load the graph that `spec` names (as `load_graph`) and check it, with what its file says while it is imported.
+
+    `speak` names the nodes that speak, of a graph that doesn't say so itself.
 
     Raises `LoadError` when there is no such graph, or its file fails for reasons of its own.
     """
@@ -45,7 +46,7 @@ def check_file(spec: str) -> list[Finding]:
             if not isinstance(cause := error.__cause__, GraphVoiceError):
                 raise
             return [Finding(Severity.ERROR, str(cause), where=_place(cause))]
-    found = check_graph(graph, module=module)
+    found = check_graph(graph, module=module, speak=speak)
     told = {finding.problem for finding in found}
     for warning in caught:
         # The builder's own are plain; those of other packages (deprecations, mostly) are nothing about the graph.
@@ -55,13 +56,17 @@ def check_file(spec: str) -> list[Finding]:
 
 
 def check_graph(
-    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any], *, module: ModuleType | None = None
+    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+    *,
+    module: ModuleType | None = None,
+    speak: Sequence[str] = (),
 ) -> list[Finding]:
     """Check a graph; the worst findings first.
 
     Args:
         graph: what `create_voice_graph(...)` returned, compiled or not, or any other graph.
         module: the file that it is from, to find tools that no agent lists.
+        speak: the nodes that speak, of a graph that doesn't say so itself.
 
     What happens inside a function (a node of your own, a tool) is not known; nothing is run but prompts that are
     functions of the userdata.
@@ -74,7 +79,7 @@ def check_graph(
     shown = picture(compiled)
     return _sorted(
         [
-            *_speakers(compiled),
+            *_speakers(compiled, speak),
             *_checkpointer(compiled),
             *_models(compiled, agents),
             *_unreachable(compiled, agents, shown),
@@ -101,7 +106,7 @@ def _place(error: BaseException) -> str | None:
 # ---- the graph as a whole
 
 
-def _speakers(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Finding]:
+def _speakers(graph: Pregel[Any, Any, Any, Any], speak: Sequence[str]) -> Iterator[Finding]:
     if "messages" not in graph.channels:
         yield Finding(
             Severity.ERROR,
@@ -110,10 +115,18 @@ def _speakers(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Finding]:
         )
         return
     try:
-        roles = Roles(graph, ())
+        chosen = speakers_of(graph, speak)
+        roles = Roles(graph, chosen)
     except BuildError as error:
-        yield Finding(Severity.WARNING, str(error), 'On the command line: graph-voice chat GRAPH --speak "node".')
+        yield Finding(Severity.ERROR if speak else Severity.WARNING, str(error))
         return
+    if chosen and not speak:
+        yield Finding(
+            Severity.INFO,
+            f'The graph does not say who speaks. Its node "{chosen[0]}" is the only one that calls a model, so the '
+            "commands let it speak.",
+            f"In a program: GraphAgent(graph, speak={chosen!r}).",
+        )
     late = [name for name, node in roles.nodes.items() if not (node.ours or node.speculative)]
     if late:
         yield Finding(
@@ -141,7 +154,7 @@ def _models(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> I
         runtime = runtime_of(graph, name)
         if runtime is None or runtime.own_model is None:
             without.append(name)
-        if runtime is not None and (_is_structured(runtime.own_model) or _is_structured(runtime.fallback)):
+        if runtime is not None and (is_structured(runtime.own_model) or is_structured(runtime.fallback)):
             yield Finding(
                 Severity.ERROR,
                 f'agent "{name}" speaks, but its model answers with structured output, which is no speech.',
@@ -166,19 +179,6 @@ def _models(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> I
         f"graph-voice chat --llm, or the environment variable {DEFAULT_MODEL_VARIABLE}.",
         agent=without[0] if len(without) == 1 else None,
     )
-
-
-def _is_structured(model: Any) -> bool:
-    """Whether a model was given `with_structured_output` or a `response_format`."""
-    if isinstance(model, RunnableSequence):
-        # A chain answers with what its last step makes of the messages, and only a model makes messages.
-        return not isinstance(model.last, BaseChatModel | RunnableBinding) or _is_structured(model.last)
-    if isinstance(model, RunnableBinding):
-        return bool({"response_format", "ls_structured_output_format"} & set(model.kwargs)) or _is_structured(
-            model.bound
-        )
-    options = getattr(model, "model_kwargs", None)
-    return isinstance(options, dict) and "response_format" in options
 
 
 def _first_userdata(graph: Pregel[Any, Any, Any, Any]) -> Any:
@@ -247,7 +247,9 @@ def _reached(start: str, shown: Picture) -> set[str]:
 
 
 def _has_foreign_nodes(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> bool:
-    ours = {*agents, *(f"{name}_tools" for name in agents)}
+    about = {name: (node.metadata or {}).get(METADATA) or {} for name, node in graph.nodes.items()}
+    external = {name for name in about if about[name].get("external")}
+    ours = {*agents, *(f"{name}_tools" for name in agents), *external}
     return any(name not in ours and not name.startswith("__") for name in graph.nodes)
 
 

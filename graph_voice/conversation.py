@@ -2,14 +2,16 @@
 
 import asyncio
 import itertools
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
@@ -18,23 +20,31 @@ from typing_extensions import TypeVar
 
 from graph_voice import events
 from graph_voice import history as _history
+from graph_voice.agent_runtime import USUAL_APOLOGY, Apology
 from graph_voice.chat_context import carry, resolve, view
+from graph_voice.content import Content
+from graph_voice.durable import RESUME, Durable, Resumed
+from graph_voice.ending import CLOSE_TIMEOUT, leave_call, stop
 from graph_voice.errors import BuildError, TurnError
 from graph_voice.fork import ForkSaver
 from graph_voice.graph import require_models, runtime_of
 from graph_voice.handoff import AgentHandoff, handoff_record
+from graph_voice.late_results import LateResults, announcement
 from graph_voice.live_state import LiveState
 from graph_voice.memory import Entry, Group
 from graph_voice.pending import Pending
 from graph_voice.preparer import Preparer
+from graph_voice.reply_options import ReplyOptions
 from graph_voice.roles import Roles
 from graph_voice.runner import Runner
 from graph_voice.state import merge_messages
 from graph_voice.trace import Trace
 from graph_voice.turn import Turn, current_turn
+from graph_voice.upkeep import Upkeep
 
 __all__ = ["Conversation"]
 
+logger = logging.getLogger("graph_voice")
 U = TypeVar("U", default=Any)
 
 
@@ -51,6 +61,12 @@ class Conversation(Generic[U]):
         store: LangGraph's store, for every turn. Default: the compiled graph's.
         config: a LangChain `RunnableConfig` for every turn: callbacks, tags, metadata, `configurable`.
         speak: nodes that speak, besides those that say so by their metadata.
+        silent: nodes with which a turn may end without a word (`metadata={"silent": True}` says the same). Behind any
+            other node, the caller hears the apology when nothing was said.
+        apology: said when a model or a node fails, and when nothing was said: a text, or a function of the userdata.
+            Default: the graph's own.
+        saver: where the call is stored while it goes on: a `LiveSaver`, or any LangGraph checkpointer, which is then
+            put behind one. The same `thread_id` goes on from there, in another process too: `await open()` first.
 
     Raises `BuildError` when the graph has no `messages` channel, or nobody in it speaks.
     """
@@ -66,6 +82,9 @@ class Conversation(Generic[U]):
         store: BaseStore | None = None,
         config: RunnableConfig | None = None,
         speak: Sequence[str] = (),
+        silent: Sequence[str] = (),
+        apology: Apology | None = None,
+        saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
         self.graph: Pregel[Any, Any, Any, Any] = graph.compile() if isinstance(graph, StateGraph) else graph
         self.thread_id = thread_id or f"call-{uuid.uuid4().hex[:12]}"
@@ -74,8 +93,14 @@ class Conversation(Generic[U]):
         self.config: RunnableConfig = config or {}
         channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
         if "messages" not in channels:
-            raise BuildError("This graph has no `messages` channel, so there is nothing to speak from or to.")
-        self.roles = Roles(self.graph, speak)
+            named = ", ".join(name for name in channels if not name.startswith("__") and ":" not in name)
+            raise BuildError(
+                "This graph has no `messages` channel, so there is nothing to speak from or to. Let its state extend "
+                f"LangGraph's MessagesState, or rename the key that holds the conversation. Its keys are: {named}."
+            )
+        self._messages_channel = channels["messages"]
+        self.roles = Roles(self.graph, speak, silent)
+        self._apology = apology if apology is not None else self.roles.apology
         self._order = itertools.count(1)
         self._live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
         if userdata is not None:
@@ -83,9 +108,60 @@ class Conversation(Generic[U]):
         self._pending: Pending | None = None
         self.summaries = Preparer(self)
         """What a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
+        self.upkeep = Upkeep(self)
+        """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
+        self.late = LateResults()
+        """Results that came after the caller was answered without them."""
+        self._durable = Durable(self, self._live, saver, self._waiting) if saver is not None else None
+        if self._durable is not None:
+            self._live.on_change = self._durable.changed
         self._running: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
+        self.on_late_result: Callable[[], None] | None = None
+        """Called when there is something that `announce` would speak of."""
+
+    # ---- the durable copy
+
+    async def open(self) -> Self:
+        """Read what the thread holds already, once, before the first turn. Without a saver there is nothing to do."""
+        if self._durable is not None and not self._durable.opened:
+            self._pending = await self._durable.open()
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """In which state `open()` found a call that another process had left. None: it is new."""
+        return self._durable.resumed if self._durable is not None else None
+
+    def resume(self, instructions: str | None = None) -> Turn:
+        """Start the turn in which the active agent takes the call up again: `resumed` says where it was.
+
+        Idempotent tools that were running run again first, with the same `tool_call_id`.
+
+        Args:
+            instructions: for the words with which it does. Default: to say so, and to go on where the call was.
+        """
+        turn = Turn(self, text=None, message_id=None, instructions=instructions or RESUME)
+        if self._durable is not None and (batch := self._durable.take_batch()) is not None:
+            turn.resume(batch)
+        return self._start(turn)
+
+    async def stored(self) -> bool:
+        """Return when all that is remembered now is durable. False: the store is late, and the call goes on."""
+        return await self._durable.stored() if self._durable is not None else True
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Return when all that is remembered now is durable. Raises `SaverError` when `timeout` seconds are over."""
+        if self._durable is not None:
+            await self._durable.flush(timeout)
 
     # ---- what is remembered
 
@@ -126,35 +202,86 @@ class Conversation(Generic[U]):
         pending = self._waiting()
         return pending.interrupts if pending is not None else ()
 
+    @property
+    def closed(self) -> bool:
+        """The call is over, or about to be: `aclose()` has been called."""
+        return self._closing is not None
+
     def _waiting(self) -> Pending | None:
         found = self._pending
         for turn in self._live.turns:
             found = _after(found, turn)
         return found
 
+    @property
+    def apology(self) -> str:
+        """What is said when something failed. A function of the userdata that fails is logged, and not asked twice."""
+        if not callable(self._apology):
+            return self._apology
+        try:
+            return self._apology(self.state.get("userdata"))
+        except Exception:
+            logger.exception("the function that words the apology failed; the usual one is said")
+            return USUAL_APOLOGY
+
     # ---- turns
 
-    def turn(self, text: str | None = None, *, message_id: str | None = None, instructions: str | None = None) -> Turn:
+    def turn(
+        self,
+        text: Content | None = None,
+        *,
+        message_id: str | None = None,
+        instructions: str | None = None,
+        options: ReplyOptions | None = None,
+    ) -> Turn:
         """Start a turn. Call it from a running event loop.
 
         Args:
-            text: what the caller said. The turn is speculative until `Turn.commit`. It answers the graph's
+            text: what the caller said, in words or in LangChain's content blocks (an image that is shown:
+                `{"type": "image", "url": ...}`). The turn is speculative until `Turn.commit`. It answers the graph's
                 `interrupt()`, when there is one. None: the agent speaks unasked (LiveKit's `generate_reply`), and
                 the turn counts from the start.
             message_id: the id of the caller's message in `messages`.
             instructions: for the first reply of this turn only; never stored.
+            options: what else is asked of this turn's replies; never stored.
 
-        Raises `ModelError` when an agent of the graph has no model.
+        Raises `ModelError` when an agent of the graph has no model, and `TurnError` when the call is over.
         """
-        return self._start(Turn(self, text=text, message_id=message_id, instructions=instructions))
+        return self._start(Turn(self, text=text, message_id=message_id, instructions=instructions, options=options))
 
     def enter(self) -> Turn:
         """Start a turn in which the active agent takes the floor: its `on_enter`."""
         return self._start(Turn(self, text=None, message_id=None, instructions=None, entering=True))
 
+    def announce(self) -> Turn | None:
+        """Start a turn in which the active agent speaks by itself of the tool results that have come late.
+
+        A result is late when it comes after a barge-in: the caller was answered while the call was still running.
+        All that have come by now are spoken of together. None: there is nothing to say, since no result is late, a
+        reply that the caller has heard knew it already, the tool is declared `late="merge"`, or the call is over.
+
+        Call it when `on_late_result` asks for it, as soon as nobody speaks and no reply is being made.
+        """
+        due = self.late.due()
+        if not due or self.closed or self.active_agent not in self.roles.agents:
+            return None
+        turn = self.turn(instructions=announcement(due, self.chat_ctx))
+        for late in due:
+            late.announcements.append(turn)
+        return turn
+
+    @property
+    def speaker(self) -> Turn | None:
+        """The turn whose words are on their way to the caller, as far as the front end has said (`Turn.heard`)."""
+        return next((turn for turn in self._live.turns if turn.unreported is not None), None)
+
     def _start(self, turn: Turn) -> Turn:
+        if self._durable is not None:
+            self._durable.require_open()
         # Here, where the program's author sees it: in the run it would be an apology to the caller.
         require_models(self.graph, self.config)
+        if self.closed:
+            raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
         self._live.turns.append(turn)
         if turn.record.user is None:
             turn.commit()
@@ -165,8 +292,8 @@ class Conversation(Generic[U]):
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
         trace = turn.trace = await Trace.begin(turn, self)
-        pending = self._waiting() if turn.record.user is not None else None
-        if pending is not None:
+        pending = self._waiting() if turn.record.user is not None else turn.resumes
+        if pending is not None and turn.resumes is None:
             turn.resume(pending.again())
         if not self.roles.may_speculate:
             # A node that is not ours may act, and nobody may act for a turn that may not have happened.
@@ -184,7 +311,7 @@ class Conversation(Generic[U]):
             messages = [m for m in self.state["messages"] if user is None or m.id != user.id]
             return ForkSaver(self._live.checkpoint_values(messages))
         # The run goes on where it stopped: behind the message whose calls wait for the answer, as it was heard.
-        own = pending.saver.channel_value("messages") or []
+        own = pending.saver.channel_value(self._messages_channel) or []
         start = next((i for i, m in enumerate(own) if m.id == pending.asking), len(own))
         asking = [m for m in self.state["messages"] if m.id == pending.asking]
         tail = [*asking, *own[start + len(asking) :]]
@@ -202,18 +329,29 @@ class Conversation(Generic[U]):
             payload["chat_ctx"] = {**(self.state.get("chat_ctx") or {}), "entering": True}
         return payload
 
-    async def run(self, text: str | None = None, *, instructions: str | None = None) -> list[events.Event]:
+    async def run(
+        self, text: Content | None = None, *, instructions: str | None = None, turn: Turn | None = None
+    ) -> list[events.Event]:
         """One turn in text: commits it, allows every call, confirms every handoff, hears everything.
 
-        For notebooks, consoles and tests. With no text and no instructions it runs `enter()`.
+        For notebooks, consoles and tests. With no arguments it runs `enter()`. When it is cancelled (a time limit),
+        that is a barge-in: a tool that runs goes on, and its result comes late.
+
+        Args:
+            text: what the caller says.
+            instructions: for the first reply of this turn only.
+            turn: one that was started already, such as `announce()` gives.
         """
-        turn = self.enter() if text is None and instructions is None else self.turn(text, instructions=instructions)
+        if turn is None:
+            turn = self.enter() if text is None and instructions is None else self.turn(text, instructions=instructions)
         turn.commit()
         seen = []
-        async for event in turn:
-            seen.append(event)
-            hear(turn, event)
-        turn.close()
+        try:
+            async for event in turn:
+                seen.append(event)
+                hear(turn, event)
+        finally:
+            turn.close()
         return seen
 
     # ---- what happens outside a turn
@@ -231,21 +369,25 @@ class Conversation(Generic[U]):
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
         self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), foreign=True))
 
-    async def update_agent(self, name: str, history: _history.Operation | None = None) -> None:
+    async def update_agent(
+        self, name: str, history: _history.Operation | None = None, *, old: str | None = None
+    ) -> None:
         """Give the floor to another agent from outside. LiveKit's `session.update_agent`.
 
         Args:
             name: the agent.
             history: what it is shown. Default: `fresh()`.
+            old: who had the floor, when that is nobody whom the graph knows. Default: the active agent.
 
         Raises `TurnError` for a name that is no agent of the graph.
         """
-        if name not in self.roles.agents:
-            raise TurnError(f'update_agent("{name}"): the agents are {", ".join(sorted(self.roles.agents))}.')
+        known = self.roles.agents | self.roles.external
+        if name not in known:
+            raise TurnError(f'update_agent("{name}"): the agents are {", ".join(sorted(known))}.')
         state = self.state
         messages = state.get("messages") or []
-        old = self.active_agent
-        runtime = runtime_of(self.graph, old)
+        active = self.active_agent
+        runtime = runtime_of(self.graph, active) or runtime_of(self.graph, name)
         ctx = await resolve(
             state,
             model=lambda: runtime.model(self.config) if runtime is not None else None,
@@ -255,15 +397,19 @@ class Conversation(Generic[U]):
         self._apply(
             {
                 "active_agent": name,
-                "handoffs": [handoff_record(old, name, None)],
+                "handoffs": [handoff_record(old or active, name, None)],
                 "chat_ctx": {**(ctx or {}), "entering": True},
-                "contexts": {old: carry(view(state), messages)},
+                "contexts": {active: carry(view(state), messages)},
             }
         )
 
     def update_userdata(self, userdata: U) -> None:
         """Replace the userdata from outside (LiveKit's `session.userdata = ...`)."""
         self._apply({"userdata": userdata})
+
+    def update_chat_ctx(self, update: Mapping[str, Any]) -> None:
+        """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
+        self._apply({"chat_ctx": update})
 
     def _apply(self, values: Mapping[str, Any]) -> None:
         # Behind what the live turns have written so far, so that it is the newest.
@@ -286,17 +432,50 @@ class Conversation(Generic[U]):
             self._running.add(task := asyncio.create_task(trace.finish(turn)))
             task.add_done_callback(self._running.discard)
         if turn.settled:
+            self.tell_late()
+            self.upkeep.begin()
             self.summaries.prepare()
             for past in self._live.fold():
                 self._pending = _after(self._pending, past)
 
-    async def aclose(self) -> None:
-        """End the call: close the turns that are live, let their tools finish, and wait for the trace."""
+    def tell_late(self) -> None:
+        """Ask the front end to announce what has come late, if something has."""
+        if self.late.due() and self.on_late_result is not None and not self.closed:
+            self.on_late_result()
+
+    async def aclose(self, reason: str = "user_initiated", *, timeout: float | None = CLOSE_TIMEOUT) -> None:
+        """End the call. Running tools finish and are remembered, then the active agent's `on_exit` runs, once.
+
+        `on_exit` finds the reason as `ctx.close_reason`. What it would say is not said: nobody is on the line. If it
+        raises, that is logged. What it changes in the userdata counts. Afterwards nothing of this call runs, and no
+        turn can begin. A second call waits for the first; the first reason counts.
+
+        Args:
+            reason: why the call ends. LiveKit's words (its `CloseReason`) are "user_initiated",
+                "participant_disconnected", "job_shutdown", "task_completed" and "error"; a front end may have others.
+            timeout: seconds that running tools may take, and then `on_exit`. What takes longer is cancelled, and a
+                tool's call is answered so that its outcome is unknown. None waits for as long as it takes.
+
+        Raises `TurnError` inside of a turn, which it would wait for: a tool ends the call by `ctx.end_call()`.
+        """
+        if current_turn.get() is not None:
+            raise TurnError("aclose() inside of a turn would wait for itself: a tool ends the call by ctx.end_call().")
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(reason, timeout), name="graph_voice.close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, reason: str, timeout: float | None) -> None:
         for turn in list(self._live.turns):
             turn.close()
-        while self._running:
-            await asyncio.wait(self._running)
+        await stop(self._running, timeout)
+        await self.upkeep.aclose()
         await self.summaries.aclose()
+        if update := await leave_call(self, reason, timeout):
+            self._apply(update)
+            if self.on_userdata is not None:
+                self.on_userdata()
+        if self._durable is not None:
+            await self._durable.aclose(timeout)
 
 
 def _after(pending: Pending | None, turn: Turn) -> Pending | None:

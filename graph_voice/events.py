@@ -6,7 +6,10 @@ A front end turns `Text` and `Say` into speech, answers `ToolCalls` with `Turn.a
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AnyMessage
 
 __all__ = [
     "Ended",
@@ -14,6 +17,7 @@ __all__ = [
     "Failed",
     "HandedOff",
     "Interrupt",
+    "OnInterruption",
     "Say",
     "Text",
     "ToolCall",
@@ -21,6 +25,9 @@ __all__ = [
     "ToolResult",
     "Usage",
 ]
+
+OnInterruption = Literal["cancel", "complete"]
+"""What becomes of a handoff when the caller interrupts before the floor has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,11 @@ class HandedOff(Event):
     """The tool call that handed off; None for a switch by an edge of the graph."""
     old_agent: str
     new_agent: str
+    shown: "tuple[AnyMessage, ...]" = ()
+    """What the handoff's policy shows the new agent, when it is external; a graph's agent finds it in its state."""
+    on_interruption: OnInterruption = "cancel"
+    """What becomes of it when the caller interrupts before the floor has changed: `reject_handoff`, or
+    `confirm_handoff` and the caller's words for the new agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,16 @@ class Usage(Event):
     model: str
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
+    """Of the input tokens: those read from the provider's cache."""
+    cache_creation_tokens: int = 0
+    """Of the input tokens: those written to it."""
+    reasoning_tokens: int = 0
+    """Of the output tokens: those that were thought, not said."""
+    ttft: float = 0.0
+    """Seconds from the request to the first piece of the answer."""
+    duration: float = 0.0
+    """Seconds from the request to the end of the answer."""
 
 
 @dataclass(frozen=True, slots=True)

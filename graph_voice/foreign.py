@@ -18,6 +18,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Overwrite
 
 from graph_voice.memory import Call, Step
+from graph_voice.provider_data import with_words
 from graph_voice.roles import Roles
 from graph_voice.turn import Turn
 
@@ -70,8 +71,8 @@ class Foreign:
             task = part["data"]
             if "triggers" in task:
                 self._running[task["id"]] = (*outer, task["name"])
-            else:
-                self._running.pop(task["id"], None)
+            elif (path := self._running.pop(task["id"], None)) is not None and self._roles.speaker(path) is not None:
+                self._turn.said()
             return
         message, metadata = part["data"]
         node = metadata.get("langgraph_node", "")
@@ -144,6 +145,9 @@ class Foreign:
         step.calls = {c["id"]: Call(c["id"], c["name"], "running") for c in message.tool_calls if c["id"]}
         if step.calls:
             step.at = step.at or time.time()
+            if not speaks and message.text:
+                # Its calls are what happened; its words were never meant to be heard.
+                step.message = message.model_copy(update=with_words(message, ""))
         if speaks and message.text and not step.words.produced:
             self._turn.say_text(node, message_id, message.text)
 

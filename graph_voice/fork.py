@@ -11,15 +11,17 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.channels import DeltaChannel
 from langgraph.channels.base import BaseChannel
 from langgraph.checkpoint.base import (
-    WRITES_IDX_MAP,
     BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
     copy_checkpoint,
     empty_checkpoint,
 )
+
+from graph_voice.checkpoints import Kept, Line, place
 
 __all__ = ["ForkSaver", "stored"]
 
@@ -42,42 +44,41 @@ class ForkSaver(BaseCheckpointSaver[Any]):
     def of(cls, found: Iterable[CheckpointTuple]) -> "ForkSaver":
         """The last checkpoints of a run that was stored, its subgraphs' among them."""
         run = cls({})
-        for one in found:
-            namespace = one.config["configurable"].get("checkpoint_ns", "")
-            run._tuples[namespace] = one
-            run._writes[namespace] = {
-                (task_id, WRITES_IDX_MAP.get(channel, index)): (task_id, channel, value)
-                for index, (task_id, channel, value) in enumerate(one.pending_writes or ())
-            }
-            if namespace == "":
-                run._head = one.checkpoint
+        run._kept = {one.config["configurable"].get("checkpoint_ns", ""): Kept(one) for one in found}
         return run
 
     def __init__(self, values: Mapping[str, Any], run: "ForkSaver | None" = None) -> None:
         super().__init__()
-        self._tuples: dict[str, CheckpointTuple] = {}
-        self._writes: dict[str, dict[tuple[str, int], tuple[str, str, Any]]] = {}
-        self._head = empty_checkpoint()
+        self._kept: dict[str, Kept] = {}
+        self._history: dict[str, dict[str, DeltaChannelHistory]] = {}
+        """Subgraph -> delta channel -> what it is made from, since the run keeps no older checkpoint."""
+        self._values = dict(values)
         if run is not None:
-            self._tuples = dict(run._tuples)
-            self._writes = {namespace: dict(writes) for namespace, writes in run._writes.items()}
-            if (top := self._tuples.get("")) is not None:
-                self._head = top.checkpoint
-                self._tuples[""] = top._replace(checkpoint=_with_values(self._head, values))
-        self._head = _with_values(self._head, values)
+            self._values = {**run._values, **values}
+            self._kept = {namespace: kept.copy() for namespace, kept in run._kept.items()}
+            self._history = {namespace: dict(history) for namespace, history in run._history.items()}
+            if (top := self._kept.get("")) is not None:
+                top.replace(_with_values(top.tuple().checkpoint, values))
+                self._history[""] = {k: h for k, h in self._history.get("", {}).items() if k not in values}
 
-    def channel_value(self, name: str) -> Any:
-        """What this channel of the graph held at the last checkpoint."""
-        top = self._tuples.get("")
-        return (top.checkpoint if top is not None else self._head)["channel_values"].get(name)
+    def channel_value(self, channel: BaseChannel[Any, Any, Any]) -> Any:
+        """What this channel of the graph held at the last checkpoint; None while it held nothing."""
+        top = self._kept.get("")
+        values = top.values if top is not None else self._values
+        history = self._history.get("", {}).get(channel.key)
+        if channel.key in values or history is None or not isinstance(channel, DeltaChannel):
+            return values.get(channel.key)
+        made = channel.from_checkpoint(history["seed"]) if "seed" in history else channel.copy()
+        made.replay_writes(history["writes"])
+        return made.get() if made.is_available() else None
 
     def export(self) -> Iterator[tuple[CheckpointTuple, dict[str, list[tuple[str, Any]]]]]:
         """Each last checkpoint, the graph's own and its subgraphs', with task id -> what it wrote on top of it."""
-        for namespace, found in self._tuples.items():
+        for kept in self._kept.values():
             writes: dict[str, list[tuple[str, Any]]] = {}
-            for task_id, channel, value in self._writes[namespace].values():
+            for task_id, channel, value in kept.writes():
                 writes.setdefault(task_id, []).append((channel, value))
-            yield found, writes
+            yield kept.tuple(), writes
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         # A run that was stored has the versions of the saver that it was stored in.
@@ -86,14 +87,11 @@ class ForkSaver(BaseCheckpointSaver[Any]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         where = config["configurable"]
         namespace = where.get("checkpoint_ns", "")
-        if namespace not in self._tuples and namespace == "":
-            self._put(where["thread_id"], "", self._head, {"source": "fork", "step": -1, "parents": {}}, None)
-        if (found := self._tuples.get(namespace)) is None:
-            return None
-        # The run changes the dicts of its checkpoint; another fork of the same run begins where this one did.
-        return found._replace(
-            checkpoint=copy_checkpoint(found.checkpoint), pending_writes=list(self._writes[namespace].values())
-        )
+        if namespace not in self._kept and namespace == "":
+            head = _with_values(empty_checkpoint(), self._values)
+            self._put(where["thread_id"], "", head, {"source": "fork", "step": -1, "parents": {}}, None)
+        kept = self._kept.get(namespace)
+        return kept.tuple() if kept is not None else None
 
     def _put(
         self,
@@ -103,16 +101,33 @@ class ForkSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         parent: RunnableConfig | None,
     ) -> RunnableConfig:
-        config: RunnableConfig = {
-            "configurable": {
-                "thread_id": thread_id,
-                "checkpoint_ns": namespace,
-                "checkpoint_id": checkpoint["id"],
-            }
-        }
-        self._tuples[namespace] = CheckpointTuple(config, checkpoint, metadata, parent)
-        self._writes[namespace] = {}
+        config = place(Line(thread_id, namespace), checkpoint["id"])
+        if (before := self._kept.get(namespace)) is not None:
+            self._keep_history(namespace, before, checkpoint["channel_values"])
+        # The run goes on with its own dicts (`versions_seen`); another fork of it begins where this checkpoint was.
+        self._kept[namespace] = Kept(CheckpointTuple(config, copy_checkpoint(checkpoint), metadata, parent))
         return config
+
+    def _keep_history(self, namespace: str, before: Kept, values: Mapping[str, Any]) -> None:
+        history = self._history.setdefault(namespace, {})
+        for name in [name for name in before.values if name not in values]:
+            history[name] = {"seed": before.values[name], "writes": []}
+        for write in before.writes():
+            if write[1] not in values:
+                known = history.get(write[1], {"writes": []})
+                # Not in place: a fork of a run that waits has the same list.
+                history[write[1]] = {**known, "writes": [*known["writes"], write]}
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        history = self._history.get(config["configurable"].get("checkpoint_ns", ""), {})
+        return {name: history.get(name, {"writes": []}) for name in channels}
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return self.get_delta_channel_history(config=config, channels=channels)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return self.get_tuple(config)
@@ -139,15 +154,8 @@ class ForkSaver(BaseCheckpointSaver[Any]):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        found = self._writes.get(config["configurable"].get("checkpoint_ns", ""))
-        if found is None:
-            return
-        for index, (channel, value) in enumerate(writes):
-            # As LangGraph's own savers: a special write (an interrupt, an answer to one) replaces the task's earlier
-            # one, a plain write counts once.
-            key = (task_id, WRITES_IDX_MAP.get(channel, index))
-            if key[1] < 0 or key not in found:
-                found[key] = (task_id, channel, value)
+        if (kept := self._kept.get(config["configurable"].get("checkpoint_ns", ""))) is not None:
+            kept.add(writes, task_id, task_path)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -162,8 +170,8 @@ class ForkSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        for found in list(self._tuples.values()):
-            yield found
+        for kept in list(self._kept.values()):
+            yield kept.tuple()
 
 
 def _with_values(checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:

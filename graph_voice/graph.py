@@ -8,14 +8,16 @@ from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import RetryPolicy
 
 from graph_voice.agent import Agent
 from graph_voice.agent_node import AgentNode
-from graph_voice.agent_runtime import AgentRuntime, Settings
+from graph_voice.agent_runtime import AgentRuntime, Apology, Settings
 from graph_voice.errors import BuildError
+from graph_voice.external import ExternalNode
 from graph_voice.state import VoiceState, schema_for
 from graph_voice.tool_node import ToolsNode
 from graph_voice.tools import FunctionTool
@@ -34,11 +36,13 @@ def create_voice_graph(
     llm: BaseChatModel | str | None = None,
     state_schema: Any = VoiceState,
     context_schema: type[Any] | None = None,
+    external: Sequence[str] = (),
     fallback: BaseChatModel | str | None = None,
     retry_policy: RetryPolicy = Settings.retry,
     first_token_timeout: float | None = Settings.first_token_timeout,
     max_hops: int = 4,
-    apology: str = Settings.apology,
+    apology: Apology = Settings.apology,
+    secrets: SerializerProtocol | None = None,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Wire agents into LangGraph's own `StateGraph`. Compile it with any checkpointer and store, or none.
 
@@ -50,12 +54,19 @@ def create_voice_graph(
             (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
         state_schema: `VoiceState`, or a class that extends it with channels of your own.
         context_schema: LangGraph's: what a run gets besides the state, and is never stored.
+        external: names of agents that are not the graph's: handoffs lead to them, and who they are says the front end
+            (`GraphAgent(graph, agents={"human_desk": HumanDesk})`).
         fallback: the model that answers when an agent's own fails before its first word. None: there is none.
         retry_policy: LangGraph's: how often, and after which errors, a model that has not said anything yet is asked
             again. Default: once more after 0.2 seconds, when LangChain calls the error retryable.
         first_token_timeout: seconds until the first piece of a model's answer; then it has failed. None: no limit.
         max_hops: handoffs per turn, after which the agent that has the floor must answer.
-        apology: said when every model has failed or answered with nothing.
+        apology: said when every model has failed or answered with nothing, a node has failed, or a run has ended
+            without a word: a text, or a function of the userdata. A node may be declared to end a turn in silence:
+            `add_node(..., metadata={"silent": True})`.
+        secrets: how checkpoints hold the userdata's secrets (`SecretStr`, `SecretBytes`, `Secret[...]`): encrypted by
+            this serializer, LangGraph's `EncryptedSerializer`. None: they are left out, so a call that another
+            process takes up has lost them.
 
     Raises `BuildError` for duplicate or reserved names, an undeclared target, an empty list, and `ModelError` for a
     model string that can't be used; warns of an agent that no handoff leads to. A target may be any node, also one
@@ -65,19 +76,21 @@ def create_voice_graph(
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
     members = [_instance(agent) for agent in agents]
     names = [_name(member) for member in members]
-    _check_names(names)
+    external = [external] if isinstance(external, str) else list(external)
+    _check_names(names, external)
     start = start or names[0]
     if start not in names:
         raise BuildError(f'start="{start}" is none of the agents: {", ".join(names)}.')
     settings = Settings(
-        agents=frozenset(names),
+        agents=frozenset(names) | frozenset(external),
+        external=frozenset(external),
         max_hops=max_hops,
         apology=apology,
         retry=retry_policy,
         first_token_timeout=first_token_timeout,
     )
     builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
-        schema_for(state_schema, userdata), context_schema=context_schema
+        schema_for(state_schema, userdata, secrets), context_schema=context_schema
     )
     for member in members:
         if isinstance(member, Agent):
@@ -88,12 +101,17 @@ def create_voice_graph(
             builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
             builder.add_edge(_name(member), END)
 
+    for name in external:
+        outside = ExternalNode(name, settings.agents)
+        builder.add_node(name, cast(Any, outside.step), metadata={METADATA: {"external": True}})
+        builder.add_edge(name, END)
+
     # Async, like the nodes: LangGraph runs a sync path function in a thread, which costs more than the function does.
     async def first(state: dict[str, Any]) -> str:
         return state.get("active_agent") or start
 
-    builder.add_conditional_edges(START, first, {name: name for name in names})
-    _warn_of_unreachable(members, start)
+    builder.add_conditional_edges(START, first, {name: name for name in (*names, *external)})
+    _warn_of_unreachable(members, start, external)
     return builder
 
 
@@ -110,7 +128,8 @@ class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
                 known = ", ".join(n for n in self.nodes if _runtime(self, n) is not None)
                 raise BuildError(
                     f'agent "{name}" hands off to "{target}", but the graph has no such node: {meant}The agents are '
-                    f'{known}. A node of your own is added before compile(): graph.add_node("{target}", ...).'
+                    f'{known}. A node of your own is added before compile(): graph.add_node("{target}", ...). An agent '
+                    f'of the front end\'s own: create_voice_graph(..., external=["{target}"]).'
                 )
         return super().validate(interrupt)
 
@@ -150,10 +169,16 @@ def _name(member: Any) -> str:
     return str(name)
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], external: Sequence[str]) -> None:
     if not names:
         raise BuildError("create_voice_graph([]) has no agents: give at least one.")
     reserved = {START, END, *(f"{n}_tools" for n in names)}
+    for name in external:
+        if not isinstance(name, str) or not name:
+            raise BuildError(f'external={list(external)!r}: write the names of the agents, external=["human_desk"].')
+        if name in names:
+            raise BuildError(f'external=["{name}"]: the graph has an agent of that name; rename one.')
+    names = [*names, *external]
     for name in names:
         if names.count(name) > 1:
             raise BuildError(f'two agents are named "{name}"; rename one.')
@@ -223,10 +248,10 @@ def _labelled_ways(agent: Agent) -> dict[str, str]:
     return ways
 
 
-def _warn_of_unreachable(members: Sequence[Any], start: str) -> None:
+def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[str]) -> None:
     reached, frontier = {start}, [start]
     by_name = {_name(m): m for m in members}
-    ways = {name: m.targets for name, m in by_name.items() if isinstance(m, Agent)}
+    ways = {name: m.targets - set(external) for name, m in by_name.items() if isinstance(m, Agent)}
     if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
         return  # a graph of the user's own, or a node that is added later, may lead anywhere
     while frontier:

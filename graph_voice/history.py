@@ -23,6 +23,7 @@ from graph_voice.operations import (
     trim_tokens,
     truncate,
     userdata_summary,
+    when,
 )
 from graph_voice.policies import apply
 from graph_voice.pure_operations import is_made
@@ -48,4 +49,5 @@ __all__ = [
     "truncate",
     "userdata_summary",
     "view",
+    "when",
 ]

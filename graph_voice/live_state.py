@@ -1,10 +1,10 @@
 """The state of a call as remembered now: derived from its turns, never patched."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AnyMessage
-from langgraph.channels import EphemeralValue, UntrackedValue
+from langgraph.channels import DeltaChannel, EphemeralValue, UntrackedValue
 from langgraph.channels.base import BaseChannel
 from langgraph.types import Overwrite
 
@@ -33,6 +33,8 @@ class LiveState:
 
     def __init__(self, channels: Mapping[str, Channel], messages: Sequence[AnyMessage]) -> None:
         self.turns: list[Turn] = []
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when something remembered has changed."""
         self._specs = {k: c for k, c in channels.items() if not isinstance(c, EphemeralValue | UntrackedValue)}
         self._base: dict[str, Channel] = {}
         self._messages: list[AnyMessage] = pair_safe(messages)
@@ -44,6 +46,25 @@ class LiveState:
             self._base["userdata"] = userdata.copy()
 
     def changed(self) -> None:
+        self._values = None
+        self.on_change()
+
+    def restore(self, values: Mapping[str, Any], stored_values: Mapping[str, Any]) -> None:
+        """Begin with what another process has stored, instead of with what this one was given.
+
+        Args:
+            values: what the channels that are stored as differences hold.
+            stored_values: what the others' checkpoints are.
+        """
+        self._messages = pair_safe(values.get("messages") or [])
+        self._asides, self._outside = [], []
+        for name, spec in self._specs.items():
+            if name == "messages":
+                continue
+            if name in stored_values:
+                self._base[name] = spec.from_checkpoint(stored_values[name])
+            elif isinstance(spec, DeltaChannel) and values.get(name) is not None:
+                self._base[name] = spec.from_checkpoint(values[name])
         self._values = None
 
     def add(self, group: Group) -> None:

@@ -18,7 +18,7 @@ from langgraph.pregel.protocol import PregelProtocol
 
 from graph_voice.errors import LoadError
 
-__all__ = ["load_graph", "load_module", "load_object"]
+__all__ = ["load_graph", "load_module", "load_object", "locate"]
 
 DEFAULT_ATTRIBUTE = "graph"
 
@@ -71,11 +71,30 @@ def load_module(spec: str) -> ModuleType:
     return module
 
 
+def locate(spec: str) -> str:
+    """`spec` as a process in another working directory can load it: a file by its absolute path.
+
+    Raises `LoadError` if there is no such file. Nothing is executed: whether it holds the graph shows when it is
+    loaded.
+    """
+    where, attribute = _parts(spec)
+    if not _is_path(where):
+        return f"{where}:{attribute}"
+    path = Path(where).expanduser()
+    if not path.is_file():
+        raise LoadError(_missing(path))
+    return f"{path.resolve()}:{attribute}"
+
+
 def _loaded(spec: str, *, reload: bool) -> tuple[ModuleType, str]:
     where, attribute = _parts(spec)
-    if where.endswith(".py") or "/" in where or "\\" in where or Path(where).is_file():
+    if _is_path(where):
         return _from_file(Path(where).expanduser(), spec, reload=reload), attribute
     return _from_name(where, spec, reload=reload), attribute
+
+
+def _is_path(where: str) -> bool:
+    return where.endswith(".py") or "/" in where or "\\" in where or Path(where).is_file()
 
 
 def _parts(spec: str) -> tuple[str, str]:

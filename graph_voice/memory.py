@@ -11,14 +11,13 @@ from typing import Any, Literal, cast
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from graph_voice.pairs import keep_calls, placeholder
+from graph_voice.provider_data import with_words
 
-__all__ = ["OWN_KEYS", "Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write"]
+__all__ = ["Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write"]
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
 CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
 """The channels that a handoff writes; a handoff that did not happen takes them back."""
-OWN_KEYS = ("invalid_arguments",)
-"""Additional keywords of an assistant message that are ours, not its provider's."""
 
 
 @dataclass
@@ -29,10 +28,20 @@ class Spoken:
     produced: str = ""
     heard: str | None = None
     """None until the front end says what was played."""
+    interrupted: bool | None = None
+    """Whether the front end says that it was cut off; None when it does not say."""
 
     @property
     def whole(self) -> bool:
+        """It was heard word for word."""
         return self.heard is not None and self.heard.strip() == self.produced.strip()
+
+    @property
+    def cut(self) -> bool:
+        """It was not heard to its end. Other words than those produced may be all the same (an edited transcript)."""
+        if self.heard is None or self.whole:
+            return False
+        return True if self.interrupted is None else self.interrupted
 
 
 @dataclass
@@ -88,13 +97,10 @@ class Step:
         exact = self.words.whole and not any(s.heard for s in self.lines)
         update: dict[str, Any] = {"id": self.words.id}
         if not exact and (heard or self.words.produced):
-            # Other words than the provider's own: what it signed or numbered (thoughts, response ids) is dropped as
-            # a whole, since part of it would be refused.
-            update["content"] = heard
-            update["response_metadata"] = {}
-            update["additional_kwargs"] = {k: v for k, v in base.additional_kwargs.items() if k in OWN_KEYS}
-        if self.words.heard is not None and not self.words.whole:
-            update["additional_kwargs"] = {**update.get("additional_kwargs", {}), "interrupted": True}
+            update |= with_words(base, heard)
+        if self.words.cut:
+            extra = update.get("additional_kwargs", base.additional_kwargs)
+            update["additional_kwargs"] = {**extra, "interrupted": True}
         result: list[AnyMessage] = [cast(AnyMessage, base.model_copy(update=update))]
         for call in calls:
             if call.result is not None:

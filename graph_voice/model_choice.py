@@ -62,6 +62,8 @@ def choose_model(
 ) -> ModelChoice:
     """Choose: `base_url` and `llm`, `llm`, `GRAPH_VOICE_LLM`, the graph's own, OpenAI if there is a key, offline.
 
+    A graph without agents of ours has its own, unless one is asked for by `llm`.
+
     Args:
         graph: the graph.
         spec: the name by which it was loaded; the example sentences lie beside that file.
@@ -85,6 +87,8 @@ def choose_model(
         return without_a_model()
     if llm is not None:
         return ModelChoice(model_from(llm), llm)
+    if not _has_agents(graph):
+        return ModelChoice(None, "the graph's own")  # its nodes know no other
     if named := os.environ.get(DEFAULT_MODEL_VARIABLE):
         return ModelChoice(model_from(named), named)
     if _has_own_models(graph):
@@ -130,6 +134,12 @@ def _openai_compatible(llm: str | None, base_url: str) -> BaseChatModel:
     # Local servers want a key in the header, but not a real one.
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return ChatOpenAI(model=llm.removeprefix("openai:"), base_url=base_url, api_key=key, stream_usage=True)  # type: ignore[arg-type]  # a plain str is accepted
+
+
+def _has_agents(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]) -> bool:
+    """Whether an agent of the graph was made here."""
+    compiled = graph.compile() if isinstance(graph, StateGraph) else graph
+    return any(runtime_of(compiled, name) is not None for name in compiled.nodes)
 
 
 def _has_own_models(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]) -> bool:

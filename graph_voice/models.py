@@ -31,7 +31,7 @@ def model_from(llm: BaseChatModel | str | None) -> BaseChatModel | None:
     if isinstance(llm, type) or (llm is not None and not callable(getattr(llm, "astream", None))):
         raise ModelError(
             f"llm={llm!r} is no chat model: write a LangChain chat model, ChatOpenAI(...), or a string such as "
-            '"openai:gpt-4.1".'
+            '"openai:gpt-4.1". A realtime (speech-to-speech) model answers by itself, past the graph, so it is none.'
         )
     return llm
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Literal, Self, cast
 from weakref import WeakValueDictionary
 
@@ -30,6 +30,7 @@ __all__ = [
     "trim_tokens",
     "truncate",
     "userdata_summary",
+    "when",
 ]
 
 DEADLINE = 1.0
@@ -47,7 +48,7 @@ class Operation(dict[str, Any]):
     """
 
     def __init__(self, steps: Sequence[dict[str, Any]], models: Sequence[BaseChatModel] = ()) -> None:
-        super().__init__(steps=[dict(step) for step in steps])
+        super().__init__(steps=[_plain(step) for step in steps])
         self._kept_alive = tuple(models)
 
     @property
@@ -74,24 +75,43 @@ class Operation(dict[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, as checkpoints and traces show it."""
-        return {"steps": [dict(step) for step in self.steps]}
+        return {"steps": [_plain(step) for step in self.steps]}
 
     @property
     def is_pure(self) -> bool:
         """Whether it needs nothing but the messages, so that it can run in a reducer."""
-        return all(step["op"] in PURE for step in self.steps)
+        return all(step["op"] in PURE for step in self.flat())
 
     @property
     def asks_model(self) -> bool:
         """Whether it asks a model and leaves open which one: the active agent's."""
-        return any(step["op"] == "summarize" and "model" not in step for step in self.steps)
+        return any(step["op"] == "summarize" and "model" not in step for step in self.flat())
+
+    def flat(self) -> Iterator[dict[str, Any]]:
+        """Its steps, those inside a `when` in place of it."""
+        for step in self.steps:
+            if step["op"] == "when":
+                yield from Operation(step["then"]).flat()
+            else:
+                yield step
 
     def __str__(self) -> str:
-        return " | ".join(
-            f"{step['op']}({', '.join(f'{k}={v!r}' for k, v in step.items() if k != 'op')})" for step in self.steps
-        )
+        return " | ".join(f"{step['op']}({', '.join(_arguments(step))})" for step in self.steps)
 
     __repr__ = __str__
+
+
+def _plain(step: dict[str, Any]) -> dict[str, Any]:
+    """A step of its own: what is done to it changes nobody else's."""
+    if "then" in step:
+        return {**step, "then": [_plain(inner) for inner in step["then"]]}
+    return dict(step)
+
+
+def _arguments(step: dict[str, Any]) -> Iterator[str]:
+    for name, value in step.items():
+        if name != "op":
+            yield f"{name}={Operation(value) if name == 'then' else repr(value)}"
 
 
 def _op(name: str, models: Sequence[BaseChatModel] = (), **args: Any) -> Operation:
@@ -276,6 +296,42 @@ def resume() -> Operation:
     return _op("resume")
 
 
+def when(
+    *,
+    max_items: int | None = None,
+    max_tokens: int | None = None,
+    counter: Counter | str | None = None,
+    then: Operation,
+) -> Operation:
+    """Apply `then` once the context is longer than a limit; leave it as it is until then.
+
+    For an agent that keeps the floor for long, `Agent(context=history.when(max_items=60, then=...))`: the context
+    grows to the limit, is cut once, and grows again, instead of being cut (or summarised) after each turn.
+
+    Args:
+        max_items: the limit, in messages.
+        max_tokens: the limit, in tokens. With both, either one counts.
+        counter: as in `trim_tokens`, for `max_tokens`.
+        then: what is done with a context over the limit.
+
+    Raises `HistoryError` without a limit, for one below 1, and when `then` is no operation.
+    """
+    limits = [n for n in (max_items, max_tokens) if n is not None]
+    if not limits or min(limits) < 1:
+        raise HistoryError("when(...) needs a limit of at least 1: history.when(max_items=60, then=...).")
+    inner = from_dict({"steps": then}) if isinstance(then, list) else then
+    if not isinstance(inner, Operation):
+        raise HistoryError(f"when(then={then!r}) takes a history operation: then=history.truncate(max_items=20).")
+    return _op(
+        "when",
+        inner._kept_alive,
+        max_items=max_items,
+        max_tokens=max_tokens,
+        counter=_path("when(counter=...)", counter),
+        then=inner.to_dict()["steps"],
+    )
+
+
 def _only_tools_of(names: Sequence[str] = ()) -> Operation:
     return only_tools(*names)
 
@@ -294,6 +350,7 @@ _BUILD: dict[str, Callable[..., Operation]] = {
     "userdata_summary": userdata_summary,
     "custom": custom,
     "resume": resume,
+    "when": when,
 }
 
 

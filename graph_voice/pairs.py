@@ -8,13 +8,15 @@ from typing import Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
 
-__all__ = ["RUNNING", "calls_of", "keep_calls", "pair_safe", "paired", "placeholder"]
+from graph_voice.provider_data import with_calls
+
+__all__ = ["GOTO", "RUNNING", "calls_of", "keep_calls", "pair_safe", "paired", "placeholder", "transfer_answer"]
 
 RUNNING = "The tool call is still in progress."
 """What a model is told of a call that has not ended yet. LiveKit's words for the same case."""
 
-_CALL_BLOCKS = ("tool_use", "tool_call", "function_call", "thinking", "reasoning", "redacted_thinking")
-"""Content blocks that belong to calls, or are refused by their provider without them."""
+GOTO = "goto"
+"""Marks the result of the call whose handoff won: the node to go to."""
 
 
 class _Call(NamedTuple):
@@ -28,6 +30,11 @@ def calls_of(message: AIMessage) -> list[_Call]:
     """All calls that a provider is sent for this message: also those whose arguments were not JSON want an answer."""
     calls = [_Call(c["id"], c["name"], True) for c in message.tool_calls if c["id"]]
     return calls + [_Call(c["id"], c["name"] or "unknown", False) for c in message.invalid_tool_calls if c["id"]]
+
+
+def transfer_answer(to: str) -> str:
+    """What a call that hands off is answered, unless the handoff says otherwise."""
+    return f"Transferring to {to.replace('_', ' ')}."
 
 
 def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
@@ -44,26 +51,16 @@ def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
 def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:
     """A copy of `message` with only these of its tool calls; its text stays.
 
-    The provider's own data about calls (thought signatures, `tool_use` blocks) stays only when every call does:
-    all or none, since half of it is refused by the providers that read it.
+    The provider's own data (thought signatures, `tool_use` blocks) stays for the calls that stay; without any call,
+    none of it does.
     """
     wanted = set(ids)
     calls = [call for call in message.tool_calls if call["id"] in wanted]
     invalid = [call for call in message.invalid_tool_calls if call["id"] in wanted]
     if len(calls) == len(message.tool_calls) and len(invalid) == len(message.invalid_tool_calls):
         return message
-    extra = {k: v for k, v in message.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
-    content = message.content
-    if isinstance(content, list):
-        content = [b for b in content if not (isinstance(b, dict) and b.get("type") in _CALL_BLOCKS)]
-    return message.model_copy(
-        update={
-            "content": content,
-            "tool_calls": calls,
-            "invalid_tool_calls": invalid,
-            "additional_kwargs": extra,
-        }
-    )
+    update = {"tool_calls": calls, "invalid_tool_calls": invalid, **with_calls(message, wanted)}
+    return message.model_copy(update=update)
 
 
 def pair_safe(messages: Sequence[BaseMessage]) -> list[AnyMessage]:

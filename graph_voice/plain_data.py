@@ -23,6 +23,8 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, PydanticUndefined
 from typing_extensions import get_type_hints, is_typeddict
 
+from graph_voice.secrets import Seal, Sealed, is_lost, is_secret, revealed
+
 __all__ = [
     "HIDDEN",
     "REMOVED",
@@ -62,7 +64,7 @@ def fields_of(instance: Any) -> dict[str, Any]:
     return dict(instance)
 
 
-def hidden_of(instance: Any) -> dict[str, Any]:
+def hidden_of(instance: Any, seal: Seal = Sealed) -> dict[str, Any]:
     """What an instance holds besides its fields, as far as it is plain data: a connection can't be stored."""
     if isinstance(instance, BaseModel):
         found = dict(instance.__pydantic_private__ or {})
@@ -71,30 +73,32 @@ def hidden_of(instance: Any) -> dict[str, Any]:
         found = {k: v for k, v in getattr(instance, "__dict__", {}).items() if k not in names}
     else:
         return {}
-    return {k: v for k, v in ((k, to_plain(v)) for k, v in found.items()) if _is_plain(v)}
+    return {k: v for k, v in ((k, to_plain(v, seal)) for k, v in found.items()) if _is_plain(v)}
 
 
-def to_plain(value: Any) -> Any:
-    """Models and dataclasses as dicts by field name, enums as values, secrets as text; containers keep their kind.
+def to_plain(value: Any, seal: Seal = Sealed) -> Any:
+    """Models and dataclasses as dicts by field name, enums as values, secrets sealed; containers keep their kind.
 
     An object that nobody can name as data stays as it is.
     """
     if value is None or type(value) in (str, int, float, bool, bytes):
         return value
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        plain = {name: to_plain(item) for name, item in fields_of(value).items()}
-        return {**plain, HIDDEN: hidden} if (hidden := hidden_of(value)) else plain
+        plain = {name: to_plain(item, seal) for name, item in fields_of(value).items()}
+        return {**plain, HIDDEN: hidden} if (hidden := hidden_of(value, seal)) else plain
     if isinstance(value, enum.Enum):
-        return to_plain(value.value)
-    if hasattr(value, "get_secret_value"):
-        return to_plain(value.get_secret_value())
+        return to_plain(value.value, seal)
+    if isinstance(value, Sealed):
+        return value
+    if is_secret(value):
+        return seal(value)
     if isinstance(value, Mapping):
-        return {to_plain(k): to_plain(v) for k, v in value.items()}
+        return {to_plain(k): to_plain(v, seal) for k, v in value.items()}
     if isinstance(value, _AS_THEY_ARE):
         return value
     for container in (tuple, list, set, frozenset):
         if isinstance(value, container):
-            return container(to_plain(item) for item in value)
+            return container(to_plain(item, seal) for item in value)
     for scalar in (str, int, float, bytes):
         if isinstance(value, scalar):
             return cast(Any, scalar)(value)
@@ -114,6 +118,8 @@ def _is_plain(value: Any) -> bool:
 
 def from_plain(kind: Any, value: Any) -> Any:
     """What `to_plain` made of a value of this type, as that value. What does not fit the type stays as it is."""
+    if isinstance(value, Sealed) or is_lost(kind, value):
+        return revealed(kind, value)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return from_plain(args[0], value)
@@ -214,7 +220,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _model(kind: type[BaseModel], data: Mapping[str, Any]) -> BaseModel:
     values: dict[str, Any] = {}
     for name, info in kind.model_fields.items():
-        if name in data:
+        if name in data and (info.is_required() or not is_lost(info.annotation, data[name])):
             values[name] = from_plain(info.annotation, data[name])
         elif info.is_required():
             return kind.model_validate(dict(data), by_alias=True, by_name=True)  # made by an older class, or by hand
@@ -237,7 +243,7 @@ def _dataclass(kind: Any, data: Mapping[str, Any]) -> Any:
     instance = object.__new__(kind)
     hints = _hints(kind)
     for field in dataclasses.fields(kind):
-        if field.name in data:
+        if field.name in data and (not _has_default(field) or not is_lost(hints[field.name], data[field.name])):
             value = from_plain(hints[field.name], data[field.name])
         elif field.default is not dataclasses.MISSING:
             value = field.default
@@ -248,6 +254,10 @@ def _dataclass(kind: Any, data: Mapping[str, Any]) -> Any:
         object.__setattr__(instance, field.name, value)
     set_hidden(instance, data.get(HIDDEN, {}))
     return instance
+
+
+def _has_default(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def set_fields(instance: Any, values: Mapping[str, Any]) -> None:

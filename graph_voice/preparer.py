@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from graph_voice.agent_runtime import AgentRuntime
@@ -17,12 +18,13 @@ from graph_voice.chat_context import earlier_context, view
 from graph_voice.graph import runtime_of
 from graph_voice.operations import Operation
 from graph_voice.policies import apply
+from graph_voice.pure_operations import exceeds
 from graph_voice.summaries import Line, Prepared, ask, head_lines, key_of
 
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
 
-__all__ = ["STALE_AFTER", "Preparer"]
+__all__ = ["STALE_AFTER", "Preparer", "background"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -30,6 +32,12 @@ STALE_AFTER = 2
 """User turns that a prepared summary may lack before another is prepared."""
 
 Key = tuple[Any, Any]
+
+
+def background(conversation: "Conversation[Any]") -> RunnableConfig:
+    """The config of a model's run that belongs to the call and to none of its turns."""
+    metadata = {**conversation.config.get("metadata", {}), "thread_id": conversation.thread_id}
+    return {**conversation.config, "metadata": metadata}
 
 
 class Preparer:
@@ -54,8 +62,8 @@ class Preparer:
         """A turn has settled: have made what a handoff of the active agent may need. Returns at once."""
         conversation = self._conversation
         runtime = runtime_of(conversation.graph, conversation.active_agent)
-        ways = runtime.agent.ways.values() if runtime is not None else ()
-        policies = [(way.to, way.history) for way in ways if any(s["op"] == "summarize" for s in way.history.steps)]
+        ways = runtime.agent.declared if runtime is not None else ()
+        policies = [(way.to, way.history) for way in ways if any(s["op"] == "summarize" for s in way.history.flat())]
         if self._planning is not None:
             self._planning.cancel()  # it looks at an older conversation
         if runtime is None or not (policies or self._known):
@@ -68,30 +76,41 @@ class Preparer:
     ) -> None:
         wanted: dict[Key, list[Sequence[Line]]] = {}
         for target, policy in policies:
-            at = next(i for i, s in enumerate(policy.steps) if s["op"] == "summarize")
-            step = {k: v for k, v in policy.steps[at].items() if k != "op"}
-            messages = await apply(
-                Operation(policy.steps[:at]),
-                view(state),
-                userdata=state.get("userdata"),
-                earlier=earlier_context(state, target),
-            )
+            found = await self._before_summary(policy, view(state), state, target)
+            if found is None:
+                continue
+            messages, step = found
             lines = head_lines(messages, step)
             if any(line.is_turn for line in lines):  # a greeting alone is not worth a summary
                 wanted.setdefault(key_of(step), []).append(lines)
                 self._refresh(lines, step, runtime)
         self._forget_all_but(wanted)
 
+    async def _before_summary(
+        self, policy: Operation, shown: list[AnyMessage], state: dict[str, Any], target: str
+    ) -> tuple[list[AnyMessage], dict[str, Any]] | None:
+        """What the first `summarize` step of a policy would get now, and its arguments. None: it would not be done."""
+        for step in policy.steps:
+            args = {k: v for k, v in step.items() if k != "op"}
+            if step["op"] == "summarize":
+                return shown, args
+            if step["op"] == "when":
+                then = Operation(args.pop("then"))
+                if not exceeds(shown, **args):
+                    continue
+                if (found := await self._before_summary(then, shown, state, target)) is not None:
+                    return found
+            shown = await apply(
+                Operation([step]), shown, userdata=state.get("userdata"), earlier=earlier_context(state, target)
+            )
+        return None
+
     def _refresh(self, lines: Sequence[Line], step: dict[str, Any], runtime: AgentRuntime) -> None:
         known = self._known.setdefault(key_of(step), [])
         turns = sum(line.is_turn for line in lines)
         if any(p.alive and p.fits(lines) and turns - p.turns <= STALE_AFTER for p in known):
             return
-        conversation = self._conversation
-        config: RunnableConfig = {
-            **conversation.config,
-            "metadata": {**conversation.config.get("metadata", {}), "thread_id": conversation.thread_id},
-        }
+        config = background(self._conversation)
         model = None if step.get("model") is not None else runtime.model(config)
         task = asyncio.create_task(ask(lines, step, model, config), name="graph_voice.summary")
         task.add_done_callback(_log_failure)

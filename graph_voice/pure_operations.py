@@ -15,7 +15,7 @@ from langchain_core.messages.utils import count_tokens_approximately, trim_messa
 from graph_voice.errors import HistoryError
 from graph_voice.pairs import calls_of, keep_calls
 
-__all__ = ["MADE", "PURE", "import_path", "is_made"]
+__all__ = ["MADE", "PURE", "exceeds", "import_path", "is_made"]
 
 MADE = "made_by_history"
 """Marks a message that an operation made, and which kind ("summary", "userdata"), in its `additional_kwargs`."""
@@ -104,9 +104,24 @@ def _last_turns(messages: list[AnyMessage], n: int) -> list[AnyMessage]:
 
 
 def _trim_tokens(messages: list[AnyMessage], max_tokens: int, counter: str | None = None) -> list[AnyMessage]:
-    count: Any = count_tokens_approximately if counter is None else import_path(counter)
-    kept = trim_messages(messages, max_tokens=max_tokens, token_counter=count, strategy="last")
+    kept = trim_messages(messages, max_tokens=max_tokens, token_counter=_counter(counter), strategy="last")
     return cast(list[AnyMessage], kept)
+
+
+def _counter(path: str | None) -> Any:
+    return count_tokens_approximately if path is None else import_path(path)
+
+
+def exceeds(
+    messages: Sequence[BaseMessage],
+    max_items: int | None = None,
+    max_tokens: int | None = None,
+    counter: str | None = None,
+) -> bool:
+    """Whether a context is longer than a limit of `history.when`."""
+    if max_items is not None and len(messages) > max_items:
+        return True
+    return max_tokens is not None and _counter(counter)(list(messages)) > max_tokens
 
 
 PURE: dict[str, Callable[..., list[AnyMessage]]] = {

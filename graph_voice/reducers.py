@@ -22,7 +22,7 @@ from langgraph.types import Overwrite
 from graph_voice.errors import HistoryError
 from graph_voice.operations import Operation, from_dict
 from graph_voice.pairs import paired
-from graph_voice.pure_operations import PURE
+from graph_voice.pure_operations import PURE, exceeds
 
 __all__ = ["merge_messages", "reducer"]
 
@@ -74,7 +74,7 @@ def reducer(policy: Operation | None = None) -> Callable[[Messages | None, Any],
     steps = [step["op"] for step in policy.steps] if policy is not None else []
     # Filters, then at most one cut from the front: applied once to many new messages it gives what it gives applied
     # after each. Any other policy is applied after each, so that the result does not depend on how updates are cut.
-    in_bulk = all(name in _MAPS for name in steps[:-1])
+    in_bulk = all(name in _MAPS for name in steps[:-1]) and "when" not in steps
 
     def keep(current: Messages | None, update: Any) -> Messages:
         messages = _settled(current)
@@ -93,7 +93,7 @@ def reducer(policy: Operation | None = None) -> Callable[[Messages | None, Any],
 
 def _check_pure(policy: Operation) -> None:
     if not policy.is_pure:
-        names = ", ".join(sorted({s["op"] for s in policy.steps} - set(PURE)))
+        names = ", ".join(sorted({s["op"] for s in policy.flat()} - set(PURE)))
         raise HistoryError(
             f"history.reducer: {names} needs more than the messages, and a reducer has nothing else. Declare it on a "
             'Handoff(history=...), return it from a node as {"chat_ctx": ...}, or write '
@@ -104,6 +104,10 @@ def _check_pure(policy: Operation) -> None:
 def _apply(policy: Operation, messages: Messages) -> Messages:
     messages = paired(messages)
     for step in policy.steps:
+        if step["op"] == "when":
+            limits = {k: v for k, v in step.items() if k not in ("op", "then")}
+            messages = _apply(Operation(step["then"]), messages) if exceeds(messages, **limits) else messages
+            continue
         messages = paired(PURE[step["op"]](messages, **{k: v for k, v in step.items() if k != "op"}))
     return messages
 

@@ -12,6 +12,7 @@ from langgraph.store.base import BaseStore
 from typing_extensions import TypeVar
 
 from graph_voice.errors import HandoffError, TurnError
+from graph_voice.events import OnInterruption
 from graph_voice.handoff import Handoff, Line, Reply
 
 if TYPE_CHECKING:
@@ -49,12 +50,16 @@ class RunContext(Generic[U]):
     """None in `on_enter` and `on_exit`. The same after a crash: use it as the key of what must happen once."""
     host: Any = None
     """The front end's own context of this call (LiveKit's `RunContext`), when there is one."""
+    close_reason: str | None = None
+    """In `on_exit`: why the call ends, such as "participant_disconnected" (LiveKit's `CloseReason`). None when the
+    agent hands over, and everywhere else. At the call's end `say` and `generate_reply` do nothing."""
 
     spoken: list[AIMessage] = field(default_factory=list, repr=False)
     """What `say` and `generate_reply` produced, in order."""
     already_said: list[str] = field(default_factory=list, repr=False)
     """What this call said before it asked (`interrupt()`). It runs again from its start, and is not to say it again."""
     requested: Handoff | None = field(default=None, repr=False)
+    returned_none: bool = field(default=False, repr=False)
     ending: bool = field(default=False, repr=False)
     speak: Callable[[str, Line], Awaitable[str]] | None = field(default=None, repr=False)
     hold: Callable[[], None] | None = field(default=None, repr=False)
@@ -87,6 +92,7 @@ class RunContext(Generic[U]):
         *,
         history: "Operation | None" = None,
         say: Line | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> Handoff:
         """Return this from a tool to hand off: `return ctx.handoff("billing")`.
 
@@ -95,6 +101,8 @@ class RunContext(Generic[U]):
             result: what the tool answers. Default: "Transferring to <to>.".
             history: what the target is shown. Default: what the agent's declaration says.
             say: spoken by this agent before the floor changes.
+            on_interruption: what becomes of the handoff when the caller interrupts while it is announced, "cancel" or
+                "complete". Default: what the agent's declaration says.
 
         Raises `HandoffError` for a target that is not declared.
         """
@@ -109,6 +117,7 @@ class RunContext(Generic[U]):
             result=way.result if result is None else result,
             history=way.history if history is None else history,
             say=way.say if say is None else say,
+            on_interruption=way.on_interruption if on_interruption is None else on_interruption,
         )
 
     async def say(self, text: str) -> None:

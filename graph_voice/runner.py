@@ -1,6 +1,5 @@
 """Running the graph of one turn, and recording what its nodes wrote."""
 
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ class Runner:
         except GraphDrained:
             pass  # a barge-in: the step that ran has ended
         except Exception as error:
-            self._apologise(error)
+            turn.apologise(self._speaker, error)
         finally:
             self._end_calls()
             turn.on_stop = None
@@ -118,7 +117,7 @@ class Runner:
     def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
         """A node of the user's that gives the floor to an agent by writing `active_agent`: a handoff without a tool."""
         new = values.get("active_agent")
-        if self._roles.is_ours(node) or new not in self._roles.agents or new == self._speaker or "handoffs" in values:
+        if self._roles.is_ours(node) or new not in self._roles.agents | self._roles.external or new == self._speaker or "handoffs" in values:
             return None
         return handoff_record(self._speaker, str(new), None)
 
@@ -156,13 +155,9 @@ class Runner:
         turn = self._turn
         if turn.interrupted or turn.pending is not None or self._roles.is_ours(self._last_node or ""):
             return True  # our own agents are silent only where they may be
+        if self._roles.may_be_silent(self._last_node or ""):
+            return True
         return any(words.produced.strip() for step in turn.record.steps() for words in (step.words, *step.lines))
-
-    def _apologise(self, error: Exception) -> None:
-        turn = self._turn
-        turn.failed(self._speaker, error)
-        if not turn.interrupted:
-            turn.line(self._speaker, f"apology-{uuid.uuid4().hex[:12]}", self._roles.apology)
 
     def _end_calls(self) -> None:
         """A call that was running when the run broke off has no result, and none will come."""

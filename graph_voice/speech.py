@@ -1,6 +1,7 @@
 """Streaming a model's words into the turn: the only place where a model is called."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
@@ -19,12 +20,10 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from graph_voice import events
 from graph_voice.pairs import keep_calls
+from graph_voice.secret_arguments import INVALID
 from graph_voice.turn import Turn
 
 __all__ = ["Generated", "Progress", "generate", "settle_calls", "used_call_ids", "without_calls"]
-
-INVALID = "invalid_arguments"
-"""Where an assistant message keeps the arguments that were not JSON: call id -> what came."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,10 @@ async def generate(
     """
     progress = progress or Progress()
     chunks: list[AIMessageChunk] = []
+    began = first = time.perf_counter()
 
     async def stream() -> AsyncIterator[str]:
+        nonlocal first
         pieces = model.astream(list(prompt), config)
         try:
             async with asyncio.timeout(first_token_timeout) as deadline:
@@ -85,6 +86,9 @@ async def generate(
                 raise
             limit = f"{first_token_timeout:g} seconds"
             raise TimeoutError(f'the model of agent "{agent}" did not begin to answer within {limit}') from error
+        first = time.perf_counter()
+        if turn is not None:
+            await turn.results_stored()
         for chunk in chunks:
             yield _text(chunk)
         async for chunk in pieces:
@@ -107,18 +111,29 @@ async def generate(
                 blank = ""
         message = _joined(chunks, agent, message_id)
         if message.usage_metadata is not None:
-            turn.emit(
-                events.Usage(
-                    agent,
-                    str(message.response_metadata.get("model_name") or _model_name(model)),
-                    message.usage_metadata["input_tokens"],
-                    message.usage_metadata["output_tokens"],
-                )
-            )
+            turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
         return Generated(message, cut=False)
     # Only a barge-in leads here: the calls of a message that was cut off are incomplete, so they are not calls.
     partial = _joined(chunks, agent, message_id)
     return Generated(AIMessage(partial.text, id=partial.id, name=agent), cut=True)
+
+
+def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration: float) -> events.Usage:
+    """The tokens of one answer, as its provider counted them, and its times in seconds."""
+    counted = message.usage_metadata
+    assert counted is not None
+    read, written = counted.get("input_token_details", {}), counted.get("output_token_details", {})
+    return events.Usage(
+        agent,
+        str(message.response_metadata.get("model_name") or _model_name(model)),
+        counted["input_tokens"],
+        counted["output_tokens"],
+        cached_tokens=read.get("cache_read") or 0,
+        cache_creation_tokens=read.get("cache_creation") or 0,
+        reasoning_tokens=written.get("reasoning") or 0,
+        ttft=ttft,
+        duration=duration,
+    )
 
 
 def _text(chunk: AIMessageChunk) -> str:

@@ -6,11 +6,11 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from graph_voice import events
 from graph_voice.gate import NOT_STARTED, Gate, Permission
@@ -53,6 +53,9 @@ class Stage(ABC):
         """Called when `ctx.disallow_interruptions()` begins to hold (True) or ends (False)."""
         self.on_wait: Callable[[str], None] | None = None
         """Called with a message id when the run goes on only after this message was heard (`ctx.say`)."""
+        self.on_said: Callable[[str], None] | None = None
+        """Called with a message id when this message has no more words, while the run may go on."""
+        self._speaking: str | None = None
         self._events: deque[events.Event] = deque()
         self._wake = asyncio.Event()
         self._ended = False
@@ -62,6 +65,7 @@ class Stage(ABC):
         self._produced: dict[str, asyncio.Event] = {}
         self._cuttable: list[tuple[asyncio.Task[Any], Callable[[], bool]]] = []
         self._holds = 0
+        self._new_result = False
 
     def emit(self, event: events.Event) -> None:
         if self._ended:
@@ -97,7 +101,14 @@ class Stage(ABC):
         found = self.record.spoken(message_id)
         words = found[1] if found is not None else self.record.step(agent, message_id).words
         words.produced += delta
+        self._speaking = message_id
         self.emit(events.Text(agent, message_id, delta))
+
+    def said(self) -> None:
+        """What is being said has no more words; what comes next may take its time."""
+        message_id, self._speaking = self._speaking, None
+        if message_id is not None and self.on_said is not None:
+            self.on_said(message_id)
 
     def message(self, agent: str, message: AIMessage) -> None:
         """A model's message is complete: its calls are asked for now."""
@@ -111,6 +122,7 @@ class Stage(ABC):
             calls.append(events.ToolCall(call["id"], call["name"], dict(call["args"])))
         if calls:
             self.emit(events.ToolCalls(agent, message.id, tuple(calls)))
+        self.said()
         self._changed()
 
     async def permission(self, call_id: str) -> Permission:
@@ -136,10 +148,22 @@ class Stage(ABC):
             call.result = message
         elif (earlier := self._call(message.tool_call_id)) is not None:
             earlier.status, earlier.result = "done", message
+        self._new_result = True
         self.emit(
             events.ToolResult(agent, message.tool_call_id, message.name or "", message.text, message.status == "error")
         )
         self._changed()
+
+    async def results_stored(self) -> None:
+        """Until the results of this turn are durable: no reply tells the caller of what a crash would take back."""
+        if self._new_result:
+            self._new_result = False
+            await self.conversation.stored()
+
+    def is_running(self, call_id: str) -> bool:
+        """Whether this call was allowed, and has no answer yet."""
+        call = self._call(call_id)
+        return call is not None and call.open
 
     def remember(self, update: Any) -> None:
         """An update of `messages` that is nobody's speech, to be applied by the reducer as it is."""
@@ -166,6 +190,8 @@ class Stage(ABC):
         assert found is not None
         found[1].produced = text
         self.emit(events.Say(agent, message_id, text))
+        self._speaking = message_id
+        self.said()
 
     def line_done(self, message_id: str) -> None:
         """A generated line is complete: no more `Text` comes with this id."""
@@ -187,17 +213,52 @@ class Stage(ABC):
         found = self.record.spoken(message_id)
         return found is not None and bool(found[1].heard)
 
-    def handed_off(self, call_id: str | None, old: str, new: str) -> None:
+    @property
+    def has_spoken(self) -> bool:
+        """The caller has heard something of this turn."""
+        return any(words.heard for step in self.record.steps() for words in (step.words, *step.lines))
+
+    @property
+    def unreported(self) -> str | None:
+        """The id of a message whose words are on their way to the caller, as far as the front end has said."""
+        if not self.committed or self.interrupted or self.closed:
+            return None
+        spoken = (words for step in self.record.steps() for words in (step.words, *step.lines))
+        return next((words.id for words in spoken if words.heard is None and words.produced.strip()), None)
+
+    async def wait_reported(self) -> None:
+        """Until the front end has said what was heard of that message, or will not."""
+        if (message_id := self.unreported) is not None:
+            await self._heard.setdefault(message_id, asyncio.Event()).wait()
+
+    def handed_off(
+        self,
+        call_id: str | None,
+        old: str,
+        new: str,
+        shown: Sequence[AnyMessage] = (),
+        on_interruption: events.OnInterruption = "cancel",
+    ) -> None:
         key = call_id or switch_key(new)
         self.record.handoffs.setdefault(key, None)
         if self.closed and self.record.handoffs[key] is None:
             self._reject(key, NO_HANDOFF)
         self.floor = new
-        self.emit(events.HandedOff(call_id, old, new))
+        self.emit(events.HandedOff(call_id, old, new, tuple(shown), on_interruption))
 
     def failed(self, agent: str, error: BaseException) -> None:
         logger.error("agent %s failed", agent, exc_info=error)
         self.emit(events.Failed(agent, error))
+
+    def apologise(self, agent: str, error: BaseException) -> AIMessage | None:
+        """A model or a node failed, or nothing was said: the caller hears so, unless they speak already."""
+        self.failed(agent, error)
+        text = self.conversation.apology
+        if self.interrupted or not text.strip():
+            return None
+        message_id = f"apology-{uuid.uuid4().hex[:12]}"
+        self.line(agent, message_id, text)
+        return AIMessage(text, id=message_id, name=agent)
 
     def asked(self, agent: str, interrupt_id: str, question: Any, step_id: str | None) -> None:
         """The run ended in LangGraph's `interrupt()`: the question is speech, to be heard like any other."""

@@ -15,25 +15,44 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
+from graph_voice.content import plain_text
 from graph_voice.errors import HistoryError
 from graph_voice.models import model_from
 from graph_voice.operations import DEADLINE, exclude_instructions, model_of, truncate
-from graph_voice.pairs import pair_safe
+from graph_voice.pairs import GOTO, pair_safe, transfer_answer
 from graph_voice.pure_operations import MADE, PURE, is_made
 from graph_voice.turn import current_turn
 
-__all__ = ["FALLBACK", "PREFIX", "REQUEST", "Line", "Prepared", "ask", "head_lines", "key_of", "summarized"]
+__all__ = [
+    "FALLBACK",
+    "PREFIX",
+    "REQUEST",
+    "Line",
+    "Prepared",
+    "ask",
+    "head_lines",
+    "key_of",
+    "summarized",
+    "summarized_or_kept",
+]
 
 logger = logging.getLogger("graph_voice")
 
 PREFIX = "Prior conversation summary: "
 FALLBACK = exclude_instructions() | truncate(max_items=6)
 """What takes the place of a summary that is not ready in time, or fails."""
+PATIENCE = 60.0
+"""Seconds for a summary that nobody waits for."""
 _NO_STREAM = "nostream"
 """LangGraph's tag for models whose words are nobody's to hear."""
 
 REQUEST = "Conversation to summarize:"
 """How the user message begins that asks for a summary."""
+
+_NO_MODEL = (
+    "summarize: there is no model to ask. Name one, history.summarize(model=...), or give "
+    "history.apply(..., model=...)."
+)
 
 INSTRUCTIONS = """\
 Compress older conversation history into a short, faithful summary for the agent who takes over.
@@ -64,7 +83,7 @@ def _lines(messages: Sequence[AnyMessage]) -> list[Line]:
     """User and assistant turns, what tools returned, and an earlier summary; nothing else is summarised."""
     lines = []
     for index, message in enumerate(messages):
-        text = message.text.strip()
+        text = plain_text(message).strip()  # a summariser reads text only
         if not text:
             continue
         if is_made(message):
@@ -74,10 +93,18 @@ def _lines(messages: Sequence[AnyMessage]) -> list[Line]:
             lines.append(Line(index, f"<user>{escape(text)}</user>", True, True))
         elif isinstance(message, AIMessage):
             lines.append(Line(index, f"<assistant>{escape(text)}</assistant>", False, True))
-        elif isinstance(message, ToolMessage) and not message.additional_kwargs.get("placeholder"):
+        elif isinstance(message, ToolMessage) and not _says_nothing(message):
             name = quoteattr(message.name or "action")
             lines.append(Line(index, f"<result of={name}>{escape(text)}</result>", False, False))
     return lines
+
+
+def _says_nothing(message: ToolMessage) -> bool:
+    """A result that is no fact: of a call that still runs, or a transfer's "Transferring to billing."."""
+    target = message.additional_kwargs.get(GOTO)
+    return bool(message.additional_kwargs.get("placeholder")) or (
+        target is not None and message.text == transfer_answer(target)
+    )
 
 
 def _is_summary(message: BaseMessage) -> bool:
@@ -97,13 +124,10 @@ async def summarized(
     Raises `HistoryError` when there is no model at all. A model that fails or is late does not raise: see `FALLBACK`.
     """
     if model is None and step.get("model") is None:
-        raise HistoryError(
-            "summarize: there is no model to ask. Name one, history.summarize(model=...), or give "
-            "history.apply(..., model=...)."
-        )
+        raise HistoryError(_NO_MODEL)
     lines = head_lines(messages, step)
     if not any(line.is_speech for line in lines):
-        return list(messages) if not _cut(messages, step) else _withouthead_lines(messages, _cut(messages, step))
+        return list(messages) if not _cut(messages, step) else _without_head(messages, _cut(messages, step))
 
     async def run(_: Any) -> dict[str, Any]:
         return await _obtain(lines, step, model)
@@ -117,6 +141,29 @@ async def summarized(
             result = pair_safe(PURE[fallback["op"]](result, **args))
         return result
     return _replaced(messages, lines[: outcome["covers"]], outcome["summary"])
+
+
+async def summarized_or_kept(
+    messages: Sequence[AnyMessage],
+    step: dict[str, Any],
+    *,
+    model: BaseChatModel | None,
+    config: RunnableConfig | None = None,
+) -> list[AnyMessage]:
+    """As `summarized`, for a context that nobody waits for: no deadline, and without a summary it stays as it is.
+
+    The next turn is the occasion to try again.
+    """
+    lines = head_lines(messages, step)
+    if not any(line.is_speech for line in lines):
+        return list(messages)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            text = await ask(lines, step, model, config)
+    except Exception as error:
+        logger.warning("history.summarize: the context stays as it is: %r", error)
+        return list(messages)
+    return _replaced(messages, lines, text)
 
 
 def _cut(messages: Sequence[AnyMessage], step: dict[str, Any]) -> int:
@@ -133,7 +180,7 @@ def head_lines(messages: Sequence[AnyMessage], step: dict[str, Any]) -> list[Lin
     return _lines(messages[: _cut(messages, step)])
 
 
-def _withouthead_lines(messages: Sequence[AnyMessage], cut: int) -> list[AnyMessage]:
+def _without_head(messages: Sequence[AnyMessage], cut: int) -> list[AnyMessage]:
     """The older turns go; system messages are not turns, so they stay, as in LiveKit."""
     return [*(m for m in messages[:cut] if isinstance(m, SystemMessage)), *messages[cut:]]
 
@@ -178,7 +225,8 @@ async def ask(
     """Ask the model. Raises what it raises, and `HistoryError` when it says nothing."""
     named = step.get("model")
     asked = model if named is None else model_from(model_of(named))
-    assert asked is not None, "checked by the caller"
+    if asked is None:
+        raise HistoryError(_NO_MODEL)
     text = "\n".join(line.text for line in lines)
     prompt = [
         SystemMessage(step.get("prompt") or INSTRUCTIONS),

@@ -18,10 +18,12 @@ from pydantic import ValidationError
 
 from graph_voice.agent_runtime import AgentRuntime
 from graph_voice.errors import GraphVoiceError, UserdataError
-from graph_voice.handoff import Handoff, TransferTool
+from graph_voice.filler import BatchFiller
+from graph_voice.handoff import Handoff, Line, TransferTool
 from graph_voice.pairs import placeholder
 from graph_voice.run_context import RunContext, running
-from graph_voice.speech import INVALID
+from graph_voice.slow_tool import SlowTool, slow_tool
+from graph_voice.secret_arguments import INVALID, lost_arguments
 from graph_voice.tools import FunctionTool, StopResponse, ToolError, takes_state
 from graph_voice.turn import Turn, answer
 from graph_voice.userdata import explain
@@ -33,7 +35,8 @@ logger = logging.getLogger("graph_voice")
 MAX_OUTPUT = 100_000
 """Characters of a tool's output that the model is told; more is cut, with a note."""
 NO_REPLY = "no_reply"
-"""Marks the result of a tool that wants no reply of the model: "stopped" (StopResponse) or "direct" (return_direct)."""
+"""Marks the result of a tool that wants no reply of the model: "stopped" (StopResponse), "direct" (return_direct), or
+"none" (it returned None, and wants no more to be said if something was said)."""
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Batch:
     turn: Turn | None
     asking: AIMessage
     work: WorkingCopy
+    filler: BatchFiller
 
 
 class ToolRunner:
@@ -72,6 +76,7 @@ class ToolRunner:
         self.runtime = runtime
         self.agent = runtime.agent
         self._tools: dict[str, BaseTool] = {tool.name: tool for tool in self.agent.all_tools}
+        self._slow = {tool.name: slow_tool(tool) for tool in self.agent.own_tools}
         self._sees_state = {tool.name for tool in self.agent.own_tools if takes_state(tool)}
         self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
 
@@ -93,8 +98,13 @@ class ToolRunner:
             if not permission.run:
                 return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
             host = permission.host
+            # The intent is durable before the tool acts: after a crash it is known that it may have.
+            await turn.conversation.stored()
         if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
             return Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
+        if (schema := self.runtime.secret_schemas.get(name)) and (lost := lost_arguments(call["args"], schema)):
+            told = f"{', '.join(lost)} is secret and was not stored: ask the caller for it again, then call {name}."
+            return Outcome(answer(call_id, name, told, is_error=True))
         tool = self._tools.get(name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
@@ -116,11 +126,28 @@ class ToolRunner:
             host=host,
         )
         ctx.already_said = list(said)
-        outcome = await self._run(call, call_id, tool, batch, ctx)
+        ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
+        outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
         if name in self._sees_state and outcome.asked is None and (wrong := batch.work.undo_invalid()) is not None:
             outcome = Outcome(answer(call_id, name, f"Not stored, invalid: {wrong}", is_error=True))
         outcome.spoken, outcome.ending = ctx.spoken, ctx.ending
         return outcome
+
+    def slow(self, name: str) -> SlowTool | None:
+        """What a tool of the agent's own declares for the case that it takes long."""
+        return self._slow.get(name)
+
+    async def _run_slowly(
+        self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]
+    ) -> Outcome:
+        """One call that may have a filler."""
+        slow = self._slow[tool.name]
+        if slow.filler is None:
+            return await self._run(call, call_id, tool, batch, ctx)
+        earlier = sum(isinstance(m, ToolMessage) and m.name == tool.name for m in batch.state["messages"])
+        line = lambda: slow.line(batch.work.current, earlier)  # noqa: E731
+        async with batch.filler.while_running(line, slow.filler_after):
+            return await self._run(call, call_id, tool, batch, ctx)
 
     async def _run(self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]) -> Outcome:
         name = call["name"]
@@ -181,6 +208,8 @@ class ToolRunner:
                 outcome.updates.append(values)
         if tool.return_direct and outcome.message.status != "error":
             outcome.message = _marked(outcome.message, "direct")
+        elif ctx.returned_none and outcome.request is None:
+            outcome.message = _marked(outcome.message, "none")
         return outcome
 
     def _goto(self, command: Command[Any], ctx: RunContext[Any]) -> Handoff | None:
@@ -195,6 +224,20 @@ class ToolRunner:
         if len(targets) > 1 or not isinstance(targets[0], str):
             raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
         return ctx.handoff(targets[0])
+
+
+def _in_place_of_filler(
+    speak: Callable[[str, Line], Awaitable[str]] | None, filler: BatchFiller
+) -> Callable[[str, Line], Awaitable[str]] | None:
+    """A tool that speaks for itself needs no filler."""
+    if speak is None:
+        return None
+
+    async def speak_instead(message_id: str, line: Line) -> str:
+        filler.stand_back()
+        return await speak(message_id, line)
+
+    return speak_instead
 
 
 def _marked(message: ToolMessage, why: str) -> ToolMessage:

@@ -12,11 +12,12 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from graph_voice.agent_runtime import GOTO, AgentRuntime
+from graph_voice.agent_runtime import AgentRuntime
 from graph_voice.chat_context import carry, resolve, view
+from graph_voice.filler import BatchFiller
 from graph_voice.handoff import Handoff, Reply, handoff_record
 from graph_voice.history import from_dict
-from graph_voice.pairs import placeholder
+from graph_voice.pairs import GOTO, placeholder
 from graph_voice.prompt import add_words
 from graph_voice.run_context import new_id
 from graph_voice.tool_call import NO_REPLY, Batch, Outcome, ToolRunner
@@ -49,7 +50,9 @@ class ToolsNode:
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
         """The node: updates of the state."""
         asking, answers = _batch(state["messages"])
-        batch = Batch(state, config, runtime, current_turn.get(), asking, WorkingCopy(state))
+        turn = current_turn.get()
+        filler = BatchFiller(turn, self.agent.name, asking.id)
+        batch = Batch(state, config, runtime, turn, asking, WorkingCopy(state), filler)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
         known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
         to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
@@ -74,7 +77,7 @@ class ToolsNode:
         for message in found:
             if (target := message.additional_kwargs.get(GOTO)) is not None:
                 return str(target)
-        if all(NO_REPLY in m.additional_kwargs for m in found) or any(WAITS in m.additional_kwargs for m in found):
+        if any(WAITS in m.additional_kwargs for m in found) or _ends_turn(asking, found):
             return None
         return self.agent.name
 
@@ -100,9 +103,20 @@ class ToolsNode:
     async def _one(self, call: ToolCall, call_id: str, batch: Batch, waits: ToolMessage | None) -> Outcome:
         said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
         outcome = await self._runner.run(call, call_id, batch, said=said)
-        if outcome.request is None and outcome.asked is None and batch.turn is not None:
-            batch.turn.result(self.agent.name, outcome.message)
+        if outcome.request is None and outcome.asked is None:
+            self._answer(outcome.message, batch.turn)
         return outcome
+
+    def _answer(self, message: ToolMessage, turn: Turn | None) -> None:
+        """A call is answered. After a barge-in nobody in this turn will speak of it any more: it comes late."""
+        if turn is None:
+            return
+        late = turn.interrupted and turn.is_running(message.tool_call_id) and NO_REPLY not in message.additional_kwargs
+        turn.result(self.agent.name, message)
+        slow = self._runner.slow(message.name or "")
+        if late and slow is not None and slow.late == "announce":
+            turn.conversation.late.came(self.agent.name, message)
+            turn.conversation.tell_late()
 
     # ---- a call that asks
 
@@ -125,7 +139,7 @@ class ToolsNode:
             else:
                 message = outcome.message
             messages.append(message)
-        spoken = [line for o in ran.values() for line in o.spoken]
+        spoken = [*batch.filler.spoken, *(line for o in ran.values() for line in o.spoken)]
         return [*self._written(messages, spoken, list(ran.values()), batch), Command(goto=self.name)]
 
     def _known(self, message: ToolMessage) -> Outcome | None:
@@ -151,12 +165,12 @@ class ToolsNode:
 
     def _choose(self, outcomes: Sequence[Outcome], batch: Batch) -> Outcome | None:
         """The first handoff, in the calls' order, wins; each other one is told that it did not happen."""
-        interrupted = batch.turn is not None and batch.turn.interrupted
+        turn = batch.turn
         winner: Outcome | None = None
         for outcome in outcomes:
             if outcome.request is None:
                 continue
-            if interrupted:
+            if turn is not None and turn.interrupted and (turn.closed or outcome.request.on_interruption == "cancel"):
                 reason = "not done: the caller interrupted before the transfer."
             elif winner is not None and winner.request is not None:
                 reason = f"not done: the caller is being transferred to {winner.request.to}."
@@ -165,13 +179,12 @@ class ToolsNode:
                 continue
             outcome.request = None
             outcome.message = outcome.message.model_copy(update={"content": reason, "status": "error"})
-            if batch.turn is not None:
-                batch.turn.result(self.agent.name, outcome.message)
+            self._answer(outcome.message, batch.turn)
         return winner
 
     async def _finish(self, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: Batch) -> list[Command[Any]]:
         winner = self._choose(outcomes, batch)
-        spoken = [line for o in ran for line in o.spoken]
+        spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
         control = await self._hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
         messages: list[AnyMessage] = [o.message for o in outcomes]
         if winner is None and all(NO_REPLY in o.message.additional_kwargs for o in outcomes):
@@ -204,32 +217,43 @@ class ToolsNode:
         marks = {**winner.message.additional_kwargs, GOTO: request.to}
         artifact = record if is_agent else winner.message.artifact
         winner.message = winner.message.model_copy(update={"additional_kwargs": marks, "artifact": artifact})
+        messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
+        shown: dict[str, Any] | None = None
+        if request.to in self.runtime.settings.external:
+            # An external agent is shown its context by the front end, which makes it when it hears of the handoff.
+            shown = await self._carried(request, messages, batch)
+        # Without a pause between them: a result that is alone is the last word of a batch.
         if turn is not None:
             turn.result(self.agent.name, winner.message)
         if not is_agent:
             return {}
         if turn is not None:
-            turn.handed_off(call_id, self.agent.name, request.to)
+            told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
+            turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
         if self.agent.on_exit is not None:
             # on_exit may act, so it waits until the floor has really changed.
             if turn is not None and not await turn.wait_decided(call_id):
                 return {}
             await self._leave(batch)
-        messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
-        after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
-        shown = await resolve(
-            after, model=lambda: self.runtime.model(batch.config), operation=request.history, agent=request.to
-        )
+        if shown is None:
+            shown = await self._carried(request, messages, batch)
         return {
             "active_agent": request.to,
             "handoffs": [record],
-            "chat_ctx": {**(shown or {}), "entering": True},
-            "contexts": {self.agent.name: carry(view(after), messages)},
+            "chat_ctx": {**shown, "entering": True},
+            "contexts": {self.agent.name: carry(view({**batch.state, "messages": messages}), messages)},
         }
+
+    async def _carried(self, request: Handoff, messages: list[AnyMessage], batch: Batch) -> dict[str, Any]:
+        """What the handoff's policy shows the target: its `chat_ctx`."""
+        after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
+        model = self.runtime.model
+        found = await resolve(after, model=lambda: model(batch.config), operation=request.history, agent=request.to)
+        return found or {}
 
     async def _transfer_line(self, request: Handoff, batch: Batch) -> AIMessage | None:
         """What the old agent says. A line that fails is not worth the handoff."""
-        if request.say is None:
+        if request.say is None or (batch.turn is not None and batch.turn.interrupted):
             return None
         message_id = new_id("say")
         try:
@@ -282,9 +306,20 @@ def _batch(messages: Sequence[AnyMessage]) -> tuple[AIMessage, dict[str, ToolMes
     raise AssertionError("the tool node runs behind a message that has calls")
 
 
+def _ends_turn(asking: AIMessage, answers: Sequence[ToolMessage]) -> bool:
+    """Whether nobody is to speak of these results: each call said so, and the caller is not left without a word.
+
+    As in LiveKit, tools that return None want no reply. There, the caller hears nothing when the model said nothing
+    beside the calls; here, the model is asked then.
+    """
+    reasons = {m.additional_kwargs.get(NO_REPLY) for m in answers}
+    return None not in reasons and (reasons != {"none"} or bool(asking.text.strip()))
+
+
 def _plain(request: Handoff, declared: Handoff, userdata: Any) -> dict[str, Any]:
     """A handoff as a checkpoint keeps it. A line that is a function is said as of now."""
     plain: dict[str, Any] = {"to": request.to, "result": request.result, "history": request.history.to_dict()}
+    plain["on_interruption"] = request.on_interruption
     if request.say is not declared.say:
         line = request.say(userdata) if callable(request.say) else request.say
         plain["say"] = {"instructions": line.instructions} if isinstance(line, Reply) else line
@@ -297,6 +332,7 @@ def _from_plain(plain: Mapping[str, Any], declared: Handoff) -> Handoff:
         declared,
         result=plain["result"],
         history=from_dict(plain["history"]),
+        on_interruption=plain["on_interruption"],
         say=Reply(say["instructions"]) if isinstance(say, dict) else say,
     )
 

@@ -12,13 +12,16 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
 from langchain_core.tools import tool as _langchain_tool
 from langchain_core.utils.pydantic import get_fields
-from langgraph.errors import GraphInterrupt
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.errors import BuildError
 from graph_voice.handoff import Handoff
-from graph_voice.run_context import RunContext
+from graph_voice.run_context import RunContext, running
+from graph_voice.secret_arguments import conceal, masked_output, with_sealed_arguments
+from graph_voice.secrets import secret_texts
+from graph_voice.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
 from graph_voice.working_copy import Assignments
 
 __all__ = [
@@ -59,6 +62,8 @@ class FunctionTool(StructuredTool):
     """Seconds after which the model is told that the tool did not answer."""
     idempotent: bool = False
     """Whether the tool may run again for the same call after a crash."""
+    slow: SlowTool = SlowTool()
+    """What is said while it runs long, and what becomes of a result that comes late."""
 
 
 @overload
@@ -71,6 +76,9 @@ def function_tool(
     handoffs: Sequence[str] = (),
     timeout: float | None = None,
     idempotent: bool = False,
+    filler: Filler | None = None,
+    filler_after: float = FILLER_AFTER,
+    late: LatePolicy = "announce",
 ) -> Callable[[F], F]: ...
 def function_tool(
     fn: Any = None,
@@ -81,6 +89,9 @@ def function_tool(
     handoffs: Sequence[str] = (),
     timeout: float | None = None,
     idempotent: bool = False,
+    filler: Filler | None = None,
+    filler_after: float = FILLER_AFTER,
+    late: LatePolicy = "announce",
 ) -> Any:
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
@@ -93,8 +104,18 @@ def function_tool(
         handoffs: agents that the tool may return with `ctx.handoff(...)`, to name the tool on the drawing.
         timeout: seconds after which the model is told that the tool did not answer. Default: no limit.
         idempotent: the tool may run again for the same `ctx.tool_call_id` after a crash.
+        filler: said once when the call keeps the caller waiting: a text, a function of the userdata, or a list of
+            texts that the tool's calls take in turn. Several slow calls at once have one filler. A tool that says
+            something itself (`ctx.say`) has none. LiveKit's `RunContext.with_filler`.
+        filler_after: seconds of silence, while the call runs, after which the filler is said.
+        late: what becomes of a result that comes after a barge-in, when the caller was answered without it.
+            "announce": the agent that has the floor speaks of it by itself, unless a reply has done so meanwhile;
+            "merge": it is remembered, and the next model call sees it.
 
-    The function stays an ordinary function: it can be called in a test as it is.
+    The function stays an ordinary function: it can be called in a test as it is. Any other LangChain tool (an MCP
+    tool, say) declares `filler`, `filler_after` and `late` in its `metadata`.
+
+    Raises `BuildError` for a filler that is no line, a delay that is not above 0, and an unknown policy.
     """
 
     def mark(target: Any) -> Any:
@@ -107,6 +128,7 @@ def function_tool(
             "handoffs": tuple(handoffs),
             "timeout": timeout,
             "idempotent": idempotent,
+            "slow": SlowTool(filler, filler_after, late).check(name or function.__name__),
         }
         return target
 
@@ -120,7 +142,7 @@ def is_function_tool(value: Any) -> bool:
 def as_tool(value: Any, *, agent: str = "") -> BaseTool:
     """A LangChain tool from whatever may stand in `Agent(tools=[...])`. Raises `BuildError` for anything else."""
     if isinstance(value, BaseTool):
-        return value
+        return with_sealed_arguments(value)
     if is_function_tool(value):
         return _build(value, **value.__graph_voice_tool__)
     if callable(value) and hasattr(value, "__name__"):
@@ -128,7 +150,7 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
             return _build(value, name=value.__name__)
         try:
             made: BaseTool = _langchain_tool(parse_docstring=True, error_on_invalid_docstring=False)(value)
-            return made
+            return with_sealed_arguments(made)
         except ValueError as error:
             raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
     raise BuildError(f"agent {agent!r}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
@@ -173,6 +195,7 @@ def _build(
     handoffs: tuple[str, ...] = (),
     timeout: float | None = None,
     idempotent: bool = False,
+    slow: SlowTool | None = None,
 ) -> FunctionTool:
     context = _context_parameter(fn)
     for parameter in inspect.signature(fn).parameters.values():
@@ -205,14 +228,20 @@ def _build(
             if (assignments := Assignments.current()) is not None:
                 assignments.undo()
             raise
-        return _output(result)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            if (concealed := conceal(error, _secrets(arguments))) is not error:
+                raise concealed from None
+            raise
+        return masked_output(_output(result), _secrets(arguments))
 
     def call_sync(**arguments: Any) -> Any:
         if is_async:
             raise NotImplementedError(f"tool {name!r} is async: use ainvoke.")
         return _output(fn(**bound(arguments)))
 
-    return FunctionTool(
+    made = FunctionTool(
         name=name,
         description=text,
         args_schema=schema,
@@ -221,8 +250,17 @@ def _build(
         handoffs=handoffs,
         timeout=timeout,
         idempotent=idempotent,
+        slow=slow or SlowTool(),
         takes_context=context is not None,
     )
+    return with_sealed_arguments(made)
+
+
+def _secrets(arguments: dict[str, Any]) -> list[str]:
+    """The secrets that a call knows: of its arguments and of the userdata."""
+    given = [v for v in arguments.values() if not isinstance(v, RunContext)]
+    contexts = [v.userdata for v in arguments.values() if isinstance(v, RunContext)]
+    return secret_texts([given, contexts])
 
 
 def _output(result: Any) -> Any:
@@ -233,6 +271,8 @@ def _output(result: Any) -> Any:
     if isinstance(result, Command):
         return _with_answer(result)
     if result is None:
+        if (ctx := running.get()) is not None:
+            ctx.returned_none = True
         return ""
     if isinstance(result, str | ToolMessage) or _is_for_langchain(result):
         return result

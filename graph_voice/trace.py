@@ -6,6 +6,8 @@ from langchain_core.callbacks.manager import AsyncCallbackManager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers.base import BaseTracer
 
+from graph_voice.content import plain_text
+
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
     from graph_voice.turn import Turn
@@ -40,7 +42,7 @@ class Trace:
         config = {**config, "configurable": configurable, "metadata": metadata}
         if not callbacks.handlers:
             return cls(None, config)
-        text = turn.record.user.text if turn.record.user is not None else None
+        text = plain_text(turn.record.user) if turn.record.user is not None else None
         manager = await callbacks.on_chain_start(
             {}, {"text": text, "instructions": turn.instructions}, name=config.get("run_name") or "turn"
         )
@@ -59,7 +61,7 @@ class Trace:
                 run.add_tags(tags)
         await manager.on_chain_end(
             {
-                "text": turn.record.user.text if turn.record.user is not None else None,
+                "text": plain_text(turn.record.user) if turn.record.user is not None else None,
                 "heard": " ".join(words.heard for words in said if words.heard),
                 "generated": " ".join(words.produced for words in said if words.produced),
                 "interrupted": turn.interrupted,

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage
 
 from graph_voice import events
+from graph_voice.content import Content, with_words
 from graph_voice.errors import TurnError
 from graph_voice.gate import NOT_STARTED, Permission
 from graph_voice.memory import switch_key
+from graph_voice.reply_options import ReplyOptions
 from graph_voice.stage import NO_HANDOFF, Stage, answer
 
 if TYPE_CHECKING:
@@ -44,16 +46,25 @@ class Turn(Stage):
         self,
         conversation: "Conversation[Any]",
         *,
-        text: str | None,
+        text: Content | None,
         message_id: str | None,
         instructions: str | None,
         entering: bool = False,
+        options: ReplyOptions | None = None,
     ) -> None:
-        user = None if text is None else HumanMessage(text, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
+        user = None
+        if text is not None:
+            said: Any = text if isinstance(text, str) else list(text)
+            user = HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
         super().__init__(conversation, user)
         self.id = f"turn-{uuid.uuid4().hex[:12]}"
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
+        self.options = options or ReplyOptions()
+        self.before: frozenset[str | None] = frozenset()
+        """Ids of what went before this turn, when its model is shown something else in place of it."""
+        if self.options.messages is not None:
+            self.before = frozenset(m.id for m in conversation.messages if user is None or m.id != user.id)
         self.entering = entering
         self.created_at = time.time()
         self._folded = False
@@ -80,11 +91,12 @@ class Turn(Stage):
 
     # ---- the front end says what happened
 
-    def commit(self, text: str | None = None, at: float | None = None) -> None:
+    def commit(self, text: Content | None = None, at: float | None = None) -> None:
         """The user turn really happened.
 
         Args:
-            text: the final transcript, when it differs from what the turn was started with.
+            text: the final transcript, when it differs from what the turn was started with. Words alone replace the
+                words; content blocks replace everything.
             at: when the caller said it, in seconds since the epoch. Default: now.
 
         Raises `TurnError` after `discard`.
@@ -95,13 +107,28 @@ class Turn(Stage):
             return
         self.committed = True
         if self.record.user is not None:
-            if text is not None and text != self.record.user.text:
-                self.record.user = self.record.user.model_copy(update={"content": text})
+            if text is not None and (said := with_words(self.record.user, text)) != self.record.user.content:
+                self.record.user = self.record.user.model_copy(update={"content": said})
             self.record.user_at = time.time() if at is None else at
         self._commit.set()
         if self.resumes is not None:
             self._answer_earlier(self.resumes)
         self._changed()
+
+    def commit_reply(self) -> None:
+        """The reply is spoken, but nobody said what it answers: that was context of the front end's, and is forgotten.
+
+        LiveKit's `generate_reply(chat_ctx=...)` with a user message in it.
+        """
+        if not self.committed:
+            self.record.user = None
+            self.commit()
+
+    def take_options(self) -> ReplyOptions:
+        """What the front end asks of this reply; of later ones only what they are shown, of other agents nothing."""
+        options = self.options if self.floor is None else ReplyOptions()
+        self.options = ReplyOptions(messages=options.messages)
+        return options
 
     def _answer_earlier(self, pending: "Pending") -> None:
         """The batch that is taken up again has its permissions already; they count once the answer is certain."""
@@ -120,8 +147,10 @@ class Turn(Stage):
         self.discarded = self.closed = True
         if self._task is not None:
             self._task.cancel()
-        # A task cancelled before its first step runs no `finally`: the end is said here.
+        # A task cancelled before its first step runs no `finally`: the end is said here. A run that is over already has
+        # said it, and the turn changes all the same.
         self._end()
+        self._changed()
 
     def allow(self, call_id: str, host: Any = None) -> None:
         """This call may run now. `host` reaches the tool as `ctx.host`.
@@ -148,13 +177,15 @@ class Turn(Stage):
             raise TurnError(f"{method}({call_id!r}): this turn asked for no such call.")
         self._gate.permit(call_id, permission)
 
-    def heard(self, message_id: str, text: str, at: float | None = None) -> None:
+    def heard(self, message_id: str, text: str, at: float | None = None, *, interrupted: bool | None = None) -> None:
         """What was played of this message, all told. What nobody acknowledged is not remembered.
 
         Args:
             message_id: of a `Text`, a `Say` or an `Interrupt`.
             text: the words that reached the caller, from the message's beginning.
             at: when they began, in seconds since the epoch. Default: now.
+            interrupted: whether the rest was cut off. False for other words than those produced means that they stand
+                for the whole message (an edited transcript). Default: unless the text is all of it.
 
         A report that comes after `close` still counts while no later turn is over (a line that was cut off ends after
         the reply that carried it).
@@ -167,7 +198,7 @@ class Turn(Stage):
         if found is None:
             raise TurnError(f"heard({message_id!r}): this turn produced no such message.")
         step, words = found
-        words.heard = text
+        words.heard, words.interrupted = text, interrupted
         if not step.at:
             step.at = time.time() if at is None else at
         self._heard.setdefault(message_id, asyncio.Event()).set()

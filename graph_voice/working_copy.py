@@ -13,7 +13,8 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from graph_voice.errors import TurnError
 from graph_voice.plain_data import HIDDEN, REMOVED, adapter, fields_of, hidden_of, hints_of, set_fields, to_plain
-from graph_voice.userdata import Stored, explain, required
+from graph_voice.secrets import Sealed, holds_secrets
+from graph_voice.userdata import Stored, explain, required, sealed
 
 __all__ = ["Assignments", "WorkingCopy"]
 
@@ -100,6 +101,8 @@ class WorkingCopy:
         found = Stored({k: v for k, v in now.items() if k not in before or not _same(before[k], v)})
         if not isinstance(given, dict):
             found = Stored({k: to_plain(v) for k, v in found.items()})
+        else:
+            found = Stored(sealed(dict(found), Sealed))
         if removed := [k for k in before if k not in now]:
             found[REMOVED] = removed
         old, new = hidden_of(given), hidden_of(self._value)
@@ -130,7 +133,7 @@ class WorkingCopy:
         if issubclass(kind, BaseModel) and all(isinstance(v, _SIMPLE) for v in changed.values()):
             return None  # such a value can only have been assigned, and was validated then, with the whole
         try:
-            plain = {k: v for k, v in to_plain(self._value).items() if k != HIDDEN}
+            plain = {k: v for k, v in to_plain(self._value, lambda secret: secret).items() if k != HIDDEN}
             TypeAdapter(kind).validate_python(plain, strict=False, by_alias=True, by_name=True)
         except ValidationError as error:
             return error
@@ -154,7 +157,8 @@ def _checked_value(kind: type, name: str, check: TypeAdapter[Any], value: Any) -
         return check.validate_python(value)
     except ValidationError as error:
         details = [{**e, "loc": (name, *e["loc"])} for e in error.errors(include_url=False)]
-        raise ValidationError.from_exception_data(kind.__name__, cast(Any, details)) from None
+        hide = holds_secrets(kind)  # pydantic's text shows what came
+        raise ValidationError.from_exception_data(kind.__name__, cast(Any, details), hide_input=hide) from None
 
 
 _VALIDATING: ContextVar[frozenset[int]] = ContextVar("graph_voice_validating", default=frozenset())
@@ -227,7 +231,8 @@ def _checked_class(kind: type) -> type:
         "__reduce__": reduce,
     }
     if issubclass(kind, BaseModel):
-        namespace["model_config"] = {**kind.model_config, "validate_assignment": True}
+        hide = bool(kind.model_config.get("hide_input_in_errors")) or holds_secrets(kind)
+        namespace["model_config"] = {**kind.model_config, "validate_assignment": True, "hide_input_in_errors": hide}
     else:
         namespace["__slots__"] = ()
         hints = hints_of(cast(Any, kind))

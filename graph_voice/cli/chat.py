@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from graph_voice.cli.speak_option import SPEAK
+
 if TYPE_CHECKING:
     from graph_voice.cli.chat_loop import Chat
 
@@ -40,7 +42,7 @@ def chat(
     ] = None,
     speak: Annotated[
         list[str] | None,
-        typer.Option(metavar="NODE", help="A node that speaks, of a graph that doesn't say so itself. Repeatable."),
+        typer.Option(metavar="NODE", help=SPEAK),
     ] = None,
     timings: Annotated[
         bool | None, typer.Option(help="How long each turn took, and its tokens. Default: on a terminal.")
@@ -59,6 +61,7 @@ def chat(
     from graph_voice.conversation import Conversation
     from graph_voice.loading import load_graph
     from graph_voice.model_choice import choose_model
+    from graph_voice.speakers import speakers_of
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a letter that a terminal lacks is no reason to end a call
@@ -68,17 +71,19 @@ def chat(
         target = load_graph(graph)
     chosen = choose_model(target, graph, llm=llm, base_url=base_url)
     known: Any = userdata_of(target, userdata)
+    heard = speakers_of(target, speak or ())
     with Console(stderr=True).status("Loading the model..."):
         chosen.warm_up()
 
     async def talk() -> int:
         conversation: Conversation[Any] = Conversation(
-            target, thread_id=thread_id, userdata=known, config=chosen.config, speak=speak or ()
+            target, thread_id=thread_id, userdata=known, config=chosen.config, speak=heard
         )
         speakers = [name for name, node in conversation.roles.nodes.items() if node.speaks]
         screen = Screen(console, speakers, prompts=typing)
         if typing:
-            screen.note(f"{graph}, model: {chosen.name}. /help lists the commands, Ctrl-D ends.")
+            who = f", {', '.join(heard)} speaks" if heard and not speak else ""
+            screen.note(f"{graph}{who}, model: {chosen.name}. /help lists the commands, Ctrl-D ends.")
         return await _with_interrupts(
             Chat(conversation, screen, timings=console.is_terminal if timings is None else timings)
         )

@@ -54,7 +54,7 @@ class Chat:
             try:
                 await self._talk(lines)
             finally:
-                await self._conversation.aclose()
+                await self._conversation.aclose(timeout=None)  # who does not want to wait has Ctrl-C
         except asyncio.CancelledError:
             if not self._stopped:
                 raise

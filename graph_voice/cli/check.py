@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from graph_voice.cli.speak_option import SPEAK
+
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
@@ -21,6 +23,7 @@ def check(
             help="path.py:attribute or package.module:attribute; the attribute `graph` is the default.",
         ),
     ],
+    speak: Annotated[list[str] | None, typer.Option(metavar="NODE", help=SPEAK)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The findings as a JSON list on stdout.")] = False,
 ) -> None:
@@ -34,7 +37,7 @@ def check(
     from graph_voice.checks import Severity, check_file
 
     with redirect_stdout(sys.stderr):  # what a user's file prints is no finding
-        findings = check_file(graph)
+        findings = check_file(graph, speak=speak or ())
     if json:
         sys.stdout.write(_json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False) + "\n")
     else:

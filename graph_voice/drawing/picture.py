@@ -159,7 +159,7 @@ def _node(name: str, graph: Graph, owners: Mapping[str, str]) -> Node:
     if name in owners:
         return Node(name, NodeKind.TOOLS, owners[name])
     about = _about(graph, name)
-    if name in owners.values() or "agent" in about or about.get("subgraph"):
+    if name in owners.values() or "agent" in about or about.get("subgraph") or about.get("external"):
         return Node(name, NodeKind.AGENT)
     return Node(name, NodeKind.OTHER)
 

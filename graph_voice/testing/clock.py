@@ -72,7 +72,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         ClockStalled: from whatever runs the loop, when the limit or the patience is exhausted.
     """
 
-    def __init__(self, *, limit: float = 3600.0, patience: float = 20.0) -> None:
+    def __init__(self, *, limit: float = 3600.0, patience: float = 100.0) -> None:
         self._now = 0.0
         self._last_read = 0.0
         self._timers_at: dict[float, int] = {}

@@ -118,6 +118,12 @@ pure_steps = st.one_of(
     st.integers(0, 6).map(lambda n: history.truncate(max_items=n)),
     st.integers(0, 4).map(history.last_turns),
     st.integers(1, 60).map(history.trim_tokens),
+    st.builds(
+        lambda limit, n: history.when(max_items=limit, then=history.exclude_empty() | history.truncate(max_items=n)),
+        st.integers(1, 8),
+        st.integers(0, 6),
+    ),
+    st.integers(1, 60).map(lambda limit: history.when(max_tokens=limit, then=history.last_turns(1))),
 )
 other_steps = st.sampled_from(
     [history.userdata_summary(), history.userdata_summary("json"), history.resume(), history.custom(f"{__name__}:tear")]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from history_support import (
+    EXAMPLES,
     assert_strict,
     conversations,
     done,
@@ -24,7 +25,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveM
 from pydantic import BaseModel, SecretStr
 
 from graph_voice import history
-from graph_voice.chat_context import carry, merge_chat_ctx, resolve, view
+from graph_voice.chat_context import carry, merge_chat_ctx, resolve, shortened, view
 from graph_voice.errors import HistoryError
 from graph_voice.pairs import RUNNING
 from graph_voice.reducers import merge_messages
@@ -37,6 +38,18 @@ class Caller(BaseModel):
 
 def applied(policy: history.Operation, messages: list[AnyMessage], earlier: list[AnyMessage] = []) -> list[AnyMessage]:  # noqa: B006
     return done(history.apply(policy, messages, userdata=Caller(), earlier=earlier))
+
+
+def test_a_property_runs_as_many_examples_as_it_says() -> None:
+    seen = []
+
+    @thorough
+    @given(st.integers())
+    def count(number: int) -> None:
+        seen.append(number)
+
+    count()
+    assert len(seen) >= EXAMPLES >= 200
 
 
 # ---- 1: pairs
@@ -77,6 +90,86 @@ def test_rule_1_a_running_call_is_answered_by_a_placeholder_until_its_result_com
     shown = view({**state, "messages": messages})
     assert_strict(shown)
     assert [m.text for m in shown if isinstance(m, ToolMessage) and m.tool_call_id == "slow"] == [result]
+
+
+@thorough
+@given(policies, conversations(), conversations(max_groups=3))
+def test_rule_1_holds_for_a_long_stay_and_whatever_comes_later(
+    policy: history.Operation, before: list[AnyMessage], after: list[AnyMessage]
+) -> None:
+    """`Agent(context=policy)`, applied again after more was said."""
+    state: dict[str, Any] = {"messages": merge_messages([], before), "userdata": Caller(), "chat_ctx": {}}
+    for more in ([], [m.model_copy(update={"id": f"later-{i}"}) for i, m in enumerate(after)]):
+        state["messages"] = merge_messages(state["messages"], more)
+        expected = applied(policy, view(state))
+        update = done(shortened(state, policy, agent="a", model=None))
+        state["chat_ctx"] = merge_chat_ctx(state["chat_ctx"], update)
+        assert view(state) == expected
+        assert_strict(view(state))
+
+
+@thorough
+@given(policies, conversations(), pure_policies)
+def test_a_long_stays_update_loses_no_operation_that_waits(
+    policy: history.Operation, messages: list[AnyMessage], waiting: history.Operation
+) -> None:
+    ctx = merge_chat_ctx(None, waiting)
+    state: dict[str, Any] = {"messages": merge_messages([], messages), "userdata": Caller(), "chat_ctx": ctx}
+    update = done(shortened(state, policy, agent="a", model=None))
+    after = merge_chat_ctx(merge_chat_ctx(ctx, history.full()), update)
+    assert after["pending"] == [waiting.to_dict(), history.full().to_dict()]
+
+
+# ---- resume
+
+
+@thorough
+@given(
+    conversations(torn=False), conversations(torn=False, max_groups=4), st.lists(pure_policies, min_size=2, max_size=2)
+)
+def test_an_agent_that_comes_back_finds_its_own_context_once_in_order_and_first(
+    first: list[AnyMessage], second: list[AnyMessage], ways: list[history.Operation]
+) -> None:
+    """A -> B -> A: there with one policy, back with another one and `resume()`."""
+    second = [m.model_copy(update={"id": f"b-{m.id}"}) for m in _renamed(second)]
+    messages = merge_messages([], first)
+    state: dict[str, Any] = {"messages": messages, "userdata": Caller(), "active_agent": "a"}
+    known = view(state)
+    state["contexts"] = {"a": carry(known, messages)}
+    state["chat_ctx"] = merge_chat_ctx(None, done(resolve(state, operation=ways[0], agent="b")))
+    state["messages"] = merge_messages(messages, second)
+    back = done(resolve(state, operation=ways[1] | history.resume(), agent="a"))
+    told = applied(ways[1], view(state))
+    shown = view({**state, "chat_ctx": merge_chat_ctx(state["chat_ctx"], back)})
+    assert_strict(shown)
+    ids = [m.id for m in shown]
+    assert len(set(ids)) == len(ids)
+    made = {m.additional_kwargs.get("made_by_history") for m in told} - {None}
+    own = [m.id for m in known if m.additional_kwargs.get("made_by_history") not in made]
+    # A call of its own that still ran when it left is answered, or gone, by now: what follows is in order all the same.
+    running = {f"result-{c['id']}" for m in known if isinstance(m, AIMessage) for c in m.tool_calls}
+    assert [i for i in ids if i in set(own) - running] == [i for i in own if i not in running and i in ids]
+    lost = {m.id for m in known if isinstance(m, HumanMessage)} - set(ids)
+    assert not lost, "nothing that was said to it is forgotten"
+    later = [m.id for m in told if m.id not in {k.id for k in known} and m.id not in running]
+    assert [i for i in ids if i in later] == [i for i in later if i in ids]
+    places = [ids.index(i) for i in own if i in ids and i not in running]
+    assert max(places, default=-1) < min([ids.index(i) for i in later if i in ids], default=len(ids)), (
+        "its own is first"
+    )
+
+
+def _renamed(messages: list[AnyMessage]) -> list[AnyMessage]:
+    """The same with other call ids, as another agent's are."""
+    found: list[AnyMessage] = []
+    for m in messages:
+        if isinstance(m, AIMessage):
+            calls = [{**c, "id": f"b-{c['id']}"} for c in m.tool_calls]
+            m = m.model_copy(update={"tool_calls": calls})
+        elif isinstance(m, ToolMessage):
+            m = m.model_copy(update={"tool_call_id": f"b-{m.tool_call_id}"})
+        found.append(m)
+    return found
 
 
 # ---- 2: order, ids, inputs

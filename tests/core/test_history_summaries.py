@@ -8,8 +8,8 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from graph_voice import Agent, Conversation, Handoff, create_voice_graph, history
-from graph_voice.errors import HistoryError
+from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool, history
+from graph_voice.errors import BuildError, HistoryError
 from graph_voice.testing import ScriptedModel, call, fail, hang, say
 
 SAID: list[AnyMessage] = [
@@ -395,3 +395,138 @@ async def test_a_handoff_that_is_rejected_leaves_the_summary_for_the_next_one() 
     assert {o["source"] for o in trace.outcomes} == {"prepared"}
     assert len(summaries.prompts) == 1
     await conversation.aclose()
+
+
+# ---- what is a fact
+
+
+async def test_a_transfers_own_result_is_no_fact_unless_somebody_wrote_it() -> None:
+    @function_tool
+    async def refund(ctx: RunContext[Any]) -> Handoff:
+        """Refund."""
+        return ctx.handoff("b", "The refund of order 42 is approved.")
+
+    model = ScriptedModel({"a": [call("transfer_to_b"), call("refund")], "b": ["B here.", call("transfer_to_a")]})
+    graph = create_voice_graph(
+        [
+            Agent("a", instructions="A.", tools=[refund], handoffs=[Handoff("b")]),
+            Agent("b", instructions="B.", handoffs=[Handoff("a")]),
+        ],
+        llm=model,
+    )
+    conversation = Conversation(graph)
+    await conversation.run("My bill is wrong.")
+    await conversation.update_agent("a")
+    await conversation.run("Give me my money.")
+    summaries = ScriptedModel(["S"])
+    await history.apply(history.summarize(model=summaries), conversation.messages)
+    told = summaries.prompts[0].messages[-1].text
+    assert "Transferring" not in told
+    assert '<result of="refund">The refund of order 42 is approved.</result>' in told
+    await conversation.aclose()
+
+
+async def test_a_transfers_own_call_and_result_are_two_of_the_items_that_a_handoff_carries() -> None:
+    model = ScriptedModel({"a": ["Hi.", call("transfer_to_b")], "b": ["B here."]})
+    policy = history.truncate(max_items=3)
+    graph = create_voice_graph(
+        [Agent("a", instructions="A.", handoffs=[Handoff("b", history=policy)]), Agent("b", instructions="B.")],
+        llm=model,
+    )
+    conversation = Conversation(graph)
+    await conversation.run("Hello.")
+    await conversation.run("Transfer me.")
+    assert texts(conversation.chat_ctx) == ["Transfer me.", "", "Transferring to b.", "B here."]
+    await conversation.aclose()
+
+
+# ---- a policy for the agent's own tools
+
+
+def tool_call(
+    summaries: ScriptedModel, way: Handoff, **overrides: Any
+) -> tuple[Conversation[Any], ScriptedModel, Trace]:
+    @function_tool
+    async def check(ctx: RunContext[Any]) -> Handoff:
+        """Check the contract."""
+        return ctx.handoff("specialist", **overrides)
+
+    voice = ScriptedModel(
+        {"triage": [("contract", [call("check")]), ("", ["I see."])], "specialist": lambda m: "Here."}
+    )
+    graph = create_voice_graph(
+        [
+            Agent("triage", instructions="Triage.", tools=[check], handoffs=[way]),
+            Agent("specialist", instructions="Help.", handoffs=["triage"]),
+        ],
+        llm=voice,
+    )
+    trace = Trace()
+    return Conversation(graph, config={"callbacks": [trace]}), voice, trace
+
+
+@pytest.mark.virtual_clock
+async def test_a_way_without_a_tool_says_how_the_agents_own_tools_take_it_and_its_summary_is_prepared() -> None:
+    summaries = ScriptedModel(["Internet is down."], first_token=3.0)
+    way = Handoff(
+        "specialist", history=history.summarize(model=summaries), say="One moment.", result="Passed on.", tool=False
+    )
+    conversation, voice, trace = tool_call(summaries, way)
+    await conversation.run("My internet is down.")
+    await asyncio.sleep(5)
+    assert voice.prompts[-1].tools == ("check",), "no transfer tool"
+    began = time.time()
+    seen = await conversation.run("It is in my contract.")
+    assert waited(began) == 0
+    assert [e.text for e in seen if isinstance(e, events.Say)] == ["One moment."]
+    assert shown(voice) == [inline("Internet is down."), "It is in my contract.", "One moment.", "Passed on."]
+    assert [o["source"] for o in trace.outcomes] == ["prepared"]
+    assert len(summaries.prompts) == 1
+    await conversation.aclose()
+
+
+@pytest.mark.virtual_clock
+async def test_a_policy_that_a_tool_passes_uses_a_summary_that_a_declared_one_had_prepared() -> None:
+    summaries = ScriptedModel(["Internet is down."], first_token=3.0)
+    declared = Handoff("specialist", history=history.summarize(model=summaries), tool=False)
+    passed = history.exclude_instructions() | history.summarize(model=summaries)
+    conversation, voice, trace = tool_call(summaries, declared, history=passed)
+    await conversation.run("My internet is down.")
+    await asyncio.sleep(5)
+    began = time.time()
+    await conversation.run("It is in my contract.")
+    assert waited(began) == 0
+    assert shown(voice)[0] == inline("Internet is down.")
+    assert [o["source"] for o in trace.outcomes] == ["prepared"]
+    await conversation.aclose()
+
+
+@pytest.mark.virtual_clock
+async def test_a_summary_behind_a_limit_is_prepared_once_the_limit_is_passed() -> None:
+    summaries = ScriptedModel(["Internet is down."], first_token=3.0)
+    policy = history.when(max_items=3, then=history.exclude_empty() | history.summarize(model=summaries))
+    conversation, _, trace = tool_call(summaries, Handoff("specialist", history=policy, tool=False))
+    await conversation.run("My internet is down.")
+    await asyncio.sleep(5)
+    assert not summaries.prompts
+    await conversation.run("Since Monday.")
+    await asyncio.sleep(5)
+    assert len(summaries.prompts) == 1
+    began = time.time()
+    await conversation.run("It is in my contract.")
+    assert waited(began) == 0
+    assert [o["source"] for o in trace.outcomes] == ["prepared"]
+    await conversation.aclose()
+
+
+async def test_a_tool_takes_the_way_that_was_declared_for_tools_and_the_model_its_own() -> None:
+    quiet, said = Handoff("b", say="Quiet.", tool=False), Handoff("b", say="By tool.")
+    agent = Agent("a", instructions="A.", handoffs=[said, "b", quiet])
+    assert agent.ways["b"] is quiet
+    assert [t.handoff for t in agent.transfers] == [said]
+    assert Agent("a", instructions="A.", handoffs=["b", said]).ways["b"] is said
+
+
+def test_a_way_without_a_tool_takes_no_name_for_it() -> None:
+    with pytest.raises(BuildError, match="has no tool"):
+        Handoff("b", name="go", tool=False)

@@ -80,20 +80,35 @@ def test_a_message_with_neither_text_nor_calls_is_dropped() -> None:
     assert pair_safe([HumanMessage("Hi", id="1"), AIMessage("", id="2")]) == [HumanMessage("Hi", id="1")]
 
 
-def test_a_providers_own_data_about_calls_stays_only_when_all_calls_do() -> None:
+def test_a_providers_own_data_stays_for_the_calls_that_stay() -> None:
+    thinking, said = {"type": "thinking", "thinking": "...", "signature": "s"}, {"type": "text", "text": "So."}
+    uses = [{"type": "tool_use", "id": i, "name": "look_up", "input": {}} for i in "ab"]
     message = AIMessage(
-        [{"type": "thinking", "thinking": "..."}, {"type": "text", "text": "So."}, {"type": "tool_use", "id": "a"}],
+        [thinking, said, *uses],
         id="1",
         tool_calls=[{"name": "look_up", "args": {}, "id": i} for i in "ab"],
-        additional_kwargs={"tool_calls": [{"id": "a"}, {"id": "b"}], "note": 1},
+        additional_kwargs={"tool_calls": [{"id": "a"}, {"id": "b"}], "note": 1, "signatures": {"a": "x", "b": "y"}},
     )
     assert keep_calls(message, ["a", "b"]) is message
     part = keep_calls(message, ["a"])
-    assert part.content == [{"type": "text", "text": "So."}]
-    assert part.additional_kwargs == {"note": 1}
+    assert part.content == [thinking, said, uses[0]]
+    assert part.additional_kwargs == {"note": 1, "signatures": {"a": "x"}}
     assert [c["id"] for c in part.tool_calls] == ["a"]
     assert len(message.tool_calls) == 2
-    assert len(message.content) == 3
+    assert len(message.content) == 4
+    none = keep_calls(message, [])
+    assert none.content == [said]
+    assert none.additional_kwargs == {"note": 1, "signatures": {}}
+
+
+def test_openais_reasoning_stays_with_the_item_behind_it_or_goes_with_all_item_ids() -> None:
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": []}
+    calls = [{"type": "function_call", "id": f"fc_{i}", "call_id": i, "name": "look_up"} for i in "ab"]
+    message = AIMessage(
+        [reasoning, *calls], id="1", tool_calls=[{"name": "look_up", "args": {}, "id": i} for i in "ab"]
+    )
+    assert keep_calls(message, ["a"]).content == [reasoning, calls[0]]
+    assert keep_calls(message, ["b"]).content == [{"type": "function_call", "call_id": "b", "name": "look_up"}]
 
 
 def test_in_a_state_a_call_waits_for_its_result() -> None:

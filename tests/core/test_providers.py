@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langgraph.types import interrupt
 from provider_support import PROVIDERS, Anthropic, Gemini, OpenAI, Provider
 from pydantic import BaseModel
 
@@ -290,6 +291,37 @@ async def test_reasoning_survives_a_line_that_a_tool_says(kind: type[Provider]) 
     assert server.refused == []
 
 
+@pytest.mark.parametrize("heard", ["I LOOK", "I look, and", ""], ids=["edited", "more", "unheard"])
+@pytest.mark.parametrize("kind", [Anthropic, Gemini], ids=["anthropic", "gemini"])
+async def test_reasoning_survives_other_words_while_a_call_waits_for_the_caller(
+    kind: type[Provider], heard: str
+) -> None:
+    """The answer to a tool's `interrupt()` goes on with the message that called it, in the words that were heard."""
+
+    @function_tool
+    async def book() -> str:
+        """Book a table."""
+        return f"booked in {interrupt('Which city?')}"
+
+    server = kind([say("I look.", call("book")), "It is booked.", "You are welcome."], thinks=True)
+    async with server.serve() as model:
+        conversation = Conversation(graph(history.full(), model=model, tools=[book]))
+        turn = conversation.turn("Book a table.")
+        turn.commit()
+        async for event in turn:
+            match event:
+                case events.ToolCalls(calls=[asked]):
+                    turn.allow(asked.id)
+                case events.Text(message_id=message_id):
+                    turn.heard(message_id, heard, interrupted=False)
+                case events.Interrupt(message_id=message_id, text=text):
+                    turn.heard(message_id, text)
+        turn.close()
+        await run(conversation, "Oslo.", "Thanks.")
+    assert server.refused == []
+    assert [s for s in server._signatures if s in str(server.requests[1])]
+
+
 async def test_broken_arguments_are_answered(provider: type[Provider]) -> None:
     if provider is Gemini:
         pytest.skip("Gemini sends arguments as objects, so they can't be broken")
@@ -327,3 +359,47 @@ async def test_the_stand_in_refuses_what_the_provider_refuses(provider: type[Pro
         with pytest.raises(Exception, match=r"400|assistant|user role"):
             await model.ainvoke([HumanMessage("Hello."), AIMessage("Hi.")])
     assert len(server.refused) == 1
+
+
+IMAGES = {
+    "data": {"type": "image", "base64": "QUJD", "mime_type": "image/png"},
+    "data_with_detail": {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}},
+    "address": {"type": "image", "url": "https://example.com/cat.png"},
+}
+"""As `graph_voice_livekit` gives them to the models."""
+
+
+@pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
+async def test_an_image_that_the_caller_shows_reaches_the_provider(
+    provider: type[Provider], image: dict[str, Any]
+) -> None:
+    if provider is Gemini and "url" in image:
+        pytest.skip("LangChain's Gemini model loads an address itself, which a test without network can't")
+    server = provider(["A cat.", "It sleeps."])
+    async with server.serve() as model:
+        conversation = Conversation(graph(history.full(), model=model), userdata=Caller())
+        await run(conversation, [{"type": "text", "text": "What is this?"}, image], "And now?")
+    assert server.refused == []
+    for request in server.requests:  # it is still shown a turn later
+        (shown,) = _images(request)
+        assert shown in (
+            {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD", "detail": "low"}},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUJD"}},
+            {"type": "image", "source": {"type": "url", "url": "https://example.com/cat.png"}},
+            {"inlineData": {"mime_type": "image/png", "data": "QUJD"}},
+        )
+        if provider is OpenAI:
+            assert shown["image_url"].get("detail") == image.get("image_url", {}).get("detail")
+
+
+def _images(value: Any) -> list[Any]:
+    """The parts of a request that are images."""
+    if isinstance(value, list):
+        return [found for item in value for found in _images(item)]
+    if not isinstance(value, dict):
+        return []
+    if value.get("type") in ("image", "image_url") or "inlineData" in value:
+        return [value]
+    return [found for item in value.values() for found in _images(item)]

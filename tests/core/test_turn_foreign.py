@@ -54,6 +54,20 @@ async def test_only_the_nodes_that_speak_are_heard_and_remembered() -> None:
     check_invariants(conversation, heard=["Hello there."])
 
 
+async def test_of_a_silent_node_that_calls_tools_the_calls_are_remembered_and_not_the_words() -> None:
+    model = ScriptedModel([say("I had better look.", call("stock", {"item": "pen"})), "Three."])
+    conversation = chain(
+        MessagesState,
+        ("planner", create_step(model)),
+        ("tools", run_stock),
+        ("answer", create_step(model)),
+        speak=["answer"],
+    )
+    assert words(await conversation.run("hi")) == "Three."
+    assert told(conversation) == ["human: hi", "ai:  +call_1", "tool: 3 left", "ai: Three."]
+    check_invariants(conversation, heard=["Three."])
+
+
 async def test_a_message_that_a_node_words_anew_is_spoken_once() -> None:
     model = ScriptedModel(["Hello there."])
 

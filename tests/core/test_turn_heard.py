@@ -92,6 +92,77 @@ async def test_provider_data_is_kept_as_a_whole_or_not_at_all(heard: str, kept: 
         assert message.response_metadata == {}
 
 
+THINKING = {"type": "thinking", "thinking": "hm", "signature": "s"}
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
+USE = {"type": "tool_use", "id": "c1", "name": "chat", "input": {}}
+FUNCTION_CALL = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "chat", "arguments": "{}"}
+SAID = {"type": "text", "text": "Let me see."}
+NAMED = {"type": "text", "text": "Let me see.", "id": "msg_1"}
+PART = {"type": "text", "text": "Let me"}
+ALONE = {k: v for k, v in FUNCTION_CALL.items() if k != "id"}
+
+
+@pytest.mark.parametrize(
+    ("content", "extra", "heard", "kept", "kept_extra"),
+    [
+        ("Let me see.", {"signatures": {"c1": "s"}}, "Let me", "Let me", {"signatures": {"c1": "s"}}),
+        ([THINKING, SAID, USE], {}, "Let me", [THINKING, PART, USE], {}),
+        ([THINKING, SAID, USE], {}, "", [THINKING, USE], {}),
+        ([REASONING, NAMED, FUNCTION_CALL], {}, "Let me", [PART, ALONE], {}),
+        ([NAMED, REASONING, FUNCTION_CALL], {}, "Let me", [PART, REASONING, FUNCTION_CALL], {}),
+        ("Let me see.", {"reasoning": {"id": "rs_1"}, "note": 1}, "Let me", "Let me", {"note": 1}),
+    ],
+    ids=["gemini", "anthropic", "anthropic-unheard", "openai-words-behind", "openai-call-behind", "openai-v0"],
+)
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_a_message_cut_to_what_was_heard_keeps_the_provider_data_of_its_calls(
+    content: Any, extra: Any, heard: str, kept: Any, kept_extra: Any, interrupted: bool
+) -> None:
+    asking = AIMessage(
+        content,
+        additional_kwargs=extra,
+        tool_calls=[{"name": "quiet", "args": {}, "id": "c1"}],
+        response_metadata={"id": "resp_1", "model_provider": "x"},
+    )
+
+    @function_tool
+    async def quiet() -> str:
+        """Be quiet."""
+        return "done"
+
+    model = FakeMessagesListChatModel(responses=[asking, AIMessage("It is blue.")])
+    agent = Agent("a", instructions="Help.", tools=[quiet])
+    conversation: Conversation[Any] = Conversation(create_voice_graph([agent], llm=model))
+    object.__setattr__(model, "bind_tools", lambda *args, **kwargs: model)
+    turn = conversation.turn("hi")
+    turn.commit()
+    words = await until(turn, events.Text)
+    await until(turn, events.ToolCalls)
+    turn.allow("c1")
+    await rest(turn)
+    turn.heard(words.message_id, heard, interrupted=interrupted)
+    turn.close()
+    message = conversation.messages[1]
+    assert isinstance(message, AIMessage)
+    assert message.content == kept
+    assert message.additional_kwargs == {**kept_extra, **({"interrupted": True} if interrupted else {})}
+    assert message.response_metadata == {"model_provider": "x"}
+    assert [c["id"] for c in message.tool_calls] == ["c1"]
+    assert conversation.messages[2].text == "done"
+
+
+async def test_an_edited_transcript_of_a_whole_message_is_no_interruption() -> None:
+    conversation = one_agent(["One two three."])
+    turn = conversation.turn("hi")
+    turn.commit()
+    words = await until(turn, events.Text)
+    await rest(turn)
+    turn.heard(words.message_id, "ONE TWO THREE", interrupted=False)
+    turn.close()
+    assert told(conversation) == ["human: hi", "ai: ONE TWO THREE"]
+    assert conversation.messages[1].additional_kwargs == {}
+
+
 @function_tool
 async def chat(ctx: RunContext[Any]) -> str:
     """Speak while working."""

@@ -35,6 +35,7 @@ from pydantic import (
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import UserdataError
+from graph_voice.secrets import Sealed
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.userdata import UserdataChannel
 from graph_voice.working_copy import Assignments, WorkingCopy
@@ -134,7 +135,8 @@ class Slotted:
 
 
 def channel_of(value: Any) -> UserdataChannel:
-    channel = UserdataChannel(type(value))
+    # A serializer that encrypts nothing, so that secrets are kept: tests/core/test_secrets.py has one that does.
+    channel = UserdataChannel(type(value), secrets=JsonPlusSerializer())
     channel.update([value])
     return channel
 
@@ -143,7 +145,7 @@ def stored(value: Any) -> Any:
     """Through a checkpoint that is strict about classes."""
     serde = JsonPlusSerializer(allowed_msgpack_modules=None)
     data = serde.loads_typed(serde.dumps_typed(channel_of(value).checkpoint()))
-    return UserdataChannel(type(value)).from_checkpoint(data).get()
+    return channel_of(value).from_checkpoint(data).get()
 
 
 # ---- the channel
@@ -342,7 +344,7 @@ def test_changes_hold_only_what_changed_and_as_plain_data() -> None:
     work.value.color = None
     work.value.name = "Ann"
     work.value._visits += 1
-    assert work.changes() == {"pin": "9", "color": None, "__private__": {"_visits": 8}}
+    assert work.changes() == {"pin": Sealed(SecretStr("9")), "color": None, "__private__": {"_visits": 8}}
 
 
 def test_a_batch_that_never_asks_for_the_userdata_copies_nothing() -> None:
@@ -502,6 +504,7 @@ def test_a_strict_process_keeps_the_userdata() -> None:
     from pydantic import BaseModel, SecretStr
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
     from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
     from langgraph.types import Command, interrupt
     from graph_voice import Agent, RunContext, create_voice_graph, function_tool
     from graph_voice.testing import ScriptedModel, call, say
@@ -528,10 +531,11 @@ def test_a_strict_process_keeps_the_userdata() -> None:
 
     async def main(saver: Any) -> None:
         model = ScriptedModel([say(call("learn", {"name": "Ann"}), call("ask")), "Hi."])
-        graph = create_voice_graph([Agent("a", instructions="A.", tools=[learn, ask])], userdata=Caller, llm=model)
+        agent = Agent("a", instructions="A.", tools=[learn, ask])
+        graph = create_voice_graph([agent], userdata=Caller, llm=model, secrets=JsonPlusSerializer())
         compiled = graph.compile(checkpointer=saver)
         config = {"configurable": {"thread_id": "t"}}
-        await compiled.ainvoke({"messages": [("user", "x")], "userdata": Caller(name="Bob")}, config)
+        await compiled.ainvoke({"messages": [("user", "x")], "userdata": {"name": "Bob"}}, config)
         await compiled.ainvoke(Command(resume="fine"), config)
         user = (await compiled.aget_state(config)).values["userdata"]
         assert type(user) is Caller and user.name == "Ann" and user.address == Address(zip="9"), user

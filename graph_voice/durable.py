@@ -1,0 +1,236 @@
+"""A call that survives its process: what it remembers is stored behind it, and taken up again from there."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.types import StateSnapshot
+
+from graph_voice.errors import SaverError, TurnError
+from graph_voice.fork import ForkSaver
+from graph_voice.graph import runtime_of
+from graph_voice.handoff import TransferTool
+from graph_voice.journal import Journal
+from graph_voice.live_saver import LiveSaver
+from graph_voice.live_state import LiveState
+from graph_voice.memory import Call
+from graph_voice.pending import Pending
+from graph_voice.stage import answer
+from graph_voice.tools import FunctionTool
+
+if TYPE_CHECKING:
+    from graph_voice.conversation import Conversation
+
+__all__ = ["RESUME", "UNKNOWN", "Durable", "Resumed"]
+
+logger = logging.getLogger("graph_voice")
+
+RESUME = (
+    "The line was cut for a moment and the call is connected again. Say so in a few words, and go on where it was: "
+    "repeat what the caller has not heard, or ask again what you wanted to know."
+)
+UNKNOWN = "The call was stopped before it ended; whether it took effect is unknown."
+_INTERVAL = 0.5
+"""Seconds that a change may wait for others before it is stored, unless somebody waits for it."""
+_PATIENCE = 0.3
+"""Seconds that a tool or a reply waits for the store; a store that was late once is not waited for until it is back."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """In which state a call was found that another process had left."""
+
+    unanswered: bool
+    """Whether the caller's last words have no reply that was heard."""
+    again: tuple[str, ...] = ()
+    """Names of the tools that were running and are run again: they are declared `idempotent`."""
+    unknown: tuple[str, ...] = ()
+    """Names of the tools that were running, and nobody knows whether they took effect."""
+
+
+class Durable:
+    """The durable side of one conversation.
+
+    Args:
+        conversation: what it belongs to.
+        live: what it remembers.
+        saver: a `LiveSaver`, or the checkpointer to put behind one.
+        waiting: the run that waits in `interrupt()` now.
+    """
+
+    def __init__(
+        self,
+        conversation: "Conversation[Any]",
+        live: LiveState,
+        saver: BaseCheckpointSaver[Any],
+        waiting: Callable[[], Pending | None],
+    ) -> None:
+        self._conversation = conversation
+        self._live = live
+        self._own = not isinstance(saver, LiveSaver)
+        self.saver = saver if isinstance(saver, LiveSaver) else LiveSaver(saver)
+        self.journal = Journal(
+            self.saver,
+            conversation.thread_id,
+            conversation.graph.channels,
+            live.checkpoint_values,
+            lambda: pending.saver if (pending := waiting()) is not None else None,
+            interval=_INTERVAL,
+        )
+        self.resumed: Resumed | None = None
+        self._batch: Pending | None = None
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._changed = False
+        """Whether something changed before the thread was read."""
+        self._late = False
+
+    @property
+    def config(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self._conversation.thread_id}}
+
+    # ---- open
+
+    @property
+    def opened(self) -> bool:
+        """Whether the thread was read."""
+        return self._opened
+
+    async def open(self) -> Pending | None:
+        """Read what the thread holds. Returns the run that waits in `interrupt()` there. Raises what the saver raises.
+        """
+        async with self._opening:
+            question = None if self._opened else await self._open()
+            self._opened = True
+        if self._changed:
+            self._changed = False
+            self.journal.changed()
+        return question
+
+    async def _open(self) -> Pending | None:
+        head = await self.saver.aget_tuple(self.config)
+        if head is None:
+            return None
+        graph = self._conversation.graph.copy(update={"checkpointer": self.saver})
+        found = await graph.aget_state(self.config, subgraphs=True)
+        messages: list[AnyMessage] = list(found.values.get("messages") or ())
+        self._live.restore(found.values, head.checkpoint["channel_values"])
+        self.journal.begin(head, self._live.checkpoint_values())
+        asking, question = _unfinished(messages), None
+        if found.interrupts:
+            run = ForkSaver.of([head, *[t for config in _inner(found) if (t := await self._tuple(config)) is not None]])
+            calls = {} if asking is None else _calls(asking, messages)
+            question = Pending(found.interrupts, run, calls, asking.id if asking else None)
+            asking = None
+        again, unknown = self._take_up(asking, messages) if asking is not None else ((), ())
+        self.resumed = Resumed(_unanswered(messages) or asking is not None, again, unknown)
+        return question
+
+    async def _tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await self.saver.aget_tuple(config)
+
+    def _take_up(self, asking: AIMessage, messages: Sequence[AnyMessage]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What becomes of the calls that were running: only an idempotent tool may act again."""
+        calls = _calls(asking, messages)
+        open_calls = [call for call in calls.values() if call.open]
+        again = [call for call in open_calls if self._is_idempotent(asking.name or "", call.name)]
+        lost = [call for call in open_calls if call not in again]
+        for call in lost:
+            call.status, call.result = "done", answer(call.id, call.name, UNKNOWN, is_error=True)
+            logger.warning("thread %s: tool %s was running: %s", self._conversation.thread_id, call.name, UNKNOWN)
+            self._conversation.add(call.result)
+        if again:
+            own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
+            self._batch = Pending((), ForkSaver({"messages": own}), calls, asking.id)
+        return tuple(call.name for call in again), tuple(call.name for call in lost)
+
+    def _is_idempotent(self, agent: str, name: str) -> bool:
+        runtime = runtime_of(self._conversation.graph, agent)
+        tool = next((t for t in runtime.agent.all_tools if t.name == name), None) if runtime is not None else None
+        return isinstance(tool, TransferTool) or (isinstance(tool, FunctionTool) and tool.idempotent)
+
+    def take_batch(self) -> Pending | None:
+        """The calls that were running when the other process ended and are to run again, once."""
+        batch, self._batch = self._batch, None
+        return batch
+
+    # ---- while the call goes on
+
+    def changed(self) -> None:
+        """Something that is remembered has changed."""
+        if self._opened:
+            self.journal.changed()
+        else:
+            self._changed = True
+
+    async def stored(self) -> bool:
+        """Return when all that is remembered now is durable. False: the store is late, and the call goes on."""
+        if self._late and self.saver.lag.error is not None:
+            return False
+        done = await self.journal.barrier(_PATIENCE)
+        if not done and not self._late:
+            logger.warning("thread %s: the durable copy is late, and the call goes on", self._conversation.thread_id)
+        self._late = not done
+        return done
+
+    async def flush(self, timeout: float | None) -> None:
+        if not await self.journal.barrier(timeout):
+            lag = self.saver.lag
+            raise SaverError(
+                f"thread {self._conversation.thread_id!r} is not durable after {timeout} s; the oldest write waits for "
+                f"{lag.seconds:.1f} s. Last error: {lag.error!r}"
+            ) from lag.error
+
+    async def aclose(self, timeout: float | None) -> None:
+        try:
+            if self.opened:
+                await self.journal.aclose(timeout)
+        finally:
+            if self._own:
+                await self.saver.aclose(timeout)
+
+    def require_open(self) -> None:
+        if not self.opened:
+            raise TurnError(
+                "A conversation with a saver reads its thread before its first turn: `await conversation.open()`, or "
+                "`async with Conversation(..., saver=...) as conversation:`."
+            )
+
+
+def _unfinished(messages: Sequence[AnyMessage]) -> AIMessage | None:
+    """The last message with calls of which one was still running."""
+    running = {m.tool_call_id for m in messages if isinstance(m, ToolMessage) and m.additional_kwargs.get("placeholder")}
+    asking = [m for m in messages if isinstance(m, AIMessage) and any(call["id"] in running for call in m.tool_calls)]
+    return asking[-1] if asking else None
+
+
+def _calls(asking: AIMessage, messages: Sequence[AnyMessage]) -> dict[str, Call]:
+    answers = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    calls = {}
+    for call in asking.tool_calls:
+        if call["id"] is not None:
+            found = Call(call["id"], call["name"], "running", answers.get(call["id"]))
+            found.status = "running" if found.open else "done"
+            calls[found.id] = found
+    return calls
+
+
+def _unanswered(messages: Sequence[AnyMessage]) -> bool:
+    last = next((m for m in reversed(messages) if isinstance(m, AIMessage | HumanMessage) and m.text.strip()), None)
+    return isinstance(last, HumanMessage)
+
+
+def _inner(found: StateSnapshot) -> list[RunnableConfig]:
+    """Where the checkpoints of the subgraphs are that wait."""
+    configs: list[RunnableConfig] = []
+    for task in found.tasks:
+        if isinstance(task.state, StateSnapshot):
+            configs += [task.state.config, *_inner(task.state)]
+        elif isinstance(task.state, Mapping):
+            configs.append(task.state)
+    return configs

@@ -1,0 +1,262 @@
+"""Secrets: what nobody may read but the code that was given it: `SecretStr`, `SecretBytes`, `Secret[...]` of pydantic.
+
+A secret leaves its typed value only as `Sealed`: text that every serializer, trace and log prints as a mask (or as a
+ciphertext), and that carries the value within the process.
+"""
+
+import base64
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+
+__all__ = [
+    "MASK",
+    "Seal",
+    "Sealed",
+    "holds_secrets",
+    "is_lost",
+    "is_secret",
+    "masked",
+    "opened",
+    "parts_of",
+    "revealed",
+    "seal_with",
+    "sealed_as",
+    "secret_texts",
+    "was_sealed",
+]
+
+MASK = "**********"
+"""What stands for a secret. pydantic's mask."""
+_PREFIX = "sealed:"
+SHORTEST = 6
+"""Characters of the shortest secret that is masked where it is found in a text; shorter ones occur by chance."""
+
+
+class Sealed(str):
+    """A secret as plain data. `secret` is the typed value; the text, all that is ever stored of it, tells nothing."""
+
+    secret: Any
+
+    def __new__(cls, secret: Any, text: str = MASK) -> "Sealed":
+        made = super().__new__(cls, text)
+        made.secret = secret
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Sealed):
+            return bool(self.secret == other.secret)
+        return str.__eq__(self, other) if isinstance(other, str) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+    def __reduce__(self) -> Any:
+        return str, (str.__str__(self),)  # a pickle holds no more than any other copy
+
+    def __copy__(self) -> "Sealed":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Sealed":
+        return self
+
+
+Seal = Callable[[Any], Any]
+"""Makes plain data of a secret."""
+
+
+def seal_with(serde: SerializerProtocol | None) -> Seal:
+    """How secrets become plain data: masked, or encrypted by LangGraph's `EncryptedSerializer`."""
+    if serde is None:
+        return Sealed
+
+    def seal(secret: Any) -> Sealed:
+        kind, data = serde.dumps_typed(secret.get_secret_value())
+        return Sealed(secret, f"{_PREFIX}{kind}:{base64.b64encode(data).decode()}")
+
+    return seal
+
+
+def opened(data: Any, serde: SerializerProtocol | None) -> Any:
+    """Plain data as it was sealed, after it has been stored: what this serializer can decrypt is `Sealed` again."""
+    if isinstance(data, Mapping):
+        return {k: opened(v, serde) for k, v in data.items()}
+    if isinstance(data, list | tuple | set | frozenset):
+        return type(data)(opened(item, serde) for item in data)
+    if serde is None or type(data) is not str or not data.startswith(_PREFIX):
+        return data
+    try:
+        kind, _, text = data.removeprefix(_PREFIX).partition(":")
+        value = serde.loads_typed((kind, base64.b64decode(text)))
+    except Exception:  # another key, or a text that only looks like one: whatever a cipher raises
+        return data
+    kinds: dict[type, Any] = {str: SecretStr, bytes: SecretBytes}
+    return Sealed(kinds.get(type(value), Secret)(value), data)
+
+
+def was_sealed(data: Any) -> bool:
+    """Whether there is something in plain data that was sealed."""
+    if isinstance(data, Mapping):
+        return any(map(was_sealed, data.values()))
+    if isinstance(data, list | tuple | set | frozenset):
+        return any(map(was_sealed, data))
+    return isinstance(data, str) and (isinstance(data, Sealed) or data == MASK or data.startswith(_PREFIX))
+
+
+def is_secret(value: Any) -> bool:
+    return isinstance(value, SecretStr | SecretBytes | Secret)
+
+
+def is_lost(kind: Any, value: Any) -> bool:
+    """Whether a stored value stood for a secret that was left out, or that nobody here can decrypt."""
+    return type(value) is str and (value == MASK or value.startswith(_PREFIX)) and _choice(kind) is not None
+
+
+def _choice(kind: Any) -> Any:
+    """The secret type that a type is, or may be (`SecretStr | None`). None: none."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _choice(typing.get_args(kind)[0])
+    if origin is typing.Union or origin is types.UnionType:
+        return next((c for c in map(_choice, typing.get_args(kind)) if c is not None), None)
+    bare = origin or kind
+    return kind if isinstance(bare, type) and issubclass(bare, SecretStr | SecretBytes | Secret) else None
+
+
+def revealed(kind: Any, value: Any) -> Any:
+    """A sealed or lost value as a value of this type. A lost one is an empty secret, which is false."""
+    if isinstance(value, Sealed):
+        return value.secret
+    choice = _choice(kind)
+    empty: Any = b"" if choice is SecretBytes else "" if choice is SecretStr else None
+    return (typing.get_origin(choice) or choice)(empty)
+
+
+# ---- which types hold secrets
+
+
+def parts_of(kind: Any) -> Iterator[Any]:
+    """The types that a type is made of."""
+    args = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Annotated:
+        args = args[:1]
+    yield from args
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield from (info.annotation for info in kind.model_fields.values())
+    elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        try:
+            hints = typing.get_type_hints(kind)
+        except NameError:  # it names a class that is local to a function
+            hints = {}
+        yield from (hints.get(f.name, Any) for f in dataclasses.fields(kind))
+
+
+def holds_secrets(kind: Any) -> bool:
+    """Whether values of this type may hold a secret, at any depth."""
+    try:
+        return _holds_secrets(kind)
+    except TypeError:  # not hashable: Literal of a list, Annotated with a dict
+        return _walk(kind, [])
+
+
+def _walk(kind: Any, seen: list[Any]) -> bool:
+    if _choice(kind) is not None:
+        return True
+    if any(kind is s for s in seen):
+        return False
+    seen.append(kind)
+    return any(_walk(part, seen) for part in parts_of(kind))
+
+
+@functools.lru_cache(maxsize=512)
+def _holds_secrets(kind: Any) -> bool:
+    return _walk(kind, [])
+
+
+# ---- a model's arguments
+
+
+def sealed_as(kind: Any, value: Any) -> Any:
+    """JSON data for a value of this type, its secrets sealed. Data that does not fit the type stays as it is."""
+    if value is None or not holds_secrets(kind):
+        return value
+    if (choice := _choice(kind)) is not None:
+        if isinstance(value, Sealed) or value == MASK:  # the model repeats what it was shown
+            return value
+        return Sealed((SecretStr if choice is SecretStr and isinstance(value, str) else Secret)(value))
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return sealed_as(args[0], value)
+    if isinstance(value, Mapping):
+        fields = _fields(kind)
+        if fields:
+            return {k: sealed_as(fields.get(k, Any), v) for k, v in value.items()}
+        if len(args) == 2 and origin not in (typing.Union, types.UnionType):
+            return {k: sealed_as(args[1], v) for k, v in value.items()}
+    elif isinstance(value, list) and args and origin not in (typing.Union, types.UnionType):
+        return [sealed_as(args[0], item) for item in value]
+    for part in args:  # one of several
+        if holds_secrets(part) and (made := sealed_as(part, value)) is not value:
+            return made
+    return value
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Name, and alias, -> annotation."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        found = {name: info.annotation for name, info in kind.model_fields.items()}
+        aliases = {f.alias: f.annotation for f in kind.model_fields.values() if f.alias is not None}
+        return {**found, **aliases}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return dict(typing.get_type_hints(kind))
+    return {}
+
+
+# ---- in texts
+
+
+def secret_texts(value: Any) -> list[str]:
+    """The secrets in a value, as text, the longest first; those that are long enough to be recognised in a text."""
+    found: set[str] = set()
+    _collect(value, found, set())
+    return sorted((t for t in found if len(t) >= SHORTEST), key=len, reverse=True)
+
+
+def _collect(value: Any, found: set[str], seen: set[int]) -> None:
+    if is_secret(value):
+        inner = value.get_secret_value()
+        if isinstance(inner, bytes):
+            inner = inner.decode(errors="replace")
+        if inner is not None:
+            found.add(str(inner))
+        return
+    if value is None or isinstance(value, str | int | float | bytes) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, BaseModel):
+        items: Any = [*value.__dict__.values(), *(value.__pydantic_private__ or {}).values()]
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = [getattr(value, f.name, None) for f in dataclasses.fields(value)]
+    elif isinstance(value, Mapping):
+        items = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = value
+    else:
+        return
+    for item in items:
+        _collect(item, found, seen)
+
+
+def masked(text: str, secrets: list[str]) -> str:
+    """A text without these secrets."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text

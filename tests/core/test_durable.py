@@ -1,0 +1,315 @@
+"""A call that survives its process: what another `Conversation` of the same thread takes up."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.types import interrupt
+from pydantic import BaseModel
+from turn_support import told
+
+from graph_voice import (
+    Agent,
+    Conversation,
+    Handoff,
+    LiveSaver,
+    RunContext,
+    create_voice_graph,
+    events,
+    function_tool,
+    history,
+)
+from graph_voice.errors import SaverError, TurnError
+from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing.invariants import check_invariants
+
+
+class Caller(BaseModel):
+    name: str | None = None
+
+
+@function_tool
+async def record_name(ctx: RunContext[Caller], name: str) -> str:
+    """Record the name."""
+    ctx.userdata.name = name
+    return "Noted."
+
+
+def graph(*script: Any, tools: Any = (record_name,)) -> Any:
+    billing = Handoff("billing", "To billing.", history=history.full(), say="One moment.")
+    return create_voice_graph(
+        [
+            Agent("host", instructions="Host.", tools=list(tools), handoffs=[billing]),
+            Agent("billing", instructions="B."),
+        ],
+        userdata=Caller,
+        llm=ScriptedModel(list(script)),
+    )
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[AsyncSqliteSaver]:
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "calls.db")) as saver:
+        yield saver
+
+
+async def test_the_same_thread_goes_on_in_another_process(sqlite: AsyncSqliteSaver) -> None:
+    script = [
+        say(call("record_name", {"name": "Ann"})),
+        "Hello Ann.",
+        say(call("transfer_to_billing")),
+        "Billing here.",
+    ]
+    async with Conversation(graph(*script), thread_id="t", userdata=Caller(), saver=sqlite) as first:
+        assert first.resumed is None
+        await first.run("I am Ann")
+        await first.run("a bill, please")
+        before, said = first.state, told(first)
+    async with Conversation(graph("Your bill is 3."), thread_id="t", userdata=Caller(), saver=sqlite) as second:
+        assert second.resumed is not None
+        assert not second.resumed.unanswered
+        assert second.userdata == Caller(name="Ann")
+        assert second.active_agent == "billing"
+        assert [(h["old_agent_id"], h["new_agent_id"]) for h in second.handoffs] == [("host", "billing")]
+        assert {k: v for k, v in second.state.items() if v} == {k: v for k, v in before.items() if v}
+        assert second.chat_ctx == first.chat_ctx
+        seen = await second.run("and?")
+        assert [e.agent for e in seen if isinstance(e, events.Text)][0] == "billing"
+        assert told(second) == [*said, "human: and?", "ai: Your bill is 3."]
+        check_invariants(second)
+
+
+async def test_langgraph_shows_the_call_as_it_was_heard(sqlite: AsyncSqliteSaver) -> None:
+    built = graph("Hello there, caller.", "Yes.")
+    async with Conversation(built, thread_id="t", saver=sqlite) as conversation:
+        turn = conversation.turn("hi")
+        turn.commit()
+        async for event in turn:
+            if isinstance(event, events.Text) and event.text.startswith("Hello"):
+                turn.heard(event.message_id, "Hello")
+                turn.interrupt()
+        turn.close()
+        await conversation.flush()
+        state = await built.compile(checkpointer=sqlite).aget_state({"configurable": {"thread_id": "t"}})
+        assert [m.text for m in state.values["messages"]] == ["hi", "Hello"]
+        assert state.next == ()
+    # And plain LangGraph goes on with the thread.
+    ended = await built.compile(checkpointer=sqlite).ainvoke(
+        {"messages": [("user", "more")]}, {"configurable": {"thread_id": "t"}}
+    )
+    assert [m.text for m in ended["messages"]] == ["hi", "Hello", "more", "Yes."]
+
+
+async def test_a_discarded_turn_is_not_stored(sqlite: AsyncSqliteSaver) -> None:
+    async with Conversation(graph("No.", "Yes."), thread_id="t", saver=sqlite) as conversation:
+        guess = conversation.turn("maybe")
+        async for event in guess:
+            if isinstance(event, events.Text):
+                break
+        guess.discard()
+        await conversation.run("surely")
+    async with Conversation(graph(), thread_id="t", saver=sqlite) as again:
+        assert told(again) == ["human: surely", "ai: Yes."]
+
+
+def left_behind(saver: InMemorySaver) -> InMemorySaver:
+    """What is durable at this moment: all that a crash leaves."""
+    left = InMemorySaver()
+    for thread, lines in saver.storage.items():
+        for line, found in lines.items():
+            left.storage[thread][line].update(found)
+    left.writes.update(copy.deepcopy(saver.writes))
+    left.blobs.update(saver.blobs)
+    return left
+
+
+@pytest.mark.virtual_clock
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_call_that_was_running_runs_again_or_is_unknown(idempotent: bool) -> None:
+    ran: list[str] = []
+    hangs = asyncio.Event()
+
+    @function_tool(idempotent=idempotent)
+    async def charge(ctx: RunContext[Caller], amount: int) -> str:
+        """Charge."""
+        ran.append(ctx.tool_call_id or "")
+        if ran.count("c") == 1:
+            await hangs.wait()
+        return f"charged {amount}"
+
+    @function_tool
+    async def note() -> str:
+        """Note."""
+        ran.append("note")
+        return "noted"
+
+    saver = InMemorySaver()
+    tools = [charge, note]
+    ask = say("Right away.", call("note", id="n"), call("charge", {"amount": 3}, id="c"))
+    first = await Conversation(graph(ask, "Never heard.", tools=tools), thread_id="t", saver=saver).open()
+    turn = first.turn("charge me")
+    turn.commit()
+    async for event in turn:
+        if isinstance(event, events.Text):
+            turn.heard(event.message_id, "Right away.")
+        if isinstance(event, events.ToolCalls):
+            for one in event.calls:
+                turn.allow(one.id)
+        if isinstance(event, events.ToolResult):
+            break
+    await asyncio.sleep(1)
+    assert sorted(ran) == ["c", "note"]
+    left = left_behind(saver)
+    stored = await graph().compile(checkpointer=left).aget_state({"configurable": {"thread_id": "t"}})
+    assert [m.text for m in stored.values["messages"]] == [
+        "charge me",
+        "Right away.",
+        "noted",
+        "The tool call is still in progress.",
+    ]
+
+    second = await Conversation(graph("It is done.", tools=tools), thread_id="t", saver=left).open()
+    assert second.resumed is not None
+    assert second.resumed.unanswered
+    assert second.resumed.again == (("charge",) if idempotent else ())
+    assert second.resumed.unknown == (() if idempotent else ("charge",))
+    back = second.resume()
+    async for event in back:
+        if isinstance(event, events.Text):
+            back.heard(event.message_id, "It is done.")
+    back.close()
+    assert ran.count("c") == (2 if idempotent else 1)
+    assert ran.count("note") == 1
+    result = next(m for m in second.messages if isinstance(m, ToolMessage) and m.tool_call_id == "c")
+    if idempotent:
+        assert result.text == "charged 3"
+    else:
+        assert "whether it took effect is unknown" in result.text
+        assert result.status == "error"
+    assert told(second)[-1] == "ai: It is done."
+    check_invariants(second)
+    await second.aclose()
+    hangs.set()
+    await first.aclose()
+
+
+async def test_a_question_of_an_interrupt_is_answered_in_another_process(sqlite: AsyncSqliteSaver) -> None:
+    @function_tool
+    async def pay(amount: int) -> str:
+        """Pay."""
+        return f"paid {amount}: {interrupt(f'Really pay {amount}?')}"
+
+    ask = say("One moment.", call("pay", {"amount": 3}))
+    async with Conversation(graph(ask, tools=[pay]), thread_id="t", saver=sqlite) as first:
+        await first.run("pay")
+        assert [i.value for i in first.interrupts] == ["Really pay 3?"]
+    shown = await graph(tools=[pay]).compile(checkpointer=sqlite).aget_state({"configurable": {"thread_id": "t"}})
+    assert [i.value for i in shown.interrupts] == ["Really pay 3?"]
+    async with Conversation(graph("Done.", tools=[pay]), thread_id="t", saver=sqlite) as second:
+        assert [i.value for i in second.interrupts] == ["Really pay 3?"]
+        await second.run("yes")
+        assert second.interrupts == ()
+        assert told(second) == [
+            "human: pay",
+            "ai: One moment. Really pay 3? +call_1",
+            "tool: paid 3: yes",
+            "human: yes",
+            "ai: Done.",
+        ]
+    async with Conversation(graph(tools=[pay]), thread_id="t", saver=sqlite) as third:
+        assert third.interrupts == ()
+        assert told(third)[-1] == "ai: Done."
+
+
+async def test_a_turn_before_open_says_what_to_write() -> None:
+    conversation = Conversation(graph("Hi."), saver=InMemorySaver())
+    with pytest.raises(TurnError, match=r"await conversation.open\(\)"):
+        conversation.turn("hi")
+
+
+async def test_two_calls_share_a_saver_and_do_not_mix(sqlite: AsyncSqliteSaver) -> None:
+    async with LiveSaver(sqlite) as saver:
+        one = await Conversation(graph("One."), thread_id="1", saver=saver).open()
+        two = await Conversation(graph("Two."), thread_id="2", saver=saver).open()
+        await one.run("a")
+        await two.run("b")
+        await one.aclose()
+        await two.aclose()
+    for thread, words in (("1", ["human: a", "ai: One."]), ("2", ["human: b", "ai: Two."])):
+        async with Conversation(graph(), thread_id=thread, saver=sqlite) as again:
+            assert told(again) == words
+
+
+class Down(InMemorySaver):
+    async def aput(self, *args: Any, **kwargs: Any) -> Any:
+        raise OSError("disk full")
+
+
+@pytest.mark.virtual_clock
+async def test_a_store_that_is_down_stalls_no_word_and_the_end_says_so() -> None:
+    loop = asyncio.get_running_loop()
+    script = [say(call("record_name", {"name": "Ann"})), "Hello Ann.", say(call("record_name", {"name": "Bo"})), "Bo."]
+    conversation = await Conversation(graph(*script), thread_id="t", saver=LiveSaver(Down())).open()
+    began = loop.time()
+    await conversation.run("I am Ann")
+    await conversation.run("no, Bo")
+    assert loop.time() - began < 0.7  # waited for once, and not again
+    assert told(conversation)[-1] == "ai: Bo."
+    with pytest.raises(SaverError, match="disk full"):
+        await conversation.flush(timeout=3)
+    with pytest.raises(SaverError, match="disk full"):
+        await conversation.aclose(timeout=3)
+
+
+class Slow(InMemorySaver):
+    """A store that takes its time, and notes when what was durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.durable: list[str] = []
+
+    async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        await asyncio.sleep(0.1)
+        await super().aput_writes(config, writes, task_id, task_path)
+
+    async def aput(self, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await super().aput(*args, **kwargs)
+
+
+@pytest.mark.virtual_clock
+async def test_a_tool_acts_when_its_intent_is_durable_and_its_result_is_durable_before_the_reply() -> None:
+    saver = Slow()
+    seen: dict[str, list[str]] = {}
+
+    async def durable() -> list[str]:
+        state = await graph().compile(checkpointer=left_behind(saver)).aget_state({"configurable": {"thread_id": "t"}})
+        return [m.text for m in state.values.get("messages", ())]
+
+    @function_tool
+    async def act() -> str:
+        """Act."""
+        seen["act"] = await durable()
+        return "acted"
+
+    conversation = await Conversation(
+        graph(say("Now.", call("act", id="c")), "It is done.", tools=[act]), thread_id="t", saver=saver
+    ).open()
+    turn = conversation.turn("act")
+    turn.commit()
+    async for event in turn:
+        if isinstance(event, events.ToolCalls):
+            turn.allow("c")
+        if isinstance(event, events.Text):
+            seen.setdefault(event.text, await durable())
+            turn.heard(event.message_id, event.text)
+    turn.close()
+    assert "The tool call is still in progress." in seen["act"]
+    assert "acted" in seen["It"]
+    await conversation.aclose()
