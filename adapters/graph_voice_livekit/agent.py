@@ -1,31 +1,40 @@
 """`GraphAgent`: a voice graph as a LiveKit agent."""
 
-from collections.abc import AsyncIterable, Mapping, Sequence
+import contextlib
+import inspect
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 
 from graph_voice import Agent as GraphDefinition
-from graph_voice import Conversation, Voice
-from graph_voice.errors import BuildError
+from graph_voice import Conversation, Voice, history
+from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph import METADATA, definition_of
 from graph_voice_livekit.bridge import Bridge
 from graph_voice_livekit.converters import to_chat_context
 from graph_voice_livekit.driver import TurnDriver
 from graph_voice_livekit.mirrors import make_mirror
-from graph_voice_livekit.reply import GraphLLM
-from graph_voice_livekit.voices import Voices
+from graph_voice_livekit.outside import Outsiders
+from graph_voice_livekit.reply import FLUSH, GraphLLM
+from graph_voice_livekit.voices import ARGUMENTS, Voices
 
 __all__ = ["GraphAgent", "NodeAgent"]
+
+INSTRUCTIONS = "lk.agent_task.instructions"
+"""How the ids of the items begin in which LiveKit keeps an agent's instructions."""
 
 
 class NodeAgent(Agent):
     """One agent of a graph, as LiveKit sees it: its voice, mirrors of its tools, and a reply that drains the turn."""
 
     _bridge: Bridge
+    arriving: history.Operation | None = None
+    """What the graph's agent is shown when it takes the floor unasked; None: what `GraphAgent(history=...)` says."""
     _definition: GraphDefinition | None
     turn: TurnDriver | None = None
     """The turn that handed off to this agent, until it has entered: its first words belong to it."""
@@ -36,38 +45,101 @@ class NodeAgent(Agent):
         tools: list[llm.Tool | llm.Toolset] = []
         if definition is not None:
             tools += [make_mirror(bridge, tool) for tool in definition.all_tools]
-        Agent.__init__(
-            self,
-            id=name,
-            instructions=f"The graph's agent {name}; its prompt is the graph's own.",
-            tools=tools,
-            llm=GraphLLM(bridge, name),
+        self._arguments = {
+            "id": name,
+            "instructions": self._rendered(name, definition),
+            "tools": tools,
+            "llm": GraphLLM(bridge, name, self._refuse_realtime, frozenset(tool.id for tool in tools)),
             **voice,
-        )
+        }
+        if isinstance(self, _BehindBase):
+            super().__init__()  # type: ignore[call-arg]  # of the class in `bases`, which leads to `_BehindBase`
+        else:
+            Agent.__init__(self, **self._arguments)
+
+    def _rendered(self, name: str, definition: GraphDefinition | None) -> str:
+        """The agent's instructions as of now, for LiveKit's judges and traces; its models get them from the graph."""
+        if definition is not None:
+            state = self._bridge.conversation.state
+            with contextlib.suppress(Exception):  # a function of the program's own; in the run it fails where it counts
+                return definition.render(state.get("userdata"))
+        return f"The graph's agent {name}; its prompt is the graph's own."
+
+    @property
+    def bridge(self) -> Bridge:
+        """Of the call that this agent belongs to."""
+        return self._bridge
 
     @property
     def definition_enters(self) -> bool:
         """Whether the graph's agent has an `on_enter`."""
         return self._definition is not None and self._definition.on_enter is not None
 
+    def _refuse_realtime(self) -> None:
+        model = self.session.llm
+        if isinstance(model, llm.RealtimeModel):  # a duplex model has become one by now
+            raise ModelError(
+                f"AgentSession(llm={model.label}): a realtime (speech-to-speech) model answers by itself, past "
+                "LiveKit's llm_node, so nothing of the graph would be asked. Leave llm out, give the session an stt "
+                'and a tts, and name the model in the graph: create_voice_graph(..., llm="openai:gpt-4.1").'
+            )
+
+    def first_instructions(self) -> str | None:
+        """What the graph's `on_enter` asks of the first reply as of now, for LiveKit's traces."""
+        if self._definition is not None:
+            state = self._bridge.conversation.state
+            with contextlib.suppress(Exception):  # as above
+                return self._definition.render_on_enter(state.get("userdata"))
+        return None
+
     async def on_enter(self) -> None:
         await self._bridge.entered(self)
+        await super().on_enter()
 
     async def on_exit(self) -> None:
-        self._bridge.leaving()
+        await self._bridge.leaving()
         await super().on_exit()
+
+    async def show(self, messages: Sequence[BaseMessage]) -> None:
+        """Let LiveKit's own chat context be what the graph shows the agent: turn detectors and judges read it."""
+        if (instructions := self._rendered(self.id, self._definition)) != self.instructions:
+            await self.update_instructions(instructions)
+        shown = to_chat_context(messages).items
+        known = {item.id for item in shown}
+        own = [item for item in self.chat_ctx.items if item.id not in known]
+        first = [item for item in own if item.id.startswith(INSTRUCTIONS)]
+        rest = [item for item in own if item not in first]
+        context = llm.ChatContext([*first, *shown, *rest])
+        await self.update_chat_ctx(context, exclude_invalid_function_calls=False)
+
+    async def on_user_turn_completed(self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage) -> None:
+        await super().on_user_turn_completed(turn_ctx, new_message)
+        if any(not isinstance(part, str) for part in new_message.content):
+            # LiveKit keeps a preemptive reply when the words are the same, though its model never saw the image. An
+            # item that no model is shown makes the two contexts differ, so that the reply is made anew.
+            turn_ctx.items.append(llm.AgentConfigUpdate())
 
     async def llm_node(
         self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
     ) -> AsyncIterable[llm.ChatChunk | FlushSentinel]:
         graph_llm = self.llm
         assert isinstance(graph_llm, GraphLLM)
-        async with graph_llm.chat(chat_ctx=chat_ctx, tools=tools, tool_choice=model_settings.tool_choice) as stream:
+        async with graph_llm.chat(
+            chat_ctx=chat_ctx, tools=tools, tool_choice=model_settings.tool_choice, own_ctx=self.chat_ctx
+        ) as stream:
             async for chunk in stream:
-                if chunk.delta is not None and chunk.delta.tool_calls:
-                    # Otherwise the sentence tokenizer holds the words before a slow tool back until it has ended.
-                    yield FlushSentinel()
-                yield chunk
+                # Otherwise the voice's sentence tokenizer holds the words before a slow step back until it has ended.
+                yield FlushSentinel() if chunk.id == FLUSH else chunk
+
+
+class _BehindBase(Agent):
+    """Stands behind a class of `bases`, where that takes LiveKit's `Agent` to be: the graph says how it is made."""
+
+    _arguments: dict[str, Any]
+
+    def __init__(self, **theirs: Any) -> None:
+        kept = {name: value for name, value in theirs.items() if name in ARGUMENTS}
+        Agent.__init__(self, **{**kept, **self._arguments})
 
 
 class GraphAgent(NodeAgent):
@@ -85,8 +157,18 @@ class GraphAgent(NodeAgent):
         store: LangGraph's store.
         config: a LangChain `RunnableConfig` for every turn; `{"configurable": {"llm": model}}` names the model.
         speak: nodes that speak.
+        silent: nodes with which a turn may end without a word.
+        apology: said when something failed, or nothing was said: a text, or a function of the userdata. Default: the
+            graph's own.
         voices: agent -> `Voice`, in place of what the graph declares.
-        bases: agent -> a LiveKit `Agent` subclass whose pipeline hooks it inherits (all but `llm_node`).
+        agents: external name of the graph -> the LiveKit `Agent` class behind it, or a function that makes one. It is
+            called each time that the agent takes the floor.
+        history: what an agent of the graph is shown of the conversation when the floor comes to it from an agent that
+            is not the graph's. Default: nothing, as in LiveKit. `messages` has all of it in any case.
+        bases: agent -> a LiveKit `Agent` subclass whose pipeline hooks (all but `llm_node`) and attributes it inherits.
+            It is made without arguments; its prompt and tools are the graph's, its plugins where the graph's `Voice`
+            says nothing else. Its `on_enter` runs when the
+            graph's agent has been asked for its first words, its `on_exit` before the floor changes.
 
     Raises `graph_voice.errors.BuildError` for a graph that can't speak.
     """
@@ -97,7 +179,7 @@ class GraphAgent(NodeAgent):
         del options
         start = _start_of(graph)
         if bases and start is not None and start in bases:
-            cls = _typed(start, (cls, bases[start]))
+            cls = _typed(start, (cls, *_behind(bases[start])))
         return super().__new__(cls)
 
     def __init__(
@@ -111,7 +193,11 @@ class GraphAgent(NodeAgent):
         store: BaseStore | None = None,
         config: Any = None,
         speak: Sequence[str] = (),
+        silent: Sequence[str] = (),
+        apology: str | Callable[[Any], str] | None = None,
         voices: Mapping[str, Voice] | None = None,
+        agents: Mapping[str, Callable[[], Agent]] | None = None,
+        history: history.Operation | None = None,
         bases: Mapping[str, type[Agent]] | None = None,
     ) -> None:
         self.conversation: Conversation[Any] = Conversation(
@@ -123,52 +209,107 @@ class GraphAgent(NodeAgent):
             store=store,
             config=config,
             speak=speak,
+            silent=silent,
+            apology=apology,
         )
         self._plugins = Voices()
         self._voices = dict(voices or {})
         self._types: dict[str, type[NodeAgent]] = {}
         self._bases = dict(bases or {})
         roles = self.conversation.roles
-        unknown = (set(self._bases) | set(self._voices)) - roles.agents
+        first = next((name for name in roles.nodes if name in roles.foreign_speakers), "")
+        for name in roles.agents:
+            self._plugins.check(name, self._voice(name))
+        self._start = self.conversation.active_agent or first
+        unknown = (set(self._bases) - roles.agents) | (set(self._voices) - roles.agents - {self._start})
         if unknown:
             raise BuildError(f"{sorted(unknown)}: the graph's agents are {', '.join(sorted(roles.agents)) or 'none'}.")
-        self._start = self.conversation.active_agent or next(iter(roles.foreign_speakers))
-        self._bridge = Bridge(self.conversation, self.agent)
+        for name, base in self._bases.items():
+            _check_base(name, base)
+        self._outsiders = Outsiders(roles, agents or {})
+        self._bridge = Bridge(self.conversation, self._node, self._outsiders, history)
         self._become(self._bridge, self._start, *self._describe(self._start))
 
-    def agent(self, name: str) -> NodeAgent:
-        """The LiveKit agent of a graph's agent, for `session.update_agent(...)`; a new one at each call.
+    def agent(self, name: str, *, history: history.Operation | None = None) -> Agent:
+        """The LiveKit agent of a graph's agent, for `session.update_agent(...)`, or for a tool of a LiveKit agent to
+        return; a new one at each call.
 
-        Its chat context holds what the graph shows the agent, for turn detectors and judges.
+        Args:
+            name: of the agent; an external one's is made as `agents` says.
+            history: what it is shown of the conversation so far. Default: what `GraphAgent(history=...)` says, when the
+                floor comes from an agent that is not the graph's, else nothing.
+
+        Raises `graph_voice.errors.BuildError` for a name that is no agent of the graph.
         """
-        made = self.agent_type(name).__new__(self.agent_type(name))
-        definition, voice = self._describe(name)
-        voice["chat_ctx"] = to_chat_context(self.conversation.chat_ctx)
-        made._become(self._bridge, name, definition, voice)
+        if name in self._outsiders:
+            if history is not None:
+                raise BuildError(
+                    f'agent("{name}", history=...): LiveKit\'s own agent is given its context by who makes it.'
+                )
+            return self._outsiders.make(name)
+        made = self._node(name)
+        made.arriving = history
         return made
 
-    def agent_type(self, name: str) -> type[NodeAgent]:
+    def _node(self, name: str) -> NodeAgent:
+        kind = self.agent_type(name)
+        made = kind.__new__(kind)
+        assert isinstance(made, NodeAgent)
+        made._become(self._bridge, name, *self._describe(name))
+        return made
+
+    def agent_type(self, name: str) -> type[Agent]:
         """The class of a graph's agent, for LiveKit's `mock_tools` and `is_agent_handoff(new_agent_type=...)`.
 
         Raises `graph_voice.errors.BuildError` for a name that is no agent of the graph.
         """
         if name == self._start:
             return type(self)
+        if name in self._outsiders:
+            return self._outsiders.type_of(name)
         if name not in self.conversation.roles.agents:
-            agents = ", ".join(sorted(self.conversation.roles.agents))
+            agents = ", ".join(sorted(self.conversation.roles.agents | self.conversation.roles.external))
             raise BuildError(f"agent_type({name!r}): the graph's agents are {agents}.")
         if name not in self._types:
-            self._types[name] = _typed(name, (NodeAgent, *([self._bases[name]] if name in self._bases else [])))
+            self._types[name] = _typed(name, (NodeAgent, *_behind(self._bases.get(name, Agent))))
         return self._types[name]
 
     def _describe(self, name: str) -> tuple[GraphDefinition | None, dict[str, Any]]:
         definition = definition_of(self.conversation.graph, name)
-        voice = self._voices.get(name) or (definition.voice if definition is not None else None)
-        return definition, self._plugins.arguments(voice)
+        return definition, self._plugins.arguments(self._voice(name))
+
+    def _voice(self, name: str) -> Voice | None:
+        definition = definition_of(self.conversation.graph, name)
+        return self._voices.get(name) or (definition.voice if definition is not None else None)
 
     async def aclose(self) -> None:
         """End the call: running tools finish, the trace is complete. LiveKit's `close` event does it as well."""
         await self._bridge.aclose()
+
+
+def _behind(base: Any) -> tuple[type, ...]:
+    """What stands behind an agent in the order of its classes; what is no class is refused later, with a reason."""
+    return (base, _BehindBase) if isinstance(base, type) and issubclass(base, Agent) and base is not Agent else ()
+
+
+def _check_base(name: str, base: Any) -> None:
+    """Raise `BuildError` for a class that can't stand behind an agent of the graph."""
+    where = f'bases={{"{name}": {getattr(base, "__name__", base)}}}'
+    if not isinstance(base, type) or not issubclass(base, Agent):
+        raise BuildError(f"{where}: write a subclass of livekit.agents.Agent.")
+    if tools := sorted(tool.id for tool in llm.find_function_tools(base)):
+        raise BuildError(
+            f"{where}: its LiveKit tools ({', '.join(tools)}) are not the graph's, so no model would know them. Give "
+            f'them to the agent: Agent("{name}", ..., tools=[...]).'
+        )
+    wanted = [
+        parameter.name
+        for parameter in list(inspect.signature(base.__init__).parameters.values())[1:]
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    if base.__init__ is not Agent.__init__ and wanted:
+        raise BuildError(f"{where}: it is made without arguments, but wants {', '.join(wanted)}. Give them defaults.")
 
 
 def _typed(name: str, bases: tuple[type, ...]) -> Any:

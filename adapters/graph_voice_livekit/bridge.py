@@ -9,27 +9,35 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, HumanMessage
-from livekit.agents import AgentSession, RunContext, ToolError, llm
+from livekit.agents import NOT_GIVEN, Agent, AgentSession, RunContext, ToolError, llm, utils
 from livekit.agents.llm import ToolResult
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import (
-    CloseEvent,
     ConversationItemAddedEvent,
+    EventTypes,
     FunctionToolsExecutedEvent,
     SpeechCreatedEvent,
 )
 
-from graph_voice import Conversation, Turn, events
+from graph_voice import Conversation, Turn, events, history
 from graph_voice.pairs import RUNNING
+from graph_voice.reply_options import ReplyOptions
+from graph_voice_livekit.announcer import Announcer
+from graph_voice_livekit.converters import said_by
 from graph_voice_livekit.driver import NO_HANDOFF, TurnDriver
+from graph_voice_livekit.ending import CallEnd
 from graph_voice_livekit.heard import split_heard
 from graph_voice_livekit.lost_turns import LostTurns
+from graph_voice_livekit.open_question import OpenQuestion
+from graph_voice_livekit.outside import Outsiders, OutsideTalk
 from graph_voice_livekit.reply import EXTRA
+from graph_voice_livekit.request import request_of
+from graph_voice_livekit.transfers import Transfers
 
 if TYPE_CHECKING:
     from graph_voice_livekit.agent import NodeAgent
@@ -43,8 +51,22 @@ _speech: ContextVar[SpeechHandle | None] = ContextVar("graph_voice_speech", defa
 class Bridge:
     """One call. Made by `GraphAgent`, bound to the session when its first agent enters."""
 
-    def __init__(self, conversation: Conversation[Any], make_agent: Callable[[str], "NodeAgent"]) -> None:
+    def __init__(
+        self,
+        conversation: Conversation[Any],
+        make_agent: Callable[[str], "NodeAgent"],
+        outsiders: Outsiders,
+        arriving: history.Operation | None,
+    ) -> None:
         self.conversation = conversation
+        self.outsiders = outsiders
+        self._arriving = arriving
+        """What an agent of the graph is shown when it takes the floor from an agent that is not the graph's."""
+        self._outside = OutsideTalk()
+        self._came_from: str | None = None
+        """Who had the floor before the graph's agent that has it now, when that was no agent of the graph."""
+        self._entering_outside: TurnDriver | None = None
+        """The turn that is handing the floor to an agent that is not the graph's."""
         self.agents = conversation.roles.agents
         self.floor: str | None = None
         """The graph's agent that has the floor in LiveKit."""
@@ -65,6 +87,9 @@ class Bridge:
         self._next: TurnDriver | None = None
         self._shared_userdata: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._end = CallEnd(self._over)
+        self._announcer = Announcer(self)
+        self.transfers = Transfers(self)
 
     @property
     def session(self) -> AgentSession[Any]:
@@ -79,28 +104,94 @@ class Bridge:
         first = self._session is None
         if first:
             self._bind(agent.session)
+            self._came_from = self._take_over()
+        came_from, self._came_from = self._came_from, None
         self.floor = name
         driver, agent.turn = agent.turn, None
         if driver is not None and driver.entry == name:
             self._confirm(driver, name)
             driver.cancel_entry()
+            self.transfers.arrived(driver)
+            if driver.turn.interrupted:
+                await self._entered_after_words(driver)
+                return
         else:
-            if name in self.agents and self.conversation.active_agent != name:
-                await self.conversation.update_agent(name)
-            if first and not agent.definition_enters:
-                return  # as in LiveKit: without an on_enter the first agent waits for the caller
-            if first and self.conversation.messages:
-                return  # a call that is resumed has been greeted
-            driver = self._drive(self.conversation.enter())
+            if name in self.agents and (came_from is not None or self.conversation.active_agent != name):
+                policy = agent.arriving or (self._arriving if came_from is not None else None)
+                await self.conversation.update_agent(name, policy, old=came_from)
+                await agent.show(self.conversation.chat_ctx)
+            if first and came_from is None:
+                if not agent.definition_enters:
+                    return  # as in LiveKit: without an on_enter the first agent waits for the caller
+                if self.conversation.messages:
+                    return  # a call that is resumed has been greeted
+            driver = self.drive(self.conversation.enter())
         driver.arrived.clear()
-        self.speak(driver)
+        self.speak(driver, agent.first_instructions())
+        self.conversation.tell_late()
+        self.background(self._show(agent, driver))
         if self._recovered is not None:
-            self._background(self._answer(self._recovered, driver))
+            self.background(self._answer(self._recovered, driver))
             self._recovered = None
 
-    def leaving(self) -> None:
+    async def _entered_after_words(self, driver: TurnDriver) -> None:
+        """The caller has interrupted the turn that led here: it goes no further. What they say is answered now."""
+        await driver.turn.wait_finished()  # only then the graph has written who has the floor
+        driver.maybe_close()
+        lost, self._recovered = self._recovered, None
+        if lost is None:
+            self.speak(self.drive(self.conversation.enter()))
+            return
+        with contextlib.suppress(RuntimeError):  # the session closes
+            self.session.generate_reply(user_input=lost)
+
+    async def _show(self, agent: "NodeAgent", driver: TurnDriver) -> None:
+        # What the handoff carries is in the state once the graph has come to the new agent.
+        await driver.arrived.wait()
+        if self.floor == agent.id:
+            await agent.show(self.conversation.chat_ctx)
+
+    def _take_over(self) -> str | None:
+        """An agent of the graph takes the floor. Returns who had it, when that is no agent of the graph."""
+        taken = [i for i in self.session.history.items if i.type == "agent_handoff"]
+        old = taken[-1].old_agent_id if taken else None
+        if old is not None and not self._outside.running and self.floor is None:
+            self._outside.begin(self.session.history, all_of_it=True)  # it had it before the graph came into the call
+        if not self._outside.running:
+            return None
+        self._listen()
+        self._outside.end()
+        active = self.conversation.active_agent
+        return active if active in self.outsiders else old
+
+    def _listen(self) -> None:
+        """Remember what was said while an agent that is not the graph's has the floor."""
+        for message, at in self._outside.news(self.session.history):
+            self.conversation.add(message, at=at)
+
+    def _leave(self, agent: Agent | None) -> None:
+        """An agent that is not the graph's has the floor."""
+        self._outside.begin(self.session.history)
+        name = self.outsiders.name_of(agent) if agent is not None else None
+        driver, self._entering_outside = self._entering_outside, None
+        if driver is not None and driver.entry is not None and driver.entry == name:
+            self._confirm(driver, name)
+            driver.cancel_entry()
+            self.transfers.arrived(driver)
+            driver.maybe_close()
+        elif name is not None and self.conversation.active_agent != name:
+            self.background(self.conversation.update_agent(name))
+
+    async def leaving(self) -> None:
         """The LiveKit agent that has the floor begins to hand over."""
         self._lost.leaving(time.time())
+        driver = self._entering_outside
+        if driver is not None and driver.entry is not None and driver.entry in self.outsiders:
+            # The floor certainly changes. As in LiveKit the old agent's `on_exit` is over before the new one enters,
+            # and what it wrote is in the session's userdata.
+            self._confirm(driver, driver.entry)
+            await driver.turn.wait_finished()
+            self._give_userdata()
 
     async def _answer(self, lost: llm.ChatMessage, entering: TurnDriver) -> None:
         # Not before the graph has come to the new agent: until then it would answer in the old one's name.
@@ -109,11 +200,16 @@ class Bridge:
         with contextlib.suppress(RuntimeError):  # the session closes
             self.session.generate_reply(user_input=lost)
 
-    def speak(self, driver: TurnDriver) -> None:
-        """Ask LiveKit for a reply that goes on with this turn."""
+    @property
+    def busy(self) -> TurnDriver | None:
+        """A turn that LiveKit still speaks, or will."""
+        return next(iter(self._drivers), None)
+
+    def speak(self, driver: TurnDriver, instructions: str | None = None) -> None:
+        """Ask LiveKit for a reply that goes on with this turn. `instructions`: the graph's, for LiveKit's traces."""
         self._next = driver
         try:
-            self.session.generate_reply()
+            self.session.generate_reply(instructions=instructions or NOT_GIVEN)
         except RuntimeError as error:  # the session closes
             logger.debug("an agent's first words were dropped: %s", error)
             driver.maybe_close()
@@ -127,50 +223,62 @@ class Bridge:
                 return
         driver.turn.confirm_handoff(None)
 
-    def _next_agent(self, driver: TurnDriver, name: str) -> "NodeAgent":
-        """The LiveKit agent that takes the floor and goes on with this turn."""
-        agent = self._make_agent(name)
+    async def next_agent(self, driver: TurnDriver, event: events.HandedOff) -> Agent:
+        """The LiveKit agent that takes the floor; if it is the graph's it goes on with this turn."""
+        if event.new_agent in self.outsiders:
+            self._entering_outside = driver
+            return await self.outsiders.show(self.outsiders.make(event.new_agent), event.shown)
+        agent = self._make_agent(event.new_agent)
         agent.turn = driver
         return agent
 
     def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
-        """The graph changed agents without a tool: LiveKit follows when the old agent's words have been played."""
-        speech = _speech.get()
+        """The graph changed agents without a tool."""
+        self.transfers.by_edge(driver, event, _speech.get())
 
-        async def follow() -> None:
-            if speech is not None:
-                await speech
-            if speech is not None and speech.interrupted:
-                driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
-                driver.cancel_entry()
-                driver.maybe_close()
-            else:
-                driver.entry_is_certain = True
-                self.session.update_agent(self._next_agent(driver, event.new_agent))
-
-        self._background(follow())
+    def drop_speculation(self) -> None:
+        """Replies to words that may not be the caller's last ones are not wanted any more."""
+        for driver in list(self._drivers):
+            if not driver.turn.committed:
+                driver.drop()
 
     # ---- replies
 
-    def driver_for_reply(self, agent: str, chat_ctx: llm.ChatContext) -> TurnDriver | None:
-        """The turn that this reply drains: the one its speech drains already, else a new one."""
+    def driver_for_reply(
+        self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
+    ) -> TurnDriver | None:
+        """The turn that this reply drains: the one its speech drains already, else a new one.
+
+        Args:
+            chat_ctx: what LiveKit would show a model.
+            own: the agent's own chat context.
+            tools: the only tools of this reply; None: all.
+            tool_choice: "none", "required", or the name of a tool; None: the model decides.
+        """
         speech = _speech.get()
         if speech is None:
             return None
         if (known := self._by_speech.get(speech)) is not None:
             return known
-        user, instructions = self._asked(chat_ctx)
+        if self.transfers.takes_words_from(self.floor):
+            return None  # the next agent answers, when it has the floor
+        asked = request_of(chat_ctx, own, self._is_known)
+        user = asked.user
         self._take_userdata()
-        text = None if user is None else (user.text_content or "")
-        driver = self._drive(
-            self.conversation.turn(text, message_id=None if user is None else user.id, instructions=instructions)
+        driver = self.drive(
+            self.conversation.turn(
+                None if user is None else said_by(user),
+                message_id=None if user is None else user.id,
+                instructions=asked.instructions,
+                options=ReplyOptions(None if asked.shown is None else tuple(asked.shown), tools, tool_choice),
+            )
         )
         if user is not None:
             self._users[user.id] = driver
         self._attach(driver, speech)
         return driver
 
-    def _drive(self, turn: Turn) -> TurnDriver:
+    def drive(self, turn: Turn) -> TurnDriver:
         driver = TurnDriver(self, turn)
         self._drivers.add(driver)
         return driver
@@ -182,20 +290,6 @@ class Bridge:
 
     def _speech_ended(self, speech: SpeechHandle) -> None:
         self._by_speech.pop(speech, None)
-
-    def _asked(self, chat_ctx: llm.ChatContext) -> tuple[llm.ChatMessage | None, str | None]:
-        """What the caller said that nobody has answered yet, and the instructions of `generate_reply`."""
-        instructions = None
-        for item in reversed(chat_ctx.items):
-            if item.type != "message":
-                continue
-            if item.role == "user":
-                return (None if self._is_known(item.id) else item), instructions
-            if item.role == "assistant":
-                break
-            if instructions is None and not item.id.startswith("lk."):
-                instructions = item.text_content
-        return None, instructions
 
     def _is_known(self, message_id: str) -> bool:
         """Whether this message was committed already, or was there before this call."""
@@ -227,6 +321,7 @@ class Bridge:
         batch.started.add(call_id)
         driver.mirror_started(context)
         try:
+            driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
             driver.turn.allow(call_id, host=context)
             await self._wait(context.speech_handle, batch.done.wait())
             if not batch.done.is_set():
@@ -242,7 +337,9 @@ class Bridge:
             return ToolResult(RUNNING, reply_required=batch.asks)
         if batch.handoff is not None and context.speech_handle.interrupted:
             if batch.handoff.call_id == call_id:
-                raise ToolError(NO_HANDOFF)
+                if batch.handoff.on_interruption == "cancel":
+                    raise ToolError(NO_HANDOFF)
+                self.transfers.complete(driver, batch.handoff)
             return ToolResult(result.output, reply_required=False)
         if batch.handoff is None:
             if result.is_error:
@@ -250,9 +347,9 @@ class Bridge:
             return ToolResult(result.output)
         # The next agent speaks, so nobody else replies to this batch.
         answer = ToolResult(result.output, reply_required=False)
-        return (
-            (self._next_agent(driver, batch.handoff.new_agent), answer) if batch.handoff.call_id == call_id else answer
-        )
+        if batch.handoff.call_id != call_id:
+            return answer
+        return await self.next_agent(driver, batch.handoff), answer
 
     async def _wait(self, speech: SpeechHandle, what: Any) -> None:
         waiting = asyncio.ensure_future(what)
@@ -267,12 +364,24 @@ class Bridge:
     def _bind(self, session: AgentSession[Any]) -> None:
         self._session = session
         self.conversation.on_userdata = self._give_userdata
-        session.on("speech_created", self._on_speech_created)
-        session.on("conversation_item_added", self._on_item_added)
-        session.on("function_tools_executed", self._on_tools_executed)
-        session.on("user_input_transcribed", self._lost.transcribed)
-        session.on("close", self._on_close)
+        self.conversation.on_late_result = self._announcer.wanted
+        for event, handler in self._handlers().items():
+            session.on(event, handler)
+        self._end.bind(session)
         self._give_userdata()
+
+    def _handlers(self) -> "dict[EventTypes, Callable[[Any], None]]":
+        return {
+            "speech_created": self._on_speech_created,
+            "conversation_item_added": self._on_item_added,
+            "function_tools_executed": self._on_tools_executed,
+            "user_input_transcribed": self._lost.transcribed,
+            "user_state_changed": OpenQuestion(self.conversation, self._ask_again).user_state_changed,
+        }
+
+    def _ask_again(self, question: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the session closes
+            self.session.say(question)
 
     def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
         _speech.set(event.speech_handle)
@@ -283,7 +392,15 @@ class Bridge:
     def _on_item_added(self, event: ConversationItemAddedEvent) -> None:
         item = event.item
         if item.type == "agent_handoff":
-            self.floor = item.new_agent_id if item.new_agent_id in self.agents else None
+            agent = self.session.current_agent
+            # Another switch may be queued behind this one already; then the name is all there is to go by.
+            certain = agent.id == item.new_agent_id
+            ours = getattr(agent, "bridge", None) is self if certain else item.new_agent_id in self.agents
+            if ours:
+                self._came_from = self._take_over()
+            self.floor = item.new_agent_id if ours else None
+            if not ours:
+                self._leave(agent if certain else None)
             lost = self._lost.take(self.session.options.endpointing["max_delay"])
             self._recovered = lost if self.floor is not None else None  # an agent of the program's own sees to itself
             turn = getattr(self.session.current_agent, "turn", None)
@@ -291,11 +408,13 @@ class Bridge:
                 self._confirm(turn, item.new_agent_id)
         elif item.type == "message" and item.role == "user":
             self._lost.claimed(item)
-            text = item.text_content or ""
+            said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
-                driver.turn.commit(text, at=item.created_at)
-            elif text:
-                self.conversation.add(HumanMessage(text, id=item.id), at=item.created_at)
+                driver.commit(said, at=item.created_at)
+            elif self._outside.running:
+                self._listen()
+            elif said:
+                self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
         elif item.type == "message" and item.role == "assistant":
             self._on_played(item)
 
@@ -306,8 +425,14 @@ class Bridge:
             found = self.replies.pop(mark["reply"], None)
             if found is not None:
                 driver, spoken = found
-                for message_id, heard in split_heard(spoken, text).items():
-                    driver.turn.heard(message_id, heard, at=item.created_at)
+                driver.turn.commit_reply()
+                parts = split_heard(spoken, text, interrupted=item.interrupted)
+                last = next((key for key in reversed(parts) if parts[key]), None)
+                for message_id, heard in parts.items():
+                    cut = item.interrupted and (message_id == last or not heard)
+                    driver.turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
+        elif self._outside.running:
+            self._listen()
         elif _speech.get() not in self.own_lines and text:
             # Said by the session itself: `session.say`.
             self.conversation.add(AIMessage(text, id=item.id, name=self.floor), at=item.created_at)
@@ -328,21 +453,35 @@ class Bridge:
                 if batch.asks and output is not None:
                     self.asking[call.call_id] = output
             elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
-                if output.is_error:
+                if output.is_error and batch.handoff.on_interruption == "complete":
+                    # Interrupted after the mirror had returned the next agent: LiveKit has cancelled it.
+                    output.output, output.is_error = batch.results[call.call_id].output, False
+                    self.transfers.complete(driver, batch.handoff)
+                elif output.is_error:
                     driver.turn.reject_handoff(call.call_id, output.output)
                     driver.cancel_entry()
                     driver.maybe_close()
                 else:
                     driver.entry_is_certain = True
 
-    def _on_close(self, event: CloseEvent) -> None:
-        self._background(self.aclose())
-
     async def aclose(self) -> None:
-        """End the call: close every turn, let running tools finish."""
+        """End the call: close the session, let running tools finish, let the active agent leave."""
+        await self._end.aclose()
+
+    async def _over(self, reason: str) -> None:
+        """The session has closed: nothing is played any more."""
+        session = self._session
+        if session is not None:
+            self._listen()
         for driver in list(self._drivers):
             await driver.aclose()
-        await self.conversation.aclose()
+        await self.conversation.aclose(reason)
+        await utils.aio.cancel_and_wait(*self._tasks)
+        for driver in list(self._drivers):
+            await driver.aclose()
+        if session is not None:
+            for event, handler in self._handlers().items():
+                session.off(event, handler)
 
     # ---- userdata
 
@@ -361,10 +500,16 @@ class Bridge:
     def _give_userdata(self) -> None:
         """`session.userdata` is the graph's, if it has any, but for what the program has just put there."""
         self._take_userdata()
-        if self._session is not None and "userdata" in self.conversation.state:
-            self._shared_userdata = self._session.userdata = self.conversation.userdata
+        if self._session is None or "userdata" not in self.conversation.state:
+            return
+        ours = self.conversation.userdata
+        if type(ours) is dict and not ours and self._shared_userdata is None:
+            return  # a graph without userdata: LiveKit says itself that there is none
+        self._shared_userdata = self._session.userdata = ours
 
-    def _background(self, work: Any) -> None:
+    def background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run this beside everything else; it ends with the call."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -13,8 +13,10 @@ from rich.console import Console
 from graph_voice import Conversation, Voice
 from graph_voice.loading import load_graph
 from graph_voice.model_choice import ModelChoice, choose_model
+from graph_voice.speakers import speakers_of
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.offline import IntentRouter, OfflineParts, load_all
+from graph_voice_livekit.offline.packages import is_installed
 
 __all__ = ["CallParts", "Choices", "prepare"]
 
@@ -32,6 +34,8 @@ class Choices:
     voice: Path | None = None
     language: str = "en"
     seed: int = 0
+    speak: Sequence[str] = ()
+    """The nodes that speak, of a graph that doesn't say so itself."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class CallParts:
     """In the order of the graph, the start agent first."""
     model: ModelChoice
     speech: OfflineParts
+    speak: Sequence[str] = ()
+    """The nodes that speak besides the agents."""
 
     @property
     def model_name(self) -> str:
@@ -67,7 +73,7 @@ class CallParts:
 
     def agent(self) -> GraphAgent:
         """A new call of the graph."""
-        return GraphAgent(self.graph, voices=self.voices(), config=self.config)
+        return GraphAgent(self.graph, voices=self.voices(), config=self.config, speak=self.speak)
 
 
 def prepare(choices: Choices, console: Console) -> CallParts:
@@ -77,9 +83,11 @@ def prepare(choices: Choices, console: Console) -> CallParts:
         LoadError: the graph can't be loaded.
         MissingDependencyError: a package is missing; the message says how to get it.
         ModelError: no model was given, and the graph has no example sentences beside it.
+        BuildError: the graph doesn't say who speaks, and it can't be told.
     """
     with console.status("Loading the graph...") as status:
         graph = load_graph(choices.graph)
+        speak = speakers_of(graph, choices.speak)
         status.update("Choosing the model...")
         chosen = choose_model(
             graph,
@@ -95,9 +103,16 @@ def prepare(choices: Choices, console: Console) -> CallParts:
         def progress(step: str, done: float) -> None:
             status.update(f"Loading {step}... {done:.0%}" if done < 1 else "Ready.")
 
-        speech = load_all(progress, stt_model=choices.stt_model, voice=choices.voice, language=choices.language)
-    conversation: Conversation[Any] = Conversation(graph)
+        speech = load_all(
+            progress,
+            stt_model=choices.stt_model,
+            voice=choices.voice,
+            language=choices.language,
+            seed=choices.seed if is_installed("onnx") else None,  # an optional package: a call goes without it too
+        )
+    conversation: Conversation[Any] = Conversation(graph, speak=speak)
     roles = conversation.roles
     agents = [name for name in roles.nodes if name in roles.agents]
     agents.sort(key=lambda name: name != conversation.active_agent)
-    return CallParts(graph, agents, chosen, speech)
+    heard = [name for name in roles.nodes if name in roles.foreign_speakers]
+    return CallParts(graph, agents, chosen, speech, heard)

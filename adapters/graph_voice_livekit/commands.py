@@ -9,12 +9,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from graph_voice.cli.speak_option import SPEAK
 from graph_voice.drawing import to_svg
 from graph_voice.loading import load_graph
+from graph_voice.speakers import speakers_of
 from graph_voice_livekit.call import CallerError, CallResult, LivePrinter, SimulatedCaller, make_session, run_call
 from graph_voice_livekit.call.audio_in import FileAudioInput
+from graph_voice_livekit.call.caller import Lines, Script
 from graph_voice_livekit.call_setup import CALLER_VOICE, CallParts, Choices, prepare
-from graph_voice_livekit.offline.examples import Examples
+from graph_voice_livekit.offline.examples import Examples, ExamplesError
 from graph_voice_livekit.state_file import write_state
 
 __all__ = ["demo", "talk"]
@@ -36,6 +39,7 @@ SttModel = Annotated[
     Path | None, typer.Option(help="Folder of a Whisper model in CTranslate2 format. Default: tiny.en.")
 ]
 VoiceFile = Annotated[Path | None, typer.Option("--voice", help="A piper voice, .onnx. Default: the packaged one.")]
+Speak = Annotated[list[str] | None, typer.Option(metavar="NODE", help=SPEAK)]
 Language = Annotated[str, typer.Option(help="What is spoken, as a language code.")]
 
 
@@ -48,6 +52,7 @@ def talk(
     stt_model: SttModel = None,
     voice: VoiceFile = None,
     language: Language = "en",
+    speak: Speak = None,
     limit: Annotated[float, typer.Option(help="Seconds after which the call is ended.")] = 600.0,
 ) -> None:
     """Talk to a graph by voice: with your microphone, or with a recording as the caller.
@@ -55,7 +60,7 @@ def talk(
     The call is a real LiveKit session in this process; no server and no key is needed. With --input, the file is played
     in real time, and what the agents say is recorded: caller left, agents right.
     """
-    choices = Choices(graph, llm, base_url, stt_model, voice, language)
+    choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or ())
     if input is None:
         from graph_voice_livekit.microphone import talk_with_microphone
 
@@ -84,6 +89,10 @@ async def _talk(parts: CallParts, recording: FileAudioInput, console: Console, l
 def demo(
     graph: Graph = DEFAULT_GRAPH,
     seed: Annotated[int, typer.Option(help="Chooses what the caller says, and when it interrupts.")] = 0,
+    say: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINE", help="What the caller says, in place of the lines beside the graph. Repeatable."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder for what is left of the call.")
     ] = None,
@@ -92,6 +101,7 @@ def demo(
     stt_model: SttModel = None,
     voice: VoiceFile = None,
     language: Language = "en",
+    speak: Speak = None,
     limit: Annotated[float, typer.Option(help="Seconds after which the call is ended.")] = 300.0,
 ) -> None:
     """Hear a whole call: a simulated caller speaks, interrupts, and is handed from agent to agent.
@@ -99,31 +109,41 @@ def demo(
     Leaves a folder with the recording, the transcript, the drawing of the graph, a timeline and the state.
     """
     console = Console(highlight=False)
-    choices = Choices(graph, llm, base_url, stt_model, voice, language, seed)
-    load_graph(graph)  # a graph that isn't there is told as that, not as missing example sentences
-    examples = Examples.load(graph)
-    if examples.caller is None:
-        raise CallerError(
-            f"{examples.source} has no `caller:` section, so nobody calls. Write the caller's lines there."
-        )
+    choices = Choices(graph, llm, base_url, stt_model, voice, language, seed, speak or ())
+    # A graph that isn't there is told as that, not as missing example sentences.
+    speakers_of(load_graph(graph), choices.speak)
+    script = Lines.of(say) if say else _script_beside(graph)
     _quiet_logs()
     parts = prepare(choices, console)
     name = Path(graph.rpartition(":")[0] or graph).stem
     folder = output or Path("calls") / f"{name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    console.print(f"Model: {parts.model_name}. Agents: {', '.join(parts.agents)}.\n")
-    asyncio.run(_demo(parts, examples, folder, seed, name, console, limit))
+    who = f"Agents: {', '.join(parts.agents)}." if parts.agents else f"Speaks: {', '.join(parts.speak)}."
+    console.print(f"Model: {parts.model_name}. {who}\n")
+    asyncio.run(_demo(parts, script, folder, seed, name, console, limit))
     console.print(
         f"\nIn {folder}: call.wav (caller left, agents right), transcript.md, timeline.png, graph.svg, state.json"
     )
 
 
+def _script_beside(graph: str) -> Script:
+    try:
+        examples = Examples.load(graph)
+    except ExamplesError as error:
+        raise ExamplesError(f"{error} Or say what the caller says: --say LINE.") from error
+    if examples.caller is None:
+        raise CallerError(
+            f"{examples.source} has no `caller:` section, so nobody calls. Write the caller's lines there, or give "
+            "them here: --say LINE."
+        )
+    return examples.caller
+
+
 async def _demo(
-    parts: CallParts, examples: Examples, folder: Path, seed: int, name: str, console: Console, limit: float
+    parts: CallParts, script: Script, folder: Path, seed: int, name: str, console: Console, limit: float
 ) -> CallResult:
-    assert examples.caller is not None
     agent = parts.agent()
-    caller = SimulatedCaller(examples.caller, voice=parts.speech.tts(CALLER_VOICE), seed=seed)
+    caller = SimulatedCaller(script, voice=parts.speech.tts(CALLER_VOICE), seed=seed)
     title = f"{name.replace('_', ' ')}, seed {seed}"
     try:
         return await run_call(
@@ -141,7 +161,7 @@ async def _demo(
         # Also of a call that went wrong: then one wants to look at it all the more.
         conversation = agent.conversation
         (folder / "graph.svg").write_text(
-            to_svg(conversation.graph, active=conversation.active_agent), encoding="utf-8"
+            to_svg(conversation.graph, active=conversation.active_agent or None), encoding="utf-8"
         )
         write_state(conversation, folder / "state.json")
 

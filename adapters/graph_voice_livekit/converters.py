@@ -19,7 +19,9 @@ from langchain_core.messages import (
 )
 from livekit.agents import llm
 
-__all__ = ["from_chat_context", "to_chat_context"]
+from graph_voice_livekit.images import from_image, to_image
+
+__all__ = ["from_chat_context", "said_by", "to_chat_context"]
 
 LIVEKIT = "livekit"
 LANGCHAIN = "langchain"
@@ -106,8 +108,8 @@ def _call(
 ) -> llm.FunctionCall:
     """`silent`: there is no item for the message itself, so the first call takes what belongs to it."""
     known = theirs.get("calls", {}).get(call["id"]) or {}
-    arguments = known.get("arguments", "")
-    if not arguments or _arguments(arguments) != call["args"]:
+    arguments = known.get("arguments")
+    if arguments is None or _arguments(arguments) != call["args"]:
         arguments = json.dumps(call["args"])
     return llm.FunctionCall(
         id=known.get("id") or f"{message.id}/{call['id']}",
@@ -121,33 +123,21 @@ def _call(
 
 
 def _to_content(content: Any, theirs: dict[str, Any]) -> list[llm.ChatContent]:
-    images = {image["image"]: image for image in theirs.get("images", ())}
+    blocks = [content] if isinstance(content, str) else content
+    shown = [made for block in blocks if not isinstance(block, str) and (made := to_image(block)) is not None]
+    known = theirs.get("images", ())
+    # In order: what LiveKit knows of the images besides; nothing when there are others now.
+    besides = iter(known if len(known) == len(shown) else [{}] * len(shown))
     found: list[llm.ChatContent] = []
-    for block in [content] if isinstance(content, str) else content:
+    for block in blocks:
         if isinstance(block, str):
             if block:
                 found.append(block)
         elif block.get("type") == "text":
             found.append(block["text"])
-        elif (url := _image_url(block)) is not None:
-            found.append(llm.ImageContent(**{**images.get(url, {}), "image": url, **_detail(block)}))
+        elif (made := to_image(block)) is not None:
+            found.append(llm.ImageContent(**{**next(besides), **made}))
     return found
-
-
-def _image_url(block: dict[str, Any]) -> str | None:
-    if block.get("type") == "image_url":
-        image = block["image_url"]
-        return str(image if isinstance(image, str) else image["url"])
-    if block.get("type") == "image":
-        if block.get("base64"):
-            return f"data:{block.get('mime_type', 'image/jpeg')};base64,{block['base64']}"
-        return cast(str | None, block.get("url"))
-    return None
-
-
-def _detail(block: dict[str, Any]) -> dict[str, Any]:
-    image = block.get("image_url")
-    return {"inference_detail": image["detail"]} if isinstance(image, dict) and "detail" in image else {}
 
 
 # ---- LiveKit -> LangChain
@@ -156,8 +146,8 @@ def _detail(block: dict[str, Any]) -> dict[str, Any]:
 def from_chat_context(context: llm.ChatContext) -> list[AnyMessage]:
     """The same conversation as LangChain messages: same ids; calls join the assistant message that made them.
 
-    An image that is a video frame, and audio, are not carried (audio leaves its transcript). LiveKit's handoff and
-    configuration items are no messages: handoffs are the state's `handoffs`, and instructions are never stored.
+    A video frame becomes a JPEG; audio leaves its transcript. LiveKit's handoff and configuration items are no
+    messages: handoffs are the state's `handoffs`, and instructions are never stored.
     """
     messages: list[AnyMessage] = []
     asking: dict[str, int] = {}
@@ -190,6 +180,14 @@ def from_chat_context(context: llm.ChatContext) -> list[AnyMessage]:
                 )
             )
     return messages
+
+
+def said_by(item: llm.ChatMessage) -> Any:
+    """What a LiveKit message says, as the content of a LangChain message: words, or blocks if there is more."""
+    content, _ = _from_content(item.content)
+    if isinstance(content, list) and all(block["type"] == "text" for block in content):
+        return "\n".join(block["text"] for block in content)  # as LiveKit's `text_content`
+    return content
 
 
 def _message(item: llm.ChatMessage) -> AnyMessage:
@@ -243,9 +241,10 @@ def _from_content(content: Sequence[Any]) -> tuple[Any, list[dict[str, Any]]]:
     for part in content:
         if isinstance(part, str):
             blocks.append({"type": "text", "text": part})
-        elif isinstance(part, llm.ImageContent) and isinstance(part.image, str):
-            blocks.append({"type": "image_url", "image_url": {"url": part.image, "detail": part.inference_detail}})
-            images.append(part.model_dump(mode="json", exclude_none=True, exclude={"type"}))
+        elif isinstance(part, llm.ImageContent):
+            blocks.append(block := from_image(part))
+            if block["type"] != "text":
+                images.append(part.model_dump(mode="json", exclude_none=True, exclude={"type", "image"}))
         elif isinstance(part, llm.AudioContent) and part.transcript:
             blocks.append({"type": "text", "text": part.transcript})
     if all(block["type"] == "text" for block in blocks) and len(blocks) <= 1:

@@ -7,8 +7,8 @@ They drain the same turn one after the other, so one user turn stays one graph r
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from livekit.agents import NOT_GIVEN, RunContext, llm
@@ -19,11 +19,20 @@ from graph_voice import Turn, events
 if TYPE_CHECKING:
     from graph_voice_livekit.bridge import Bridge
 
-__all__ = ["NO_HANDOFF", "Batch", "TurnDriver"]
+__all__ = ["NO_HANDOFF", "Batch", "Pause", "TurnDriver"]
 
 logger = logging.getLogger("graph_voice.livekit")
 NO_HANDOFF = "the agent handoff was interrupted and did not happen"
 """LiveKit's words for the same case."""
+
+
+HELD_BACK = 0.05
+"""Seconds for which the last words of a message may wait for the next one in the voice's sentence tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(events.Event):
+    """A message is over, and nothing has come after it: a step of the graph takes its time."""
 
 
 @dataclass
@@ -62,9 +71,12 @@ class TurnDriver:
         """LiveKit has begun to hand off to it."""
         self.arrived = asyncio.Event()
         """The graph is with the agent that LiveKit is with: it has produced something for it, or is over."""
+        self.over = asyncio.Event()
+        """No speech of LiveKit's comes back to this turn."""
         self.batches: list[Batch] = []
         self.spoken: list[tuple[str, str]] = []
         """(message id, text) of what the current reply has handed to LiveKit."""
+        self._waiting: list[Callable[[], None]] = []
         self._open: Batch | None = None
         self._handles: set[SpeechHandle] = set()
         self._contexts: list[RunContext[Any]] = []
@@ -75,9 +87,12 @@ class TurnDriver:
         """The message that the graph waits for before it goes on, outside of a batch (`ctx.say` in `on_enter`)."""
         self._paused: str | None = None
         """The one for which the reply ended, so that it is played; what comes behind it needs a reply of its own."""
+        self._said: str | None = None
+        """The last message that has no more words."""
         self._held = False
         turn.on_hold = self._hold
         turn.on_wait = self._wait_for
+        turn.on_said = self._message_over
         self._pump_task = asyncio.create_task(self._pump(), name=f"graph_voice.drain.{turn.id}")
 
     # ---- from the graph
@@ -124,9 +139,17 @@ class TurnDriver:
             self.bridge.speak(self)
 
     def _wait_for(self, message_id: str) -> None:
+        if self.entry is not None and self.entry in self.bridge.outsiders:
+            logger.warning("agent %s is leaving; nobody can say its last words any more", self.turn.floor)
+            self.turn.heard(message_id, "")
+            return
         if self._open is None:
             self._awaited = message_id
             self._arrived.set()
+
+    def _message_over(self, message_id: str) -> None:
+        self._said = message_id
+        self._arrived.set()
 
     def _result(self, batch: Batch, event: events.ToolResult) -> None:
         batch.results[event.call_id] = event
@@ -137,9 +160,7 @@ class TurnDriver:
 
     def _handed_off(self, event: events.HandedOff) -> None:
         if self._open is not None and event.call_id in self._open.unanswered:
-            # A barge-in released the mirror in the moment in which the tool decided: nobody can take the floor now.
-            self._close_batch(self._open)
-            self.turn.reject_handoff(event.call_id, NO_HANDOFF)
+            self._handed_off_late(self._open, event)
             return
         self.entry = event.new_agent
         if self._open is not None and event.call_id in self._open.calls:
@@ -149,6 +170,19 @@ class TurnDriver:
         else:
             # A switch by an edge: there is no tool whose mirror could return the next agent.
             self._put(event)
+
+    def _handed_off_late(self, batch: Batch, event: events.HandedOff) -> None:
+        """A barge-in released the mirror before the handoff came: LiveKit can't carry it out any more."""
+        self._close_batch(batch)
+        if event.on_interruption == "complete" and not self.turn.closed:
+            batch.handoff = event
+            self.bridge.transfers.complete(self, event)
+            return
+        assert event.call_id is not None
+        self.turn.reject_handoff(event.call_id, NO_HANDOFF)
+        if (found := self.turn.record.call(event.call_id)) is not None and (told := found[1].result) is not None:
+            batch.results[event.call_id] = replace(batch.results[event.call_id], output=told.text, is_error=True)
+            batch.late_result(event.call_id)
 
     def _close_batch(self, batch: Batch) -> None:
         batch.done.set()
@@ -183,6 +217,7 @@ class TurnDriver:
         batch.lines.append(handle)
 
         def played(done: SpeechHandle) -> None:
+            done.remove_done_callback(played)  # LiveKit keeps each handle for as long as the session lives
             self.bridge.own_lines.discard(done)
             words = [i for i in done.chat_items if i.type == "message" and i.role == "assistant"]
             text = " ".join(t for i in words if (t := i.text_content))
@@ -191,6 +226,22 @@ class TurnDriver:
                 self._barge_in()
 
         handle.add_done_callback(played)
+
+    # ---- what waits until the turn is certain
+
+    def when_certain(self, act: Callable[[], None]) -> None:
+        """Do it now if the user turn really happened, else as soon as it has. A guess that is dropped never does it."""
+        if self.turn.committed:
+            act()
+        else:
+            self._waiting.append(act)
+
+    def commit(self, said: Any, at: float) -> None:
+        """The user turn really happened, with these final words."""
+        self.turn.commit(said, at=at)
+        waiting, self._waiting = self._waiting, []
+        for act in waiting:
+            act()
 
     # ---- to LiveKit
 
@@ -207,10 +258,18 @@ class TurnDriver:
                 self._paused, self._awaited = self._awaited, None
                 return None
             self._arrived.clear()
-            await self._arrived.wait()
+            try:
+                async with asyncio.timeout(None if self._said is None else HELD_BACK):
+                    await self._arrived.wait()
+            except TimeoutError:
+                self._said = None
+                return Pause()
         self.arrived.set()
-        if isinstance(self._items[0], events.Ended):
+        event = self._items[0]
+        if isinstance(event, events.Ended):
             return None
+        if isinstance(event, events.Text) and event.message_id != self._said:
+            self._said = None
         return self._items.popleft()
 
     def batch_of(self, call_id: str) -> Batch | None:
@@ -260,6 +319,18 @@ class TurnDriver:
         found = self.turn.record.spoken(message_id)
         return found is not None and found[1].heard is not None
 
+    @property
+    def speeches(self) -> list[SpeechHandle]:
+        """LiveKit's speeches that drain this turn now."""
+        return list(self._handles)
+
+    def drop(self) -> None:
+        """LiveKit's reply to words that were not certain yet is not wanted."""
+        self.turn.discard_if_possible()
+        for handle in self.speeches:
+            if handle.allow_interruptions:
+                handle.interrupt()
+
     def cancel_entry(self) -> None:
         """Nobody takes the floor: the handoff of this turn did not happen."""
         self.entry, self.entry_is_certain = None, False
@@ -271,6 +342,7 @@ class TurnDriver:
         if not self.turn.committed:
             self.turn.discard_if_possible()
         self.turn.close()
+        self.over.set()
         self.bridge.forget(self)
 
     def mirror_started(self, context: RunContext[Any]) -> None:

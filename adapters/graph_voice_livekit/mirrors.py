@@ -1,5 +1,8 @@
 """Mirrors: a graph's tools as LiveKit sees them. Their start is the permission, their result is the graph's own."""
 
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
@@ -16,15 +19,42 @@ def make_mirror(bridge: "Bridge", tool: BaseTool) -> llm.Tool:
     """A LiveKit tool with the name and schema of a graph's tool. The body runs in the graph, gated by this one."""
     schema = convert_to_openai_tool(tool)["function"]
 
-    async def mirror(raw_arguments: dict[str, object], context: RunContext[Any]) -> Any:
-        return await bridge.execute(context)
+    parameters = schema.get("parameters") or {"type": "object", "properties": {}}
+
+    async def mirror(*_: Any, raw_arguments: Any = None, livekit_context: RunContext[Any], **__: Any) -> Any:
+        return await bridge.execute(livekit_context)
 
     mirror.__name__ = mirror.__qualname__ = tool.name
-    return function_tool(
+    mirror.__annotations__ |= dict.fromkeys(parameters.get("properties", ()), Any)
+    made = function_tool(
         mirror,
-        raw_schema={
-            "name": schema["name"],
-            "description": schema.get("description", ""),
-            "parameters": schema.get("parameters") or {"type": "object", "properties": {}},
-        },
+        raw_schema={"name": schema["name"], "description": schema.get("description", ""), "parameters": parameters},
     )
+    # LiveKit binds a call by the tool's signature, and gives a mock (`mock_tools`) what came of it.
+    made.__signature__ = _Arguments.of(parameters)  # type: ignore[attr-defined]
+    return made
+
+
+class _Arguments(inspect.Signature):
+    """The signature of a tool that is known by its schema only: a mock is given each argument, as by any other tool."""
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any]) -> "_Arguments":
+        required = set(schema.get("required", ()))
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        found = [
+            inspect.Parameter(name, kind, default=inspect.Parameter.empty if name in required else about.get("default"))
+            for name, about in schema.get("properties", {}).items()
+            if name.isidentifier()
+        ]
+        found.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+        return cls([*found, inspect.Parameter("livekit_context", inspect.Parameter.KEYWORD_ONLY)])
+
+    def bind(self, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+        """LiveKit's arguments of a tool with a schema, `raw_arguments` and the context, as the tool's own.
+
+        What is missing or too much is not judged here: the graph tells the model of it.
+        """
+        given = kwargs.get("raw_arguments") or {}
+        own = {name: given[name] for name in self.parameters if name in given}
+        return inspect.BoundArguments(self, OrderedDict(own, livekit_context=kwargs.get("livekit_context")))

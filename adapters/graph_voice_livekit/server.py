@@ -6,22 +6,27 @@ import path, plugins by module-level functions.
 
 import asyncio
 import inspect
+import logging
 import pickle
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent
 
-from graph_voice.errors import BuildError
-from graph_voice.loading import load_graph
+from graph_voice.errors import BuildError, LoadError
+from graph_voice.loading import load_graph, locate
 from graph_voice_livekit.agent import GraphAgent
+from graph_voice_livekit.failed_call import tell_caller
 
 __all__ = ["create_server"]
 
+logger = logging.getLogger("graph_voice.livekit")
+APOLOGY = "I'm sorry, I can't take your call right now. Please try again later."
+MAX_TOOL_STEPS = 1000
+"""In place of LiveKit's 3, which would cut a graph with longer chains of tools: a graph has limits of its own."""
 Plugin = str | Callable[[], Any] | None
 Describe = Callable[[JobContext], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 _PREWARMED = "graph_voice"
@@ -35,6 +40,17 @@ class _Plan:
     plugins: Mapping[str, Plugin]
     call: Describe | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    apology: str | None = APOLOGY
+
+
+@dataclass
+class _Prepared:
+    """What a job process has made of the plan before its call came."""
+
+    graph: Any = None
+    plugins: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+    """Why there can be no call. Kept for the call that comes, so that its caller is told."""
 
 
 def create_server(
@@ -45,7 +61,9 @@ def create_server(
     vad: Plugin = None,
     call: Describe | None = None,
     session: Mapping[str, Any] | None = None,
+    apology: str | None = APOLOGY,
     agent_name: str = "",
+    prewarm: Callable[[JobProcess], Any] | None = None,
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -56,33 +74,36 @@ def create_server(
         tts: likewise; the voice of agents that declare none.
         vad: likewise.
         call: a module-level function of LiveKit's `JobContext` that returns keyword arguments of `GraphAgent` for
-            this call (`thread_id`, `userdata`, `context`, ...), sync or async. Default: the room's name as thread.
-        session: further keyword arguments of LiveKit's `AgentSession`; plain data.
+            this call (`thread_id`, `userdata`, `messages`, ...), sync or async. Default: the room's name as thread.
+        session: further keyword arguments of LiveKit's `AgentSession`; plain data. `max_tool_steps` is 1000 unless it
+            is given: the graph has its own limits.
+        apology: what a caller is told when there can be no call: the graph can't be loaded, `call` raises, the
+            session can't start or ends by an error. Spoken by `tts`, else written to the chat; None says nothing.
         agent_name: LiveKit's, for explicit dispatch.
-        server: further keyword arguments of LiveKit's `AgentServer`.
+        prewarm: a module-level function of LiveKit's `JobProcess`, run in each job process before a call comes
+            (LiveKit's `setup_fnc`).
+        server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
-    Raises `BuildError` for what can't be handed to another process (a compiled graph, a lambda, a closure), with the
-    fix. Run it with LiveKit's `cli.run_app(server)`, or serve it from your own program.
+    Raises:
+        BuildError: something can't be handed to another process (a compiled graph, a lambda, a closure); the message
+            has the fix.
+        LoadError: there is no such file.
+
+    Run it with LiveKit's `cli.run_app(server)`, or serve it from your own program.
     """
     if not isinstance(graph, str):
         raise BuildError(
             f"create_server({type(graph).__name__}): LiveKit starts a process for each call and pickles what it is "
             'given, and a graph can\'t be pickled. Name it: create_server("my_agent.py:graph").'
         )
-    plan = _Plan(_absolute(graph), {"stt": stt, "tts": tts, "vad": vad}, call, dict(session or {}))
-    for name, value in {**plan.plugins, "call": call, "session": plan.options}.items():
+    if "setup_fnc" in server:
+        raise BuildError("create_server(setup_fnc=...): loading the graph is the set-up. Write prewarm=... instead.")
+    plan = _Plan(locate(graph), {"stt": stt, "tts": tts, "vad": vad}, call, dict(session or {}), apology)
+    for name, value in {**plan.plugins, "call": call, "session": plan.options, "prewarm": prewarm}.items():
         _check_pickles(name, value)
-    made = AgentServer(setup_fnc=partial(_prewarm, plan=plan), **server)
+    made = AgentServer(setup_fnc=partial(_prewarm, plan=plan, more=prewarm), **server)
     made.rtc_session(partial(_serve, plan=plan), agent_name=agent_name)
     return made
-
-
-def _absolute(graph: str) -> str:
-    """The job process may have another working directory."""
-    path, colon, attribute = graph.rpartition(":")
-    if not colon:
-        path, attribute = graph, "graph"
-    return f"{Path(path).resolve()}:{attribute}" if path.endswith(".py") else f"{path}:{attribute}"
 
 
 def _check_pickles(name: str, value: Any) -> None:
@@ -95,27 +116,88 @@ def _check_pickles(name: str, value: Any) -> None:
         ) from error
 
 
-def _prewarm(process: JobProcess, *, plan: _Plan) -> None:
-    """LiveKit's prewarm: imports, the graph and the models are there before the call is."""
-    plugins = {k: v() if callable(v) else v for k, v in plan.plugins.items() if v is not None}
-    process.userdata[_PREWARMED] = (load_graph(plan.graph), plugins)
+def _prewarm(process: JobProcess, *, plan: _Plan, more: Callable[[JobProcess], Any] | None = None) -> None:
+    """LiveKit's prewarm: imports, the graph and the models are there before the call is.
+
+    Nothing is raised: LiveKit would start processes in vain while the callers wait in silence.
+    """
+    process.userdata[_PREWARMED] = prepared = _Prepared()
+    try:
+        # The voice first, so that a caller can be told what else fails.
+        for name in ("tts", "stt", "vad"):
+            plugin = plan.plugins[name]
+            if plugin is not None:
+                prepared.plugins[name] = plugin() if callable(plugin) else plugin
+        prepared.graph = load_graph(plan.graph)
+        if more is not None:
+            more(process)
+    except LoadError as error:  # its text has the lines that matter
+        logger.error("no call can be held: %s", error)
+        prepared.error = error
+    except Exception as error:
+        logger.exception("no call can be held: the set-up failed")
+        prepared.error = error
 
 
 async def _serve(job: JobContext, *, plan: _Plan) -> None:
-    """One call. Ends with the session, so that the job does not live on until the room is closed."""
-    graph, plugins = job.proc.userdata[_PREWARMED]
-    described: Any = plan.call(job) if plan.call is not None else {}
-    if inspect.isawaitable(described):
-        described = await described
-    agent = GraphAgent(graph, **{"thread_id": job.room.name, **described})
-    session: AgentSession[Any] = AgentSession(**{**plugins, **plan.options})
-    over = asyncio.Event()
+    """Begin one call. What makes it impossible is told to the caller, then raised: LiveKit logs it and ends the job.
 
-    def closed(_: CloseEvent) -> None:
-        over.set()
+    Returns when the call has begun, since LiveKit waits for its entrypoint before it closes the session at a shutdown.
+    """
+    prepared: _Prepared = job.proc.userdata[_PREWARMED]
+    try:
+        if prepared.error is not None:
+            raise prepared.error
+        await _begin(job, plan, prepared)
+    except Exception as error:
+        await _tell(job, plan, prepared, error)
+        raise
+
+
+async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
+    agent = GraphAgent(prepared.graph, **{"thread_id": job.room.name, **await _described(job, plan.call)})
+    options = {"max_tool_steps": MAX_TOOL_STEPS, **prepared.plugins, **plan.options}
+    session: AgentSession[Any] = AgentSession(**options)
+
+    def closed(event: CloseEvent) -> None:
+        ending = asyncio.create_task(_end(job, plan, prepared, agent, event), name="graph_voice.end_of_call")
+
+        async def ended() -> None:
+            await ending
+
+        job.add_shutdown_callback(ended)
 
     session.on("close", closed)
-    job.add_shutdown_callback(agent.aclose)
-    await session.start(agent=agent, room=job.room)
-    await over.wait()
+    try:
+        await session.start(agent=agent, room=job.room)
+    except BaseException:
+        await session.aclose()
+        await agent.aclose()
+        raise
+
+
+async def _end(job: JobContext, plan: _Plan, prepared: _Prepared, agent: GraphAgent, event: CloseEvent) -> None:
+    """The session is closed: the agent leaves the room, which it would stay in until the room is closed otherwise."""
     await agent.aclose()
+    if event.error is not None:  # LiveKit has logged it
+        cause: Any = getattr(event.error, "error", event.error)  # its error events wrap the exception
+        await _tell(job, plan, prepared, cause)
+    job.shutdown("the call is over")
+
+
+async def _tell(job: JobContext, plan: _Plan, prepared: _Prepared, error: BaseException) -> None:
+    if not job.is_fake_job():  # in LiveKit's console there is no room
+        await tell_caller(job, error, apology=plan.apology, tts=prepared.plugins.get("tts"))
+
+
+async def _described(job: JobContext, call: Describe | None) -> Mapping[str, Any]:
+    described: Any = call(job) if call is not None else {}
+    if inspect.isawaitable(described):
+        described = await described
+    if not isinstance(described, Mapping):
+        name = getattr(call, "__name__", call)
+        raise BuildError(
+            f"create_server(call={name}): it returned {described!r:.60}. Return a dict of GraphAgent's keyword "
+            "arguments; {} for none."
+        )
+    return described

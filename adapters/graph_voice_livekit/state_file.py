@@ -17,7 +17,7 @@ def describe_state(conversation: Conversation[Any]) -> dict[str, Any]:
     return {
         "thread_id": conversation.thread_id,
         "active_agent": conversation.active_agent,
-        "userdata": public_fields(conversation.userdata),
+        "userdata": public_fields(conversation.state.get("userdata")),
         "handoffs": conversation.handoffs,
         "messages": [_message(m) for m in conversation.messages],
         "chat_ctx": [m.id for m in conversation.chat_ctx],

@@ -1,15 +1,28 @@
 """From an agent's `Voice`, plain data, to LiveKit's plugins."""
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any, get_type_hints
 
-from livekit.agents import inference
+from livekit.agents import Agent, TurnHandlingOptions, inference, stt, tts, vad
+from typing_extensions import is_typeddict
 
 from graph_voice import Voice
+from graph_voice.errors import BuildError
 
-__all__ = ["Voices"]
+__all__ = ["ARGUMENTS", "Voices"]
 
-_MADE_BY = {"stt": inference.STT, "tts": inference.TTS}
+_PARTS: dict[str, tuple[type[Any], type[Any]]] = {
+    "stt": (stt.STT, inference.STT),
+    "tts": (tts.TTS, inference.TTS),
+    "vad": (vad.VAD, inference.VAD),
+}
+"""Part -> LiveKit's class, and its inference plugin, which a model string or a dict describes."""
+_OURS = {"self", "instructions", "id", "chat_ctx", "tools", "llm", "mcp_servers", "turn_handling", *_PARTS}
+"""Arguments of LiveKit's `Agent` that are no options of a voice: the graph's own, and those with a field here."""
+_OPTIONS = frozenset(inspect.signature(Agent.__init__).parameters) - _OURS
+ARGUMENTS = _OPTIONS | {*_PARTS, "turn_handling"}
+"""All arguments of LiveKit's `Agent` that say how an agent hears and sounds."""
 
 
 class Voices:
@@ -21,12 +34,28 @@ class Voices:
     def __init__(self) -> None:
         self._made: dict[Any, Any] = {}
 
+    def check(self, agent: str, voice: Voice | None) -> None:
+        """Raise `BuildError` for settings that LiveKit does not know: it would pass over them without a word."""
+        if voice is None:
+            return
+        _known(f'agent "{agent}": Voice(options=...)', voice.options, _OPTIONS)
+        _known_options(f'agent "{agent}": Voice(turn_handling=...)', voice.turn_handling or {}, TurnHandlingOptions)
+        for part, (kind, _) in _PARTS.items():
+            value = getattr(voice, part)
+            texts = isinstance(value, str) and part != "vad"  # LiveKit has no model strings for it
+            if value is not None and not (texts or isinstance(value, Mapping | kind) or callable(value)):
+                raise BuildError(
+                    f'agent "{agent}": Voice({part}={value!r}) is none of: '
+                    f"{'' if part == 'vad' else 'a model string, '}a dict of arguments, a function that makes a "
+                    f"LiveKit {kind.__name__}, or one that is made."
+                )
+
     def arguments(self, voice: Voice | None) -> dict[str, Any]:
         """Keyword arguments of LiveKit's `Agent`; what the voice does not say is left to the session."""
         if voice is None:
             return {}
         found: dict[str, Any] = dict(voice.options)
-        for part in ("stt", "tts", "vad"):
+        for part in _PARTS:
             value = getattr(voice, part)
             if value is not None:
                 found[part] = self._plugin(part, value)
@@ -35,15 +64,32 @@ class Voices:
         return found
 
     def _plugin(self, part: str, value: Any) -> Any:
-        if isinstance(value, str):
-            return value  # LiveKit resolves model strings itself
-        key = (part, id(value)) if callable(value) else (part, repr(sorted(value.items())))
+        kind, described = _PARTS[part]
+        if isinstance(value, kind):
+            return value
+        key = (part, id(value)) if callable(value) else (part, repr(value if isinstance(value, str) else dict(value)))
         if key not in self._made:
             # The declaration is kept with what was made of it, so that its id stays its own.
-            self._made[key] = (value, value() if callable(value) else self._from_mapping(part, value))
+            self._made[key] = (value, self._make(part, value, described))
         return self._made[key][1]
 
-    def _from_mapping(self, part: str, value: Mapping[str, Any]) -> Any:
-        if part == "vad":
-            return inference.VAD(**value)
-        return _MADE_BY[part](**value)
+    def _make(self, part: str, value: Any, described: Any) -> Any:
+        if isinstance(value, str):
+            return described.from_model_string(value)
+        return value() if callable(value) else described(**value)
+
+
+def _known_options(where: str, given: Any, options: type[Any]) -> None:
+    """Check a dict, and the dicts in it, against LiveKit's."""
+    if not isinstance(given, Mapping):
+        raise BuildError(f"{where}: {given!r} is no dict of options.")
+    hints = get_type_hints(options)
+    _known(where, given, hints)
+    for name, value in given.items():
+        if is_typeddict(hints[name]):
+            _known_options(f"{where}: {name}", value, hints[name])
+
+
+def _known(where: str, given: Mapping[str, Any], allowed: Collection[str]) -> None:
+    if unknown := sorted(set(given) - set(allowed)):
+        raise BuildError(f"{where} has no {', '.join(unknown)}; LiveKit knows {', '.join(sorted(allowed))}.")

@@ -37,6 +37,7 @@ from graph_voice_livekit.call import (
     make_session,
     run_call,
 )
+from graph_voice_livekit.call.caller import Lines
 from graph_voice_livekit.call.pcm import SAMPLE_RATE
 
 pytestmark = pytest.mark.virtual_clock(limit=120)
@@ -322,6 +323,12 @@ async def test_the_seed_chooses_among_the_ways_to_say_a_line(tones: Tones) -> No
     said = [await words(seed) for seed in range(6)]
     assert len(set(said)) > 1
     assert [await words(seed) for seed in range(6)] == said
+
+
+async def test_lines_are_said_in_order_whoever_has_the_floor(tones: Tones) -> None:
+    caller = SimulatedCaller(Lines.of(["good day", "and good bye"]), voice=FakeTTS(tones))
+    result = await run_call(Echo(), session(tones), caller=caller)
+    assert [entry.said for entry in result.log.utterances if entry.said] == ["good day", "and good bye"]
 
 
 async def test_an_expected_handoff_that_does_not_come_is_noted(tones: Tones) -> None:

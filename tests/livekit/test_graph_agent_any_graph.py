@@ -1,6 +1,7 @@
 """Graphs that `create_voice_graph` did not make: what they may do in a call, and what of them is spoken."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -8,14 +9,17 @@ from graph_agent_support import Roots, a_call, a_text_call, handoffs_in_livekit,
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
 from graph_voice import Agent, Handoff, create_voice_graph
+from graph_voice.drawing import to_svg
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.state_file import write_state
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -140,8 +144,50 @@ async def test_in_text_a_foreign_graph_is_one_message_per_turn() -> None:
 
 
 def test_a_graph_in_which_nobody_speaks_is_refused() -> None:
-    with pytest.raises(BuildError, match="Nobody speaks"):
+    with pytest.raises(BuildError, match=r"Nobody speaks in this graph.*speak=\['model'\]"):
         GraphAgent(create_agent(ScriptedModel([]), tools=[]))
+
+
+def two_speakers(**options: Any) -> GraphAgent:
+    builder = StateGraph(State)
+    for name in ("greeter", "adviser"):
+        builder.add_node(name, lambda state, name=name: {"messages": [AIMessage(f"I am the {name}.")]})
+    builder.add_edge(START, "greeter").add_edge("greeter", "adviser")
+    return GraphAgent(builder.compile(), speak=["adviser", "greeter"], **options)
+
+
+async def test_several_speakers_are_one_agent_named_by_the_first_with_the_voice_that_it_is_given() -> None:
+    ga = two_speakers(voices={"greeter": voice("warm")})
+    assert ga.id == "greeter"
+    async with a_call(ga) as rig:
+        await rig.user_says("hello", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig) == [("warm", "I am the greeter. I am the adviser.")]
+    with pytest.raises(BuildError, match="adviser"):
+        two_speakers(voices={"adviser": voice("cold")})
+
+
+async def test_the_files_of_a_call_can_be_written_without_agents_and_userdata(tmp_path: Path) -> None:
+    ga = two_speakers()
+    async with a_text_call(ga) as session:
+        await session.run(user_input="hello")
+    conversation = ga.conversation
+    write_state(conversation, tmp_path / "state.json")
+    assert "I am the greeter." in (tmp_path / "state.json").read_text()
+    assert "greeter" in to_svg(conversation.graph, active=conversation.active_agent or None)
+
+
+async def test_the_graphs_own_checkpointer_is_neither_read_nor_written_by_a_call() -> None:
+    saver, model = InMemorySaver(), ScriptedModel(["Before.", "Hello."])
+    graph = create_agent(model, tools=[], checkpointer=saver)
+    thread: Any = {"configurable": {"thread_id": "call"}}
+    await graph.ainvoke({"messages": [("user", "earlier")]}, thread)
+    ga = GraphAgent(graph, speak=["model"], thread_id="call")
+    async with a_call(ga, model) as rig:
+        await rig.user_says("hi", at=0.5)
+        await rig.until_idle()
+    assert [m.text for m in model.prompts[-1].messages] == ["hi"]
+    assert [m.text for m in (await graph.aget_state(thread)).values["messages"]] == ["earlier", "Before."]
 
 
 async def test_a_subgraph_gives_the_floor_back_by_writing_who_has_it() -> None:

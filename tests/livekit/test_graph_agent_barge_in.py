@@ -35,7 +35,7 @@ class Slow:
         self.runs = 0
         self.done = 0
 
-        @function_tool
+        @function_tool(late="merge")
         async def look_up() -> str:
             """Look something up."""
             self.runs += 1

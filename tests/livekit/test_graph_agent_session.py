@@ -16,12 +16,15 @@ from graph_agent_support import (
     voice,
 )
 from livekit.agents import Agent as LiveKitAgent
-from livekit.agents import AgentSession, metrics, mock_tools
+from livekit.agents import AgentSession, llm, metrics, mock_tools
+from livekit.agents import function_tool as livekit_tool
 
-from graph_voice import Agent, Handoff, RunContext, StopResponse, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, StopResponse, create_voice_graph, function_tool, history
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.testing import FakeTTS
+from graph_voice_livekit.testing.sound import encode, frame_of
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -302,9 +305,9 @@ async def test_metrics_and_usage_are_the_models() -> None:
         await rig.user_says("hello", at=0.5)
         await rig.until_idle()
         usage = rig.session.usage
-    llm = [m for m in seen if isinstance(m, metrics.LLMMetrics)]
-    assert [(m.prompt_tokens, m.completion_tokens) for m in llm] == [(100, 7)]
-    assert llm[0].ttft == pytest.approx(0.5, abs=0.01)
+    answers = [m for m in seen if isinstance(m, metrics.LLMMetrics)]
+    assert [(m.prompt_tokens, m.completion_tokens) for m in answers] == [(100, 7)]
+    assert answers[0].ttft == pytest.approx(0.5, abs=0.01)
     models = [u for u in usage.model_usage if u.type == "llm_usage"]
     assert [(u.input_tokens, u.output_tokens) for u in models] == [(100, 7)]
 
@@ -339,3 +342,265 @@ async def test_a_call_that_is_resumed_is_not_greeted_again() -> None:
         assert model.prompts == []
         await session.run(user_input="really")
     assert [m.text for m in model.prompts[0].messages[1:]] == ["what is my balance", "40 euros.", "really"]
+
+
+# ---- generate_reply, say and interrupt, as LiveKit has them
+
+
+def helpful(model: ScriptedModel, base: type[LiveKitAgent] | None = None) -> GraphAgent:
+    @function_tool
+    async def weather() -> str:
+        """The weather."""
+        return "sunny"
+
+    @function_tool
+    async def clock() -> str:
+        """The time."""
+        return "noon"
+
+    graph = create_voice_graph([Agent("host", instructions="Host.", tools=[weather, clock])], llm=model)
+    return GraphAgent(graph, bases={"host": base} if base is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "tool_choice", "tools"),
+    [
+        ({}, None, ("weather", "clock")),
+        ({"tool_choice": "none"}, "none", ("weather", "clock")),
+        ({"tool_choice": "required"}, "any", ("weather", "clock")),
+        ({"tool_choice": {"type": "function", "function": {"name": "clock"}}}, "clock", ("weather", "clock")),
+        ({"tools": ["clock"]}, None, ("clock",)),
+        ({"tools": []}, None, ()),
+    ],
+)
+async def test_generate_reply_says_which_tools_the_first_reply_may_use(
+    asked: dict[str, Any], tool_choice: Any, tools: tuple[str, ...]
+) -> None:
+    first = "Well." if tool_choice == "none" or not tools else call("clock")
+    model = ScriptedModel([first, "It is noon.", "As I said."])
+    ga = helpful(model)
+    async with a_text_call(ga, model) as session:
+        await session.generate_reply(user_input="what time is it", **asked)
+        await session.run(user_input="pardon?")
+    assert (model.prompts[0].tool_choice, model.prompts[0].tools) == (tool_choice, tools)
+    # It holds for this reply only.
+    assert (model.prompts[1].tool_choice, model.prompts[1].tools) == (None, ("weather", "clock"))
+
+
+async def test_generate_reply_with_a_chat_context_shows_the_model_that_and_remembers_the_reply_only() -> None:
+    model = ScriptedModel(["Hello.", call("clock"), "It is noon.", "Of course."])
+    ga = helpful(model)
+    async with a_text_call(ga, model) as session:
+        await session.run(user_input="hello")
+        context = llm.ChatContext.empty()
+        context.add_message(role="user", content="What time is it in the story?")
+        await session.generate_reply(chat_ctx=context)
+        await session.run(user_input="thank you")
+    assert [m.text for m in model.prompts[1].messages] == ["Host.", "What time is it in the story?"]
+    assert [m.text for m in model.prompts[2].messages] == ["Host.", "What time is it in the story?", "", "noon"]
+    assert [m.text for m in ga.conversation.messages if m.text] == [
+        "hello",
+        "Hello.",
+        "noon",
+        "It is noon.",
+        "thank you",
+        "Of course.",
+    ]
+    assert "What time is it in the story?" not in [m.text for m in model.prompts[3].messages]
+
+
+async def test_a_reply_that_may_not_be_interrupted_is_spoken_to_its_end() -> None:
+    model = ScriptedModel(["This is said to the very end of it, whatever happens."])
+    ga = helpful(model)
+    async with a_call(ga, model) as rig:
+        await rig.wait_until(0.5)
+        rig.session.generate_reply(instructions="Say it.", allow_interruptions=False)
+        await rig.until_speaking()
+        with pytest.raises(RuntimeError):
+            await rig.session.interrupt()
+        await rig.until_idle()
+        assert spoken(rig) == [("voice", "This is said to the very end of it, whatever happens.")]
+
+
+async def test_the_program_interrupts_and_the_graph_remembers_what_was_heard() -> None:
+    model = ScriptedModel(["One two three four five six seven eight.", "Yes?"])
+    ga = helpful(model)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("count", at=0.5)
+        await rig.until_speaking()
+        await rig.wait_until(rig.now + 0.9)
+        await rig.session.interrupt()
+        await rig.user_says("hello")
+        await rig.until_idle()
+    assert told_by_graph(ga) == [
+        ("user", "count"),
+        ("assistant", "One two three"),
+        ("user", "hello"),
+        ("assistant", "Yes?"),
+    ]
+
+
+async def test_what_is_said_beside_the_chat_context_is_not_remembered() -> None:
+    model = ScriptedModel(["Fine."])
+    ga = helpful(model)
+    async with a_call(ga, model) as rig:
+        await rig.wait_until(0.5)
+        rig.session.say("One moment.", add_to_chat_ctx=False)
+        await rig.until_idle()
+        await rig.user_says("hello")
+        await rig.until_idle()
+        assert spoken(rig) == [("voice", "One moment. Fine.")]
+    assert told_by_graph(ga) == [("user", "hello"), ("assistant", "Fine.")]
+
+
+async def test_words_with_audio_of_their_own_are_remembered() -> None:
+    async def jingle() -> Any:
+        yield frame_of(encode(["Welcome."], 0.5, voice="jingle"))
+
+    ga = helpful(ScriptedModel([]))
+    async with a_call(ga) as rig:
+        await rig.wait_until(0.5)
+        rig.session.say("Welcome.", audio=jingle())
+        await rig.until_idle()
+    assert told_by_graph(ga) == [("assistant", "Welcome.")]
+
+
+async def test_without_userdata_the_session_says_so_as_livekit_does() -> None:
+    model = ScriptedModel(["Hello."])
+    async with a_text_call(helpful(model), model) as session:
+        await session.run(user_input="hello")
+        with pytest.raises(ValueError, match="userdata is not set"):
+            _ = session.userdata
+
+
+async def test_userdata_that_a_tool_begins_is_the_session_s() -> None:
+    @function_tool
+    async def note(ctx: RunContext[dict[str, Any]], text: str) -> str:
+        """Note something."""
+        ctx.userdata["note"] = text
+        return "noted"
+
+    model = ScriptedModel([call("note", {"text": "tea"}), "Noted."])
+    ga = GraphAgent(create_voice_graph([Agent("host", instructions="Host.", tools=[note])], llm=model))
+    async with a_text_call(ga, model) as session:
+        await session.run(user_input="tea, please")
+        assert session.userdata == {"note": "tea"}
+
+
+# ---- what LiveKit's own context of an agent holds
+
+
+async def test_a_new_agent_s_chat_context_holds_what_the_policy_carries_and_its_real_instructions() -> None:
+    model = ScriptedModel(
+        {"support": ["Hello.", call("transfer_to_billing")], "billing": ["Billing speaking.", "Ten euros."]}
+    )
+    graph = create_voice_graph(
+        [
+            Agent("support", instructions="S.", handoffs=[Handoff("billing", history=history.exclude_tool_calls())]),
+            Agent("billing", instructions=lambda caller: f"Help {caller.name}."),
+        ],
+        userdata=Caller,
+        llm=model,
+    )
+    ga = GraphAgent(graph, userdata=Caller("Ann"))
+    async with a_text_call(ga, model) as session:
+        assert session.current_agent.instructions == "S."
+        for text in ("hello", "my bill", "how much"):
+            await session.run(user_input=text)
+        agent = session.current_agent
+        assert agent.instructions == "Help Ann."
+        told = [(i.role, i.text_content) for i in agent.chat_ctx.items if i.type == "message"]
+    assert told == [
+        ("system", "Help Ann."),
+        ("user", "hello"),
+        ("assistant", "Hello."),
+        ("user", "my bill"),
+        ("assistant", "Billing speaking."),
+        ("user", "how much"),
+        ("assistant", "Ten euros."),
+    ]
+
+
+# ---- classes of the user's own behind the agents
+
+
+async def test_what_on_user_turn_completed_adds_is_shown_for_this_reply_only() -> None:
+    class WithKnowledge(LiveKitAgent):
+        async def on_user_turn_completed(self, turn_ctx: Any, new_message: Any) -> None:
+            turn_ctx.add_message(role="assistant", content=f"Known of this: {new_message.text_content} is tea.")
+
+    # LiveKit drops a preemptive reply when the context is edited, so a list of replies would be used up.
+    model = ScriptedModel(lambda messages: "First." if messages[-1].text == "oolong" else "Second.")
+    ga = helpful(model, WithKnowledge)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("oolong", at=0.5)
+        await rig.until_idle()
+        await rig.user_says("rooibos")
+        await rig.until_idle()
+    # As in LiveKit, but that the caller's words come last: no model is shown a prompt that ends with its own.
+    assert [m.text for m in model.prompts[-1].messages if m.type != "system"][-2:] == [
+        "First.\nKnown of this: rooibos is tea.",
+        "rooibos",
+    ]
+    assert [text for _, text in told_by_graph(ga)] == ["oolong", "First.", "rooibos", "Second."]
+
+
+async def test_a_base_has_its_attributes_and_runs_its_own_on_enter_and_on_exit() -> None:
+    class Base(LiveKitAgent):
+        log: list[str] = []  # noqa: RUF012
+
+        def __init__(self, greeting: str = "Welcome to the shop.") -> None:
+            super().__init__(instructions="of its own", tts=FakeTTS("its own"))
+            self.greeting = greeting
+
+        async def on_enter(self) -> None:
+            self.log.append(f"{self.id} enters")
+            self.session.say(self.greeting)
+
+        async def on_exit(self) -> None:
+            self.log.append(f"{self.id} leaves")
+
+    model = ScriptedModel({"support": [call("transfer_to_billing")], "billing": ["Billing speaking."]})
+    ga = bank(model, bases={"support": Base, "billing": Base})
+    async with a_call(ga, model) as rig:
+        await rig.until_idle()
+        await rig.user_says("my bill")
+        await rig.until_idle()
+        assert spoken(rig) == [
+            ("support", "Welcome to the shop."),
+            ("billing", "Billing speaking. Welcome to the shop."),
+        ]
+        assert Base.log == ["support enters", "support leaves", "billing enters"]
+        assert isinstance(rig.session.current_agent, Base)
+        assert rig.session.current_agent.instructions == "You are billing."
+    graph = create_voice_graph([Agent("host", instructions="Host.")], llm=model)
+    assert isinstance(GraphAgent(graph, bases={"host": Base}).tts, FakeTTS)  # what the graph leaves open is the class's
+
+
+def test_a_base_that_can_t_be_one_is_refused() -> None:
+    class WithTools(LiveKitAgent):
+        @livekit_tool
+        async def dance(self) -> None:
+            """Dance."""
+
+    class Demanding(LiveKitAgent):
+        def __init__(self, shop: str) -> None:
+            super().__init__(instructions=shop)
+
+    model = ScriptedModel([])
+    with pytest.raises(BuildError, match=r'bases=\{"host": WithTools\}: its LiveKit tools \(dance\) are not the graph'):
+        helpful(model, WithTools)
+    with pytest.raises(BuildError, match="made without arguments, but wants shop"):
+        helpful(model, Demanding)
+    with pytest.raises(BuildError, match=r"subclass of livekit\.agents\.Agent"):
+        helpful(model, str)  # type: ignore[arg-type]
+
+
+async def test_a_mock_is_given_the_arguments_by_name_or_by_place() -> None:
+    model = ScriptedModel({"support": [call("record_name", {"name": "Ann"}), "Fine."] * 2})
+    ga = bank(model)
+    async with a_text_call(ga, model) as session:
+        for mock in (lambda name: f"by name {name}", lambda n: f"by place {n}"):
+            with mock_tools(ga.agent_type("support"), {"record_name": mock}):
+                await session.run(user_input="I am Ann")
+    assert list(outputs_in_graph(ga).values()) == ["by name Ann", "by place Ann"]

@@ -5,10 +5,11 @@ context after its method against ours, converted. Where the two differ on purpos
 """
 
 import dataclasses
+import os
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from livekit.agents import llm
@@ -21,7 +22,11 @@ from graph_voice_livekit.converters import LIVEKIT, from_chat_context, to_chat_c
 Items = list[tuple[Any, ...]]
 TOOLS = ("look_up", "book")
 texts = st.sampled_from(["Hello.", "One moment.", "My bill is wrong.", "It's 42 dollars."])
-thorough = settings(max_examples=200, deadline=None)
+thorough = settings(
+    max_examples=int(os.environ.get("GRAPH_VOICE_EXAMPLES", "200")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def items(context: llm.ChatContext) -> Items:

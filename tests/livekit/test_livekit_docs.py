@@ -10,7 +10,7 @@ from livekit.agents import AgentServer
 from graph_voice_livekit import create_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "livekit.md"
-(SNIPPET,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+SNIPPET, *OTHERS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def test_the_worker_of_the_page_can_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -29,3 +29,11 @@ def test_the_worker_of_the_page_can_be_started(monkeypatch: pytest.MonkeyPatch, 
         names | {"my": my_agent},
     )
     assert len(started) == 1
+
+
+@pytest.mark.parametrize("snippet", OTHERS)
+def test_every_other_snippet_of_the_page_runs(snippet: str) -> None:
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    if "desk" in names:
+        assert names["desk"].ways["nurse"].on_interruption == "complete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from livekit.agents import tts
@@ -15,7 +16,10 @@ from .errors import CallerError
 from .floor import Floor
 from .pcm import Samples, synthesize
 
-__all__ = ["Script", "SimulatedCaller", "Step"]
+__all__ = ["ANYONE", "Lines", "Script", "SimulatedCaller", "Step"]
+
+ANYONE = "*"
+"""Stands for every agent that a script has no lines for."""
 
 _PAUSE = 0.4
 """Seconds of silence that end the agent's turn: shorter gaps lie between two of its speeches."""
@@ -49,7 +53,29 @@ class Script(Protocol):
 
     @property
     def steps(self) -> Mapping[str, Sequence[Step]]:
-        """The lines by the id of the agent that has the floor."""
+        """The lines by the id of the agent that has the floor, or `ANYONE`."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line, said in its turn."""
+
+    say: tuple[str, ...]
+    end: bool = False
+    interrupts: bool = False
+    expect_handoff: str | None = None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines that are said in order, whoever has the floor; the caller hangs up after the answer to the last."""
+
+    steps: Mapping[str, Sequence[Line]]
+
+    @classmethod
+    def of(cls, lines: Sequence[str]) -> Lines:
+        last = len(lines) - 1
+        return cls({ANYONE: tuple(Line((text,), end=place == last) for place, text in enumerate(lines))})
 
 
 class SimulatedCaller:
@@ -137,17 +163,22 @@ class _Talk:
             if not interrupting and not floor.idle:
                 continue  # the agent has begun again while the line was synthesised
             self._prepared = None
-            agent = floor.agent or ""
-            self._said[agent] = self._said.get(agent, 0) + 1
+            listener = self._listener()
+            self._said[listener] = self._said.get(listener, 0) + 1
             self._last = step
             await self._say(step, text, samples)
 
     def _step(self) -> Step | None:
         """The next line for the agent on the floor."""
-        agent = self._floor.agent or ""
-        steps = self._caller.script.steps.get(agent, ())
-        said = self._said.get(agent, 0)
+        listener = self._listener()
+        steps = self._caller.script.steps.get(listener, ())
+        said = self._said.get(listener, 0)
         return steps[said] if said < len(steps) else None
+
+    def _listener(self) -> str:
+        """The agent on the floor, as the script knows it."""
+        agent = self._floor.agent or ""
+        return agent if agent in self._caller.script.steps else ANYONE
 
     def _over(self) -> bool:
         """Look back at the last line, now that it has been answered."""

@@ -1,0 +1,33 @@
+"""A question of the graph (LangGraph's `interrupt()`) that the caller has not answered: asked again, once."""
+
+from collections.abc import Callable
+from typing import Any
+
+from livekit.agents.voice.events import UserStateChangedEvent
+
+from graph_voice import Conversation, events
+
+__all__ = ["OpenQuestion"]
+
+
+class OpenQuestion:
+    """Repeats the question when LiveKit takes the caller for away: silent for `AgentSession(user_away_timeout=...)`.
+
+    Args:
+        conversation: whose question it is.
+        say: how the words are spoken.
+    """
+
+    def __init__(self, conversation: Conversation[Any], say: Callable[[str], None]) -> None:
+        self._conversation = conversation
+        self._say = say
+        self._repeated: str | None = None
+        """LangGraph's id of the question that was asked twice."""
+
+    def user_state_changed(self, event: UserStateChangedEvent) -> None:
+        if event.new_state != "away":
+            return
+        for waiting in self._conversation.interrupts[:1]:  # the others come after its answer
+            if waiting.id != self._repeated:
+                self._repeated = waiting.id
+                self._say(events.Interrupt(waiting.id, self._conversation.active_agent, waiting.value).text)
