@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check format bench mutants clean
+.PHONY: help demo test properties check format bench mutants clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -22,6 +22,11 @@ demo: $(READY)  ## Hear a whole call, without keys or a server. GRAPH=graphs/int
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
+
+properties: $(READY)  ## Look harder for exceptions to the rules of history and secrets: 10,000 examples each (EXAMPLES=...).
+	GRAPH_VOICE_EXAMPLES=$(or $(EXAMPLES),10000) $(BIN)/python -m pytest tests/core/test_history_rules.py \
+		tests/core/test_history_reducer.py tests/core/test_secrets.py tests/livekit/test_history_parity.py \
+		tests/livekit/test_converters.py -q
 
 check: $(READY)  ## Lint, format and types.
 	$(BIN)/ruff check .

@@ -1,10 +1,22 @@
 """What every test has: the virtual clock of the test kit, and no tracing to a server."""
 
 # Hypothesis's pytest plugin imports it when the tests are over otherwise, which Python 3.11 does not always survive.
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
 
 pytest_plugins = ["graph_voice.testing.pytest_plugin"]
+
+# The same examples each time, as Hypothesis itself does in CI, and no judgement of how fast the machine is.
+# `pytest --hypothesis-profile=explore` looks for new ones.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile("explore", hypothesis.settings.get_profile("repeatable"), derandomize=False)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
