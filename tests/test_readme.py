@@ -1,6 +1,9 @@
 """Every snippet of the README runs as it stands there."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +52,20 @@ async def test_the_second_snippet_makes_an_existing_graph_speak() -> None:
         result.expect.next_event().is_message(role="assistant")
         result.expect.no_more_events()
     assert [m.text for m in agent.conversation.messages] == ["Who are you?", "I am the graph."]
+
+
+def test_the_worker_is_ready_but_for_a_server(tmp_path: Path) -> None:
+    (snippet,) = (s for s in SNIPPETS if s.startswith("# my_agent.py"))
+    (tmp_path / "my_agent.py").write_text(snippet, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LIVEKIT_")} | {"OPENAI_API_KEY": "not-used"}
+    told = subprocess.run(
+        [sys.executable, "my_agent.py", "start"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    # Everything else is checked before: the graph is made, and what job processes need can be handed to them.
+    assert "set LIVEKIT_URL environment variable" in told.stdout + told.stderr
+    assert "Traceback" not in told.stderr

@@ -111,7 +111,6 @@ class Bridge:
         if driver is not None and driver.entry == name:
             self._confirm(driver, name)
             driver.cancel_entry()
-            self.transfers.arrived(driver)
             if driver.turn.interrupted:
                 await self._entered_after_words(driver)
                 return
@@ -177,7 +176,6 @@ class Bridge:
         if driver is not None and driver.entry is not None and driver.entry == name:
             self._confirm(driver, name)
             driver.cancel_entry()
-            self.transfers.arrived(driver)
             driver.maybe_close()
         elif name is not None and self.conversation.active_agent != name:
             self.background(self.conversation.update_agent(name))
@@ -236,12 +234,6 @@ class Bridge:
         """The graph changed agents without a tool."""
         self.transfers.by_edge(driver, event, _speech.get())
 
-    def drop_speculation(self) -> None:
-        """Replies to words that may not be the caller's last ones are not wanted any more."""
-        for driver in list(self._drivers):
-            if not driver.turn.committed:
-                driver.drop()
-
     # ---- replies
 
     def driver_for_reply(
@@ -260,7 +252,7 @@ class Bridge:
             return None
         if (known := self._by_speech.get(speech)) is not None:
             return known
-        if self.transfers.takes_words_from(self.floor):
+        if any(driver.completes for driver in self._drivers):
             return None  # the next agent answers, when it has the floor
         asked = request_of(chat_ctx, own, self._is_known)
         user = asked.user

@@ -320,16 +320,17 @@ class TurnDriver:
         return found is not None and found[1].heard is not None
 
     @property
+    def completes(self) -> bool:
+        """Whether the floor is on its way to the next agent although the caller has interrupted."""
+        batch = next((b for b in reversed(self.batches) if b.handoff is not None), None)
+        if self.entry is None or batch is None or batch.handoff is None or batch.handoff.on_interruption == "cancel":
+            return False
+        return self.turn.interrupted or any(handle.interrupted for handle in self._handles)
+
+    @property
     def speeches(self) -> list[SpeechHandle]:
         """LiveKit's speeches that drain this turn now."""
         return list(self._handles)
-
-    def drop(self) -> None:
-        """LiveKit's reply to words that were not certain yet is not wanted."""
-        self.turn.discard_if_possible()
-        for handle in self.speeches:
-            if handle.allow_interruptions:
-                handle.interrupt()
 
     def cancel_entry(self) -> None:
         """Nobody takes the floor: the handoff of this turn did not happen."""

@@ -16,6 +16,9 @@ FAILED = "graph_voice.failed"
 """The participant attribute of an agent that can't hold its call: the exception's type. Its text stays in the log."""
 SPEAKING = 15.0
 """Seconds in which the apology must have been played."""
+LINGERING = 3.0
+"""Seconds in the room behind a written apology: LiveKit doesn't say when text has arrived, and what is under way is lost
+when its writer leaves."""
 TELLING = 30.0
 """Seconds for everything: the room, the caller's arrival, the apology."""
 
@@ -42,6 +45,7 @@ async def tell_caller(job: JobContext, error: BaseException, *, apology: str | N
             await job.wait_for_participant()
             if not await _spoken(job, apology, tts):
                 await participant.send_text(apology, topic=TOPIC_CHAT)
+                await asyncio.sleep(LINGERING)
     except Exception as trouble:
         logger.warning("room %s: the caller could not be told that the call failed: %r", job.room.name, trouble)
 

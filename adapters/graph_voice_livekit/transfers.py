@@ -18,7 +18,6 @@ class Transfers:
 
     def __init__(self, bridge: "Bridge") -> None:
         self._bridge = bridge
-        self._completing: TurnDriver | None = None
 
     def by_edge(self, driver: TurnDriver, event: events.HandedOff, speech: SpeechHandle | None) -> None:
         """The graph changed agents without a tool: LiveKit follows when the old agent's words have been played."""
@@ -38,8 +37,6 @@ class Transfers:
     def complete(self, driver: TurnDriver, event: events.HandedOff) -> None:
         """The caller interrupted a handoff that is declared to complete: LiveKit cancels it, the graph does not."""
         driver.entry, driver.entry_is_certain = event.new_agent, True
-        self._completing = driver
-        self._bridge.drop_speculation()
 
         async def follow() -> None:
             for speech in driver.speeches:
@@ -47,15 +44,6 @@ class Transfers:
             await self._update_agent(driver, event)
 
         self._bridge.background(follow())
-
-    def takes_words_from(self, agent: str | None) -> bool:
-        """Whether what the caller says now is not this agent's to answer any more: the floor is on its way."""
-        return self._completing is not None and self._completing.entry not in (None, agent)
-
-    def arrived(self, driver: TurnDriver) -> None:
-        """The floor has changed, or never will."""
-        if self._completing is driver:
-            self._completing = None
 
     async def _update_agent(self, driver: TurnDriver, event: events.HandedOff) -> None:
         self._bridge.session.update_agent(await self._bridge.next_agent(driver, event))

@@ -263,6 +263,18 @@ def test_a_message_without_an_id_gets_the_same_one_whatever_was_cut_off_in_betwe
     )
 
 
+def test_a_limit_cuts_the_same_in_any_batches() -> None:
+    """Once cut at three, it may grow to two again: four at once are no different from four one by one."""
+    keep = history.reducer(history.when(max_items=2, then=history.truncate(max_items=1)))
+    said: list[Any] = [HumanMessage(str(n), id=str(n)) for n in range(4)]
+    one_by_one: list[AnyMessage] = []
+    for message in said:
+        one_by_one = keep(one_by_one, message)
+    assert texts(one_by_one) == ["2", "3"]
+    assert keep([], said) == one_by_one
+    assert keep(keep([], said[:3]), said[3:]) == one_by_one
+
+
 def test_a_result_whose_call_was_cut_off_goes_with_it() -> None:
     keep = history.reducer(history.truncate(max_items=2))
     asking = AIMessage("", id="1", tool_calls=[{"name": "look_up", "args": {}, "id": "a"}])

@@ -206,17 +206,15 @@ async def test_what_is_posted_to_langsmith_holds_the_number_in_the_models_own_ru
 
 
 class Watcher(AsyncCallbackHandler):
-    """Every run, as a tracer gets it: serialized as LangSmith's client does."""
+    """Every run, as a tracer gets it: as JSON, and printed."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.names: list[str] = []
 
     def note(self, name: str, *found: Any) -> None:
-        from langsmith._internal._serde import dumps_json
-
         self.names.append(name)
-        self.seen += [dumps_json(value).decode() for value in found] + [repr(value) for value in found]
+        self.seen += [json.dumps(value, default=str) for value in found] + [repr(value) for value in found]
 
     async def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
         self.note("chain", inputs, kwargs.get("metadata"))
@@ -398,9 +396,11 @@ class Order(BaseModel):
 
 
 async def answered(tool: Any, args: dict[str, Any]) -> tuple[str, AIMessage]:
-    model = seen_by(tool, args)
-    conversation = Conversation(create_voice_graph([Agent("a", instructions="A.", tools=[tool])], llm=model))
+    model, watcher = seen_by(tool, args), Watcher()
+    graph = create_voice_graph([Agent("a", instructions="A.", tools=[tool])], llm=model)
+    conversation = Conversation(graph, config={"callbacks": [watcher]})
     await conversation.run("x")
+    nowhere(watcher.seen)
     await conversation.aclose()
     assert not model.errors
     nowhere(str(p) for p in model.prompts)
@@ -637,6 +637,41 @@ def test_a_batchs_changes_that_were_stored_before_they_counted_change_what_they_
     assert channel.get().name == "Bob"
     assert channel.get().card == SecretStr("old"), "what was left out changes nothing"
     assert channel.get().cards == [Card(number=SecretStr(""), holder="Ann")]
+
+
+@pytest.mark.parametrize("kind", ["model", "dataclass"])
+async def test_a_value_that_a_field_refuses_is_in_no_trace_though_nobody_said_before_that_it_is_secret(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tool takes it as plain text; that the field is a secret is what makes it one."""
+    caplog.set_level(logging.DEBUG)
+
+    @function_tool
+    async def store(ctx: RunContext[Any], digits: int) -> str:
+        """Store."""
+        (ctx.userdata if kind == "model" else ctx.userdata.door).card = [f"{CARD[:8]}{digits}"]
+        return "ok"
+
+    @dataclass
+    class Holder:
+        card: SecretStr = field(default_factory=lambda: SecretStr(""))
+
+        @property
+        def door(self) -> "Holder":
+            return self
+
+    watcher, model = Watcher(), ScriptedModel([call("store", {"digits": int(CARD[8:])}), "Done."])
+    graph = create_voice_graph(
+        [Agent("a", instructions="A.", tools=[store])], userdata=Caller if kind == "model" else Holder, llm=model
+    )
+    conversation = Conversation(graph, config={"callbacks": [watcher]})
+    await conversation.run("x")
+    await conversation.aclose()
+    assert "tool error" in watcher.names
+    nowhere(watcher.seen)
+    nowhere(caplog.text)
+    assert "card" in conversation.messages[2].text
+    nowhere(conversation.messages[2].text)
 
 
 # ---- what a sealed value is

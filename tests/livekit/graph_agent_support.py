@@ -66,9 +66,12 @@ def outputs_in_livekit(session: AgentSession[Any]) -> dict[str, str]:
 
 
 def handoffs_in_livekit(session: AgentSession[Any]) -> list[str]:
-    """The agents that took the floor, but for the first."""
+    """The agents that took the floor, but for the first.
+
+    An agent that takes it from itself (the program and a tool both gave it the floor) is none for the graph.
+    """
     taken = [i for i in session.history.items if i.type == "agent_handoff" and i.old_agent_id is not None]
-    return [i.new_agent_id for i in taken]
+    return [i.new_agent_id for i in taken if i.new_agent_id != i.old_agent_id]
 
 
 def _floor(session: AgentSession[Any]) -> str | None:

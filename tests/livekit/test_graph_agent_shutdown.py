@@ -367,7 +367,9 @@ async def test_nothing_of_a_call_is_held_after_it() -> None:
     held: list[weakref.ref[Any]] = []
 
     async def hold_a_call() -> None:
-        desk = Desk({"desk": [say("One moment.", call("look_up")), call("transfer_to_billing")], "billing": [("", STORY)]})
+        desk = Desk(
+            {"desk": [say("One moment.", call("look_up")), call("transfer_to_billing")], "billing": [("", STORY)]}
+        )
         async with voice_rig(desk.ga) as rig:
             await rig.user_says("hello there", at=0.5, preflight="hello bear")
             await asyncio.sleep(9)

@@ -42,7 +42,7 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def desk(way: str, policy: Any = "complete", *, greeting: str = "Billing speaking, what can I do?") -> GraphAgent:
+def desk(way: str, policy: Any = "complete", *, on_exit: Any = None) -> GraphAgent:
     first, options = WAYS[way]
     model = ScriptedModel(
         {
@@ -51,7 +51,7 @@ def desk(way: str, policy: Any = "complete", *, greeting: str = "Billing speakin
                 ("", "Of course, I stay with you."),
             ],
             "support_tools": [("", say(LINE, per_token=0.3))],  # the generated line
-            "billing": [("wait", "Billing is here, and you stay."), ("", greeting)],
+            "billing": [("wait", "Billing is here, and you stay."), ("", "Billing speaking, what can I do?")],
         }
     )
     tools = {"tool": [pass_on], "in tool": [tell_and_pass_on]}.get(way, [])
@@ -60,6 +60,7 @@ def desk(way: str, policy: Any = "complete", *, greeting: str = "Billing speakin
         instructions="Support.",
         tools=tools,
         handoffs=[Handoff("billing", on_interruption=policy, **options)],
+        on_exit=on_exit,
         voice=voice("support"),
     )
     billing = Agent("billing", instructions="Billing.", on_enter="Greet.", voice=voice("billing"))
@@ -121,20 +122,26 @@ async def test_a_handoff_is_cancelled_unless_it_is_declared_to_complete(way: str
         answered_once(ga, "support", "Of course, I stay with you.")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_handoff_that_completes_after_an_interruption_without_words_is_greeted(way: str) -> None:
-    ga = desk(way)
+async def test_a_handoff_that_completes_after_an_interruption_without_words_is_greeted(
+    way: str, seconds: float
+) -> None:
+    async def on_exit(ctx: RunContext[Any]) -> None:
+        await asyncio.sleep(seconds)
+
+    ga = desk(way, on_exit=on_exit if seconds else None)
     async with a_call(ga) as rig:
         await rig.user_says("my bill is wrong", at=0.5)
         await rig.until_speaking()
         await asyncio.sleep(1)
         await rig.session.interrupt()
-        await rig.until_idle()
+        await rig.until_idle(quiet=1.5 + seconds)
         assert happened(ga, rig)
         assert spoken(rig)[-1] == ("billing", "Billing speaking, what can I do?")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["line", "model", "generated", "tool"])
 async def test_words_that_reach_the_old_agent_while_the_floor_changes_are_the_new_agents_to_answer(way: str) -> None:
     """Typed words come at once, without the pause that ends a spoken turn."""
     ga = desk(way)
@@ -144,6 +151,18 @@ async def test_words_that_reach_the_old_agent_while_the_floor_changes_are_the_ne
         await asyncio.sleep(1)
         rig.session.interrupt()
         rig.session.generate_reply(user_input=WORDS)
+        await rig.until_idle()
+        assert happened(ga, rig)
+        answered_once(ga, "billing", "Billing is here, and you stay.")
+
+
+@pytest.mark.parametrize("way", ["line", "model"])
+async def test_a_reply_begun_before_the_caller_was_taken_to_interrupt_is_not_the_old_agents(way: str) -> None:
+    """Preemptive generation answers a guess at the caller's words while the announcement still plays."""
+    ga = desk(way)
+    async with a_call(ga) as rig:
+        await rig.user_says("my bill is wrong", at=0.5)
+        await rig.user_says(WORDS, at=3.5, preflight=WORDS)
         await rig.until_idle()
         assert happened(ga, rig)
         answered_once(ga, "billing", "Billing is here, and you stay.")

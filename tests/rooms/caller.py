@@ -44,7 +44,7 @@ class Caller:
     lines: list[Line] = field(default_factory=list)
     chat: list[str] = field(default_factory=list)
     attributes: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    """(identity, what changed), as they came."""
+    """(identity, what changed), as they came; at first what a participant came with."""
     heard: list[np.ndarray[Any, Any]] = field(default_factory=list)
     """What came out of the loudspeaker, all tracks one after the other in the order of their frames."""
     _to_say: asyncio.Queue[tuple[np.ndarray[Any, Any], asyncio.Future[None]]] = field(default_factory=asyncio.Queue)
@@ -106,7 +106,8 @@ class Caller:
     async def answered(self, after: int = 0) -> Line:
         """The agent's next whole caption behind the first `after` of them, when the agent has ended to speak."""
         line = await self.until(
-            lambda: next((x for x in self.captions()[after:] if x.final and x.text), None), f"caption {after} of the agent"
+            lambda: next((x for x in self.captions()[after:] if x.final and x.text), None),
+            f"the agent's caption {after}",
         )
         await self.until(lambda: self.state == "listening", "the end of the agent's speech")
         assert isinstance(line, Line)
@@ -130,7 +131,7 @@ class Caller:
         task.add_done_callback(done)
 
     def _listen(self) -> None:
-        self.room.on("participant_connected", lambda *_: self._start(self._notify()))
+        self.room.on("participant_connected", lambda p: self._on_attributes(p.attributes, p))
         self.room.on("participant_disconnected", lambda *_: self._start(self._notify()))
         self.room.on("track_subscribed", self._on_track)
         self.room.on("participant_attributes_changed", self._on_attributes)
@@ -168,6 +169,7 @@ class Caller:
             line.text = ""  # this stream has the whole text once more
         async for part in reader:
             line.text += part
+            await self._notify()
         # A stream of the agent's is one segment, written as it is spoken; of one's own words there are several.
         line.final = line.final or final or identity != self.identity
         await self._notify()
@@ -209,8 +211,10 @@ async def joined(
         agent: the agent that the token asks for (LiveKit's explicit dispatch); None asks for none.
         facts: the dispatch's metadata.
     """
-    token = AccessToken(server.key, server.secret).with_identity(identity).with_grants(
-        VideoGrants(room_join=True, room=room)
+    token = (
+        AccessToken(server.key, server.secret)
+        .with_identity(identity)
+        .with_grants(VideoGrants(room_join=True, room=room))
     )
     if agent is not None:
         dispatch = api.RoomAgentDispatch(agent_name=agent, metadata=json.dumps(facts))

@@ -53,7 +53,9 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         return int(found.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, process: subprocess.Popen[bytes], log: Path, seconds: float
+) -> None:
     """Poll until `condition` holds. Raises `AssertionError` with the end of the log when it can't or takes too long."""
     deadline = time.monotonic() + seconds
     while not condition():

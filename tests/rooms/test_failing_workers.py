@@ -47,10 +47,10 @@ async def test_a_graph_that_cannot_be_loaded_is_told_in_the_chat_where_there_is_
     ) as worker:
         for number in (1, 2):
             async with joined(server, f"{room}-{number}", agent="broken") as caller:
-                await caller.until(lambda: caller.chat, "the apology in the chat")  # noqa: B023  # used in this round
+                await caller.until(lambda: caller.chat, "the apology in the chat")
                 assert caller.chat == [APOLOGY]
                 assert await caller.until(failure(caller), "the attribute") == "LoadError"
-                await caller.until(lambda: caller.agent is None, "the agent's leaving")  # noqa: B023
+                await caller.until(lambda: caller.agent is None, "the agent's leaving")
             worker.wait_for_calls(0)
             errors = worker.errors(f"{room}-{number}")
             assert len(errors) == 1
@@ -74,9 +74,7 @@ async def test_a_worker_that_is_told_to_stop_ends_the_turn_and_the_call_first(
         assert not worker.errors()
 
 
-async def test_a_worker_without_a_name_answers_every_new_room(
-    server: LiveKitServer, room: str, tmp_path: Path
-) -> None:
+async def test_a_worker_without_a_name_answers_every_new_room(server: LiveKitServer, room: str, tmp_path: Path) -> None:
     with run_worker(DESK, server, tmp_path, WORKER_NAME=""):
         async with joined(server, room, agent=None) as caller:
             await caller.answered()

@@ -10,7 +10,7 @@ from hearing import likeness
 from tests.rooms.caller import joined
 from tests.rooms.desk import BILLING, GREETING, STORY, TRANSFER
 from tests.rooms.livekit_server import LiveKitServer
-from tests.rooms.speech import LOUD, RATE, loudness, pitch, plain, transcribe
+from tests.rooms.speech import LOUD, loudness, pitch, plain, transcribe
 from tests.rooms.worker_process import Worker
 
 pytestmark = [pytest.mark.rooms, pytest.mark.speech]
@@ -48,7 +48,7 @@ async def test_a_handoff_is_heard_in_another_voice(
         low = pitch(caller.sound())
         await caller.say(await recording("Please connect me to billing."))
         await caller.answered(after=2)
-        assert [likeness(line.text, said) > ALIKE for line, said in zip(caller.captions()[1:], (TRANSFER, BILLING), strict=True)]
+        assert [line.text.strip() for line in caller.captions()[1:]] == [TRANSFER, BILLING]
         before = caller.now
         await caller.say(await recording("My number is forty two."))
         answer = await caller.answered(after=3)
@@ -63,7 +63,9 @@ async def test_what_an_interrupted_agent_remembers_is_what_the_caller_heard(
     async with joined(server, room) as caller:
         await caller.answered()
         await caller.say(await recording("Tell me a story."))
-        await caller.until(lambda: len(caller.captions()) > 1 and len(plain(caller.captions()[1].text)) > 6, "the story")
+        await caller.until(
+            lambda: len(caller.captions()) > 1 and len(plain(caller.captions()[1].text)) > 6, "the story"
+        )
         await caller.say(await recording("Stop it now, please repeat that."))
         answer = await caller.answered(after=2)
         story = caller.captions()[1]
@@ -117,7 +119,7 @@ async def test_a_caller_who_comes_back_is_answered_anew_with_what_describe_call_
         await caller.answered(after=1)
     desk.wait_for_calls(0)  # its session is closed, its job has ended
     async with joined(server, f"{room}-again", thread=room) as caller:
-        await caller.answered()
+        await caller.until(lambda: caller.state == "listening", "the agent")  # who does not greet twice
         await caller.write("do you remember?")
-        assert (await caller.answered(after=1)).text.strip() == "You told me: my dog is called Rex"
+        assert (await caller.answered()).text.strip() == "You told me: my dog is called Rex"
     assert not desk.errors()

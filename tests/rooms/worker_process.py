@@ -52,7 +52,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def run_worker(script: Path, server: LiveKitServer, folder: Path, *command: str, **environment: str) -> Iterator[Worker]:
+def run_worker(
+    script: Path, server: LiveKitServer, folder: Path, *command: str, **environment: str
+) -> Iterator[Worker]:
     """Start `script` and wait until the server knows it; at the end, stop it and what it has started.
 
     Args:
@@ -66,7 +68,13 @@ def run_worker(script: Path, server: LiveKitServer, folder: Path, *command: str,
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, str(script), *(command or ("start",))],
-            env={**os.environ, **server.environment, "WORKER_PORT": str(port), "WORKER_FOLDER": str(folder), **environment},
+            env={
+                **os.environ,
+                **server.environment,
+                "WORKER_PORT": str(port),
+                "WORKER_FOLDER": str(folder),
+                **environment,
+            },
             cwd=folder,
             stdout=out,
             stderr=subprocess.STDOUT,
