@@ -140,7 +140,8 @@ async def summarized(
             args = {k: v for k, v in fallback.items() if k != "op"}
             result = pair_safe(PURE[fallback["op"]](result, **args))
         return result
-    return _replaced(messages, lines[: outcome["covers"]], outcome["summary"])
+    upto = _cut(messages, step) if outcome["covers"] == len(lines) else 0
+    return _replaced(messages, lines[: outcome["covers"]], outcome["summary"], upto)
 
 
 async def summarized_or_kept(
@@ -163,7 +164,7 @@ async def summarized_or_kept(
     except Exception as error:
         logger.warning("history.summarize: the context stays as it is: %r", error)
         return list(messages)
-    return _replaced(messages, lines, text)
+    return _replaced(messages, lines, text, _cut(messages, step))
 
 
 def _cut(messages: Sequence[AnyMessage], step: dict[str, Any]) -> int:
@@ -185,8 +186,10 @@ def _without_head(messages: Sequence[AnyMessage], cut: int) -> list[AnyMessage]:
     return [*(m for m in messages[:cut] if isinstance(m, SystemMessage)), *messages[cut:]]
 
 
-def _replaced(messages: Sequence[AnyMessage], covered: Sequence[Line], text: str) -> list[AnyMessage]:
+def _replaced(messages: Sequence[AnyMessage], covered: Sequence[Line], text: str, upto: int) -> list[AnyMessage]:
     cut = covered[-1].index + 1
+    if not any(m.additional_kwargs.get("placeholder") for m in messages[cut:upto]):
+        cut = max(cut, upto)  # what is left of the older turns says nothing: a transfer, and no call that still runs
     name = uuid.uuid5(uuid.NAMESPACE_OID, "".join(line.text for line in covered) + text)
     summary = SystemMessage(
         PREFIX + text, id=f"summary-{name}", additional_kwargs={"is_summary": True, MADE: "summary"}

@@ -113,7 +113,8 @@ class NodeAgent(Agent):
         await self.update_chat_ctx(context, exclude_invalid_function_calls=False)
 
     async def on_user_turn_completed(self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage) -> None:
-        await super().on_user_turn_completed(turn_ctx, new_message)
+        with self._bridge.recovery.passing(new_message):
+            await super().on_user_turn_completed(turn_ctx, new_message)
         if any(not isinstance(part, str) for part in new_message.content):
             # LiveKit keeps a preemptive reply when the words are the same, though its model never saw the image. An
             # item that no model is shown makes the two contexts differ, so that the reply is made anew.

@@ -8,7 +8,6 @@ travels with each chunk into the committed message, never by ids or text.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -32,9 +31,9 @@ from graph_voice_livekit.converters import said_by
 from graph_voice_livekit.driver import NO_HANDOFF, TurnDriver
 from graph_voice_livekit.ending import CallEnd
 from graph_voice_livekit.heard import split_heard
-from graph_voice_livekit.lost_turns import LostTurns
 from graph_voice_livekit.open_question import OpenQuestion
 from graph_voice_livekit.outside import Outsiders, OutsideTalk
+from graph_voice_livekit.recovery import Recovery
 from graph_voice_livekit.reply import EXTRA
 from graph_voice_livekit.request import request_of
 from graph_voice_livekit.transfers import Transfers
@@ -81,9 +80,7 @@ class Bridge:
         self._drivers: set[TurnDriver] = set()
         self._by_speech: dict[SpeechHandle, TurnDriver] = {}
         self._users: dict[str, TurnDriver] = {}
-        self._lost = LostTurns()
-        self._recovered: llm.ChatMessage | None = None
-        """A user turn that LiveKit dropped while the floor changed; answered after the new agent's first words."""
+        self.recovery = Recovery(self)
         self._next: TurnDriver | None = None
         self._shared_userdata: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,6 +101,7 @@ class Bridge:
         first = self._session is None
         if first:
             self._bind(agent.session)
+            self.recovery.begin(agent)
             self._came_from = self._take_over()
         came_from, self._came_from = self._came_from, None
         self.floor = name
@@ -129,20 +127,16 @@ class Bridge:
         self.speak(driver, agent.first_instructions())
         self.conversation.tell_late()
         self.background(self._show(agent, driver))
-        if self._recovered is not None:
-            self.background(self._answer(self._recovered, driver))
-            self._recovered = None
+        self.recovery.answer_behind(driver)
 
     async def _entered_after_words(self, driver: TurnDriver) -> None:
         """The caller has interrupted the turn that led here: it goes no further. What they say is answered now."""
         await driver.turn.wait_finished()  # only then the graph has written who has the floor
         driver.maybe_close()
-        lost, self._recovered = self._recovered, None
-        if lost is None:
+        if (lost := self.recovery.take()) is None:
             self.speak(self.drive(self.conversation.enter()))
-            return
-        with contextlib.suppress(RuntimeError):  # the session closes
-            self.session.generate_reply(user_input=lost)
+        else:
+            self.recovery.answer(lost)
 
     async def _show(self, agent: "NodeAgent", driver: TurnDriver) -> None:
         # What the handoff carries is in the state once the graph has come to the new agent.
@@ -182,7 +176,7 @@ class Bridge:
 
     async def leaving(self) -> None:
         """The LiveKit agent that has the floor begins to hand over."""
-        self._lost.leaving(time.time())
+        self.recovery.leaving()
         driver = self._entering_outside
         if driver is not None and driver.entry is not None and driver.entry in self.outsiders:
             # The floor certainly changes. As in LiveKit the old agent's `on_exit` is over before the new one enters,
@@ -191,17 +185,11 @@ class Bridge:
             await driver.turn.wait_finished()
             self._give_userdata()
 
-    async def _answer(self, lost: llm.ChatMessage, entering: TurnDriver) -> None:
-        # Not before the graph has come to the new agent: until then it would answer in the old one's name.
-        await entering.arrived.wait()
-        logger.info("LiveKit dropped what the caller said while the floor changed; it is answered now")
-        with contextlib.suppress(RuntimeError):  # the session closes
-            self.session.generate_reply(user_input=lost)
-
     @property
     def busy(self) -> TurnDriver | None:
-        """A turn that LiveKit still speaks, or will."""
-        return next(iter(self._drivers), None)
+        """A turn that happens, and that LiveKit still speaks, or will."""
+        # LiveKit may keep a reply to words that turned out to be no turn, until the next one.
+        return next((driver for driver in self._drivers if driver.turn.committed), None)
 
     def speak(self, driver: TurnDriver, instructions: str | None = None) -> None:
         """Ask LiveKit for a reply that goes on with this turn. `instructions`: the graph's, for LiveKit's traces."""
@@ -367,7 +355,8 @@ class Bridge:
             "speech_created": self._on_speech_created,
             "conversation_item_added": self._on_item_added,
             "function_tools_executed": self._on_tools_executed,
-            "user_input_transcribed": self._lost.transcribed,
+            "user_input_transcribed": self.recovery.transcribed,
+            "agent_state_changed": self.recovery.agent_state_changed,
             "user_state_changed": OpenQuestion(self.conversation, self._ask_again).user_state_changed,
         }
 
@@ -393,13 +382,12 @@ class Bridge:
             self.floor = item.new_agent_id if ours else None
             if not ours:
                 self._leave(agent if certain else None)
-            lost = self._lost.take(self.session.options.endpointing["max_delay"])
-            self._recovered = lost if self.floor is not None else None  # an agent of the program's own sees to itself
+            self.recovery.floor_changed(agent, ours=ours)
             turn = getattr(self.session.current_agent, "turn", None)
             if isinstance(turn, TurnDriver) and turn.entry == item.new_agent_id:
                 self._confirm(turn, item.new_agent_id)
         elif item.type == "message" and item.role == "user":
-            self._lost.claimed(item)
+            self.recovery.claimed(item)
             said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.commit(said, at=item.created_at)

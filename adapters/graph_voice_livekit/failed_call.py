@@ -17,8 +17,8 @@ FAILED = "graph_voice.failed"
 SPEAKING = 15.0
 """Seconds in which the apology must have been played."""
 LINGERING = 3.0
-"""Seconds in the room behind a written apology: LiveKit doesn't say when text has arrived, and what is under way is lost
-when its writer leaves."""
+"""Seconds in the room behind a written apology: LiveKit doesn't say when text has arrived, and what is under way when
+its writer leaves is lost."""
 TELLING = 30.0
 """Seconds for everything: the room, the caller's arrival, the apology."""
 

@@ -1,8 +1,8 @@
-"""User turns that LiveKit drops while the floor changes, found again.
+"""User turns that LiveKit drops, found again.
 
-While an agent hands over, LiveKit refuses new user turns, and says so in its log only. What was said is still known by
-its final transcripts: those that no user message has claimed when the new agent's activity begins can't be claimed any
-more, since the recogniser that collected them is gone.
+LiveKit refuses a user turn that ends while an agent hands over, and one that ends while a speech that disallows
+interruptions is played; it says so in its log only. What was said is still known by its final transcripts: those that
+no user turn has claimed once nobody can claim them any more are lost.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,13 @@ from livekit.agents.voice.events import UserInputTranscribedEvent
 __all__ = ["LostTurns"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Final:
     text: str
     at: float
+    """When it was understood, in seconds since the epoch."""
+    protected: bool
+    """Whether the agent could not be interrupted, then or later: the turn may have been dropped for it."""
 
 
 class LostTurns:
@@ -24,35 +27,128 @@ class LostTurns:
 
     def __init__(self) -> None:
         self._unclaimed: list[_Final] = []
+        self._passed: dict[str, tuple[llm.ChatMessage, list[_Final]]] = {}
+        """Turns that LiveKit has passed to the agent and not added to its history yet."""
+        self._interim: _Final | None = None
+        """Words that the recogniser is not sure of yet."""
         self._leaving_since: float | None = None
 
-    def transcribed(self, event: UserInputTranscribedEvent) -> None:
-        if event.is_final and event.transcript.strip():
-            self._unclaimed.append(_Final(event.transcript.strip(), event.created_at))
+    @property
+    def suspected(self) -> bool:
+        """Something was said that LiveKit may have dropped because the agent could not be interrupted."""
+        return any(final.protected for final in self._unclaimed)
+
+    def transcribed(self, event: UserInputTranscribedEvent, *, protected: bool) -> None:
+        """The recogniser is sure of some words. `protected`: the agent can't be interrupted now."""
+        text = event.transcript.strip()
+        if not text:
+            return
+        understood = _Final(text, event.created_at, protected)
+        if event.is_final:
+            self._interim = None
+            self._unclaimed.append(understood)
+        else:
+            self._interim = understood
+
+    def protect(self) -> None:
+        """The agent can't be interrupted from now on: a turn that ends now is dropped."""
+        for final in self._unclaimed:
+            final.protected = True
+
+    def passed(self, message: llm.ChatMessage) -> None:
+        """A user turn is over, and the agent's `on_user_turn_completed` is about to be asked what it makes of it."""
+        self._passed[message.id] = (message, self._remove(message.text_content or ""))
+
+    def stopped(self, message: llm.ChatMessage) -> None:
+        """The agent wants no reply to it (`StopResponse`): somebody means it to be dropped."""
+        self._passed.pop(message.id, None)
 
     def claimed(self, message: llm.ChatMessage) -> None:
-        """A user turn made it: its message was made when the turn was over, or (preemptively) shows the same words."""
-        words = _key(message.text_content or "")
-        self._unclaimed = [f for f in self._unclaimed if f.at > message.created_at and _key(f.text) not in words]
+        """A user message is in the history. With a preemptive reply it has another id than the turn that was passed."""
+        words = message.text_content or ""
+        known = [key for key, (own, _) in self._passed.items() if key == message.id or own.text_content == words]
+        if not known:
+            self._remove(words, until=message.created_at)
+            return
+        for key in list(self._passed):  # turns end one after the other
+            del self._passed[key]
+            if key == known[0]:
+                break
 
     def leaving(self, now: float) -> None:
         """An agent begins to hand over."""
         if self._leaving_since is None:
             self._leaving_since = now
 
-    def take(self, max_delay: float) -> llm.ChatMessage | None:
+    def take(self, max_delay: float, *, recogniser_ended: bool) -> llm.ChatMessage | None:
         """The new agent's activity begins: what was lost, as one message at the time of its first words.
 
+        Nobody can claim it any more, since the recogniser that collected the words is gone.
+
         Args:
-            max_delay: seconds that LiveKit waits at most for a turn to end. Older words belong to a turn that was over
-                before the handover; if they are in no message, somebody meant it (`StopResponse`).
+            max_delay: seconds that LiveKit waits at most for a turn to end. Words that are older than that belong to a
+                turn that was over before the handover, unless the agent could not be interrupted then.
+            recogniser_ended: the new agent has one of its own, so what the old one was not sure of yet will never be
+                final. One that goes on says it again.
         """
         since, self._leaving_since = self._leaving_since, None
-        lost = [f for f in self._unclaimed if since is not None and f.at >= since - max_delay]
-        self._unclaimed.clear()
-        if not lost:
+        interim, self._interim = self._interim, None
+        if interim is not None and recogniser_ended:
+            self._unclaimed.append(interim)
+        if since is None:
+            self._unclaimed.clear()
+            self._passed.clear()
+        else:
+            self._unclaimed = [f for f in self._unclaimed if f.protected or f.at >= since - max_delay]
+        return self._take()
+
+    def take_dropped(self, min_words: int) -> llm.ChatMessage | None:
+        """The line is quiet, and no turn is about to end: what was dropped because nobody could interrupt.
+
+        Args:
+            min_words: fewer words don't interrupt the agent, as the session's options have it: LiveKit keeps them for
+                the caller's next turn.
+        """
+        if not self.suspected:
             return None
-        return llm.ChatMessage(role="user", content=[" ".join(f.text for f in lost)], created_at=lost[0].at)
+        if sum(len(final.text.split()) for final in self._unclaimed) < min_words:
+            return None
+        return self._take()
+
+    def _take(self) -> llm.ChatMessage | None:
+        texts = [(final.at, final.text) for final in self._unclaimed]
+        for own, finals in self._passed.values():
+            texts.append((finals[0].at if finals else own.created_at, own.text_content or ""))
+        self._unclaimed.clear()
+        self._passed.clear()
+        texts = sorted((at, text) for at, text in texts if text.strip())
+        if not texts:
+            return None
+        return llm.ChatMessage(role="user", content=[" ".join(text for _, text in texts)], created_at=texts[0][0])
+
+    def _remove(self, words: str, until: float | None = None) -> list[_Final]:
+        """Take away the transcripts that a turn of these words was made of.
+
+        Args:
+            words: LiveKit joins the transcripts of a turn by spaces.
+            until: when the message was made. If no transcripts make up its words (somebody edited them), all that were
+                there by then are its own.
+        """
+        key = _key(words)
+        count = len(self._unclaimed)
+        for stop in range(count, 0, -1):
+            for start in range(stop):
+                if _key(" ".join(final.text for final in self._unclaimed[start:stop])) == key:
+                    found = self._unclaimed[start:stop]
+                    # Turns end one after the other: what comes before, and was not dropped, will be in none.
+                    before = [final for final in self._unclaimed[:start] if final.protected]
+                    self._unclaimed = before + self._unclaimed[stop:]
+                    return found
+        if until is None:
+            return []
+        gone = [f for f in self._unclaimed if f.at <= until or _key(f.text) in key]
+        self._unclaimed = [f for f in self._unclaimed if f not in gone]
+        return gone
 
 
 def _key(text: str) -> str:

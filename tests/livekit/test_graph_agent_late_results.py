@@ -29,7 +29,7 @@ pytestmark = pytest.mark.virtual_clock
 
 STORY = "Once upon a time there was a fox. It lived in a wood with nine other foxes and a very old bear."
 ASKED = ("^look", [say("One moment please.", call("look_up"))])
-STILL = ("still", "Yes, I am here.")
+STILL = ("^are you", "Yes, I am here.")
 NEWS = ("has ended", "By the way, it was found.")
 
 

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 from graph_agent_support import a_call, handoffs_in_livekit, spoken, told_by_graph, voice, words
+from langchain_core.messages import BaseMessage, HumanMessage
 from livekit.agents import Agent as LiveKitAgent
 from livekit.agents import StopResponse
+from livekit.agents.voice.events import ConversationItemAddedEvent
 
-from graph_voice import Agent, Handoff, create_voice_graph
+from graph_voice import Agent, Handoff, RunContext, Voice, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.testing import FakeAudioOutput, FakeSTT, FakeTTS, VoiceRig
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -129,3 +132,223 @@ async def test_the_program_changes_the_floor_while_the_agent_speaks_and_the_call
         assert handoffs_in_livekit(rig.session) == ["billing"]
         assert story.startswith(words(rig.spoken[0].text))
     assert user_texts(ga) == ["Tell me a story", "please stop it now"]
+
+
+# ---- soon
+
+
+async def test_behind_a_silent_entry_the_answer_begins_within_a_second_of_the_handover() -> None:
+    class Quiet(Agent):
+        name = "billing"
+        instructions = "Billing."
+
+        async def on_enter(self, ctx: RunContext[Any]) -> None:
+            """Wait for the caller."""
+
+    model = ScriptedModel({"support": [say("Sure.", call("transfer_to_billing"))], "billing": ["You owe nothing."]})
+    support = Agent("support", instructions="Support.", handoffs=[Handoff("billing")], voice=voice("support"))
+    ga = GraphAgent(
+        create_voice_graph([support, Quiet(voice=voice("billing"))], llm=model), bases={"support": SlowToLeave}
+    )
+    async with a_call(ga, model) as rig:
+        taken = floor_taken(rig)
+        await rig.user_says("my bill", at=0.5)
+        await rig.user_says("what do I owe", at=3.0)
+        await rig.wait_until(8.0)
+        await rig.until_idle()
+        assert spoken(rig)[-1] == ("billing", "You owe nothing.")
+        assert rig.spoken[-1].started - taken[0] < 1.0
+    assert user_texts(ga) == ["my bill", "what do I owe"]
+
+
+async def test_behind_first_words_the_answer_follows_without_a_pause() -> None:
+    model = ScriptedModel(
+        {
+            "support": [say("Sure.", call("transfer_to_billing"))],
+            "billing": ["Billing speaking, good to have you here.", "You owe nothing."],
+        }
+    )
+    ga = bank(model)
+    async with a_call(ga, model) as rig:
+        taken = floor_taken(rig)
+        await rig.user_says("my bill", at=0.5)
+        await rig.user_says("what do I owe", at=3.0)
+        await rig.wait_until(8.0)
+        await rig.until_idle()
+        _, greeting, reply = rig.spoken
+        assert greeting.started - taken[0] < 1.0
+        assert reply.started - greeting.ended < 0.5
+    assert len(model.prompts) == 3
+
+
+def floor_taken(rig: VoiceRig) -> list[float]:
+    """When another agent took the floor, in seconds since the call began; fills as the call goes on."""
+    taken: list[float] = []
+
+    def added(event: ConversationItemAddedEvent) -> None:
+        if event.item.type == "agent_handoff":
+            taken.append(rig.now)
+
+    rig.session.on("conversation_item_added", added)
+    return taken
+
+
+# ---- the hook between the end of a turn and its reply
+
+
+async def test_a_turn_that_is_dropped_behind_its_hook_is_answered_by_the_next_agent() -> None:
+    class Thinks(LiveKitAgent):
+        """Its hook takes so long that the floor changes meanwhile: LiveKit drops the turn behind it."""
+
+        async def on_user_turn_completed(self, turn_ctx: Any, new_message: Any) -> None:
+            if "owe" in new_message.text_content:
+                await asyncio.sleep(2.0)
+                new_message.content = ["what do I owe you"]
+
+    script = [("bill", "One moment."), ("owe", "Never said.")]
+    model = ScriptedModel({"support": script, "billing": ["Billing speaking.", "You owe nothing."]})
+    ga = bank(model, Thinks)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("my bill", at=0.5)
+        await rig.user_says("what do I owe", at=4.0)
+        await rig.wait_until(6.5)
+        rig.session.update_agent(ga.agent("billing"))
+        await rig.wait_until(12.0)
+        await rig.until_idle()
+        assert spoken(rig)[-1] == ("billing", "Billing speaking. You owe nothing.")
+    assert user_texts(ga) == ["my bill", "what do I owe you"]
+
+
+# ---- the recogniser ends with its agent
+
+
+@pytest.mark.parametrize("at", [4.8, 5.2, 5.6, 6.0])
+async def test_words_that_the_old_agents_recogniser_was_not_sure_of_are_answered_too(at: float) -> None:
+    model = ScriptedModel(
+        {
+            "support": [say("Sure.", call("transfer_to_billing"))],
+            "billing": lambda messages: "Billing speaking." if "Greet" in messages[-1].text else "You owe nothing.",
+        }
+    )
+    agents = [
+        Agent("support", instructions="Support.", handoffs=[Handoff("billing")], voice=own_ears("support")),
+        Agent("billing", instructions="Billing.", on_enter="Greet.", voice=own_ears("billing")),
+    ]
+    ga = GraphAgent(create_voice_graph(agents, llm=model), bases={"support": SlowToLeave})
+    async with a_call(ga, model) as rig:
+        await rig.user_says("my bill", at=0.5)
+        await rig.user_says("what do I owe to you dear bank", at=at)  # the floor changes at about 6.1 s
+        await rig.wait_until(10.0)
+        await rig.until_idle()
+        assert spoken(rig)[-1][1].endswith("You owe nothing.")
+    heard = " ".join(user_texts(ga)).split()
+    # A word in the middle of which the floor changes reaches neither recogniser whole.
+    assert len(heard) >= len("my bill what do I owe to you dear bank".split()) - 1
+    assert len(heard) == len(set(heard))
+
+
+def own_ears(name: str) -> Voice:
+    return Voice(tts=lambda: FakeTTS(name), stt=lambda: FakeSTT())
+
+
+# ---- the agent can't be interrupted
+
+
+def teller(model: ScriptedModel, seconds: float, says: str | None = None) -> GraphAgent:
+    """An agent with a tool that nobody may interrupt."""
+
+    @function_tool
+    async def pay(ctx: RunContext[Any]) -> str:
+        """Pay."""
+        ctx.disallow_interruptions()
+        if says is not None:
+            await ctx.say(says)
+        await asyncio.sleep(seconds)
+        return "paid"
+
+    agent = Agent("teller", instructions="Pay.", tools=[pay], voice=voice("teller"))
+    return GraphAgent(create_voice_graph([agent], llm=model))
+
+
+PAYING = "I am paying it for you now, please wait until it is done."
+KEEP_AUDIO: Any = {"interruption": {"discard_audio_if_uninterruptible": False}}
+
+
+def pays(messages: list[BaseMessage]) -> Any:
+    last = messages[-1]
+    if isinstance(last, HumanMessage):
+        return call("pay") if last.text == "pay it" else f"You said {last.text}."
+    return "It is paid, and you have the receipt in your mail."
+
+
+@pytest.mark.parametrize("can_pause", [True, False])
+@pytest.mark.parametrize("at", [2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5])
+async def test_what_is_said_into_words_that_nobody_may_interrupt_is_answered_behind_them(
+    at: float, can_pause: bool
+) -> None:
+    model = ScriptedModel(pays)
+    ga = teller(model, 0.5, PAYING)
+    async with a_call(
+        ga, model, turn_handling=KEEP_AUDIO, loudspeaker=FakeAudioOutput(can_pause=can_pause)
+    ) as rig:
+        await rig.user_says("pay it", at=0.5)
+        await rig.user_says("what do I owe", at=at)
+        await rig.until_idle()
+        said = " ".join(s.text for s in rig.spoken)
+        assert said.count("You said what do I owe.") == 1
+        assert PAYING in said
+        assert rig.spoken[-1].started - max(at + 1.2, rig.spoken[-2].ended) < 1.0
+    assert user_texts(ga) == ["pay it", "what do I owe"]
+
+
+async def test_audio_that_livekit_throws_away_can_not_be_recovered() -> None:
+    """LiveKit's default: while the agent can't be interrupted, the recogniser is given silence."""
+    model = ScriptedModel(pays)
+    ga = teller(model, 0.5, PAYING)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("pay it", at=0.5)
+        await rig.user_says("what do I owe", at=2.5)
+        await rig.until_idle()
+        assert rig.stt.transcripts == ["pay it"]
+    assert user_texts(ga) == ["pay it"]
+
+
+@pytest.mark.parametrize("at", [2.0, 3.0, 3.5, 4.0, 4.5, 5.0])
+async def test_while_a_protected_tool_works_in_silence_nothing_is_lost_by_default(at: float) -> None:
+    model = ScriptedModel(pays)
+    ga = teller(model, 4.0)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("pay it", at=0.5)
+        await rig.user_says("what", at=at)  # it ends before the tool does, at about 5.7 s
+        await rig.until_idle()
+        await rig.wait_until(max(rig.now, 9.0))
+        await rig.until_idle()
+        assert " ".join(s.text for s in rig.spoken).count("You said what.") == 1
+    assert user_texts(ga) == ["pay it", "what"]
+
+
+async def test_fewer_words_than_interrupt_are_no_lost_turn() -> None:
+    model = ScriptedModel(pays)
+    ga = teller(model, 0.5, PAYING)
+    options: Any = {"interruption": {"discard_audio_if_uninterruptible": False, "min_words": 3}}
+    async with a_call(ga, model, turn_handling=options) as rig:
+        await rig.user_says("pay it", at=0.5)
+        await rig.user_says("uh huh", at=3.0)
+        await rig.until_idle()
+    assert user_texts(ga) == ["pay it"]
+
+
+async def test_words_that_wait_for_the_program_to_end_the_turn_are_not_lost() -> None:
+    model = ScriptedModel(pays)
+    ga = teller(model, 0.5, PAYING)
+    options: Any = {"turn_detection": "manual", **KEEP_AUDIO}
+    async with a_call(ga, model, turn_handling=options) as rig:
+        await rig.user_says("pay it", at=0.5)
+        await rig.wait_until(2.5)
+        await rig.session.commit_user_turn(transcript_timeout=0.1)
+        await rig.user_says("what do I owe", at=4.0)
+        await rig.until_idle()
+        assert user_texts(ga) == ["pay it"]
+        await rig.session.commit_user_turn(transcript_timeout=0.1)
+        await rig.until_idle()
+    assert user_texts(ga) == ["pay it", "what do I owe"]

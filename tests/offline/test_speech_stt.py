@@ -138,11 +138,12 @@ async def test_a_region_in_the_language_code_is_understood() -> None:
 
 
 async def test_the_event_loop_goes_on_during_a_recognition(monkeypatch: pytest.MonkeyPatch) -> None:
-    entered, let = threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    entered, let = asyncio.Event(), threading.Event()
     recognise = faster_whisper.WhisperModel.transcribe
 
     def held(*args: Any, **options: Any) -> Any:
-        entered.set()
+        loop.call_soon_threadsafe(entered.set)
         assert let.wait(STUCK), "nobody could let it go on: the loop was held up"
         return recognise(*args, **options)
 
@@ -151,8 +152,7 @@ async def test_the_event_loop_goes_on_during_a_recognition(monkeypatch: pytest.M
     audio = frame(await spoken(SENTENCE), RATE)
     monkeypatch.setattr(faster_whisper.WhisperModel, "transcribe", held)
     recognition = asyncio.create_task(heard(recogniser, audio))
-    while not (entered.is_set() or recognition.done()):
-        await asyncio.sleep(0.01)
+    await entered.wait()
     let.set()
     assert likeness(await recognition, SENTENCE) > ALIKE
 

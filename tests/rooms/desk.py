@@ -26,6 +26,7 @@ STORY = (
     "He turned the wheel and followed it for many hours. In the morning he found an island with a hundred birds. "
     "They sang to him until the evening came. Then he sailed back home and told his children everything."
 )
+SPEECH = os.environ.get("WORKER_SPEECH") != "no"
 APOLOGY = "Sorry, nobody can take your call today."
 
 
@@ -55,8 +56,8 @@ def said_by_desk(messages: list[BaseMessage]) -> Any:
     if "repeat" in words:
         return f"I said: {before[-1] if before else 'nothing'}"
     if "remember" in words:
-        first = next(m.text for m in messages if m.type == "human")
-        return f"You told me: {first}"
+        last = [m.text for m in messages[:-1] if m.type == "human"][-1]
+        return f"You told me: {last}"
     if "slow" in words:
         return say("This takes a moment, and here is the answer at last.", first_token=2.0)
     return f"I heard: {messages[-1].text}"
@@ -103,9 +104,9 @@ if __name__ == "__main__":
     cli.run_app(
         create_server(
             os.environ.get("WORKER_GRAPH", f"{__file__}:graph"),
-            stt=hearing,
-            tts=low_voice if os.environ.get("WORKER_TTS", "yes") == "yes" else None,
-            vad=load_vad,
+            stt=hearing if SPEECH else None,
+            tts=low_voice if SPEECH else None,
+            vad=load_vad if SPEECH else None,
             call=describe_call,
             apology=APOLOGY,
             agent_name=os.environ.get("WORKER_NAME", "desk"),

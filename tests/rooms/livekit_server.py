@@ -93,7 +93,7 @@ def serve(program: str, folder: Path) -> Iterator[LiveKitServer]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(2)  # it would wait longer for rooms that are still open
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

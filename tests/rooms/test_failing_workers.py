@@ -43,7 +43,7 @@ async def test_a_graph_that_cannot_be_loaded_is_told_in_the_chat_where_there_is_
 ) -> None:
     (tmp_path / "agents.py").write_text("grpah = 1\n", encoding="utf-8")
     with run_worker(
-        DESK, server, tmp_path, WORKER_GRAPH="agents.py:graph", WORKER_TTS="no", WORKER_NAME="broken"
+        DESK, server, tmp_path, WORKER_GRAPH="agents.py:graph", WORKER_SPEECH="no", WORKER_NAME="broken"
     ) as worker:
         for number in (1, 2):
             async with joined(server, f"{room}-{number}", agent="broken") as caller:
@@ -57,11 +57,11 @@ async def test_a_graph_that_cannot_be_loaded_is_told_in_the_chat_where_there_is_
             assert "has no attribute 'graph'; did you mean 'grpah'?" in errors[0]["exc_info"]
 
 
-async def test_a_worker_that_is_told_to_stop_ends_the_turn_and_the_call_first(
+async def test_a_worker_of_every_room_that_is_told_to_stop_ends_the_turn_and_the_call_first(
     server: LiveKitServer, room: str, tmp_path: Path
 ) -> None:
-    with run_worker(DESK, server, tmp_path, WORKER_NAME="leaving") as worker:
-        async with joined(server, room, agent="leaving") as caller:
+    with run_worker(DESK, server, tmp_path, WORKER_NAME="") as worker:
+        async with joined(server, room, agent=None) as caller:
             await caller.answered()
             await caller.write("something slow")
             await caller.until(lambda: caller.state == "thinking", "the turn")
@@ -72,9 +72,3 @@ async def test_a_worker_that_is_told_to_stop_ends_the_turn_and_the_call_first(
             assert worker.process.poll() is None
         assert worker.process.wait(60) == 0
         assert not worker.errors()
-
-
-async def test_a_worker_without_a_name_answers_every_new_room(server: LiveKitServer, room: str, tmp_path: Path) -> None:
-    with run_worker(DESK, server, tmp_path, WORKER_NAME=""):
-        async with joined(server, room, agent=None) as caller:
-            await caller.answered()

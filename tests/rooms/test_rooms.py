@@ -1,6 +1,7 @@
 """Calls in real rooms: a server, a worker started by its command line, callers with sound both ways."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -113,13 +114,19 @@ async def test_two_calls_at_once_do_not_mix(
 async def test_a_caller_who_comes_back_is_answered_anew_with_what_describe_call_remembers(
     server: LiveKitServer, desk: Worker, room: str
 ) -> None:
-    async with joined(server, room, thread=room) as caller:
-        await caller.answered()
-        await caller.write("my dog is called Rex")
-        await caller.answered(after=1)
-    desk.wait_for_calls(0)  # its session is closed, its job has ended
+    async with contextlib.AsyncExitStack() as stack:
+        async with joined(server, room, thread=room) as caller:
+            await caller.answered()
+            await caller.write("my dog is called Rex")
+            await caller.answered(after=1)
+            # Somebody else stays, so that the room is not closed: the agent leaves of itself.
+            other = await stack.enter_async_context(joined(server, room, "other", agent=None))
+            await other.until(lambda: other.agent, "the agent")
+        await other.until(lambda: other.agent is None, "the agent's leaving")
+        desk.wait_for_calls(0)
     async with joined(server, f"{room}-again", thread=room) as caller:
         await caller.until(lambda: caller.state == "listening", "the agent")  # who does not greet twice
         await caller.write("do you remember?")
         assert (await caller.answered()).text.strip() == "You told me: my dog is called Rex"
-    assert not desk.errors()
+    assert not desk.errors(room)
+    assert not desk.errors(f"{room}-again")
