@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from graph_voice import events, history, testing
     from graph_voice.agent import Agent, Voice
     from graph_voice.conversation import Conversation
-    from graph_voice.live_saver import LiveSaver
     from graph_voice.errors import GraphVoiceError
     from graph_voice.graph import create_voice_graph
     from graph_voice.handoff import Handoff, Reply
+    from graph_voice.live_saver import LiveSaver
+    from graph_voice.node_speech import say
     from graph_voice.run_context import RunContext
     from graph_voice.state import VoiceState
     from graph_voice.tools import StopResponse, ToolError, function_tool
@@ -43,6 +44,7 @@ __all__ = [
     "events",
     "function_tool",
     "history",
+    "say",
     "testing",
 ]
 
@@ -63,6 +65,7 @@ _HOMES = {
     "VoiceState": "state",
     "create_voice_graph": "graph",
     "function_tool": "tools",
+    "say": "node_speech",
 }
 _MODULES = ("events", "history", "testing")
 

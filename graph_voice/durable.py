@@ -102,8 +102,7 @@ class Durable:
         return self._opened
 
     async def open(self) -> Pending | None:
-        """Read what the thread holds. Returns the run that waits in `interrupt()` there. Raises what the saver raises.
-        """
+        """Read what the thread holds. Returns the run that waits in `interrupt()`. Raises what the saver raises."""
         async with self._opening:
             question = None if self._opened else await self._open()
             self._opened = True
@@ -204,7 +203,9 @@ class Durable:
 
 def _unfinished(messages: Sequence[AnyMessage]) -> AIMessage | None:
     """The last message with calls of which one was still running."""
-    running = {m.tool_call_id for m in messages if isinstance(m, ToolMessage) and m.additional_kwargs.get("placeholder")}
+    running = {
+        m.tool_call_id for m in messages if isinstance(m, ToolMessage) and m.additional_kwargs.get("placeholder")
+    }
     asking = [m for m in messages if isinstance(m, AIMessage) and any(call["id"] in running for call in m.tool_calls)]
     return asking[-1] if asking else None
 

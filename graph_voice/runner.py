@@ -117,7 +117,12 @@ class Runner:
     def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
         """A node of the user's that gives the floor to an agent by writing `active_agent`: a handoff without a tool."""
         new = values.get("active_agent")
-        if self._roles.is_ours(node) or new not in self._roles.agents | self._roles.external or new == self._speaker or "handoffs" in values:
+        if (
+            self._roles.is_ours(node)
+            or new not in self._roles.agents | self._roles.external
+            or new == self._speaker
+            or "handoffs" in values
+        ):
             return None
         return handoff_record(self._speaker, str(new), None)
 
@@ -173,10 +178,7 @@ class Runner:
 
     @property
     def _speaker(self) -> str:
-        """Who has the floor in the graph now."""
-        return (
-            self._turn.floor or self._conversation.active_agent or next(iter(sorted(self._roles.foreign_speakers)), "")
-        )
+        return self._turn.speaker
 
 
 def _waits(step: Any) -> bool:

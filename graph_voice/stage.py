@@ -214,6 +214,12 @@ class Stage(ABC):
         return found is not None and bool(found[1].heard)
 
     @property
+    def speaker(self) -> str:
+        """Who has the floor in the graph now."""
+        foreign = self.conversation.roles.foreign_speakers
+        return self.floor or self.conversation.active_agent or next(iter(sorted(foreign)), "")
+
+    @property
     def has_spoken(self) -> bool:
         """The caller has heard something of this turn."""
         return any(words.heard for step in self.record.steps() for words in (step.words, *step.lines))

@@ -22,8 +22,8 @@ from graph_voice.filler import BatchFiller
 from graph_voice.handoff import Handoff, Line, TransferTool
 from graph_voice.pairs import placeholder
 from graph_voice.run_context import RunContext, running
-from graph_voice.slow_tool import SlowTool, slow_tool
 from graph_voice.secret_arguments import INVALID, lost_arguments
+from graph_voice.slow_tool import SlowTool, slow_tool
 from graph_voice.tools import FunctionTool, StopResponse, ToolError, takes_state
 from graph_voice.turn import Turn, answer
 from graph_voice.userdata import explain

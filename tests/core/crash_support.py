@@ -98,7 +98,9 @@ class Rules(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(word + " "))
         for call in reply.tool_calls:
             chunk = {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": 0}
-            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[{**chunk, "type": "tool_call_chunk"}]))  # type: ignore[list-item]
+            yield ChatGenerationChunk(
+                message=AIMessageChunk("", tool_call_chunks=[{**chunk, "type": "tool_call_chunk"}])
+            )  # type: ignore[list-item]
 
 
 def voice_graph(ledger: Ledger, fuse: Fuse) -> Any:

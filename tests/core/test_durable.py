@@ -80,7 +80,7 @@ async def test_the_same_thread_goes_on_in_another_process(sqlite: AsyncSqliteSav
         assert {k: v for k, v in second.state.items() if v} == {k: v for k, v in before.items() if v}
         assert second.chat_ctx == first.chat_ctx
         seen = await second.run("and?")
-        assert [e.agent for e in seen if isinstance(e, events.Text)][0] == "billing"
+        assert next(e.agent for e in seen if isinstance(e, events.Text)) == "billing"
         assert told(second) == [*said, "human: and?", "ai: Your bill is 3."]
         check_invariants(second)
 

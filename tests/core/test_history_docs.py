@@ -1,10 +1,11 @@
-"""The snippets of docs/history.md and docs/secrets.md run, each page's in order, in one namespace."""
+"""The snippets of the pages on history, durability and secrets run, each page's in order, in one namespace."""
 
 import ast
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
@@ -30,6 +31,16 @@ async def test_the_snippets_of_the_history_page_run() -> None:
     summary = await names["brief"]({"messages": [HumanMessage("Hello")]})
     assert [m.text for m in summary["messages"]] == ["Prior conversation summary: They said hello."]
     assert [t.name for t in names["contracts"].all_tools] == ["check_contract"]
+
+
+async def test_the_snippets_of_the_durability_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for round_ in ("first", "second"):
+        names: dict[str, Any] = {"model": ScriptedModel([call("book", {"day": "Friday"}, id=round_), "It is booked."])}
+        await run_page("durability.md", names)
+        assert (names["conversation"].resumed is None) == (round_ == "first")
+        assert names["conversation"].messages[-2].text == f"Booked for Friday, number {round_}."
+        assert len(names["conversation"].messages) == (4 if round_ == "first" else 8)
 
 
 async def test_the_snippets_of_the_secrets_page_run() -> None:
