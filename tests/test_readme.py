@@ -64,7 +64,7 @@ def test_the_worker_is_ready_but_for_a_server(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     # Everything else is checked before: the graph is made, and what job processes need can be handed to them.
     assert "set LIVEKIT_URL environment variable" in told.stdout + told.stderr

@@ -298,7 +298,7 @@ def test_drawing_and_help_import_no_audio_framework(graph: str) -> None:
         [sys.executable, "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert done.stderr.splitlines()[-1] == "[]"

@@ -406,7 +406,7 @@ def test_lines_of_a_pipe_are_turns_and_nothing_else_is_written(graph: str) -> No
         [sys.executable, "-c", _PROGRAM, "chat", graph, "--userdata", '{"name": "Zoë"}'],
         input="Hello.\r\nIs it ünïcode?\n\n/state\nNo end".encode(),
         capture_output=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         check=False,
     )

@@ -29,7 +29,7 @@ def processes() -> Any:
 def hold(processes: Any, folder: Path, moments: int | None) -> int:
     process = processes.Process(target=crash_support.main, args=(str(folder), moments))
     process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode is not None, "the call does not end"
     return int(process.exitcode)
 

@@ -138,7 +138,7 @@ def test_three_strict_processes_hand_an_operation_on_in_a_sqlite_file(tmp_path: 
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         assert run.stdout.strip() == "done", run.stderr
         assert "Blocked" not in run.stderr

@@ -273,7 +273,7 @@ async def test_a_thread_that_outlives_its_call_changes_nothing(caplog: pytest.Lo
     @function_tool(timeout=0.01)
     def slow(ctx: RunContext[Caller]) -> str:
         """Slow."""
-        late.wait(10)
+        late.wait(300)
         try:
             ctx.userdata.name = "late"
         except Exception as error:
@@ -284,13 +284,14 @@ async def test_a_thread_that_outlives_its_call_changes_nothing(caplog: pytest.Lo
     @function_tool
     def after(ctx: RunContext[Caller]) -> str:
         """Wait for the late one, in the same batch."""
-        assert tried.wait(10)
+        assert tried.wait(300)
         return "ok"
 
     @function_tool
     async def release(ctx: RunContext[Caller]) -> str:
         """Let the late one go on, once its call is answered."""
-        await asyncio.sleep(0.1)
+        while "slow did not answer" not in caplog.text:  # noqa: ASYNC110 - in real time, as the thread is
+            await asyncio.sleep(0.01)
         late.set()
         return "ok"
 

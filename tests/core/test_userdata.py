@@ -555,7 +555,7 @@ def test_a_strict_process_keeps_the_userdata() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr.strip()

@@ -59,7 +59,7 @@ def hold_a_call(setup: bytes, entrypoint: bytes, answer: Any) -> None:
     async def job() -> None:
         with fake_job_context() as context:
             pickle.loads(setup)(context.proc)
-            await asyncio.wait_for(pickle.loads(entrypoint)(context), 30)
+            await asyncio.wait_for(pickle.loads(entrypoint)(context), 300)
 
     asyncio.run(job())
 
@@ -76,10 +76,10 @@ def test_a_fresh_process_holds_a_call_with_what_was_pickled(monkeypatch: pytest.
     process = spawn.Process(target=hold_a_call, args=(setup, entrypoint, answer))
     process.start()
     try:
-        assert answer.get(timeout=120) == 1000
-        assert answer.get(timeout=30) == ["Hello there."]
-        assert answer.get(timeout=10) == ("thread of nobody", ["worker"])
-        process.join(60)
+        assert answer.get(timeout=600) == 1000
+        assert answer.get(timeout=600) == ["Hello there."]
+        assert answer.get(timeout=600) == ("thread of nobody", ["worker"])
+        process.join(600)
         assert process.exitcode == 0
     finally:
         process.kill()

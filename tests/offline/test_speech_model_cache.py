@@ -11,7 +11,7 @@ from graph_voice_livekit.offline.model_cache import ModelCache
 
 def test_threads_that_ask_at_once_share_one_load() -> None:
     loads: list[str] = []
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=300)
 
     def load(key: str) -> object:
         loads.append(key)
@@ -34,7 +34,7 @@ def test_one_key_does_not_wait_for_another() -> None:
 
     def load(key: str) -> str:
         if key == "slow":
-            assert release.wait(10)
+            assert release.wait(300)
         return key
 
     cache: ModelCache[str, str] = ModelCache(load)
@@ -74,7 +74,7 @@ async def test_prewarming_inside_a_loop_does_not_block_it() -> None:
 
     def load(key: str) -> str:
         loaded_in.append(threading.current_thread())
-        assert release.wait(10)
+        assert release.wait(300)
         return key
 
     cache: ModelCache[str, str] = ModelCache(load)
@@ -98,10 +98,10 @@ async def test_a_failure_ahead_of_time_is_logged_and_raised_at_the_first_use(
     cache: ModelCache[str, str] = ModelCache(load)
     with caplog.at_level(logging.WARNING):
         cache.prewarm("voice")
-        assert failed.wait(10)
+        assert failed.wait(300)
         with pytest.raises(OSError, match="no such file"):
             cache.get("voice")
         for thread in threading.enumerate():
             if thread.name == "graph-voice-prewarm":
-                thread.join(10)
+                thread.join(300)
     assert "no such file" in caplog.text
