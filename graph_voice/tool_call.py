@@ -145,7 +145,10 @@ class ToolRunner:
         if slow.filler is None:
             return await self._run(call, call_id, tool, batch, ctx)
         earlier = sum(isinstance(m, ToolMessage) and m.name == tool.name for m in batch.state["messages"])
-        line = lambda: slow.line(batch.work.current, earlier)  # noqa: E731
+
+        def line() -> str:
+            return slow.line(batch.work.current, earlier)
+
         async with batch.filler.while_running(line, slow.filler_after):
             return await self._run(call, call_id, tool, batch, ctx)
 

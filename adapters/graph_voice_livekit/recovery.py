@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from livekit.agents import Agent, StopResponse, llm
+from livekit.agents import Agent, llm
 from livekit.agents.utils import is_given
 from livekit.agents.voice.events import AgentStateChangedEvent, UserInputTranscribedEvent
 
@@ -55,12 +56,12 @@ class Recovery:
         self._lost.claimed(message)
 
     @contextlib.contextmanager
-    def passing(self, message: llm.ChatMessage) -> Any:
+    def passing(self, message: llm.ChatMessage) -> Iterator[None]:
         """Inside, the agent's `on_user_turn_completed` decides on a user turn that is over."""
         self._lost.passed(message)
         try:
             yield
-        except (StopResponse, Exception):
+        except Exception:  # StopResponse, or a failure
             self._lost.stopped(message)  # LiveKit ignores the turn, and says why
             raise
 

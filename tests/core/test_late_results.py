@@ -136,6 +136,24 @@ async def test_a_reply_that_knew_it_and_was_not_heard_does_not(end: str) -> None
     assert words(await announced(conversation)) == "It was found, I said."
 
 
+async def test_a_reply_that_was_begun_before_it_came_does_not_either() -> None:
+    answer = say("I am here.", first_token=9.0)
+    conversation, model = host(slow_tool(8), script=[call("look_up"), answer, "It was found."])
+    first = await asked_and_cut_off(conversation)
+    first.close()
+    await conversation.run("are you there")
+    assert [m.text for m in model.prompts[-1].messages if isinstance(m, ToolMessage)] == [RUNNING]
+    assert words(await announced(conversation)) == "It was found."
+
+
+async def test_a_result_that_its_own_turn_answers_is_not_late() -> None:
+    conversation, _ = host(slow_tool(8), script=[call("look_up"), "It was found."])
+    asked: list[str] = []
+    conversation.on_late_result = lambda: asked.append("announce")
+    await conversation.run("look it up")
+    assert (asked, conversation.announce()) == ([], None)
+
+
 async def test_while_a_reply_that_knows_it_is_on_its_way_there_is_nothing_to_announce() -> None:
     conversation, _ = host(slow_tool(8), script=[call("look_up"), "It was found."])
     first = await asked_and_cut_off(conversation)

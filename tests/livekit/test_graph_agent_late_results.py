@@ -137,6 +137,18 @@ async def test_it_waits_until_the_agent_has_ended_what_it_says() -> None:
         assert spoken(rig)[-1][1].endswith(f"{STORY} By the way, it was found.")
 
 
+async def test_it_waits_for_the_reply_behind_another_tool() -> None:
+    first, second = Slow(6, "first"), Slow(8, "second")
+    model = ScriptedModel([("^look", call("first")), ("^order", [call("second"), "It is ordered."]), NEWS])
+    ga = host(model, first.tool, second.tool)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("look it up", at=0.5)
+        await rig.user_says("order me one please", at=3.0)  # the first result comes while the second tool works
+        await rig.until_idle(quiet=5)
+        await rig.wait_until(max(rig.now, 20.0))
+        assert spoken(rig) == [("host", "It is ordered. By the way, it was found.")]
+
+
 async def test_two_that_have_come_are_one_announcement() -> None:
     first, second = Slow(6, "first"), Slow(9, "second")
     model = ScriptedModel([("^look it", call("first")), ("more", call("second")), ("story", STORY), NEWS])
