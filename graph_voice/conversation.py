@@ -124,10 +124,15 @@ class Conversation(Generic[U]):
 
     # ---- the durable copy
 
-    async def open(self) -> Self:
-        """Read what the thread holds already, once, before the first turn. Without a saver there is nothing to do."""
+    async def open(self, *, patience: float | None = None) -> Self:
+        """Read what the thread holds already, once, before the first turn. Without a saver there is nothing to do.
+
+        Args:
+            patience: seconds after which a store that fails or does not answer is no longer waited for: that is
+                logged, and the call goes on as a new one. Default: to wait, and to raise what the saver raises.
+        """
         if self._durable is not None and not self._durable.opened:
-            self._pending = await self._durable.open()
+            self._pending = await self._durable.open(patience)
         return self
 
     async def __aenter__(self) -> Self:
@@ -157,6 +162,11 @@ class Conversation(Generic[U]):
     async def stored(self) -> bool:
         """Return when all that is remembered now is durable. False: the store is late, and the call goes on."""
         return await self._durable.stored() if self._durable is not None else True
+
+    @property
+    def durable_lag(self) -> float:
+        """Seconds by which the durable copy is behind; 0 when it is not, or there is none."""
+        return self._durable.saver.lag.seconds if self._durable is not None else 0.0
 
     async def flush(self, timeout: float | None = None) -> None:
         """Return when all that is remembered now is durable. Raises `SaverError` when `timeout` seconds are over."""
@@ -292,6 +302,9 @@ class Conversation(Generic[U]):
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
         trace = turn.trace = await Trace.begin(turn, self)
+        if self._durable is not None and (words := self._durable.last_words()) is not None:
+            await turn.end_call(words)
+            return
         pending = self._waiting() if turn.record.user is not None else turn.resumes
         if pending is not None and turn.resumes is None:
             turn.resume(pending.again())
@@ -443,7 +456,13 @@ class Conversation(Generic[U]):
         if self.late.due() and self.on_late_result is not None and not self.closed:
             self.on_late_result()
 
-    async def aclose(self, reason: str = "user_initiated", *, timeout: float | None = CLOSE_TIMEOUT) -> None:
+    async def aclose(
+        self,
+        reason: str = "user_initiated",
+        *,
+        timeout: float | None = CLOSE_TIMEOUT,
+        flush_timeout: float | None = CLOSE_TIMEOUT,
+    ) -> None:
         """End the call. Running tools finish and are remembered, then the active agent's `on_exit` runs, once.
 
         `on_exit` finds the reason as `ctx.close_reason`. What it would say is not said: nobody is on the line. If it
@@ -455,16 +474,19 @@ class Conversation(Generic[U]):
                 "participant_disconnected", "job_shutdown", "task_completed" and "error"; a front end may have others.
             timeout: seconds that running tools may take, and then `on_exit`. What takes longer is cancelled, and a
                 tool's call is answered so that its outcome is unknown. None waits for as long as it takes.
+            flush_timeout: seconds that the durable copy may then take to have all of it. None waits as long as it
+                takes.
 
-        Raises `TurnError` inside of a turn, which it would wait for: a tool ends the call by `ctx.end_call()`.
+        Raises `SaverError` when it has not, and `TurnError` inside of a turn, which it would wait for: a tool ends the
+        call by `ctx.end_call()`.
         """
         if current_turn.get() is not None:
             raise TurnError("aclose() inside of a turn would wait for itself: a tool ends the call by ctx.end_call().")
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(reason, timeout), name="graph_voice.close")
+            self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
         await asyncio.shield(self._closing)
 
-    async def _close(self, reason: str, timeout: float | None) -> None:
+    async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
         for turn in list(self._live.turns):
             turn.close()
         await stop(self._running, timeout)
@@ -475,7 +497,7 @@ class Conversation(Generic[U]):
             if self.on_userdata is not None:
                 self.on_userdata()
         if self._durable is not None:
-            await self._durable.aclose(timeout)
+            await self._durable.aclose(flush_timeout)
 
 
 def _after(pending: Pending | None, turn: Turn) -> Pending | None:

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import StateSnapshot
+from tenacity import AsyncRetrying, wait_exponential
 
 from graph_voice.errors import SaverError, TurnError
 from graph_voice.fork import ForkSaver
@@ -19,12 +21,16 @@ from graph_voice.journal import Journal
 from graph_voice.live_saver import LiveSaver
 from graph_voice.live_state import LiveState
 from graph_voice.memory import Call
+from graph_voice.pairs import placeholder
 from graph_voice.pending import Pending
-from graph_voice.stage import answer
+from graph_voice.stage import NO_HANDOFF, answer
 from graph_voice.tools import FunctionTool
 
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
+
+_Read = tuple[CheckpointTuple, StateSnapshot, list[CheckpointTuple]]
+"""The thread's head, its state, and the checkpoints of the subgraphs that wait in it."""
 
 __all__ = ["RESUME", "UNKNOWN", "Durable", "Resumed"]
 
@@ -51,6 +57,8 @@ class Resumed:
     """Names of the tools that were running and are run again: they are declared `idempotent`."""
     unknown: tuple[str, ...] = ()
     """Names of the tools that were running, and nobody knows whether they took effect."""
+    seconds: float = field(default=0.0, compare=False)
+    """Since something of the call was stored for the last time, by the clocks of the two machines."""
 
 
 class Durable:
@@ -83,6 +91,7 @@ class Durable:
             interval=_INTERVAL,
         )
         self.resumed: Resumed | None = None
+        self._question: Pending | None = None
         self._batch: Pending | None = None
         self._opening = asyncio.Lock()
         self._opened = False
@@ -101,37 +110,67 @@ class Durable:
         """Whether the thread was read."""
         return self._opened
 
-    async def open(self) -> Pending | None:
-        """Read what the thread holds. Returns the run that waits in `interrupt()`. Raises what the saver raises."""
+    async def open(self, patience: float | None = None) -> Pending | None:
+        """Read what the thread holds. Returns the run that waits in `interrupt()`.
+
+        Args:
+            patience: seconds; then the call goes on as a new one. None: raises what the saver raises.
+        """
         async with self._opening:
-            question = None if self._opened else await self._open()
-            self._opened = True
+            if not self._opened:
+                self._question = await self._open(patience)
+                self._opened = True
         if self._changed:
             self._changed = False
             self.journal.changed()
-        return question
+        return self._question
 
-    async def _open(self) -> Pending | None:
+    async def _open(self, patience: float | None) -> Pending | None:
+        read = await self._read() if patience is None else await self._read_soon(patience)
+        return self._restore(*read) if read is not None else None
+
+    async def _read_soon(self, patience: float) -> "_Read | None":
+        retrying = AsyncRetrying(wait=wait_exponential(multiplier=0.05, max=1), sleep=asyncio.sleep)
+        error: object = "it does not answer"
+        try:
+            async with asyncio.timeout(patience):
+                async for attempt in retrying:
+                    with attempt:
+                        try:
+                            return await self._read()
+                        except Exception as failed:
+                            error = repr(failed)
+                            raise
+        except TimeoutError:
+            logger.error(
+                "thread %s can't be read, and the call goes on as a new one: %s", self._conversation.thread_id, error
+            )
+        return None
+
+    async def _read(self) -> "_Read | None":
         head = await self.saver.aget_tuple(self.config)
         if head is None:
             return None
         graph = self._conversation.graph.copy(update={"checkpointer": self.saver})
         found = await graph.aget_state(self.config, subgraphs=True)
-        messages: list[AnyMessage] = list(found.values.get("messages") or ())
-        self._live.restore(found.values, head.checkpoint["channel_values"])
-        self.journal.begin(head, self._live.checkpoint_values())
+        return head, found, [t for where in _inner(found) if (t := await self.saver.aget_tuple(where)) is not None]
+
+    def _restore(self, head: CheckpointTuple, found: StateSnapshot, inner: Sequence[CheckpointTuple]) -> Pending | None:
+        """Make what was read what is remembered. Nothing is awaited: somebody may be speaking."""
+        messages = _with_open_transfers(found.values.get("messages") or (), found.values.get("handoffs") or ())
+        self._live.restore({**found.values, "messages": messages}, head.checkpoint["channel_values"])
+        self.journal.begin(head, self._live.checkpoint_values(found.values.get("messages") or ()))
         asking, question = _unfinished(messages), None
         if found.interrupts:
-            run = ForkSaver.of([head, *[t for config in _inner(found) if (t := await self._tuple(config)) is not None]])
+            run = ForkSaver.of([head, *inner])
             calls = {} if asking is None else _calls(asking, messages)
             question = Pending(found.interrupts, run, calls, asking.id if asking else None)
             asking = None
         again, unknown = self._take_up(asking, messages) if asking is not None else ((), ())
-        self.resumed = Resumed(_unanswered(messages) or asking is not None, again, unknown)
+        away = datetime.now(UTC) - datetime.fromisoformat(head.checkpoint["ts"])
+        unanswered = _unanswered(messages) or asking is not None
+        self.resumed = Resumed(unanswered, again, unknown, max(0.0, away.total_seconds()))
         return question
-
-    async def _tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await self.saver.aget_tuple(config)
 
     def _take_up(self, asking: AIMessage, messages: Sequence[AnyMessage]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """What becomes of the calls that were running: only an idempotent tool may act again."""
@@ -140,13 +179,15 @@ class Durable:
         again = [call for call in open_calls if self._is_idempotent(asking.name or "", call.name)]
         lost = [call for call in open_calls if call not in again]
         for call in lost:
-            call.status, call.result = "done", answer(call.id, call.name, UNKNOWN, is_error=True)
-            logger.warning("thread %s: tool %s was running: %s", self._conversation.thread_id, call.name, UNKNOWN)
+            told = NO_HANDOFF if _is_transfer(call.result) else UNKNOWN
+            call.status, call.result = "done", answer(call.id, call.name, told, is_error=True)
+            logger.warning("thread %s: tool %s was running: %s", self._conversation.thread_id, call.name, told)
             self._conversation.add(call.result)
         if again:
             own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
             self._batch = Pending((), ForkSaver({"messages": own}), calls, asking.id)
-        return tuple(call.name for call in again), tuple(call.name for call in lost)
+        unknown = [call for call in lost if call.result is not None and call.result.text == UNKNOWN]
+        return tuple(call.name for call in again), tuple(call.name for call in unknown)
 
     def _is_idempotent(self, agent: str, name: str) -> bool:
         runtime = runtime_of(self._conversation.graph, agent)
@@ -177,6 +218,13 @@ class Durable:
         self._late = not done
         return done
 
+    def last_words(self) -> str | None:
+        """What is said in place of an answer, when the call has to end since its store is too late for it."""
+        words = self.saver.last_words(self._conversation.state.get("userdata"))
+        if words is not None:
+            logger.error("thread %s: the durable copy is too late; the call ends", self._conversation.thread_id)
+        return words
+
     async def flush(self, timeout: float | None) -> None:
         if not await self.journal.barrier(timeout):
             lag = self.saver.lag
@@ -186,12 +234,14 @@ class Durable:
             ) from lag.error
 
     async def aclose(self, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        until = None if timeout is None else loop.time() + timeout
         try:
             if self.opened:
                 await self.journal.aclose(timeout)
         finally:
             if self._own:
-                await self.saver.aclose(timeout)
+                await self.saver.aclose(None if until is None else max(0.0, until - loop.time()))
 
     def require_open(self) -> None:
         if not self.opened:
@@ -199,6 +249,24 @@ class Durable:
                 "A conversation with a saver reads its thread before its first turn: `await conversation.open()`, or "
                 "`async with Conversation(..., saver=...) as conversation:`."
             )
+
+
+def _with_open_transfers(messages: Sequence[AnyMessage], handoffs: Sequence[Mapping[str, Any]]) -> list[AnyMessage]:
+    """A transfer that is answered, and whose floor had not changed when the process ended, is still running."""
+    happened = {handoff["tool_call_id"] for handoff in handoffs}
+    found: list[AnyMessage] = []
+    for message in messages:
+        if _is_transfer(message) and message.tool_call_id not in happened:
+            still = placeholder(message.tool_call_id, message.name or "")
+            message = still.model_copy(update={"artifact": message.artifact})
+        found.append(message)
+    return found
+
+
+def _is_transfer(message: AnyMessage | None) -> TypeGuard[ToolMessage]:
+    return (
+        isinstance(message, ToolMessage) and isinstance(message.artifact, dict) and "new_agent_id" in message.artifact
+    )
 
 
 def _unfinished(messages: Sequence[AnyMessage]) -> AIMessage | None:

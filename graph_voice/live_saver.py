@@ -1,9 +1,11 @@
 """A LangGraph checkpointer that answers from memory and writes behind: the durable copy never delays a word."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -24,6 +26,11 @@ from graph_voice.write_behind import Lag, Op, WriteBehind
 
 __all__ = ["LiveSaver"]
 
+logger = logging.getLogger("graph_voice")
+
+AtMaxLag = Literal["go_on", "end_call"]
+LAST_WORDS = "I'm sorry, there is a technical problem, and I have to end this call. Please call again later."
+
 
 class LiveSaver(BaseCheckpointSaver[Any]):
     """Any durable LangGraph checkpointer, with the head of each thread in memory and its writes behind.
@@ -43,6 +50,13 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             stored.
         on_lag: called with a `Lag` when the store begins to fail, at each further failure, and when all is durable
             again.
+        max_lag: seconds that the oldest write may wait (`lag.seconds`). A copy that is further behind is logged as an
+            error, and `at_max_lag` says what becomes of the calls.
+        at_max_lag: "go_on" with the call, or "end_call": its next turn says `last_words`, and the call ends as by
+            `ctx.end_call()`.
+        last_words: a text, or a function of the userdata.
+
+    Raises `SaverError` for a `LiveSaver` behind a `LiveSaver`, and for another `at_max_lag`.
     """
 
     def __init__(
@@ -52,14 +66,21 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         timeout: float = 5.0,
         max_pending: int = 1000,
         on_lag: Callable[[Lag], None] | None = None,
+        max_lag: float = 30.0,
+        at_max_lag: AtMaxLag = "go_on",
+        last_words: str | Callable[[Any], str] = LAST_WORDS,
     ) -> None:
         if isinstance(durable, LiveSaver):
             raise SaverError("LiveSaver(LiveSaver(...)): give it the durable checkpointer itself.")
+        if at_max_lag not in get_args(AtMaxLag):
+            raise SaverError(f'LiveSaver(at_max_lag={at_max_lag!r}): write "go_on" or "end_call".')
         super().__init__(serde=durable.serde)
         self.durable = durable
+        self.at_max_lag = at_max_lag
+        self._last_words = last_words
         self._timeout = timeout
         self._memory = Checkpoints()
-        self._behind = WriteBehind(timeout=timeout, bound=max_pending, on_lag=on_lag)
+        self._behind = WriteBehind(timeout=timeout, bound=max_pending, max_lag=max_lag, on_lag=on_lag)
 
     # ---- what it adds to a checkpointer
 
@@ -67,6 +88,18 @@ class LiveSaver(BaseCheckpointSaver[Any]):
     def lag(self) -> Lag:
         """How far the durable copy is behind."""
         return self._behind.lag
+
+    def last_words(self, userdata: Any) -> str | None:
+        """What a call says before it ends, when the durable copy is too far behind for it; None while it is not."""
+        if self.at_max_lag == "go_on" or self.lag.seconds <= self._behind.max_lag:
+            return None
+        if not callable(self._last_words):
+            return self._last_words
+        try:
+            return self._last_words(userdata)
+        except Exception:
+            logger.exception("the function that words the end of a call failed; the usual words are said")
+            return LAST_WORDS
 
     async def flush(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
         """Return when all that was put before is durable.
@@ -160,7 +193,11 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             return known
         if self._behind.is_pending(line.thread_id):
             await self.flush(line.thread_id, timeout=self._timeout)
-        found = await self.durable.aget_delta_channel_history(config=config, channels=channels)
+        durable = self.durable
+        found: Mapping[str, DeltaChannelHistory] = await _either(
+            partial(durable.aget_delta_channel_history, config=config, channels=channels),
+            partial(durable.get_delta_channel_history, config=config, channels=channels),
+        )
         if kept is not None:
             self._memory.learn(line, kept.id, found)
         return found

@@ -52,12 +52,14 @@ class LiveState:
     def restore(self, values: Mapping[str, Any], stored_values: Mapping[str, Any]) -> None:
         """Begin with what another process has stored, instead of with what this one was given.
 
+        What was said meanwhile comes behind it.
+
         Args:
             values: what the channels that are stored as differences hold.
             stored_values: what the others' checkpoints are.
         """
         self._messages = pair_safe(values.get("messages") or [])
-        self._asides, self._outside = [], []
+        self._outside = []
         for name, spec in self._specs.items():
             if name == "messages":
                 continue

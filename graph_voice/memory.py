@@ -246,6 +246,11 @@ class TurnRecord:
         """Whether each handoff of this turn happened."""
         return all(decision is not None and decision.happened for decision in self.handoffs.values())
 
+    def was_rejected(self, call_id: str) -> bool:
+        """Whether this call's handoff did not happen."""
+        decision = self.handoffs.get(call_id)
+        return decision is not None and not decision.happened
+
 
 def _join(pieces: Iterator[str]) -> str:
     """Pieces of speech as one text; a space where neither side has one."""

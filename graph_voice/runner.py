@@ -133,7 +133,9 @@ class Runner:
             if isinstance(message, BaseMessage) and message.id is not None:
                 if record.spoken(message.id) is not None or (resumed is not None and message.id == resumed.asking):
                     continue
-                if isinstance(message, ToolMessage) and record.call(message.tool_call_id) is not None:
+                if isinstance(message, ToolMessage) and (
+                    record.call(message.tool_call_id) is not None or record.was_rejected(message.tool_call_id)
+                ):
                     continue
                 if isinstance(message, AIMessage) and not message.tool_calls and not message.content:
                     continue

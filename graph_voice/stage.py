@@ -295,9 +295,10 @@ class Stage(ABC):
 
     def _reject(self, key: str, reason: str) -> None:
         self._decide(key, False)
-        if (found := self.record.call(key)) is not None:
-            _, call = found
+        if (call := self._call(key)) is not None:
             call.result = answer(call.id, call.name, reason, is_error=True)
+            if self.record.call(key) is None:
+                self.remember([call.result])  # a call of an earlier process, or an earlier turn
 
     async def wait_decided(self, key: str) -> bool:
         """Until the front end has said whether this handoff happened, or is done. Returns whether it did.

@@ -18,6 +18,10 @@ RECURSION_LIMIT = 100
 """Supersteps of one turn, unless the conversation's config says otherwise."""
 
 
+PUNCTUAL = 0.3
+"""Seconds by which the durable copy may be behind without that being said in the trace."""
+
+
 class Trace:
     """The turn's own run: the root of its trace, open from the turn's start to its `close()`, the graph run below it.
 
@@ -34,6 +38,8 @@ class Trace:
         config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **conversation.config}
         configurable = {**config.get("configurable", {}), "thread_id": conversation.thread_id}
         metadata = {**config.get("metadata", {}), "thread_id": conversation.thread_id, "turn_id": turn.id}
+        if (behind := conversation.durable_lag) > PUNCTUAL:
+            metadata["durable_lag_ms"] = round(behind * 1000)
         callbacks = AsyncCallbackManager.configure(
             inheritable_callbacks=config.get("callbacks"),
             inheritable_tags=config.get("tags"),

@@ -327,6 +327,12 @@ class Turn(Stage):
         self._task.add_done_callback(self._done)
         return self._task
 
+    async def end_call(self, words: str) -> None:
+        """Say this in place of an answer, and end the call behind it."""
+        await self.wait_committed()
+        self.line(self.speaker, f"say-{uuid.uuid4().hex[:12]}", words)
+        self.call_ends = True
+
     async def wait_committed(self) -> None:
         await self._commit.wait()
 

@@ -45,7 +45,7 @@ class Op:
     """Writes it, for one that has not; runs in a thread."""
     done: Callable[[], None]
     """Called when it is durable, or never will be."""
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=lambda: time.monotonic())
 
 
 class WriteBehind:
@@ -58,11 +58,14 @@ class WriteBehind:
     Args:
         timeout: seconds for one write.
         bound: writes that may wait.
+        max_lag: seconds that the oldest write may wait before that is logged as an error.
         on_lag: called when the store begins to fail, each time that it fails again, and when all is durable again.
     """
 
-    def __init__(self, *, timeout: float, bound: int, on_lag: Callable[[Lag], None] | None) -> None:
+    def __init__(self, *, timeout: float, bound: int, max_lag: float, on_lag: Callable[[Lag], None] | None) -> None:
         self.bound = bound
+        self.max_lag = max_lag
+        self._too_late = False
         self._timeout = timeout
         self._on_lag = on_lag
         self._lock = threading.Lock()
@@ -200,6 +203,9 @@ class WriteBehind:
         first = self._error is None
         self._error = state.outcome.exception() if state.outcome is not None else None
         lag = self.lag
+        if lag.seconds > self.max_lag and not self._too_late:
+            self._too_late = True
+            logger.error("the durable copy is %.0f s behind: %d writes wait; %r", lag.seconds, lag.pending, lag.error)
         if first:
             logger.warning("the durable saver fails, and the call goes on: %r; %d writes wait", lag.error, lag.pending)
         self._report(lag)
@@ -217,6 +223,7 @@ class WriteBehind:
             recovered = self._error is not None and not self._queue
             if recovered:
                 self._error = None
+                self._too_late = False
         op.done()
         for _, loop, waiter in ready:
             if not loop.is_closed():

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
@@ -16,6 +17,7 @@ from graph_voice import Conversation, Voice, history
 from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph import METADATA, definition_of
 from graph_voice_livekit.bridge import Bridge
+from graph_voice_livekit.comeback import Hook
 from graph_voice_livekit.converters import to_chat_context
 from graph_voice_livekit.driver import TurnDriver
 from graph_voice_livekit.mirrors import make_mirror
@@ -36,6 +38,8 @@ class NodeAgent(Agent):
     arriving: history.Operation | None = None
     """What the graph's agent is shown when it takes the floor unasked; None: what `GraphAgent(history=...)` says."""
     _definition: GraphDefinition | None
+    _has_entered = True
+    """False for an agent with which LiveKit's session began although another one had the floor."""
     turn: TurnDriver | None = None
     """The turn that handed off to this agent, until it has entered: its first words belong to it."""
 
@@ -93,12 +97,14 @@ class NodeAgent(Agent):
         return None
 
     async def on_enter(self) -> None:
-        await self._bridge.entered(self)
-        await super().on_enter()
+        self._has_entered = await self._bridge.floor.entered(self)
+        if self._has_entered:
+            await super().on_enter()
 
     async def on_exit(self) -> None:
-        await self._bridge.leaving()
-        await super().on_exit()
+        await self._bridge.floor.leaving()
+        if self._has_entered:
+            await super().on_exit()
 
     async def show(self, messages: Sequence[BaseMessage]) -> None:
         """Let LiveKit's own chat context be what the graph shows the agent: turn detectors and judges read it."""
@@ -125,6 +131,7 @@ class NodeAgent(Agent):
     ) -> AsyncIterable[llm.ChatChunk | FlushSentinel]:
         graph_llm = self.llm
         assert isinstance(graph_llm, GraphLLM)
+        await self._bridge.comeback.ready()  # the caller may speak while the call is still being looked up
         async with graph_llm.chat(
             chat_ctx=chat_ctx, tools=tools, tool_choice=model_settings.tool_choice, own_ctx=self.chat_ctx
         ) as stream:
@@ -170,6 +177,11 @@ class GraphAgent(NodeAgent):
             It is made without arguments; its prompt and tools are the graph's, its plugins where the graph's `Voice`
             says nothing else. Its `on_enter` runs when the
             graph's agent has been asked for its first words, its `on_exit` before the floor changes.
+        saver: where the call is stored while it goes on, as `Conversation(saver=...)`. With the `thread_id` of a call
+            that is there already, this one goes on where that was: same agent, history and userdata.
+        on_resume: what the agent says then, in place of a greeting: instructions for the reply, or a function of
+            `graph_voice.durable.Resumed` that gives them, or None to wait for the caller. Default: to say that the line
+            was cut, and to go on.
 
     Raises `graph_voice.errors.BuildError` for a graph that can't speak.
     """
@@ -200,6 +212,8 @@ class GraphAgent(NodeAgent):
         agents: Mapping[str, Callable[[], Agent]] | None = None,
         history: history.Operation | None = None,
         bases: Mapping[str, type[Agent]] | None = None,
+        saver: BaseCheckpointSaver[Any] | None = None,
+        on_resume: Hook = None,
     ) -> None:
         self.conversation: Conversation[Any] = Conversation(
             graph,
@@ -212,6 +226,7 @@ class GraphAgent(NodeAgent):
             speak=speak,
             silent=silent,
             apology=apology,
+            saver=saver,
         )
         self._plugins = Voices()
         self._voices = dict(voices or {})
@@ -228,7 +243,7 @@ class GraphAgent(NodeAgent):
         for name, base in self._bases.items():
             _check_base(name, base)
         self._outsiders = Outsiders(roles, agents or {})
-        self._bridge = Bridge(self.conversation, self._node, self._outsiders, history)
+        self._bridge = Bridge(self.conversation, self._node, self._outsiders, history, on_resume)
         self._become(self._bridge, self._start, *self._describe(self._start))
 
     def agent(self, name: str, *, history: history.Operation | None = None) -> Agent:

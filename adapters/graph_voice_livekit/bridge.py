@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, HumanMessage
-from livekit.agents import NOT_GIVEN, Agent, AgentSession, RunContext, ToolError, llm, utils
+from livekit.agents import NOT_GIVEN, AgentSession, RunContext, ToolError, llm, utils
 from livekit.agents.llm import ToolResult
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import (
@@ -24,15 +24,18 @@ from livekit.agents.voice.events import (
 )
 
 from graph_voice import Conversation, Turn, events, history
+from graph_voice.errors import SaverError
 from graph_voice.pairs import RUNNING
 from graph_voice.reply_options import ReplyOptions
 from graph_voice_livekit.announcer import Announcer
+from graph_voice_livekit.comeback import Comeback, Hook
 from graph_voice_livekit.converters import said_by
 from graph_voice_livekit.driver import NO_HANDOFF, TurnDriver
 from graph_voice_livekit.ending import CallEnd
+from graph_voice_livekit.floor import Floor
 from graph_voice_livekit.heard import split_heard
 from graph_voice_livekit.open_question import OpenQuestion
-from graph_voice_livekit.outside import Outsiders, OutsideTalk
+from graph_voice_livekit.outside import Outsiders
 from graph_voice_livekit.recovery import Recovery
 from graph_voice_livekit.reply import EXTRA
 from graph_voice_livekit.request import request_of
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 logger = logging.getLogger("graph_voice.livekit")
+FLUSH_TIMEOUT = 5.0
+"""Seconds that the end of a call may take to be durable. LiveKit kills a job's process 10 seconds after it has begun to
+shut down (`shutdown_process_timeout`)."""
 _speech: ContextVar[SpeechHandle | None] = ContextVar("graph_voice_speech", default=None)
 
 
@@ -56,26 +62,17 @@ class Bridge:
         make_agent: Callable[[str], "NodeAgent"],
         outsiders: Outsiders,
         arriving: history.Operation | None,
+        on_resume: Hook = None,
     ) -> None:
         self.conversation = conversation
         self.outsiders = outsiders
-        self._arriving = arriving
-        """What an agent of the graph is shown when it takes the floor from an agent that is not the graph's."""
-        self._outside = OutsideTalk()
-        self._came_from: str | None = None
-        """Who had the floor before the graph's agent that has it now, when that was no agent of the graph."""
-        self._entering_outside: TurnDriver | None = None
-        """The turn that is handing the floor to an agent that is not the graph's."""
         self.agents = conversation.roles.agents
-        self.floor: str | None = None
-        """The graph's agent that has the floor in LiveKit."""
         self.calls: dict[str, TurnDriver] = {}
         self.replies: dict[str, tuple[TurnDriver, list[tuple[str, str]]]] = {}
         self.asking: dict[str, llm.FunctionCallOutput] = {}
         """LiveKit's items of the calls that wait for an answer of the caller (LangGraph's `interrupt()`)."""
         self.streams: dict[str, Any] = {}
         self.own_lines: set[SpeechHandle] = set()
-        self._make_agent = make_agent
         self._session: AgentSession[Any] | None = None
         self._drivers: set[TurnDriver] = set()
         self._by_speech: dict[SpeechHandle, TurnDriver] = {}
@@ -87,103 +84,21 @@ class Bridge:
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
         self.transfers = Transfers(self)
+        self.comeback = Comeback(self, on_resume, outsiders)
+        self.floor = Floor(self, make_agent, outsiders, arriving, self.comeback)
+        self.open_question = OpenQuestion(conversation, self._say)
 
     @property
     def session(self) -> AgentSession[Any]:
         assert self._session is not None, "the graph's first agent has not entered the session yet"
         return self._session
 
-    # ---- agents
+    @property
+    def bound(self) -> bool:
+        """The graph's first agent has entered the session."""
+        return self._session is not None
 
-    async def entered(self, agent: "NodeAgent") -> None:
-        """A LiveKit agent of this graph has taken the floor: let it speak its first words."""
-        name = agent.id
-        first = self._session is None
-        if first:
-            self._bind(agent.session)
-            self.recovery.begin(agent)
-            self._came_from = self._take_over()
-        came_from, self._came_from = self._came_from, None
-        self.floor = name
-        driver, agent.turn = agent.turn, None
-        if driver is not None and driver.entry == name:
-            self._confirm(driver, name)
-            driver.cancel_entry()
-            if driver.turn.interrupted:
-                await self._entered_after_words(driver)
-                return
-        else:
-            if name in self.agents and (came_from is not None or self.conversation.active_agent != name):
-                policy = agent.arriving or (self._arriving if came_from is not None else None)
-                await self.conversation.update_agent(name, policy, old=came_from)
-                await agent.show(self.conversation.chat_ctx)
-            if first and came_from is None:
-                if not agent.definition_enters:
-                    return  # as in LiveKit: without an on_enter the first agent waits for the caller
-                if self.conversation.messages:
-                    return  # a call that is resumed has been greeted
-            driver = self.drive(self.conversation.enter())
-        driver.arrived.clear()
-        self.speak(driver, agent.first_instructions())
-        self.conversation.tell_late()
-        self.background(self._show(agent, driver))
-        self.recovery.answer_behind(driver)
-
-    async def _entered_after_words(self, driver: TurnDriver) -> None:
-        """The caller has interrupted the turn that led here: it goes no further. What they say is answered now."""
-        await driver.turn.wait_finished()  # only then the graph has written who has the floor
-        driver.maybe_close()
-        if (lost := self.recovery.take()) is None:
-            self.speak(self.drive(self.conversation.enter()))
-        else:
-            self.recovery.answer(lost)
-
-    async def _show(self, agent: "NodeAgent", driver: TurnDriver) -> None:
-        # What the handoff carries is in the state once the graph has come to the new agent.
-        await driver.arrived.wait()
-        if self.floor == agent.id:
-            await agent.show(self.conversation.chat_ctx)
-
-    def _take_over(self) -> str | None:
-        """An agent of the graph takes the floor. Returns who had it, when that is no agent of the graph."""
-        taken = [i for i in self.session.history.items if i.type == "agent_handoff"]
-        old = taken[-1].old_agent_id if taken else None
-        if old is not None and not self._outside.running and self.floor is None:
-            self._outside.begin(self.session.history, all_of_it=True)  # it had it before the graph came into the call
-        if not self._outside.running:
-            return None
-        self._listen()
-        self._outside.end()
-        active = self.conversation.active_agent
-        return active if active in self.outsiders else old
-
-    def _listen(self) -> None:
-        """Remember what was said while an agent that is not the graph's has the floor."""
-        for message, at in self._outside.news(self.session.history):
-            self.conversation.add(message, at=at)
-
-    def _leave(self, agent: Agent | None) -> None:
-        """An agent that is not the graph's has the floor."""
-        self._outside.begin(self.session.history)
-        name = self.outsiders.name_of(agent) if agent is not None else None
-        driver, self._entering_outside = self._entering_outside, None
-        if driver is not None and driver.entry is not None and driver.entry == name:
-            self._confirm(driver, name)
-            driver.cancel_entry()
-            driver.maybe_close()
-        elif name is not None and self.conversation.active_agent != name:
-            self.background(self.conversation.update_agent(name))
-
-    async def leaving(self) -> None:
-        """The LiveKit agent that has the floor begins to hand over."""
-        self.recovery.leaving()
-        driver = self._entering_outside
-        if driver is not None and driver.entry is not None and driver.entry in self.outsiders:
-            # The floor certainly changes. As in LiveKit the old agent's `on_exit` is over before the new one enters,
-            # and what it wrote is in the session's userdata.
-            self._confirm(driver, driver.entry)
-            await driver.turn.wait_finished()
-            self._give_userdata()
+    # ---- turns
 
     @property
     def busy(self) -> TurnDriver | None:
@@ -201,22 +116,6 @@ class Bridge:
             driver.maybe_close()
         finally:
             self._next = None
-
-    def _confirm(self, driver: TurnDriver, name: str) -> None:
-        for batch in reversed(driver.batches):
-            if batch.handoff is not None and batch.handoff.new_agent == name:
-                driver.turn.confirm_handoff(batch.handoff.call_id)
-                return
-        driver.turn.confirm_handoff(None)
-
-    async def next_agent(self, driver: TurnDriver, event: events.HandedOff) -> Agent:
-        """The LiveKit agent that takes the floor; if it is the graph's it goes on with this turn."""
-        if event.new_agent in self.outsiders:
-            self._entering_outside = driver
-            return await self.outsiders.show(self.outsiders.make(event.new_agent), event.shown)
-        agent = self._make_agent(event.new_agent)
-        agent.turn = driver
-        return agent
 
     def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
         """The graph changed agents without a tool."""
@@ -240,7 +139,7 @@ class Bridge:
             return None
         if (known := self._by_speech.get(speech)) is not None:
             return known
-        if any(driver.completes for driver in self._drivers):
+        if self.comeback.moving or any(driver.completes for driver in self._drivers):
             return None  # the next agent answers, when it has the floor
         asked = request_of(chat_ctx, own, self._is_known)
         user = asked.user
@@ -285,7 +184,7 @@ class Bridge:
                 del table[key]
         for reply in [k for k, (owner, _) in self.replies.items() if owner is driver]:
             del self.replies[reply]
-        self._give_userdata()
+        self.give_userdata()
         if driver.turn.call_ends and self._session is not None:
             self._session.shutdown(drain=True)
 
@@ -329,7 +228,7 @@ class Bridge:
         answer = ToolResult(result.output, reply_required=False)
         if batch.handoff.call_id != call_id:
             return answer
-        return await self.next_agent(driver, batch.handoff), answer
+        return await self.floor.next_agent(driver, batch.handoff), answer
 
     async def _wait(self, speech: SpeechHandle, what: Any) -> None:
         waiting = asyncio.ensure_future(what)
@@ -341,14 +240,15 @@ class Bridge:
 
     # ---- the session's events
 
-    def _bind(self, session: AgentSession[Any]) -> None:
+    def bind(self, session: AgentSession[Any]) -> None:
+        """The call is this session's from now on."""
         self._session = session
-        self.conversation.on_userdata = self._give_userdata
+        self.conversation.on_userdata = self.give_userdata
         self.conversation.on_late_result = self._announcer.wanted
         for event, handler in self._handlers().items():
             session.on(event, handler)
         self._end.bind(session)
-        self._give_userdata()
+        self.give_userdata()
 
     def _handlers(self) -> "dict[EventTypes, Callable[[Any], None]]":
         return {
@@ -357,12 +257,12 @@ class Bridge:
             "function_tools_executed": self._on_tools_executed,
             "user_input_transcribed": self.recovery.transcribed,
             "agent_state_changed": self.recovery.agent_state_changed,
-            "user_state_changed": OpenQuestion(self.conversation, self._ask_again).user_state_changed,
+            "user_state_changed": self.open_question.user_state_changed,
         }
 
-    def _ask_again(self, question: str) -> None:
+    def _say(self, text: str) -> None:
         with contextlib.suppress(RuntimeError):  # the session closes
-            self.session.say(question)
+            self.session.say(text)
 
     def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
         _speech.set(event.speech_handle)
@@ -373,26 +273,14 @@ class Bridge:
     def _on_item_added(self, event: ConversationItemAddedEvent) -> None:
         item = event.item
         if item.type == "agent_handoff":
-            agent = self.session.current_agent
-            # Another switch may be queued behind this one already; then the name is all there is to go by.
-            certain = agent.id == item.new_agent_id
-            ours = getattr(agent, "bridge", None) is self if certain else item.new_agent_id in self.agents
-            if ours:
-                self._came_from = self._take_over()
-            self.floor = item.new_agent_id if ours else None
-            if not ours:
-                self._leave(agent if certain else None)
-            self.recovery.floor_changed(agent, ours=ours)
-            turn = getattr(self.session.current_agent, "turn", None)
-            if isinstance(turn, TurnDriver) and turn.entry == item.new_agent_id:
-                self._confirm(turn, item.new_agent_id)
+            self.floor.changed(self.session.current_agent, item.new_agent_id)
         elif item.type == "message" and item.role == "user":
             self.recovery.claimed(item)
             said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.commit(said, at=item.created_at)
-            elif self._outside.running:
-                self._listen()
+            elif self.floor.is_outside:
+                self.floor.listen()
             elif said:
                 self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
         elif item.type == "message" and item.role == "assistant":
@@ -411,11 +299,11 @@ class Bridge:
                 for message_id, heard in parts.items():
                     cut = item.interrupted and (message_id == last or not heard)
                     driver.turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
-        elif self._outside.running:
-            self._listen()
+        elif self.floor.is_outside:
+            self.floor.listen()
         elif _speech.get() not in self.own_lines and text:
             # Said by the session itself: `session.say`.
-            self.conversation.add(AIMessage(text, id=item.id, name=self.floor), at=item.created_at)
+            self.conversation.add(AIMessage(text, id=item.id, name=self.floor.agent), at=item.created_at)
 
     def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
         for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
@@ -452,10 +340,13 @@ class Bridge:
         """The session has closed: nothing is played any more."""
         session = self._session
         if session is not None:
-            self._listen()
+            self.floor.listen()
         for driver in list(self._drivers):
             await driver.aclose()
-        await self.conversation.aclose(reason)
+        try:
+            await self.conversation.aclose(reason, flush_timeout=FLUSH_TIMEOUT)
+        except SaverError as error:
+            logger.error("call %s: the durable copy lacks its end: %s", self.conversation.thread_id, error)
         await utils.aio.cancel_and_wait(*self._tasks)
         for driver in list(self._drivers):
             await driver.aclose()
@@ -477,7 +368,7 @@ class Bridge:
             self._shared_userdata = theirs
             self.conversation.update_userdata(theirs)
 
-    def _give_userdata(self) -> None:
+    def give_userdata(self) -> None:
         """`session.userdata` is the graph's, if it has any, but for what the program has just put there."""
         self._take_userdata()
         if self._session is None or "userdata" not in self.conversation.state:

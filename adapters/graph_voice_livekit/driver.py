@@ -74,8 +74,12 @@ class TurnDriver:
         self.over = asyncio.Event()
         """No speech of LiveKit's comes back to this turn."""
         self.batches: list[Batch] = []
+        self.switch: events.HandedOff | None = None
+        """A handoff that no mirror carries out: by an edge of the graph, or by a call of an earlier process."""
         self.spoken: list[tuple[str, str]] = []
         """(message id, text) of what the current reply has handed to LiveKit."""
+        self.earlier: dict[str, llm.FunctionCallOutput] = {}
+        """LiveKit's items of the calls of earlier turns that were answered in this one."""
         self._waiting: list[Callable[[], None]] = []
         self._open: Batch | None = None
         self._handles: set[SpeechHandle] = set()
@@ -112,6 +116,7 @@ class TurnDriver:
                 case events.ToolResult(call_id=call_id) if asked := self.bridge.asking.pop(call_id, None):
                     # An earlier turn's call, which had a question and has its answer now.
                     asked.output, asked.is_error = event.output, event.is_error
+                    self.earlier[call_id] = asked
                 case events.Interrupt():
                     # The batch goes on with the caller's next words; until then its mirrors need not wait.
                     if self._open is not None:

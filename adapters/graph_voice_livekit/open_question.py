@@ -13,6 +13,8 @@ __all__ = ["OpenQuestion"]
 class OpenQuestion:
     """Repeats the question when LiveKit takes the caller for away: silent for `AgentSession(user_away_timeout=...)`.
 
+    A call that was taken up again by another process asks it at once.
+
     Args:
         conversation: whose question it is.
         say: how the words are spoken.
@@ -25,8 +27,11 @@ class OpenQuestion:
         """LangGraph's id of the question that was asked twice."""
 
     def user_state_changed(self, event: UserStateChangedEvent) -> None:
-        if event.new_state != "away":
-            return
+        if event.new_state == "away":
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask it again, unless that has been done."""
         for waiting in self._conversation.interrupts[:1]:  # the others come after its answer
             if waiting.id != self._repeated:
                 self._repeated = waiting.id

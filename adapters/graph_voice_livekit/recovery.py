@@ -116,7 +116,7 @@ class Recovery:
 
     async def _answer_dropped(self) -> None:
         # A turn that ends behind the protected speech is LiveKit's to answer; only the quiet shows which one did not.
-        if not await wait_quiet(self._bridge) or self._bridge.floor is None:
+        if not await wait_quiet(self._bridge) or self._bridge.floor.agent is None:
             return
         session = self._bridge.session
         agent = session.current_agent

@@ -8,18 +8,21 @@ import asyncio
 import inspect
 import logging
 import pickle
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from langgraph.graph import StateGraph
 from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice.errors import BuildError, LoadError
 from graph_voice.loading import load_graph, locate
 from graph_voice_livekit.agent import GraphAgent
+from graph_voice_livekit.comeback import PATIENCE
 from graph_voice_livekit.failed_call import tell_caller
+from graph_voice_livekit.job_saver import JobSaver
 
 __all__ = ["create_server"]
 
@@ -27,6 +30,8 @@ logger = logging.getLogger("graph_voice.livekit")
 APOLOGY = "I'm sorry, I can't take your call right now. Please try again later."
 MAX_TOOL_STEPS = 1000
 """In place of LiveKit's 3, which would cut a graph with longer chains of tools: a graph has limits of its own."""
+PRELOADED = ("graph_voice_livekit.server", "langchain.chat_models", "langchain_core.tracers.langchain")
+"""Imported once per worker, where the platform can fork. What is not installed is left out by the fork server."""
 Plugin = str | Callable[[], Any] | None
 Describe = Callable[[JobContext], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 _PREWARMED = "graph_voice"
@@ -41,6 +46,7 @@ class _Plan:
     call: Describe | None
     options: Mapping[str, Any] = field(default_factory=dict)
     apology: str | None = APOLOGY
+    saver: Callable[[], Any] | None = None
 
 
 @dataclass
@@ -64,6 +70,8 @@ def create_server(
     apology: str | None = APOLOGY,
     agent_name: str = "",
     prewarm: Callable[[JobProcess], Any] | None = None,
+    saver: Callable[[], Any] | None = None,
+    preload_modules: Sequence[str] = (),
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -82,6 +90,13 @@ def create_server(
         agent_name: LiveKit's, for explicit dispatch.
         prewarm: a module-level function of LiveKit's `JobProcess`, run in each job process before a call comes
             (LiveKit's `setup_fnc`).
+        saver: a module-level function that makes the checkpointer in which the call is stored, run once in the process
+            of each job: an async context manager (`AsyncPostgresSaver.from_conn_string(...)`), a coroutine, or the
+            checkpointer itself. It is closed when the end of the call is stored. `call` names the thread: a caller who
+            comes back on the same one goes on where the call was.
+        preload_modules: LiveKit's, besides what graph_voice and LangGraph need: modules that are imported once per
+            worker, where the platform can fork (Linux), and shared by its job processes. Name those of your graph and
+            of its providers (`langchain_openai`); they must start no thread and open no connection when imported.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
     Raises:
@@ -98,10 +113,12 @@ def create_server(
         )
     if "setup_fnc" in server:
         raise BuildError("create_server(setup_fnc=...): loading the graph is the set-up. Write prewarm=... instead.")
-    plan = _Plan(locate(graph), {"stt": stt, "tts": tts, "vad": vad}, call, dict(session or {}), apology)
-    for name, value in {**plan.plugins, "call": call, "session": plan.options, "prewarm": prewarm}.items():
+    plan = _Plan(locate(graph), {"stt": stt, "tts": tts, "vad": vad}, call, dict(session or {}), apology, saver)
+    passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
+    for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
-    made = AgentServer(setup_fnc=partial(_prewarm, plan=plan, more=prewarm), **server)
+    setup = partial(_prewarm, plan=plan, more=prewarm)
+    made = AgentServer(setup_fnc=setup, preload_modules=[*PRELOADED, *preload_modules], **server)
     made.rtc_session(partial(_serve, plan=plan), agent_name=agent_name)
     return made
 
@@ -128,7 +145,8 @@ def _prewarm(process: JobProcess, *, plan: _Plan, more: Callable[[JobProcess], A
             plugin = plan.plugins[name]
             if plugin is not None:
                 prepared.plugins[name] = plugin() if callable(plugin) else plugin
-        prepared.graph = load_graph(plan.graph)
+        graph = load_graph(plan.graph)
+        prepared.graph = graph.compile() if isinstance(graph, StateGraph) else graph  # once, and not per call
         if more is not None:
             more(process)
     except LoadError as error:  # its text has the lines that matter
@@ -155,12 +173,14 @@ async def _serve(job: JobContext, *, plan: _Plan) -> None:
 
 
 async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
-    agent = GraphAgent(prepared.graph, **{"thread_id": job.room.name, **await _described(job, plan.call)})
+    store = JobSaver(plan.saver)
+    described = await _described(job, plan.call)
+    agent = GraphAgent(prepared.graph, **{"thread_id": job.room.name, "saver": await store.open(), **described})
     options = {"max_tool_steps": MAX_TOOL_STEPS, **prepared.plugins, **plan.options}
     session: AgentSession[Any] = AgentSession(**options)
 
     def closed(event: CloseEvent) -> None:
-        ending = asyncio.create_task(_end(job, plan, prepared, agent, event), name="graph_voice.end_of_call")
+        ending = asyncio.create_task(_end(job, plan, prepared, agent, store, event), name="graph_voice.end_of_call")
 
         async def ended() -> None:
             await ending
@@ -168,17 +188,25 @@ async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
         job.add_shutdown_callback(ended)
 
     session.on("close", closed)
+    # Read while the room is connected: the agent's first words depend on it.
+    opening = asyncio.create_task(agent.conversation.open(patience=PATIENCE), name="graph_voice.open")
     try:
         await session.start(agent=agent, room=job.room)
+        await opening
     except BaseException:
+        opening.cancel()
         await session.aclose()
         await agent.aclose()
+        await store.aclose()
         raise
 
 
-async def _end(job: JobContext, plan: _Plan, prepared: _Prepared, agent: GraphAgent, event: CloseEvent) -> None:
+async def _end(
+    job: JobContext, plan: _Plan, prepared: _Prepared, agent: GraphAgent, store: JobSaver, event: CloseEvent
+) -> None:
     """The session is closed: the agent leaves the room, which it would stay in until the room is closed otherwise."""
     await agent.aclose()
+    await store.aclose()
     if event.error is not None:  # LiveKit has logged it
         cause: Any = getattr(event.error, "error", event.error)  # its error events wrap the exception
         await _tell(job, plan, prepared, cause)

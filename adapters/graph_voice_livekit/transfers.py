@@ -22,17 +22,26 @@ class Transfers:
     def by_edge(self, driver: TurnDriver, event: events.HandedOff, speech: SpeechHandle | None) -> None:
         """The graph changed agents without a tool: LiveKit follows when the old agent's words have been played."""
 
+        driver.switch = event
+        driver.entry_is_certain = event.on_interruption == "complete"
+
         async def follow() -> None:
             if speech is not None:
                 await speech
-            if speech is not None and speech.interrupted:
-                driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
-                driver.cancel_entry()
-                driver.maybe_close()
+            if speech is not None and speech.interrupted and event.on_interruption == "cancel":
+                self._reject(driver, event)
             else:
                 await self._update_agent(driver, event)
 
         self._bridge.background(follow())
+
+    def _reject(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
+        item, resumed = driver.earlier.get(event.call_id or ""), driver.turn.resumes
+        if item is not None and resumed is not None and (told := resumed.calls[item.call_id].result) is not None:
+            item.output, item.is_error = told.text, True
+        driver.cancel_entry()
+        driver.maybe_close()
 
     def complete(self, driver: TurnDriver, event: events.HandedOff) -> None:
         """The caller interrupted a handoff that is declared to complete: LiveKit cancels it, the graph does not."""
@@ -46,4 +55,4 @@ class Transfers:
         self._bridge.background(follow())
 
     async def _update_agent(self, driver: TurnDriver, event: events.HandedOff) -> None:
-        self._bridge.session.update_agent(await self._bridge.next_agent(driver, event))
+        self._bridge.session.update_agent(await self._bridge.floor.next_agent(driver, event))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import interrupt
 from pydantic import BaseModel
@@ -247,8 +249,14 @@ async def test_two_calls_share_a_saver_and_do_not_mix(sqlite: AsyncSqliteSaver) 
 
 
 class Down(InMemorySaver):
+    """A store in which nothing can be written, until it is `up`."""
+
+    up = False
+
     async def aput(self, *args: Any, **kwargs: Any) -> Any:
-        raise OSError("disk full")
+        if not self.up:
+            raise OSError("disk full")
+        return await super().aput(*args, **kwargs)
 
 
 @pytest.mark.virtual_clock
@@ -313,3 +321,209 @@ async def test_a_tool_acts_when_its_intent_is_durable_and_its_result_is_durable_
     assert "The tool call is still in progress." in seen["act"]
     assert "acted" in seen["It"]
     await conversation.aclose()
+
+
+# ---- the bound
+
+
+@pytest.mark.virtual_clock
+@pytest.mark.parametrize("policy", ["go_on", "end_call"])
+async def test_at_the_bound_the_call_goes_on_or_ends_with_a_word(policy: Any, caplog: pytest.LogCaptureFixture) -> None:
+    store = Down()
+    saver = LiveSaver(store, max_lag=10, at_max_lag=policy, last_words=lambda u: f"Goodbye {u.name}.")
+    script = [say(call("record_name", {"name": "Ann"})), "Hello Ann.", "Yes.", "Still here."]
+    conversation = await Conversation(graph(*script), thread_id="t", saver=saver).open()
+    await conversation.run("I am Ann")
+    await conversation.run("are you there")
+    assert told(conversation)[-1] == "ai: Yes."  # not so late yet
+    assert "s behind" not in caplog.text
+    await asyncio.sleep(20)
+    assert 19 <= conversation.durable_lag <= 21
+    assert caplog.text.count("s behind") == 1
+    turn = conversation.turn("and now")
+    await conversation.run(turn=turn)
+    assert told(conversation)[-2:] == ["human: and now", "ai: Still here." if policy == "go_on" else "ai: Goodbye Ann."]
+    assert turn.call_ends == (policy == "end_call")
+    check_invariants(conversation)
+    with pytest.raises(SaverError, match="disk full"):
+        await conversation.aclose(flush_timeout=3)
+
+
+@pytest.mark.virtual_clock
+async def test_a_store_that_is_back_ends_no_call() -> None:
+    store = Down()
+    saver = LiveSaver(store, max_lag=10, at_max_lag="end_call")
+    async with Conversation(graph("Yes.", "Still here."), thread_id="t", saver=saver) as conversation:
+        await conversation.run("are you there")
+        await asyncio.sleep(20)
+        store.up = True
+        await asyncio.sleep(6)
+        await conversation.run("and now")
+        assert told(conversation)[-1] == "ai: Still here."
+
+
+@pytest.mark.virtual_clock
+async def test_a_function_of_last_words_that_fails_is_no_silence(caplog: pytest.LogCaptureFixture) -> None:
+    saver = LiveSaver(Down(), max_lag=1, at_max_lag="end_call", last_words=lambda u: u.nothing)
+    conversation = await Conversation(graph("Yes."), thread_id="t", saver=saver).open()
+    await conversation.run("are you there")
+    await asyncio.sleep(5)
+    await conversation.run("and now")
+    assert "technical problem" in told(conversation)[-1]
+    with pytest.raises(SaverError):
+        await conversation.aclose(flush_timeout=1)
+
+
+def test_another_policy_is_refused() -> None:
+    with pytest.raises(SaverError, match='write "go_on" or "end_call"'):
+        LiveSaver(InMemorySaver(), at_max_lag="hang up")  # type: ignore[arg-type]
+
+
+@pytest.mark.virtual_clock
+async def test_a_turn_whose_copy_is_late_says_so_in_its_trace() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Listener(AsyncCallbackHandler):
+        async def on_chain_start(self, *_: Any, metadata: Any = None, parent_run_id: Any = None, **__: Any) -> None:
+            if parent_run_id is None:
+                seen.append(dict(metadata))
+
+    config: Any = {"callbacks": [Listener()]}
+    conversation = Conversation(graph("Yes.", "Still."), thread_id="t", saver=LiveSaver(Down()), config=config)
+    await conversation.open()
+    await conversation.run("are you there")
+    await asyncio.sleep(4)
+    await conversation.run("and now")
+    assert "durable_lag_ms" not in seen[0]
+    assert 3000 <= seen[1]["durable_lag_ms"] <= 4000
+    with pytest.raises(SaverError):
+        await conversation.aclose(flush_timeout=1)
+
+
+# ---- opening
+
+
+class Unreadable(InMemorySaver):
+    """A store that answers from the n-th time on."""
+
+    def __init__(self, fails: int) -> None:
+        super().__init__()
+        self.fails = fails
+
+    async def aget_tuple(self, config: Any) -> Any:
+        self.fails -= 1
+        if self.fails >= 0:
+            raise OSError("no route to host")
+        return await super().aget_tuple(config)
+
+
+@pytest.mark.virtual_clock
+async def test_a_store_that_can_not_be_read_is_waited_for_as_long_as_was_said(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(OSError, match="no route"):
+        await Conversation(graph("Hi."), saver=Unreadable(1)).open()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    conversation = await Conversation(graph("Hi."), thread_id="t", saver=Unreadable(10**9)).open(patience=2)
+    assert 1.9 < loop.time() - began < 2.1
+    assert "thread t can't be read, and the call goes on as a new one: OSError('no route to host')" in caplog.text
+    await conversation.run("hello")
+    await conversation.aclose()
+    assert told(conversation) == ["human: hello", "ai: Hi."]
+
+
+@pytest.mark.virtual_clock
+async def test_a_store_that_is_back_in_time_is_read() -> None:
+    store = Unreadable(0)
+    async with Conversation(graph("Hi."), thread_id="t", saver=store) as first:
+        await first.run("hello")
+    store.fails = 3
+    second = await Conversation(graph("Hi."), thread_id="t", saver=store).open(patience=2)
+    assert told(second) == ["human: hello", "ai: Hi."]
+    await second.aclose()
+
+
+@pytest.mark.virtual_clock
+async def test_what_is_said_before_the_thread_was_read_comes_behind_what_it_holds() -> None:
+    store = InMemorySaver()
+    async with Conversation(graph("Hi."), thread_id="t", saver=store) as first:
+        await first.run("hello")
+    second = Conversation(graph("Yes."), thread_id="t", saver=store, userdata=Caller(name="Nobody"))
+    second.add({"role": "user", "content": "are you there"})
+    await second.open()
+    assert told(second) == ["human: hello", "ai: Hi.", "human: are you there"]
+    assert second.userdata == Caller()
+    await second.aclose()
+    third = await Conversation(graph(), thread_id="t", saver=store).open()
+    assert told(third) == told(second)
+
+
+@pytest.mark.virtual_clock
+async def test_a_saver_without_asynchronous_methods_is_asked_in_a_thread(tmp_path: Path) -> None:
+    with SqliteSaver.from_conn_string(str(tmp_path / "calls.db")) as store:
+        async with Conversation(graph("Hi."), thread_id="t", saver=store) as first:
+            await first.run("hello")
+        async with Conversation(graph("Yes."), thread_id="t", saver=store) as second:
+            assert told(second) == ["human: hello", "ai: Hi."]
+
+
+# ---- transfers
+
+
+@pytest.mark.virtual_clock
+@pytest.mark.parametrize("tool", ["transfer_to_billing", "leave"])
+async def test_a_transfer_that_was_answered_before_the_floor_changed_is_still_running(tool: str) -> None:
+    @function_tool(handoffs=["billing"])
+    async def leave(ctx: RunContext[Caller]) -> Any:
+        """Leave."""
+        return ctx.handoff("billing", say="One moment.")
+
+    saver = InMemorySaver()
+    first = await Conversation(graph(say(call(tool, id="c")), tools=[leave]), thread_id="t", saver=saver).open()
+    turn = first.turn("my bill")
+    turn.commit()
+    async for event in turn:
+        if isinstance(event, events.ToolCalls):
+            turn.allow("c")
+        if isinstance(event, events.HandedOff):
+            break
+    await first.flush()
+    left = left_behind(saver)
+
+    second = await Conversation(graph("Here I am.", tools=[leave]), thread_id="t", saver=left).open()
+    assert second.resumed is not None
+    assert second.resumed.again == (("transfer_to_billing",) if tool != "leave" else ())
+    assert second.resumed.unknown == ()  # the tool has ended, only the floor is where it was
+    await second.run(turn=second.resume())
+    assert second.active_agent == ("billing" if tool != "leave" else "host")
+    answers = [m.text for m in second.messages if isinstance(m, ToolMessage)]
+    assert answers == ["Transferring to billing." if tool != "leave" else "not done: the transfer did not take place."]
+    check_invariants(second)
+    turn.close()
+    await first.aclose()
+    await second.aclose()
+
+
+@pytest.mark.virtual_clock
+async def test_a_transfer_that_runs_again_can_be_rejected() -> None:
+    saver = InMemorySaver()
+    first = await Conversation(graph(say(call("transfer_to_billing", id="c"))), thread_id="t", saver=saver).open()
+    turn = first.turn("my bill")
+    turn.commit()
+    async for event in turn:
+        if isinstance(event, events.ToolCalls):
+            turn.allow("c")
+        if isinstance(event, events.HandedOff):
+            break
+    await first.flush()
+    second = await Conversation(graph("Never said."), thread_id="t", saver=left_behind(saver)).open()
+    back = second.resume()
+    async for event in back:
+        if isinstance(event, events.HandedOff):
+            back.reject_handoff(event.call_id, "no")
+    back.close()
+    assert second.active_agent == "host"
+    assert [m.text for m in second.messages if isinstance(m, ToolMessage)] == ["no"]
+    check_invariants(second)
+    turn.close()
+    await first.aclose()
+    await second.aclose()

@@ -11,6 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
 from test_secrets import Gcm
 
+from graph_voice.durable import Resumed
 from graph_voice.testing import ScriptedModel, call
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -41,6 +42,10 @@ async def test_the_snippets_of_the_durability_page_run(tmp_path: Path, monkeypat
         assert (names["conversation"].resumed is None) == (round_ == "first")
         assert names["conversation"].messages[-2].text == f"Booked for Friday, number {round_}."
         assert len(names["conversation"].messages) == (4 if round_ == "first" else 8)
+    said = names["on_resume"]
+    assert "whether this went through: charge" in said(Resumed(True, (), ("charge",)))
+    assert "come back" in said(Resumed(True, seconds=3600))
+    assert said(Resumed(True, seconds=5)) is None
 
 
 async def test_the_snippets_of_the_secrets_page_run() -> None:

@@ -94,7 +94,11 @@ def agrees(ga: GraphAgent, session: AgentSession[Any]) -> None:
     assert ga.conversation.roles.foreign_speakers or all(v.startswith("not done: ") for v in refused.values())
     livekit_calls = [i.call_id for i in session.history.items if i.type == "function_call"]
     assert sorted(calls_in_graph(ga)) == sorted([*livekit_calls, *refused])
-    assert [h["new_agent_id"] for h in ga.conversation.handoffs] == handoffs_in_livekit(session)
+    happened, followed = [h["new_agent_id"] for h in ga.conversation.handoffs], handoffs_in_livekit(session)
+    if ga.conversation.resumed is not None:
+        # LiveKit knows those of this process; a session that moves to the agent that had the floor repeats the last.
+        happened = happened[len(happened) - len(followed) :]
+    assert happened == followed
     floor = _floor(session)
     if floor in ga.conversation.roles.agents:
         assert ga.conversation.active_agent == floor

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langgraph.pregel import Pregel
 from livekit.agents import AgentServer, AgentSession
 from livekit.agents.testing import fake_job_context
 
@@ -234,4 +235,5 @@ def test_the_graph_is_found_from_another_working_directory(monkeypatch: pytest.M
     prepared = process.userdata["graph_voice"]
     assert prepared.error is None
     assert "host" in prepared.graph.nodes
+    assert isinstance(prepared.graph, Pregel)  # compiled before the call comes
     assert prepared.plugins == {}

@@ -158,7 +158,6 @@ async def picture(way: Way) -> dict[str, Any]:
     "The conversation is in LangGraph's checkpointer during the call (`aget_state`)",
     lambda o: "yes" if o["saved"] else "no",
     ways=(Way.LIVEKIT, Way.SAVER, Way.OURS),
-    wins=False,
     short="the conversation is in LangGraph's checkpointer during the call",
 )
 async def checkpointed(way: Way) -> dict[str, Any]:
@@ -167,7 +166,7 @@ async def checkpointed(way: Way) -> dict[str, Any]:
     if way is Way.OURS:
         graph = create_voice_graph([Definition("host", instructions="You are host.")], llm=app.model)
         compiled = graph.compile(checkpointer=saver)
-        built = Built(GraphAgent(compiled, thread_id="call"), {}, compiled)
+        built = Built(GraphAgent(compiled, thread_id="call", saver=saver), {}, compiled)
     else:
         built = build(app, way)
     async with a_voice_call(built, way) as heard:
