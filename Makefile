@@ -37,8 +37,8 @@ format: $(READY)  ## Format the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## Run the benchmarks (minutes).
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(READY)  ## Measure (minutes) and write docs/benchmarks.md. QUICK=1: a minute, and only printed. ONLY=turns
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(foreach part,$(ONLY),--only $(part))
 
 mutants: $(READY)  ## Break the code on purpose, and see which test notices.
 	$(BIN)/python scripts/mutants.py

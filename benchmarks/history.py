@@ -9,6 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
@@ -58,7 +59,7 @@ def cases(messages: list[AnyMessage]) -> dict[str, Callable[[], Any]]:
         "exclude_instructions | truncate": history.exclude_instructions() | history.truncate(max_items=6),
     }
     found: dict[str, Callable[[], Any]] = {
-        name: (lambda op=op: history.apply(op, messages, userdata={"name": "Ann"})) for name, op in policies.items()
+        name: partial(history.apply, op, messages, userdata={"name": "Ann"}) for name, op in policies.items()
     }
     found["resume"] = lambda: history.apply(history.resume(), messages[-20:], earlier=messages)
     state: dict[str, Any] = {"messages": messages, "chat_ctx": carry(messages[:-5], messages[:-5])}

@@ -33,10 +33,16 @@ def _servant() -> str | None:
 
 
 class Postgres:
-    """A server that can be stopped as by a crash, and started again."""
+    """A server that can be stopped as by a crash, and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: an empty one, with a short path.
+        fsync: whether a commit waits for the disk.
+    """
+
+    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
         self.folder = folder
+        self._fsync = "on" if fsync else "off"
         self.uri = f"postgresql:///postgres?host={folder}&user=postgres"
         self._data = folder / "data"
 
@@ -46,7 +52,7 @@ class Postgres:
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync")
 
     def start(self) -> None:
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync={self._fsync}"
         self._run(
             "pg_ctl", "-D", str(self._data), "-w", "-t", "120", "-l", str(self.folder / "log"), "-o", options, "start"
         )
@@ -63,10 +69,10 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def a_postgres() -> Iterator[Postgres]:
+def a_postgres(*, fsync: bool = False) -> Iterator[Postgres]:
     # Short: a Unix socket's path has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        server = Postgres(Path(folder))
+        server = Postgres(Path(folder), fsync=fsync)
         server.create()
         server.start()
         try:

@@ -1,0 +1,114 @@
+"""The command: `python -m benchmarks`."""
+
+import json
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from benchmarks.conditions import conditions
+from benchmarks.part import Effort, Measuring, Part, Silent
+from benchmarks.parts import PARTS
+from benchmarks.stores import ROOT, stores
+
+RESULTS = ROOT / "docs" / "benchmarks.json"
+NAMES = ", ".join(part.name for part in PARTS)
+
+
+class Shown(Silent):
+    """A bar in the terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def begin(self, steps: int) -> None:
+        self.end()
+        self._task = self._progress.add_task("", total=steps)
+        self._begun = 0
+
+    def step(self, text: str) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, description=text, completed=self._begun)
+            self._begun += 1
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@app.command(help=f"Measure what graph_voice costs, beside a plain LiveKit agent and LLMAdapter.\n\nParts: {NAMES}.")
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: under a minute.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: whether it runs at all.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the rows there, with the conditions.", dir_okay=False)
+    ] = None,
+    page: Annotated[
+        bool | None,
+        typer.Option(
+            "--page/--no-page",
+            help="Write docs/benchmarks.md, its pictures and docs/benchmarks.json. Default: when all is measured.",
+        ),
+    ] = None,
+    postgres: Annotated[bool, typer.Option(help="Start a Postgres server, if one is installed.")] = True,
+) -> None:
+    effort = Effort.SMOKE if smoke else Effort.QUICK if quick else Effort.FULL
+    chosen = _chosen(only or [])
+    quiet()
+    console, found = Console(), {}
+    with stores(postgres=postgres) as opened:
+        for part in chosen:
+            found[part.name] = _measured(part, effort, opened, console)
+            console.print(f"\n[bold]{part.what}[/bold] ({found[part.name]['conditions']['seconds']} s)\n")
+            console.print(part.table(found[part.name]["rows"]), markup=False, highlight=False, soft_wrap=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def quiet() -> None:
+    """Keep warnings about the way in which a session is run out of the tables."""
+    logging.getLogger("livekit").setLevel(logging.ERROR)
+    logging.getLogger("livekit.agents").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
+        os.environ.pop(name, None)
+
+
+def _chosen(names: list[str]) -> list[Part]:
+    unknown = set(names) - {part.name for part in PARTS}
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the parts are {NAMES}.")
+    return [part for part in PARTS if not names or part.name in names]
+
+
+def _measured(part: Part, effort: Effort, opened: Any, console: Console) -> dict[str, Any]:
+    bar = Progress(
+        TextColumn(part.name), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+    load, began = os.getloadavg()[0], time.perf_counter()
+    with bar:
+        shown = Shown(bar)
+        rows = part.measure(Measuring(effort, opened, shown))
+        shown.end()
+    return {
+        "effort": effort.value,
+        "conditions": conditions(time.perf_counter() - began, load),
+        "rows": [dict(row) for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    app()

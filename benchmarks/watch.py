@@ -1,0 +1,55 @@
+"""When things happen in a session: what the pipeline hooks of LiveKit's `Agent` see, by the process's clock."""
+
+import time
+from collections.abc import AsyncIterable
+from typing import Any
+
+from livekit.agents import Agent, ModelSettings, llm
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Of one session. All times are those of `time.perf_counter`, in seconds."""
+
+    def __init__(self) -> None:
+        self.first_chunk: float | None = None
+        """When the first words left `llm_node`."""
+        self.first_text: float | None = None
+        """When the first words reached the voice's side (`transcription_node`; a session without sound has no TTS)."""
+        self.texts: list[float] | None = None
+        """When each piece of text did; None: they are not noted."""
+
+    def reset(self) -> None:
+        self.first_chunk = self.first_text = None
+
+    def listen(self, kind: type[Agent]) -> None:
+        """Listen to all agents of a class. The class must be this session's own."""
+        llm_node: Any = kind.llm_node
+        transcription_node: Any = kind.transcription_node
+
+        async def watched_llm_node(
+            agent: Agent, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
+        ) -> AsyncIterable[Any]:
+            async for chunk in llm_node(agent, chat_ctx, tools, model_settings):
+                if (
+                    self.first_chunk is None
+                    and isinstance(chunk, llm.ChatChunk)
+                    and chunk.delta
+                    and chunk.delta.content
+                ):
+                    self.first_chunk = time.perf_counter()
+                yield chunk
+
+        async def watched_transcription_node(
+            agent: Agent, text: AsyncIterable[Any], model_settings: ModelSettings
+        ) -> AsyncIterable[Any]:
+            async for piece in transcription_node(agent, text, model_settings):
+                if self.first_text is None:
+                    self.first_text = time.perf_counter()
+                if self.texts is not None:
+                    self.texts.append(time.perf_counter())
+                yield piece
+
+        kind.llm_node = watched_llm_node  # type: ignore[method-assign,assignment]
+        kind.transcription_node = watched_transcription_node  # type: ignore[method-assign,assignment]
