@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END
@@ -14,7 +14,7 @@ from graph_voice.chat_context import resolve, shortened, view
 from graph_voice.external import take_floor
 from graph_voice.handoff import TransferTool
 from graph_voice.pairs import keep_calls
-from graph_voice.prompt import build_prompt
+from graph_voice.prompt import complete_prompt, is_blank, render_context
 from graph_voice.reply_options import ReplyOptions
 from graph_voice.secret_arguments import seal_arguments
 from graph_voice.speech import settle_calls, used_call_ids, without_calls
@@ -35,6 +35,26 @@ class AgentNode:
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
         """The node: an update of the state."""
         turn = current_turn.get()
+        if turn is None or not turn.waits_for_words:
+            return await self._step(state, config, runtime, turn)
+        # The run has begun before the caller has finished: their words come here, instead of with its input.
+        shown = render_context(view(state))
+        user = await turn.wait_words()
+        if not is_blank(user):
+            shown.append(user)
+        messages = [*(state.get("messages") or []), user]
+        update = await self._step({**state, "messages": messages}, config, runtime, turn, shown)
+        return {**update, "messages": [user, *update.get("messages", [])]}
+
+    async def _step(
+        self,
+        state: dict[str, Any],
+        config: RunnableConfig,
+        runtime: Runtime[Any],
+        turn: Turn | None,
+        shown: list[AnyMessage] | None = None,
+    ) -> dict[str, Any]:
+        """`shown`: what the model is shown of this state, when that was rendered already."""
         if turn is not None and turn.interrupted:
             return {}
         if self._has_open_batch(state):
@@ -43,6 +63,7 @@ class AgentNode:
         state = {**state, **update}
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
+            shown = None
             update["chat_ctx"] = state["chat_ctx"] = resolved
         if turn is None and self.agent.context is not None and _caller_waits(state):
             # Nobody else does it: outside a conversation there is no time between turns.
@@ -58,7 +79,7 @@ class AgentNode:
             entering = not _caller_waits(state)
         if entering and self.agent.enters_by_method:
             return {**update, **await self._enter(state, config, runtime, turn)}
-        made = await self._reply(state, config, turn, entering=entering)
+        made = await self._reply(state, config, turn, entering=entering, shown=shown)
         return {**update, **made}
 
     def route(self, state: dict[str, Any]) -> str:
@@ -97,7 +118,13 @@ class AgentNode:
         return update
 
     async def _reply(
-        self, state: dict[str, Any], config: RunnableConfig, turn: Turn | None, *, entering: bool
+        self,
+        state: dict[str, Any],
+        config: RunnableConfig,
+        turn: Turn | None,
+        *,
+        entering: bool,
+        shown: list[AnyMessage] | None = None,
     ) -> dict[str, Any]:
         agent, userdata = self.agent, required(state)
         tools, withheld = agent.all_tools, frozenset[str]()
@@ -117,11 +144,12 @@ class AgentNode:
             withheld |= {t.name for t in agent.all_tools} - options.tools
         may_call = may_call and bool(tools) and options.tool_choice != "none"
         must_call = {None: None, "none": None, "required": "any"}.get(options.tool_choice, options.tool_choice)
-        context = view(state)
-        if options.messages is not None and turn is not None:
-            context = [*options.messages, *(m for m in messages if m.id not in turn.before)]
         try:
-            prompt = build_prompt(agent.render(userdata), context, reply_instructions=instructions)
+            if options.messages is not None and turn is not None:
+                shown = render_context([*options.messages, *(m for m in messages if m.id not in turn.before)])
+            elif shown is None:
+                shown = render_context(view(state))
+            prompt = complete_prompt(agent.render(userdata), shown, reply_instructions=instructions)
             made = await self.runtime.ask(
                 prompt, config, turn, tools=tools, may_call=may_call, must_call=must_call, withheld=withheld
             )

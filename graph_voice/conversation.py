@@ -29,6 +29,7 @@ from graph_voice.errors import BuildError, TurnError
 from graph_voice.fork import ForkSaver
 from graph_voice.graph import require_models, runtime_of
 from graph_voice.handoff import AgentHandoff, handoff_record
+from graph_voice.head_start import HeadStart
 from graph_voice.late_results import LateResults, announcement
 from graph_voice.live_state import LiveState
 from graph_voice.memory import Entry, Group
@@ -117,6 +118,7 @@ class Conversation(Generic[U]):
             self._live.on_change = self._durable.changed
         self._running: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
+        self._ahead = HeadStart(self, self._live, self._run)
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
         self.on_late_result: Callable[[], None] | None = None
@@ -257,7 +259,21 @@ class Conversation(Generic[U]):
 
         Raises `ModelError` when an agent of the graph has no model, and `TurnError` when the call is over.
         """
+        self._require_open()
+        if text is not None and not self._is_too_late and (turn := self._ahead.take()) is not None:
+            turn.begin_with(text, message_id, instructions, options)
+            return self._start(turn)
         return self._start(Turn(self, text=text, message_id=message_id, instructions=instructions, options=options))
+
+    def expect_turn(self) -> None:
+        """Begin the run of the caller's next turn, as far as it does without their words. Returns at once.
+
+        A front end says so when the caller begins to speak, or when a turn is over: the time from the words to the
+        first token is then the prompt's and the model's. It is worth nothing, and does no harm, when something is
+        remembered before the turn begins. Graphs with nodes that are not ours, and runs that are traced, begin with
+        the caller's words.
+        """
+        self._ahead.begin()
 
     def enter(self) -> Turn:
         """Start a turn in which the active agent takes the floor: its `on_enter`."""
@@ -285,13 +301,20 @@ class Conversation(Generic[U]):
         """The turn whose words are on their way to the caller, as far as the front end has said (`Turn.heard`)."""
         return next((turn for turn in self._live.turns if turn.unreported is not None), None)
 
-    def _start(self, turn: Turn) -> Turn:
+    def _require_open(self) -> None:
         if self._durable is not None:
             self._durable.require_open()
         # Here, where the program's author sees it: in the run it would be an apology to the caller.
         require_models(self.graph, self.config)
         if self.closed:
             raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
+
+    @property
+    def _is_too_late(self) -> bool:
+        return self._durable is not None and self._durable.saver.is_too_late
+
+    def _start(self, turn: Turn) -> Turn:
+        self._require_open()
         self._live.turns.append(turn)
         if turn.record.user is None:
             turn.commit()
@@ -336,7 +359,7 @@ class Conversation(Generic[U]):
         if turn.resumes is not None and turn.record.user is not None:
             return turn.resumes.resume(turn.record.user.text)
         payload: dict[str, Any] = {}
-        if turn.record.user is not None:
+        if turn.record.user is not None and turn.began_in is None:
             payload["messages"] = [turn.record.user]
         if turn.entering:
             payload["chat_ctx"] = {**(self.state.get("chat_ctx") or {}), "entering": True}
@@ -487,6 +510,7 @@ class Conversation(Generic[U]):
         await asyncio.shield(self._closing)
 
     async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
+        await self._ahead.aclose()
         for turn in list(self._live.turns):
             turn.close()
         await stop(self._running, timeout)

@@ -89,9 +89,14 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """How far the durable copy is behind."""
         return self._behind.lag
 
+    @property
+    def is_too_late(self) -> bool:
+        """The durable copy is so far behind that its calls are to end."""
+        return self.at_max_lag == "end_call" and self.lag.seconds > self._behind.max_lag
+
     def last_words(self, userdata: Any) -> str | None:
         """What a call says before it ends, when the durable copy is too far behind for it; None while it is not."""
-        if self.at_max_lag == "go_on" or self.lag.seconds <= self._behind.max_lag:
+        if not self.is_too_late:
             return None
         if not callable(self._last_words):
             return self._last_words

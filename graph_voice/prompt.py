@@ -7,7 +7,15 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 
 from graph_voice.pairs import pair_safe
 
-__all__ = ["OPENER", "add_words", "build_prompt", "inline_instructions", "is_blank"]
+__all__ = [
+    "OPENER",
+    "add_words",
+    "build_prompt",
+    "complete_prompt",
+    "inline_instructions",
+    "is_blank",
+    "render_context",
+]
 
 OPENER = "(The caller is on the line and waits for you to speak.)"
 """A neutral user turn for a context that has none: some providers refuse a prompt without one."""
@@ -32,15 +40,29 @@ def build_prompt(
     message is the user's or a tool's: an assistant message at the end would be taken for a prefill. No message is
     blank, and no assistant message follows another one (Gemini takes a call only behind a user turn or a result).
     """
-    prompt: list[AnyMessage] = [SystemMessage(instructions)]
+    return complete_prompt(instructions, render_context(context), reply_instructions=reply_instructions)
+
+
+def render_context(context: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The context's part of a prompt. It is the beginning of every later one, so it can be made before the caller has
+    finished: with their words behind it, it is what it would be with them."""
+    rendered: list[AnyMessage] = []
     for message in pair_safe(context):
         if isinstance(message, SystemMessage):
             if message.text.strip():
-                prompt.append(inline_instructions(message.text))
+                rendered.append(inline_instructions(message.text))
         elif isinstance(message, AIMessage):
-            _append_assistant(prompt, message)
+            _append_assistant(rendered, message)
         elif isinstance(message, ToolMessage) or not is_blank(message):
-            prompt.append(message)
+            rendered.append(message)
+    return rendered
+
+
+def complete_prompt(
+    instructions: str, rendered: Sequence[AnyMessage], *, reply_instructions: str | None = None
+) -> list[AnyMessage]:
+    """The prompt of a context that is rendered already; see `build_prompt`."""
+    prompt: list[AnyMessage] = [SystemMessage(instructions), *rendered]
     if reply_instructions and reply_instructions.strip():
         prompt.append(inline_instructions(reply_instructions))
     if not isinstance(prompt[-1], HumanMessage | ToolMessage):
@@ -81,7 +103,7 @@ def _append_assistant(prompt: list[AnyMessage], message: AIMessage) -> None:
             return
         if message.content:
             message = message.model_copy(update={"content": ""})
-    before = prompt[-1]
+    before = prompt[-1] if prompt else None
     if isinstance(before, AIMessage):
         prompt[-1] = _merged(before, message)
     else:

@@ -69,6 +69,7 @@ class Runner:
     async def _stream(
         self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
     ) -> None:
+        turn = self._turn
         modes: list[Any] = ["updates"] if self._foreign is None else ["updates", "messages", "tasks"]
         async for part in graph.astream(
             payload,
@@ -79,6 +80,7 @@ class Runner:
             control=control,
             version="v2",
         ):
+            turn.enter_context()
             if part["type"] == "updates":
                 # A subgraph's inner updates come as one of its own node; what an interrupted run had finished before
                 # is told again, and recorded already.
@@ -131,6 +133,8 @@ class Runner:
         record, resumed = self._turn.record, self._turn.resumes
         for message in messages if isinstance(messages, list) else [messages]:
             if isinstance(message, BaseMessage) and message.id is not None:
+                if record.user is not None and message.id == record.user.id:
+                    continue
                 if record.spoken(message.id) is not None or (resumed is not None and message.id == resumed.asking):
                     continue
                 if isinstance(message, ToolMessage) and (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
     from graph_voice.turn import Turn
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "is_traced"]
 
 RECURSION_LIMIT = 100
 """Supersteps of one turn, unless the conversation's config says otherwise."""
@@ -20,6 +20,11 @@ RECURSION_LIMIT = 100
 
 PUNCTUAL = 0.3
 """Seconds by which the durable copy may be behind without that being said in the trace."""
+
+
+def is_traced(config: RunnableConfig) -> bool:
+    """Whether somebody listens to a run that begins here: callbacks, or a tracer that the environment asks for."""
+    return bool(AsyncCallbackManager.configure(inheritable_callbacks=config.get("callbacks")).handlers)
 
 
 class Trace:

@@ -5,6 +5,7 @@ that the caller did not cause is executed; nothing that the caller did not hear 
 """
 
 import asyncio
+import contextvars
 import logging
 import time
 import uuid
@@ -31,6 +32,7 @@ __all__ = ["Permission", "Turn", "answer", "current_turn"]
 
 logger = logging.getLogger("graph_voice")
 
+_NOTHING: Any = object()
 current_turn: ContextVar["Turn | None"] = ContextVar("graph_voice_turn", default=None)
 """The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks: then nothing is gated."""
 
@@ -52,25 +54,72 @@ class Turn(Stage):
         entering: bool = False,
         options: ReplyOptions | None = None,
     ) -> None:
+        super().__init__(conversation, None)
+        self.id = f"turn-{uuid.uuid4().hex[:12]}"
+        self.began_in: contextvars.Context | None = None
+        """Of a run that began before anybody had spoken: the context that it began in."""
+        self._asked_in: contextvars.Context | None = None
+        self._words = asyncio.Event()
+        self._has_words = False
+        self._begin(text, message_id, instructions, options)
+        self.entering = entering
+        self._folded = False
+        self._commit = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.trace: Trace | None = None
+
+    def _begin(
+        self,
+        text: Content | None,
+        message_id: str | None,
+        instructions: str | None,
+        options: ReplyOptions | None,
+    ) -> None:
         user = None
         if text is not None:
             said: Any = text if isinstance(text, str) else list(text)
             user = HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
-        super().__init__(conversation, user)
-        self.id = f"turn-{uuid.uuid4().hex[:12]}"
+        self.record.user = user
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
         self.options = options or ReplyOptions()
         self.before: frozenset[str | None] = frozenset()
         """Ids of what went before this turn, when its model is shown something else in place of it."""
         if self.options.messages is not None:
-            self.before = frozenset(m.id for m in conversation.messages if user is None or m.id != user.id)
-        self.entering = entering
+            self.before = frozenset(m.id for m in self.conversation.messages if user is None or m.id != user.id)
         self.created_at = time.time()
-        self._folded = False
-        self._commit = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self.trace: Trace | None = None
+
+    # ---- a run that began before anybody had spoken
+
+    def begin_with(
+        self, text: Content, message_id: str | None, instructions: str | None, options: ReplyOptions | None
+    ) -> None:
+        """The caller has said this: the run, which waits for it, goes on."""
+        self._begin(text, message_id, instructions, options)
+        self._asked_in = contextvars.copy_context()
+        self._words.set()
+
+    @property
+    def waits_for_words(self) -> bool:
+        """Whether the run has begun before anybody had spoken, and has not been given the words yet."""
+        return self.began_in is not None and not self._has_words
+
+    async def wait_words(self) -> HumanMessage:
+        """What the caller said, once they have: for the first step of a run that waits for it."""
+        await self._words.wait()
+        self._has_words = True
+        self.enter_context()
+        assert self.record.user is not None
+        return self.record.user
+
+    def enter_context(self) -> None:
+        """Let this task go on in the context of who began the turn, as its run would have from its beginning."""
+        if self.began_in is None or self._asked_in is None:
+            return
+        for var, value in self._asked_in.items():
+            before = self.began_in.get(var, _NOTHING)
+            if value is not before and var.get(_NOTHING) is before:
+                var.set(value)
 
     # ---- the front end drains
 
@@ -323,8 +372,10 @@ class Turn(Stage):
             self._answer_earlier(pending)
 
     def start(self, run: Any) -> "asyncio.Task[None]":
-        self._task = asyncio.create_task(run(self), name=f"graph_voice.{self.id}")
-        self._task.add_done_callback(self._done)
+        """Run the graph, unless that has begun already."""
+        if self._task is None:
+            self._task = asyncio.create_task(run(self), name=f"graph_voice.{self.id}")
+            self._task.add_done_callback(self._done)
         return self._task
 
     async def end_call(self, words: str) -> None:
@@ -351,6 +402,8 @@ class Turn(Stage):
             self._changed()
 
     def _changed(self, *, userdata: bool = False) -> None:
+        if self.began_in is not None and self._asked_in is None:
+            return  # nobody has begun this turn: what its run does is not part of the call yet
         self.conversation.turn_changed(self, userdata=userdata)
 
     def __repr__(self) -> str:

@@ -21,6 +21,7 @@ from livekit.agents.voice.events import (
     EventTypes,
     FunctionToolsExecutedEvent,
     SpeechCreatedEvent,
+    UserStateChangedEvent,
 )
 
 from graph_voice import Conversation, Turn, events, history
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 logger = logging.getLogger("graph_voice.livekit")
+PAUSE = 0.02
+"""Seconds behind a turn after which the next one is prepared: what is still reported of it would be another past."""
 FLUSH_TIMEOUT = 5.0
 """Seconds that the end of a call may take to be durable. LiveKit kills a job's process 10 seconds after it has begun to
 shut down (`shutdown_process_timeout`)."""
@@ -74,6 +77,7 @@ class Bridge:
         self.streams: dict[str, Any] = {}
         self.own_lines: set[SpeechHandle] = set()
         self._session: AgentSession[Any] | None = None
+        self._expecting: asyncio.TimerHandle | None = None
         self._drivers: set[TurnDriver] = set()
         self._by_speech: dict[SpeechHandle, TurnDriver] = {}
         self._users: dict[str, TurnDriver] = {}
@@ -187,6 +191,8 @@ class Bridge:
         self.give_userdata()
         if driver.turn.call_ends and self._session is not None:
             self._session.shutdown(drain=True)
+        elif not self._drivers:
+            self._expecting = asyncio.get_running_loop().call_later(PAUSE, self.conversation.expect_turn)
 
     # ---- tools
 
@@ -257,8 +263,13 @@ class Bridge:
             "function_tools_executed": self._on_tools_executed,
             "user_input_transcribed": self.recovery.transcribed,
             "agent_state_changed": self.recovery.agent_state_changed,
-            "user_state_changed": self.open_question.user_state_changed,
+            "user_state_changed": self._on_user_state_changed,
         }
+
+    def _on_user_state_changed(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self.conversation.expect_turn()
+        self.open_question.user_state_changed(event)
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(RuntimeError):  # the session closes
@@ -348,6 +359,8 @@ class Bridge:
         except SaverError as error:
             logger.error("call %s: the durable copy lacks its end: %s", self.conversation.thread_id, error)
         await utils.aio.cancel_and_wait(*self._tasks)
+        if self._expecting is not None:
+            self._expecting.cancel()
         for driver in list(self._drivers):
             await driver.aclose()
         if session is not None:
