@@ -18,6 +18,7 @@ from graph_voice.prompt import complete_prompt, is_blank, render_context
 from graph_voice.reply_options import ReplyOptions
 from graph_voice.secret_arguments import seal_arguments
 from graph_voice.speech import settle_calls, used_call_ids, without_calls
+from graph_voice.studio_context import edited
 from graph_voice.turn import Turn, current_turn
 from graph_voice.userdata import required
 from graph_voice.working_copy import WorkingCopy
@@ -34,6 +35,8 @@ class AgentNode:
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
         """The node: an update of the state."""
+        if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
+            return await AgentNode(changed).step(state, config, runtime)
         turn = current_turn.get()
         if turn is None or not turn.waits_for_words:
             return await self._step(state, config, runtime, turn)

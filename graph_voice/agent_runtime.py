@@ -69,10 +69,14 @@ class AgentRuntime:
         self.bindings = Bindings(agent.name)
         self.secret_schemas = secret_schemas(agent.own_tools)
         """Of the tools that take a secret."""
+        self.editable = False
+        """Whether a run's context may change the instructions and the model (`studio_context`)."""
+        self.override: BaseChatModel | None = None
+        """The model that a run's context names; it comes before all others."""
 
     def models(self, config: RunnableConfig) -> list[BaseChatModel]:
         """The model of this run, then its fallback. Raises `ModelError` when there is none."""
-        override = config.get("configurable", {}).get("llm")
+        override = self.override or config.get("configurable", {}).get("llm")
         return run_models(f'agent "{self.agent.name}"', self.own_model, self.fallback, override)
 
     def model(self, config: RunnableConfig) -> BaseChatModel:

@@ -19,6 +19,7 @@ from graph_voice.agent_runtime import AgentRuntime, Apology, Settings
 from graph_voice.errors import BuildError
 from graph_voice.external import ExternalNode
 from graph_voice.state import VoiceState, schema_for
+from graph_voice.studio_context import is_editable, studio_context
 from graph_voice.tool_node import ToolsNode
 from graph_voice.tools import FunctionTool
 
@@ -53,7 +54,9 @@ def create_voice_graph(
         llm: the model of agents that have none of their own. None: the run names it
             (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
         state_schema: `VoiceState`, or a class that extends it with channels of your own.
-        context_schema: LangGraph's: what a run gets besides the state, and is never stored.
+        context_schema: LangGraph's: what a run gets besides the state, and is never stored. None: what LangGraph Studio
+            edits, each agent's instructions and model (`graph_voice.studio.studio_context`); a context is not changed
+            by it.
         external: names of agents that are not the graph's: handoffs lead to them, and who they are says the front end
             (`GraphAgent(graph, agents={"human_desk": HumanDesk})`).
         fallback: the model that answers when an agent's own fails before its first word. None: there is none.
@@ -89,13 +92,18 @@ def create_voice_graph(
         retry=retry_policy,
         first_token_timeout=first_token_timeout,
     )
+    if context_schema is None:
+        context_schema = studio_context(members)
+    editable = is_editable(context_schema)
     builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
         schema_for(state_schema, userdata, secrets), context_schema=context_schema
     )
     for member in members:
         if isinstance(member, Agent):
             _check_tools(member)
-            _add_agent(builder, member, AgentRuntime(member, llm, settings, fallback), start=member.name == start)
+            runtime = AgentRuntime(member, llm, settings, fallback)
+            runtime.editable = editable
+            _add_agent(builder, member, runtime, start=member.name == start)
         else:
             about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
             builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})

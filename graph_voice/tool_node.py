@@ -20,6 +20,7 @@ from graph_voice.history import from_dict
 from graph_voice.pairs import GOTO, placeholder
 from graph_voice.prompt import add_words
 from graph_voice.run_context import new_id
+from graph_voice.studio_context import edited
 from graph_voice.tool_call import NO_REPLY, Batch, Outcome, ToolRunner
 from graph_voice.turn import Turn, current_turn
 from graph_voice.working_copy import WorkingCopy
@@ -49,6 +50,8 @@ class ToolsNode:
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
         """The node: updates of the state."""
+        if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
+            return await ToolsNode(changed).step(state, config, runtime)
         asking, answers = _batch(state["messages"])
         turn = current_turn.get()
         filler = BatchFiller(turn, self.agent.name, asking.id)
