@@ -18,6 +18,7 @@ from graph_voice.prompt import complete_prompt, is_blank, render_context
 from graph_voice.reply_options import ReplyOptions
 from graph_voice.secret_arguments import seal_arguments
 from graph_voice.speech import settle_calls, used_call_ids, without_calls
+from graph_voice.spoken_secrets import open_words
 from graph_voice.studio_context import edited
 from graph_voice.turn import Turn, current_turn
 from graph_voice.userdata import required
@@ -152,6 +153,8 @@ class AgentNode:
                 shown = render_context([*options.messages, *(m for m in messages if m.id not in turn.before)])
             elif shown is None:
                 shown = render_context(view(state))
+            if self.runtime.secret_schemas:
+                shown = open_words(shown, agent.name)
             prompt = complete_prompt(agent.render(userdata), shown, reply_instructions=instructions)
             made = await self.runtime.ask(
                 prompt, config, turn, tools=tools, may_call=may_call, must_call=must_call, withheld=withheld

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self
 
-from langchain_core.messages import AnyMessage, convert_to_messages
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -38,6 +38,7 @@ from graph_voice.preparer import Preparer
 from graph_voice.reply_options import ReplyOptions
 from graph_voice.roles import Roles
 from graph_voice.runner import Runner
+from graph_voice.spoken_secrets import hold_back, words_of
 from graph_voice.state import merge_messages
 from graph_voice.trace import Trace
 from graph_voice.turn import Turn, current_turn
@@ -47,6 +48,7 @@ __all__ = ["Conversation"]
 
 logger = logging.getLogger("graph_voice")
 U = TypeVar("U", default=Any)
+M = TypeVar("M", bound=BaseMessage)
 
 
 class Conversation(Generic[U]):
@@ -357,7 +359,7 @@ class Conversation(Generic[U]):
 
     def _input(self, turn: Turn) -> Any:
         if turn.resumes is not None and turn.record.user is not None:
-            return turn.resumes.resume(turn.record.user.text)
+            return turn.resumes.resume(words_of(turn.record.user))
         payload: dict[str, Any] = {}
         if turn.record.user is not None and turn.began_in is None:
             payload["messages"] = [turn.record.user]
@@ -400,10 +402,18 @@ class Conversation(Generic[U]):
             at: when, in seconds since the epoch. Default: now.
         """
         # What is said twice was said twice: an id that follows from the words would make it one message.
-        (said,) = convert_to_messages([message])
+        (said,) = (self.hold_back(m) for m in convert_to_messages([message]))
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
         self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), foreign=True))
+
+    def hold_back(self, message: M) -> M:
+        """What the caller said, with the numbers held back that may be secrets: see `graph_voice.spoken_secrets`."""
+        if not self.roles.takers or not isinstance(message, HumanMessage):
+            return message
+        # A handoff on its way: nobody knows yet who will answer.
+        hearers = {self.active_agent, *(turn.floor for turn in self._live.turns)}
+        return hold_back(message, self.roles.takers & hearers)
 
     async def update_agent(
         self, name: str, history: _history.Operation | None = None, *, old: str | None = None

@@ -65,6 +65,8 @@ class Roles:
         self.external = frozenset(name for name, node in self.nodes.items() if node.external)
         """Agents that are not the graph's own; the front end knows who they are."""
         self.foreign_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.ours)
+        self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
+        """Agents with a tool that takes a secret."""
         self.may_speculate = all(node.ours or node.speculative for node in self.nodes.values())
         self.start = next((name for name, node in self.nodes.items() if node.start), None)
         self.apology: Apology = next(

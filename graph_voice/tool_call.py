@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from graph_voice.pairs import placeholder
 from graph_voice.run_context import RunContext, running
 from graph_voice.secret_arguments import INVALID, lost_arguments
 from graph_voice.slow_tool import SlowTool, slow_tool
+from graph_voice.spoken_secrets import close, taken
 from graph_voice.tools import FunctionTool, StopResponse, ToolError, takes_state
 from graph_voice.turn import Turn, answer
 from graph_voice.userdata import explain
@@ -67,6 +68,22 @@ class Batch:
     asking: AIMessage
     work: WorkingCopy
     filler: BatchFiller
+    concealed: dict[str, AnyMessage] = field(default_factory=dict)
+    """Message id -> the message without the secrets that calls of this batch have taken."""
+
+    def conceal(self, args: Mapping[str, Any]) -> None:
+        """A call takes the secrets among these arguments: what was said of them is closed."""
+        if not (secrets := taken(args)):
+            return
+        user = self.turn.record.user if self.turn is not None else None
+        words: dict[str | None, AnyMessage] = {m.id: m for m in self.state["messages"]}
+        if user is not None and user.id in words:
+            words[user.id] = user
+        words.update(self.concealed)
+        closed = close(words.values(), secrets)
+        self.concealed.update((m.id, m) for m in closed if m.id is not None)
+        if self.turn is not None and closed:
+            self.turn.remember(closed)
 
 
 class ToolRunner:
@@ -98,6 +115,9 @@ class ToolRunner:
             if not permission.run:
                 return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
             host = permission.host
+        if name in self.runtime.secret_schemas:
+            batch.conceal(call["args"])
+        if turn is not None:
             # The intent is durable before the tool acts: after a crash it is known that it may have.
             await turn.conversation.stored()
         if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:

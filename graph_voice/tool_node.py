@@ -201,7 +201,9 @@ class ToolsNode:
         """The updates of the state: the answers, what the tools' own commands write, the userdata."""
         if batch.turn is not None and any(o.ending for o in ran):
             batch.turn.call_ends = True
-        update: dict[str, Any] = {"messages": [*messages, *(m for o in ran for m in o.additions)]}
+        update: dict[str, Any] = {
+            "messages": [*messages, *(m for o in ran for m in o.additions), *batch.concealed.values()]
+        }
         if spoken:
             update["messages"].insert(0, _with_lines(batch.asking, spoken))
         if changes := batch.work.changes():

@@ -79,6 +79,7 @@ class Turn(Stage):
         if text is not None:
             said: Any = text if isinstance(text, str) else list(text)
             user = HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
+            user = self.conversation.hold_back(user)
         self.record.user = user
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
@@ -157,7 +158,7 @@ class Turn(Stage):
         self.committed = True
         if self.record.user is not None:
             if text is not None and (said := with_words(self.record.user, text)) != self.record.user.content:
-                self.record.user = self.record.user.model_copy(update={"content": said})
+                self.record.user = self.conversation.hold_back(self.record.user.model_copy(update={"content": said}))
             self.record.user_at = time.time() if at is None else at
         self._commit.set()
         if self.resumes is not None:

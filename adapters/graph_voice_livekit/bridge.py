@@ -290,12 +290,19 @@ class Bridge:
             said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.commit(said, at=item.created_at)
+                self._hold_back(item)
             elif self.floor.is_outside:
                 self.floor.listen()
             elif said:
                 self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
         elif item.type == "message" and item.role == "assistant":
             self._on_played(item)
+
+    def _hold_back(self, item: llm.ChatMessage) -> None:
+        """LiveKit's history is shown no more of the caller's words than the graph's is: what it is, is in the turn."""
+        if self.conversation.roles.takers:
+            parts = ((c, HumanMessage(c)) if isinstance(c, str) else (c, None) for c in item.content)
+            item.content = [c if said is None else self.conversation.hold_back(said).text for c, said in parts]
 
     def _on_played(self, item: llm.ChatMessage) -> None:
         mark = item.extra.get(EXTRA)

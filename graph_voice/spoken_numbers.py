@@ -1,0 +1,139 @@
+"""Numbers in what people say: in digits, as a recogniser writes them, or in English words, digit by digit or not."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Number", "Piece", "numbers_in"]
+
+_UNITS = {"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"}
+_UNITS |= {"eight": "8", "nine": "9", "oh": "0", "nought": "0", "niner": "9"}
+_TEENS = {"ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14", "fifteen": "15"}
+_TEENS |= {"sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19"}
+_TENS = {"twenty": "20", "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80"}
+_TENS |= {"ninety": "90"}
+_ROUND = {"hundred": "00", "thousand": "000"}
+_TIMES = {"double": 2, "triple": 3, "treble": 3}
+_SOUNDS_LIKE = {"to": "2", "too": "2", "for": "4", "fore": "4", "won": "1", "ate": "8", "o": "0"}
+"""Words that a recogniser may have written for a digit; digits only between digits."""
+_BETWEEN = frozenset({"and", "then", "um", "uh", "er", "dash", "minus", "space", "slash", "comma", "point", "stroke"})
+"""What is said between the groups of one number."""
+_MOST_BETWEEN = 2
+_WORD = re.compile(r"\d+|[^\W\d_]+")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One word of a number, or one group of digits."""
+
+    start: int
+    end: int
+    digits: str
+    sounds_like: str
+    """The same, where a word that only sounds like a digit is taken for one."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A run of digits in a text, however they are said."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def start(self) -> int:
+        return self.pieces[0].start
+
+    @property
+    def end(self) -> int:
+        return self.pieces[-1].end
+
+    @property
+    def length(self) -> int:
+        """Digits, at most: with the words that only sound like some."""
+        return sum(len(piece.sounds_like) for piece in self.pieces)
+
+    def find(self, digits: str, *, whole_pieces: bool) -> tuple[int, int] | None:
+        """Where in the text these digits are said; None when they are not.
+
+        A number that is a part of them counts as well (somebody who pauses between the groups), when it has 3 digits or
+        more.
+
+        Args:
+            digits: what is looked for.
+            whole_pieces: only where it begins and ends with a word or a group of digits.
+        """
+        for said in ([p.digits for p in self.pieces], [p.sounds_like for p in self.pieces]):
+            joined = "".join(said)
+            if len(joined) >= 3 and joined in digits and not (whole_pieces and joined != digits):
+                return self.start, self.end
+            edges = [0]
+            for piece in said:
+                edges.append(edges[-1] + len(piece))
+            at = joined.find(digits)
+            while at >= 0:
+                first = max(i for i, edge in enumerate(edges[:-1]) if edge <= at)
+                last = min(i for i, edge in enumerate(edges[1:]) if edge >= at + len(digits))
+                if not whole_pieces or (edges[first] == at and edges[last + 1] == at + len(digits)):
+                    return self.pieces[first].start, self.pieces[last].end
+                at = joined.find(digits, at + 1)
+        return None
+
+
+def numbers_in(text: str) -> list[Number]:
+    """The numbers of a text, in order. Punctuation and a word or two such as "and" or "dash" do not end one."""
+    found: list[Number] = []
+    run: list[Piece] = []
+    between: list[Piece] = []
+
+    def end() -> None:
+        if run:
+            found.append(Number(tuple(run)))
+        run.clear()
+        between.clear()
+
+    for piece in _pieces(text):
+        if piece is None:
+            end()
+        elif piece.digits:
+            run += [*between, piece]
+            between.clear()
+        elif run:
+            between.append(piece)
+            if len(between) > _MOST_BETWEEN:
+                end()
+    end()
+    return found
+
+
+def _pieces(text: str) -> Iterator[Piece | None]:
+    """The words that may be part of a number; None for any other."""
+    words = [(m.start(), m.end(), m.group().lower()) for m in _WORD.finditer(text)]
+    at = 0
+    while at < len(words):
+        start, end, word = words[at]
+        digits = _digits(word)
+        if word in _TIMES and at + 1 < len(words) and (unit := _digits(words[at + 1][2])):
+            at, end = at + 1, words[at + 1][1]
+            digits = unit[0] * _TIMES[word] + unit[1:] if words[at][2].isdecimal() else unit * _TIMES[word]
+        elif word in _TENS and at + 1 < len(words) and words[at + 1][2] in _UNITS and words[at + 1][2] != "zero":
+            at, end = at + 1, words[at + 1][1]
+            digits = _two(word, words[at][2])
+        if digits:
+            yield Piece(start, end, digits, digits)
+        elif word in _SOUNDS_LIKE or word in _BETWEEN:
+            yield Piece(start, end, "", _SOUNDS_LIKE.get(word, ""))
+        else:
+            yield None
+        at += 1
+
+
+def _two(tens: str, unit: str) -> str:
+    """ "forty", "one": 41."""
+    return _TENS[tens][0] + _UNITS[unit]
+
+
+def _digits(word: str) -> str:
+    if word.isdecimal():
+        return "".join(str(unicodedata.decimal(c)) for c in word)
+    return next((table[word] for table in (_UNITS, _TEENS, _TENS, _ROUND) if word in table), "")
