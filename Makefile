@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test properties check format bench mutants clean
+.PHONY: help demo studio notebooks test properties check format bench mutants clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -19,6 +19,12 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## Hear a whole call, without keys or a server. GRAPH=graphs/intake.py SEED=3
 	$(BIN)/graph-voice demo $(or $(GRAPH),graphs/customer_service.py) --seed $(or $(SEED),0)
+
+studio: $(READY)  ## Serve the example graphs for LangGraph Studio, on this machine. PORT=2024
+	$(BIN)/langgraph dev --no-browser --port $(or $(PORT),2024)
+
+notebooks: $(READY)  ## Execute the notebooks and write their outputs. Names choose: ONLY=history
+	$(BIN)/python scripts/notebooks.py $(ONLY)
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
@@ -44,4 +50,4 @@ mutants: $(READY)  ## Break the code on purpose, and see which test notices.
 	$(BIN)/python scripts/mutants.py
 
 clean:  ## Remove what these targets made.
-	rm -rf $(VENV) calls .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) calls .langgraph_api .pytest_cache .mypy_cache .ruff_cache .hypothesis

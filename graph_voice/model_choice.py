@@ -90,6 +90,8 @@ def choose_model(
     if not _has_agents(graph):
         return ModelChoice(None, "the graph's own")  # its nodes know no other
     if named := os.environ.get(DEFAULT_MODEL_VARIABLE):
+        if named == OFFLINE:
+            return without_a_model()
         return ModelChoice(model_from(named), named)
     if _has_own_models(graph):
         return ModelChoice(None, "the graph's own")

@@ -1,0 +1,51 @@
+"""Graphs for LangGraph Studio: what `langgraph dev` serves, and what Studio edits of it.
+
+Write the graph into `langgraph.json` as it is, `"my_agent": "./my_agent.py:graph"`, if it has a model. `studio_graph`
+is for graphs that have none: it chooses one as `graph-voice chat` does.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from langgraph.graph import StateGraph
+
+from graph_voice.errors import LoadError, MissingDependencyError, ModelError
+from graph_voice.loading import load_graph
+from graph_voice.model_choice import choose_model
+from graph_voice.studio_context import studio_context
+
+__all__ = ["studio_context", "studio_graph"]
+
+logger = logging.getLogger("graph_voice")
+
+
+def studio_graph(graph: str | Path, *, llm: str | None = None) -> Any:
+    """A graph for `langgraph.json`, compiled, with a model: what `langgraph dev` serves needs no key to be opened.
+
+    The model is the first of: `llm`, the variable `GRAPH_VOICE_LLM`, the graph's own, OpenAI with `OPENAI_API_KEY`, the
+    intent router of `graph-voice[offline]` over the example sentences beside the graph. Without any, the graph can be
+    opened, and a run must name its model: in Studio's form, or as `configurable["llm"]`.
+
+    Args:
+        graph: `path.py:attribute`; the attribute is `graph` if none is given.
+        llm: "provider:model", or "offline".
+
+    Raises `LoadError` when there is no graph, or one compiled with a checkpointer: the server brings its own.
+    """
+    found = load_graph(str(graph))
+    compiled = found.compile() if isinstance(found, StateGraph) else found
+    if getattr(compiled, "checkpointer", None):
+        raise LoadError(
+            f"{graph} is compiled with a checkpointer, which LangGraph's server refuses, since it brings its own: "
+            "export the graph uncompiled, and compile it where your program runs it."
+        )
+    try:
+        chosen = choose_model(found, str(graph), llm=llm)
+        # Here, for the server lets nothing read files while a run goes on.
+        chosen.warm_up()
+    except (MissingDependencyError, ModelError) as error:
+        logger.warning("%s has no model, so a run must name one: %s", Path(graph).name, error)
+        return compiled
+    logger.info("%s: model %s", Path(graph).name, chosen.name)
+    return compiled.with_config(chosen.config)

@@ -1,0 +1,15 @@
+"""The example graphs as LangGraph Studio serves them (`langgraph.json`), each with a model that needs no key.
+
+A graph of your own that has a model needs no such file: write `"my_agent": "./my_agent.py:graph"`.
+"""
+
+from pathlib import Path
+
+from graph_voice.studio import studio_graph
+
+HERE = Path(__file__).parent
+
+customer_service = studio_graph(HERE / "customer_service.py")
+intake = studio_graph(HERE / "intake.py")
+specialist = studio_graph(HERE / "specialist.py")
+with_subgraph = studio_graph(HERE / "with_subgraph.py")
