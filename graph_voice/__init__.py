@@ -10,6 +10,7 @@ Write agents, make a LangGraph graph of them, and run it one turn at a time:
 The LiveKit side is in `graph_voice_livekit`.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -81,3 +82,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext graph_voice`: graphs are drawn in this notebook, without a web service."""
+    import_module("graph_voice.notebook").register(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext graph_voice`."""
+    import_module("graph_voice.notebook").unregister(shell)
+
+
+if "IPython" in sys.modules:  # in a notebook, nobody has to ask for it
+    import_module("graph_voice.notebook").register_here()

@@ -126,6 +126,19 @@ class Conversation(Generic[U]):
         self.on_late_result: Callable[[], None] | None = None
         """Called when there is something that `announce` would speak of."""
 
+    def __repr__(self) -> str:
+        said, taken = len(self.messages), len(self.handoffs)
+        return (
+            f"<Conversation {self.thread_id!r}: {self.active_agent or 'nobody'} has the floor, "
+            f"{said} message{'s' * (said != 1)}, {taken} handoff{'s' * (taken != 1)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the transcript as it was heard, userdata, handoffs and the graph."""
+        from graph_voice.conversation_html import conversation_html
+
+        return conversation_html(self)
+
     # ---- the durable copy
 
     async def open(self, *, patience: float | None = None) -> Self:

@@ -20,7 +20,7 @@ _MARGIN = 30.0
 _MARK = 6.0
 
 # One hue per agent: line and text, card, box.
-_HUES = (
+HUES = (
     ("#4338ca", "#f3f4ff", "#e3e5ff"),
     ("#0f766e", "#eefaf7", "#d3f2ea"),
     ("#b4540a", "#fff7ec", "#fde8cb"),
@@ -60,7 +60,7 @@ class _Sheet:
         self.shown = shown
         self.active = active
         agents = shown.named(NodeKind.AGENT)
-        self.hues = {name: _HUES[index % len(_HUES)] for index, name in enumerate(agents)}
+        self.hues = {name: HUES[index % len(HUES)] for index, name in enumerate(agents)}
         self.frames, self.lines, self.labels, self.boxes = (ET.Element("g") for _ in range(4))
 
     def document(self) -> str:
