@@ -1,4 +1,4 @@
-"""Loading a graph by name: `path/to/file.py:attribute`, as in `langgraph.json`, or `module:attribute`."""
+"""Loading a graph by name: `path/to/file.py:attribute`, as in `langgraph.json`, `module:attribute`, or a folder."""
 
 import difflib
 import hashlib
@@ -18,18 +18,21 @@ from langgraph.pregel.protocol import PregelProtocol
 
 from graph_voice.errors import LoadError
 
-__all__ = ["load_graph", "load_module", "load_object", "locate"]
+__all__ = ["load_graph", "load_module", "load_object", "locate", "name_of", "source_of"]
 
 DEFAULT_ATTRIBUTE = "graph"
+FILE_OF_FOLDER = "graph.py"
 
 
 def load_graph(spec: str, *, reload: bool = False) -> Any:
     """Load the graph that `spec` names.
 
-    `spec` is `path.py:attribute` or `package.module:attribute`; the attribute is `graph` if none is given. It
-    is a `StateGraph`, a compiled graph, or a function without arguments that returns one, which is then
-    called. While a file is executed its folder is importable, later it is not: import at the top of the file.
-    A file is executed once per process, unless `reload` asks for it again; what it imports is not reloaded.
+    `spec` is `path.py:attribute` or `package.module:attribute`; the attribute is `graph` if none is given. A folder
+    stands for the `graph.py` in it. It is a `StateGraph`, a compiled graph, or a function without arguments that
+    returns one, which is then called. While a file is executed its folder is importable, later it is not: import at the
+    top of the file. A file in a package (a folder with an `__init__.py`) is imported as a part of it, so it may import
+    its neighbours (`from .menu import MENU`). A file is executed once per process, unless `reload` asks for it again;
+    what it imports is not reloaded.
 
     Raises:
         LoadError: there is no such file, module or attribute, the file fails while it is imported, or what it
@@ -86,6 +89,20 @@ def locate(spec: str) -> str:
     return f"{path.resolve()}:{attribute}"
 
 
+def source_of(spec: str) -> str:
+    """The file, or the module's name, that `spec` names a part of; of a folder, its `graph.py`."""
+    return _parts(spec)[0]
+
+
+def name_of(spec: str) -> str:
+    """What to call the graph that `spec` names: the file's name, of a folder's `graph.py` the folder's."""
+    where = source_of(spec)
+    if not _is_path(where):
+        return where.rpartition(".")[2]
+    path = Path(where)
+    return path.resolve().parent.name if path.name == FILE_OF_FOLDER else path.stem
+
+
 def _loaded(spec: str, *, reload: bool) -> tuple[ModuleType, str]:
     where, attribute = _parts(spec)
     if _is_path(where):
@@ -104,6 +121,8 @@ def _parts(spec: str) -> tuple[str, str]:
         where, attribute = spec.strip(), DEFAULT_ATTRIBUTE
     if not where:
         raise LoadError(f"{spec!r} names no file: write path/to/file.py:{attribute or DEFAULT_ATTRIBUTE}")
+    if (inside := Path(where).expanduser() / FILE_OF_FOLDER).is_file():
+        where = str(inside)
     return where, attribute or DEFAULT_ATTRIBUTE
 
 
@@ -115,6 +134,8 @@ def _from_file(path: Path, spec: str, *, reload: bool) -> ModuleType:
         # The file may have been imported as a part of its package: the same file is not executed twice.
         if getattr(known, "__file__", None) == str(path) and known.__name__ != "__main__":
             return known
+    if (path.parent / "__init__.py").is_file():
+        return _from_package(path, spec, reload=reload)
     # By the whole path: two files called `agent.py` are two modules.
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     found = importlib.util.spec_from_file_location(name, path)
@@ -133,6 +154,32 @@ def _from_file(path: Path, spec: str, *, reload: bool) -> ModuleType:
         _restore(name, before)
         raise LoadError(_failed(spec, error, path)) from error
     return module
+
+
+def _from_package(path: Path, spec: str, *, reload: bool) -> ModuleType:
+    """A file of a package, imported as its part. Not by its path alone: its relative imports would fail."""
+    top = path.parent
+    while (top.parent / "__init__.py").is_file():
+        top = top.parent
+    name = ".".join(path.relative_to(top.parent).with_suffix("").parts)
+    if (other := sys.modules.get(top.name)) is not None and str(top) not in map(str, getattr(other, "__path__", ())):
+        raise LoadError(
+            f"{path} is a part of the package {top.name!r}, and another one of that name is loaded already "
+            f"({other.__file__}). Rename the folder, or start another process."
+        )
+    before = set(sys.modules)
+    try:
+        with _importable(top.parent):
+            if reload and name in sys.modules:
+                return importlib.reload(sys.modules[name])
+            return importlib.import_module(name)
+    except BaseException as error:
+        for new in set(sys.modules) - before:
+            if new.partition(".")[0] == top.name:
+                del sys.modules[new]
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            raise
+        raise LoadError(_failed(spec, error, path)) from error
 
 
 def _restore(name: str, before: ModuleType | None) -> None:
@@ -181,7 +228,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def _missing(path: Path) -> str:
     if path.is_dir():
-        return f"{path} is a folder: name a .py file in it{_listed_files(path)}"
+        return f"{path} is a folder without a {FILE_OF_FOLDER}: name a .py file in it{_listed_files(path)}"
     folder = path.parent
     if not folder.is_dir():
         return f"there is no file {path}: the folder {folder} does not exist"

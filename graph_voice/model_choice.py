@@ -15,6 +15,7 @@ from langgraph.pregel import Pregel
 
 from graph_voice.errors import MissingDependencyError, ModelError
 from graph_voice.graph import runtime_of
+from graph_voice.loading import source_of
 from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
 
 __all__ = ["DEFAULT_OPENAI_MODEL", "GROUP", "ModelChoice", "OfflineModel", "choose_model"]
@@ -101,7 +102,7 @@ def choose_model(
 
 
 def _examples_of(spec: str) -> Path:
-    where = spec.rpartition(":")[0] or spec
+    where = source_of(spec)
     module = sys.modules.get(where)
     beside = Path((module.__file__ if module is not None else None) or where).with_suffix(".examples.yaml")
     if not beside.exists():

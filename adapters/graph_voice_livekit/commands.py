@@ -11,7 +11,7 @@ from rich.console import Console
 
 from graph_voice.cli.speak_option import SPEAK
 from graph_voice.drawing import to_svg
-from graph_voice.loading import load_graph
+from graph_voice.loading import load_graph, name_of
 from graph_voice.speakers import speakers_of
 from graph_voice_livekit.call import CallerError, CallResult, LivePrinter, SimulatedCaller, make_session, run_call
 from graph_voice_livekit.call.audio_in import FileAudioInput
@@ -115,7 +115,7 @@ def demo(
     script = Lines.of(say) if say else _script_beside(graph)
     _quiet_logs()
     parts = prepare(choices, console)
-    name = Path(graph.rpartition(":")[0] or graph).stem
+    name = name_of(graph)
     folder = output or Path("calls") / f"{name}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     who = f"Agents: {', '.join(parts.agents)}." if parts.agents else f"Speaks: {', '.join(parts.speak)}."

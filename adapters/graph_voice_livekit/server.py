@@ -22,6 +22,7 @@ from graph_voice.loading import load_graph, locate
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.comeback import PATIENCE
 from graph_voice_livekit.failed_call import tell_caller
+from graph_voice_livekit.floor_attribute import show_floor
 from graph_voice_livekit.job_saver import JobSaver
 
 __all__ = ["create_server"]
@@ -47,6 +48,7 @@ class _Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     apology: str | None = APOLOGY
     saver: Callable[[], Any] | None = None
+    floor_attribute: str | None = None
 
 
 @dataclass
@@ -72,6 +74,7 @@ def create_server(
     prewarm: Callable[[JobProcess], Any] | None = None,
     saver: Callable[[], Any] | None = None,
     preload_modules: Sequence[str] = (),
+    floor_attribute: str | None = None,
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -97,6 +100,8 @@ def create_server(
         preload_modules: LiveKit's, besides what graph_voice and LangGraph need: modules that are imported once per
             worker, where the platform can fork (Linux), and shared by its job processes. Name those of your graph and
             of its providers (`langchain_openai`); they must start no thread and open no connection when imported.
+        floor_attribute: the worker's attribute in the room that names the agent that has the floor, for whoever shows
+            it. None: there is none.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
     Raises:
@@ -113,7 +118,8 @@ def create_server(
         )
     if "setup_fnc" in server:
         raise BuildError("create_server(setup_fnc=...): loading the graph is the set-up. Write prewarm=... instead.")
-    plan = _Plan(locate(graph), {"stt": stt, "tts": tts, "vad": vad}, call, dict(session or {}), apology, saver)
+    plugins = {"stt": stt, "tts": tts, "vad": vad}
+    plan = _Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, floor_attribute)
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
     for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
@@ -178,6 +184,9 @@ async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
     agent = GraphAgent(prepared.graph, **{"thread_id": job.room.name, "saver": await store.open(), **described})
     options = {"max_tool_steps": MAX_TOOL_STEPS, **prepared.plugins, **plan.options}
     session: AgentSession[Any] = AgentSession(**options)
+
+    if plan.floor_attribute is not None:
+        show_floor(job, session, plan.floor_attribute)
 
     def closed(event: CloseEvent) -> None:
         ending = asyncio.create_task(_end(job, plan, prepared, agent, store, event), name="graph_voice.end_of_call")

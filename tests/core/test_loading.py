@@ -9,7 +9,7 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from graph_voice.errors import GraphVoiceError, LoadError
-from graph_voice.loading import load_graph, load_object
+from graph_voice.loading import load_graph, load_module, load_object, locate, name_of, source_of
 
 GRAPH = """
 from typing_extensions import TypedDict
@@ -102,6 +102,53 @@ def test_a_file_that_was_imported_by_name_is_not_executed_again_by_path(
     assert load_graph(f"{folder}/imported_before.py:graph") is by_name
 
 
+def test_a_folder_stands_for_the_graph_in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "cafe").mkdir()
+    written(folder, "cafe/graph.py", GRAPH)
+    assert load_graph(f"{folder}/cafe") is load_graph(f"{folder}/cafe/graph.py:graph")
+    assert load_graph(f"{folder}/cafe:builder") is load_graph(f"{folder}/cafe/graph.py:builder")
+    assert locate(f"{folder}/cafe") == f"{folder}/cafe/graph.py:graph"
+    assert source_of(f"{folder}/cafe:builder") == f"{folder}/cafe/graph.py"
+    monkeypatch.chdir(folder)
+    assert load_graph("cafe") is load_graph("cafe/graph.py")
+    assert name_of("cafe") == name_of("cafe/graph.py:graph") == "cafe"
+    monkeypatch.chdir(folder / "cafe")
+    assert name_of("graph.py") == "cafe"
+    assert (name_of("some/agent.py:graph"), name_of("shop.phone:graph")) == ("agent", "phone")
+
+
+def test_a_file_of_a_package_may_import_its_neighbours(folder: Path) -> None:
+    (folder / "bakery" / "oven").mkdir(parents=True)
+    for name in ("bakery/__init__.py", "bakery/oven/__init__.py"):
+        written(folder, name, "")
+    written(folder, "bakery/parts.py", GRAPH)
+    written(folder, "bakery/oven/graph.py", "from ..parts import graph\nfrom bakery.parts import builder")
+    module = load_module(f"{folder}/bakery/oven")
+    assert (module.__name__, module.graph is sys.modules["bakery.parts"].graph) == ("bakery.oven.graph", True)
+    assert load_module(f"{folder}/bakery/oven/graph.py") is module, "once"
+    before = load_object(f"{folder}/bakery/oven:graph")
+    assert load_object(f"{folder}/bakery/oven:graph", reload=True) is before, "what it imports is not loaded again"
+
+
+def test_a_file_of_a_package_that_fails_leaves_nothing_of_it_behind(folder: Path) -> None:
+    (folder / "smithy").mkdir()
+    written(folder, "smithy/__init__.py", "")
+    written(folder, "smithy/graph.py", "from .nowhere import graph")
+    with pytest.raises(LoadError, match=r"smithy.*can't be loaded(.|\n)*No module named 'smithy.nowhere'"):
+        load_graph(f"{folder}/smithy")
+    assert not [name for name in sys.modules if name.partition(".")[0] == "smithy"]
+
+
+def test_two_packages_of_one_name_are_told_apart(folder: Path) -> None:
+    for where in ("one/twins", "two/twins"):
+        (folder / where).mkdir(parents=True)
+        written(folder, f"{where}/__init__.py", "")
+        written(folder, f"{where}/graph.py", GRAPH)
+    load_graph(f"{folder}/one/twins")
+    with pytest.raises(LoadError, match=r"another one of that name is loaded already .*one/twins"):
+        load_graph(f"{folder}/two/twins")
+
+
 def test_the_folder_of_the_file_is_importable_only_while_it_is_loaded(folder: Path) -> None:
     written(folder, "prompts_beside_it.py", "number = 5")
     spec = written(folder, "uses.py", "import prompts_beside_it\nnumber = prompts_beside_it.number")
@@ -139,7 +186,7 @@ def test_a_missing_file_is_answered_with_names_like_it(folder: Path) -> None:
         load_graph(f"{folder}/zzz.py")
     with pytest.raises(LoadError, match=r"the folder .*/nowhere does not exist"):
         load_graph(f"{folder}/nowhere/agent.py")
-    with pytest.raises(LoadError, match=r"is a folder: name a \.py file in it; .* holds agent\.py"):
+    with pytest.raises(LoadError, match=r"is a folder without a graph\.py: name a \.py file in it; .* holds agent\.py"):
         load_graph(f"{folder}/")
 
 

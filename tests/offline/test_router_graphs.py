@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 
 from graph_voice import Conversation, events
+from graph_voice.loading import load_graph
 from graph_voice_livekit.offline.router import IntentRouter
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
+GRAPH_NAMES = ["customer_service", "intake", "specialist", "with_subgraph", "restaurant", "medical_triage"]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("name", ["customer_service", "intake", "specialist", "with_subgraph"])
+@pytest.mark.parametrize("name", GRAPH_NAMES)
 async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> None:
-    router = IntentRouter(GRAPHS / f"{name}.py", seed=seed)
+    where = GRAPHS / name if (GRAPHS / name).is_dir() else GRAPHS / f"{name}.py"
+    router = IntentRouter(where, seed=seed)
     assert router.examples.caller is not None
     steps = {agent: list(steps) for agent, steps in router.examples.caller.steps.items()}
-    graph = importlib.import_module(f"graphs.{name}").graph
+    graph = load_graph(str(where))
     conversation = Conversation(graph, config={"configurable": {"llm": router}})
 
     ended = False
@@ -31,13 +34,23 @@ async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> Non
             # The new agent greets the caller at once, in words of its own.
             greeting = "".join(e.text for e in said if isinstance(e, events.Text) and e.agent == step.expect_handoff)
             agent = router.examples.agents[step.expect_handoff]
-            assert any(greeting.startswith(sentence.split("{")[0]) for sentence in agent.enter), greeting
+            assert any(_begins(greeting, sentence) for sentence in agent.enter), greeting
         ended = step.end
 
     assert not any(steps.values()), "steps that were never said"
     if name == "intake":
         assert conversation.userdata.name in str(conversation.messages)
         assert conversation.userdata.age in (34, 52, 27)
+    if name == "restaurant":
+        guest = conversation.userdata
+        assert (guest.reserved, guest.checked_out, guest.expense, guest.card) == (True, True, 34.0, None)
+        assert "4242" not in str(conversation.messages)
+    if name == "medical_triage":
+        assert conversation.userdata.identity_confirmed
+
+
+def _begins(greeting: str, sentence: str) -> bool:
+    return greeting.startswith(sentence.split("{")[0])
 
 
 async def test_a_summary_is_not_made_up() -> None:

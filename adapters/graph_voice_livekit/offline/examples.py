@@ -64,8 +64,19 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from graph_voice.errors import GraphVoiceError
+from graph_voice.loading import source_of
 
-from .slots import PLACEHOLDER, SLOT_TYPES, SlotValue, compiled, fill, is_bare, placeholders, spoken_integer
+from .slots import (
+    PLACEHOLDER,
+    SLOT_TYPES,
+    SlotValue,
+    compiled,
+    fill,
+    is_bare,
+    placeholders,
+    spoken_integer,
+    texts_in,
+)
 
 __all__ = ["AgentExamples", "Caller", "Examples", "ExamplesError", "Intent", "Slot", "Step"]
 
@@ -133,7 +144,7 @@ class Intent(_Model):
     """Sentences with slots; the first that matches fills the slots."""
     tool: str | None = None
     args: dict[str, Any] = Field(default_factory=dict)
-    """The tool's arguments. `"{age}"` alone keeps the slot's type; in a longer text it becomes text."""
+    """The tool's arguments, slots at any depth. `"{age}"` alone keeps its type; in a longer text it becomes text."""
     say: Sentences = ()
     """What is said before the tool is called."""
     reply: Sentences = ()
@@ -157,7 +168,7 @@ class Intent(_Model):
     @property
     def slots(self) -> frozenset[str]:
         """The slots that the tool's arguments need."""
-        return placeholders(" ".join(value for value in self.args.values() if isinstance(value, str)))
+        return placeholders(" ".join(texts_in(self.args)))
 
     def call_args(self, slots: Mapping[str, SlotValue]) -> dict[str, Any] | None:
         """Return the tool's arguments, or None if one of the slots that they need is not in `slots`."""
@@ -232,11 +243,12 @@ class Examples(_Model):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read and check a file. `graphs/x.py` (or `graphs/x.py:graph`) means `graphs/x.examples.yaml`.
+        """Read and check a file. `graphs/x.py` (or `graphs/x.py:graph`) means `graphs/x.examples.yaml`, a folder
+        `graphs/x` means `graphs/x/graph.examples.yaml`.
 
         Raises `ExamplesError`, which names the file, the section, and what to write instead.
         """
-        path = Path(re.sub(r"\.py(:\w+)?$", ".examples.yaml", str(path)))
+        path = Path(re.sub(r"\.py$", ".examples.yaml", source_of(str(path))))
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:

@@ -1,11 +1,12 @@
 """Slots in text: finding `{slot}` in a sentence, filling it in, and picking its value out of a caller's words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["PLACEHOLDER", "SLOT_TYPES", "SlotValue", "compiled", "fill", "is_bare", "placeholders", "spoken_integer"]
+__all__ = ["PLACEHOLDER", "SLOT_TYPES", "SlotValue"]
+__all__ += ["compiled", "fill", "is_bare", "placeholders", "spoken_integer", "texts_in"]
 
 SlotValue = str | int
 PLACEHOLDER = re.compile(r"\{(\w+)(?::(\w+))?\}")
@@ -67,12 +68,25 @@ def is_bare(pattern: str) -> bool:
 
 
 def fill(value: Any, slots: Mapping[str, SlotValue]) -> Any:
-    """Fill the slots of `value` in. A text that is one slot becomes the slot's value, with its type."""
+    """Fill the slots of `value` in, at any depth. A text that is one slot becomes the slot's value, with its type."""
+    if isinstance(value, Mapping):
+        return {key: fill(item, slots) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, slots) for item in value]
     if not isinstance(value, str):
         return value
     if whole := PLACEHOLDER.fullmatch(value):
         return slots[whole[1]]
     return PLACEHOLDER.sub(lambda match: str(slots[match[1]]), value)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """The texts of `value`, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
 
 
 def spoken_integer(text: str) -> int | None:

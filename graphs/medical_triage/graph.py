@@ -1,0 +1,127 @@
+"""The graph: three agents, six ways between them, and a line for each way in the voice of the agent that leaves."""
+
+import contextlib
+from datetime import date, datetime
+
+from pydantic import BaseModel, Field, SecretStr
+
+from graph_voice import Agent, Handoff, RunContext, ToolError, Voice, create_voice_graph, function_tool, history
+
+CLINIC = (
+    "You work for Elm Street Clinic and talk to a caller on the phone: calm, in plain words, one question at a time. "
+    "What the caller says is confidential. For an emergency, tell the caller to hang up and call 911."
+)
+
+
+class Patient(BaseModel):
+    """What the agents know of the caller."""
+
+    name: str | None = None
+    reason: str | None = Field(default=None, description="Why the caller calls.")
+    identity_confirmed: bool = False
+
+
+@function_tool
+async def note_caller(ctx: RunContext[Patient], name: str | None = None, reason: str | None = None) -> str:
+    """Note the caller's name, or why they call, so that nobody asks again."""
+    patient = ctx.userdata
+    patient.name, patient.reason = name or patient.name, reason or patient.reason
+    return "Noted."
+
+
+def day(text: str) -> date | None:
+    """A date as people and models write it."""
+    for form in ("%Y-%m-%d", "%B %d %Y", "%d %B %Y"):
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text.replace(",", "").strip(), form).date()
+    return None
+
+
+@function_tool
+async def confirm_identity(ctx: RunContext[Patient], name: str, date_of_birth: SecretStr) -> str:
+    """Confirm who the caller is, by full name and date of birth (such as 1980-05-03 or May 3, 1980)."""
+    born = day(date_of_birth.get_secret_value())
+    if born is None or born >= date.today():
+        raise ToolError("That is no date of birth: ask for it again.")
+    ctx.userdata.name, ctx.userdata.identity_confirmed = name, True
+    return f"{name} is confirmed."
+
+
+FOR = {
+    "triage": "Give the caller back to the front desk for anything else.",
+    "support": "Pass the caller to patient support: appointments, refills, records, general questions.",
+    "billing": "Pass the caller to the billing office: charges, insurance, copays, payment plans.",
+}
+
+
+def to(agent: str, line: str) -> Handoff:
+    """One of the six ways. The line is said first; if the caller cuts in, the next agent answers them."""
+    return Handoff(
+        agent,
+        FOR[agent],
+        say=line,
+        history=history.exclude_instructions() | history.truncate(max_items=6) | history.userdata_summary(),
+        on_interruption="complete",
+    )
+
+
+triage = Agent(
+    "triage",
+    instructions=(
+        f"{CLINIC} You are the first to answer. Find out whether it is about a medical service (appointments, refills, "
+        "records) or about a bill. If that is unclear, ask. If it is both, take what is most urgent first. Note name "
+        "and reason when you hear them, then pass the caller on."
+    ),
+    on_enter=lambda patient: (
+        f"Ask {patient.name} what else you can do." if patient.name else "Greet the caller, and ask how you can help."
+    ),
+    on_enter_tools="none",
+    tools=[note_caller],
+    handoffs=[
+        to("support", "I'll put you through to patient support."),
+        to("billing", "I'll put you through to our billing office."),
+    ],
+    voice=Voice(tts="inworld/inworld-tts-1:Ashley"),
+)
+
+support = Agent(
+    "support",
+    instructions=(
+        f"{CLINIC} You are patient support: appointments, prescription refills, medical records, general questions. If "
+        "something can't be solved now, say what happens next. Don't ask for what is known already."
+    ),
+    on_enter="Say that you are patient support, and take up what the caller has said already.",
+    on_enter_tools="none",
+    tools=[note_caller],
+    handoffs=[
+        to("triage", "Let me give you back to the front desk."),
+        to("billing", "Billing can answer that. I'll connect you."),
+    ],
+    voice=Voice(tts="inworld/inworld-tts-1:Diego"),
+)
+
+billing = Agent(
+    "billing",
+    instructions=lambda patient: (
+        f"{CLINIC} You are the billing office: charges, insurance, copays, payment plans. "
+        + (
+            "The caller's identity is confirmed."
+            if patient.identity_confirmed
+            else "Before anything else, confirm who the caller is, by full name and date of birth."
+        )
+    ),
+    on_enter=lambda patient: (
+        "Say that you are the billing office, and take up what the caller has said."
+        if patient.identity_confirmed
+        else "Say that you are the billing office, and ask for full name and date of birth to verify who is calling."
+    ),
+    on_enter_tools="none",
+    tools=[confirm_identity],
+    handoffs=[
+        to("triage", "Our front desk can help with that. One moment."),
+        to("support", "I'll pass you to patient support for that."),
+    ],
+    voice=Voice(tts="inworld/inworld-tts-1:Olivia"),
+)
+
+graph = create_voice_graph([triage, support, billing], userdata=Patient)

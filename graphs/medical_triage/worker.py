@@ -1,0 +1,26 @@
+"""The clinic as a LiveKit worker: `python -m graphs.medical_triage.worker dev`."""
+
+from pathlib import Path
+
+from livekit.agents import AgentServer, cli
+
+from graph_voice_livekit import create_server
+
+__all__ = ["make_server"]
+
+GRAPH = str(Path(__file__).with_name("graph.py"))
+
+
+def make_server() -> AgentServer:
+    """A server that answers each job with a call. Whoever is in the room sees who has the floor, as `agent`."""
+    return create_server(
+        GRAPH,
+        stt="deepgram/nova-3",
+        tts="inworld/inworld-tts-1:Ashley",
+        agent_name="medical_triage",
+        floor_attribute="agent",
+    )
+
+
+if __name__ == "__main__":
+    cli.run_app(make_server())

@@ -1,0 +1,20 @@
+"""The restaurant as a LiveKit worker: `python -m graphs.restaurant.worker dev`."""
+
+from pathlib import Path
+
+from livekit.agents import AgentServer, cli
+
+from graph_voice_livekit import create_server
+
+__all__ = ["make_server"]
+
+GRAPH = str(Path(__file__).with_name("graph.py"))
+
+
+def make_server() -> AgentServer:
+    """A server that answers each job with a call of its own. The agents have their own voices."""
+    return create_server(GRAPH, stt="deepgram/nova-3", tts="inworld/inworld-tts-1:Ashley", agent_name="restaurant")
+
+
+if __name__ == "__main__":
+    cli.run_app(make_server())
