@@ -1,6 +1,5 @@
 """The command: `python -m benchmarks`."""
 
-import json
 import logging
 import os
 import time
@@ -13,11 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks.conditions import conditions
+from benchmarks.page import Results, filled, merged, written
 from benchmarks.part import Effort, Measuring, Part, Silent
 from benchmarks.parts import PARTS
+from benchmarks.pictures import draw
 from benchmarks.stores import ROOT, stores
 
-RESULTS = ROOT / "docs" / "benchmarks.json"
+RESULTS, PAGE, IMAGES = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "images"
 NAMES = ", ".join(part.name for part in PARTS)
 
 
@@ -62,19 +63,36 @@ def main(
             help="Write docs/benchmarks.md, its pictures and docs/benchmarks.json. Default: when all is measured.",
         ),
     ] = None,
+    render: Annotated[
+        bool, typer.Option("--render", help="Measure nothing: write the page anew from docs/benchmarks.json.")
+    ] = False,
     postgres: Annotated[bool, typer.Option(help="Start a Postgres server, if one is installed.")] = True,
 ) -> None:
+    if render:
+        write_page({})
+        return
     effort = Effort.SMOKE if smoke else Effort.QUICK if quick else Effort.FULL
     chosen = _chosen(only or [])
     quiet()
-    console, found = Console(), {}
+    console, found = Console(), dict[str, dict[str, Any]]()
     with stores(postgres=postgres) as opened:
         for part in chosen:
             found[part.name] = _measured(part, effort, opened, console)
             console.print(f"\n[bold]{part.what}[/bold] ({found[part.name]['conditions']['seconds']} s)\n")
             console.print(part.table(found[part.name]["rows"]), markup=False, highlight=False, soft_wrap=True)
     if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        json_file.write_text(written(found), encoding="utf-8")
+    if page if page is not None else effort is Effort.FULL and not only:
+        write_page(found)
+        console.print(f"\n{PAGE.relative_to(ROOT)}, its pictures and {RESULTS.relative_to(ROOT)} are written.")
+
+
+def write_page(found: Results) -> None:
+    """Put these results, beside those of other parts that are there already, into the docs."""
+    results = merged(RESULTS, found)
+    RESULTS.write_text(written(results), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+    draw({name: result["rows"] for name, result in results.items()}, IMAGES)
 
 
 def quiet() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from benchmarks.conversations import Talk, a_talk
 from benchmarks.fakes import TRANSFER, Brain
-from benchmarks.numbers import ratio, spread
+from benchmarks.figures import ratio, spread
 from benchmarks.part import Measuring, Part, Row
 from benchmarks.tables import markdown
 from benchmarks.ways import Way

@@ -1,22 +1,16 @@
-"""From LiveKit's dispatch of a job to its entrypoint, in job processes of LiveKit's own pool.
+"""One configuration of LiveKit's job processes, in a process of its own: `benchmarks/job_start.py` compares them.
 
-A job finds a process that waits for it ("warm"), or, when all are taken, a new one is made ("new"): there it counts
-what has been imported before. Compared: `spawn`, the fork server with what LiveKit preloads, and with what
-`create_server` adds. No server and no room: LiveKit's mock job.
+It imports what a worker's own module would, and no more: what is imported here counts in every job process.
 """
 
 import asyncio
 import json
 import logging
 import multiprocessing
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from livekit.agents import JobContext, JobExecutorType
 from livekit.agents.ipc.proc_pool import ProcPool
@@ -26,7 +20,6 @@ from livekit.protocol import agent, models
 from graph_voice import Agent, create_voice_graph
 from graph_voice.testing import ScriptedModel
 
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
 FRAMEWORK = ["livekit.agents.ipc._preload", "livekit.agents.ipc._preload_freeze"]
 graph = create_voice_graph([Agent("host", instructions="You are the host.")], llm=ScriptedModel(["Hello."]))
 
@@ -60,7 +53,8 @@ async def launch(pool: ProcPool, folder: Path, number: int) -> tuple[float, floa
     return (began - dispatched) * 1000, (ready - dispatched) * 1000
 
 
-async def measure(method: str, preloaded: list[str], idle: int, folder: Path) -> list[tuple[float, float]]:
+async def measure(method: str, preloaded: list[str], idle: int, rounds: int, folder: Path) -> list[tuple[float, float]]:
+    """As many jobs, one after the other; the one that starts the fork server is not counted."""
     from graph_voice_livekit import create_server
 
     server = create_server(f"{__file__}:graph")
@@ -84,46 +78,29 @@ async def measure(method: str, preloaded: list[str], idle: int, folder: Path) ->
         http_proxy=None,
         loop=asyncio.get_running_loop(),
     )
+    ready, closed = asyncio.Semaphore(0), asyncio.Semaphore(0)
+    pool.on("process_ready", lambda process: ready.release())
+    pool.on("process_closed", lambda process: closed.release())
     await pool.start()
     found = []
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
+        if idle:
+            await ready.acquire()
         found.append(await launch(pool, folder, number))
-        await asyncio.sleep(3)  # the process ends, and the next one gets warm
+        await closed.acquire()  # its end does not disturb the next one
     await pool.aclose()
-    return found[1:]  # the first one starts the fork server
+    return found[1:]
 
 
-def report(method: str, preloaded: str, idle: str) -> None:
-    """One configuration, in a process of its own: a fork server is started once per process."""
+def main(method: str, preloaded: str, idle: str, rounds: str) -> None:
+    """Print what was measured as JSON."""
     from graph_voice_livekit.server import PRELOADED
 
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
+    modules = list(PRELOADED) if preloaded == "ours" else []
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(method, list(PRELOADED) if preloaded == "ours" else [], int(idle), Path(folder)))
-    began, ready = zip(*found, strict=True)
-    name = {"ours": "fork server, with create_server's modules", "none": "fork server, as LiveKit has it"}[preloaded]
-    cells = [name if method == "forkserver" else "spawn", "warm" if idle == "1" else "new"]
-    cells += [f"{statistics.median(x):.0f}" for x in (began, ready)] + [f"{max(ready):.0f}"]
-    print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def main() -> None:
-    print(
-        "| processes | process | entrypoint runs, ms | agent is there, ms (median) | (longest) |\n|---|---|---|---|---|"
-    )
-    for configuration in (
-        ("spawn", "none", "0"),
-        ("forkserver", "none", "0"),
-        ("forkserver", "ours", "0"),
-        ("forkserver", "none", "1"),
-        ("forkserver", "ours", "1"),
-    ):
-        subprocess.run([sys.executable, __file__, *configuration], check=True)
-
-
-def _configured() -> Any:
-    return report(*sys.argv[1:]) if len(sys.argv) > 1 else main()
+        print(json.dumps(asyncio.run(measure(method, modules, int(idle), int(rounds), Path(folder)))))
 
 
 if __name__ == "__main__":
-    _configured()
+    main(*sys.argv[1:])

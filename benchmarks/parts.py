@@ -1,8 +1,16 @@
 """All that is measured, in the page's order."""
 
-from benchmarks import handoff, turns
+from benchmarks import concurrency, disk, gaps, garbage, handoff, job_start, turns
 from benchmarks.part import Part
 
 __all__ = ["PARTS"]
 
-PARTS: tuple[Part, ...] = (turns.PART, handoff.PART)
+PARTS: tuple[Part, ...] = (
+    turns.PART,
+    handoff.PART,
+    gaps.PART,
+    disk.PART,
+    concurrency.PART,
+    garbage.PART,
+    job_start.PART,
+)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.conversations import Talk, Took, a_talk
-from benchmarks.numbers import ratio, spread
+from benchmarks.figures import ratio, spread
 from benchmarks.part import Measuring, Part, Row
 from benchmarks.tables import markdown
 from benchmarks.ways import Way
@@ -33,8 +33,8 @@ def measure(measuring: Measuring) -> list[Row]:
     rows: list[Row] = []
     for size in sizes:
         rows += asyncio.run(_compare(size, turns, ways, measuring))
-        for way in set(Way) - set(ways):
-            rows.append({"items": size, "way": way.value, "note": measuring.stores.lacks(way.store)})
+        missing = [way for way in Way if way not in ways]
+        rows += [{"items": size, "way": way.value, "note": measuring.stores.lacks(way.store)} for way in missing]
     return rows
 
 

@@ -1,7 +1,7 @@
 """When things happen in a session: what the pipeline hooks of LiveKit's `Agent` see, by the process's clock."""
 
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import Any
 
 from livekit.agents import Agent, ModelSettings, llm
@@ -17,8 +17,8 @@ class Watch:
         """When the first words left `llm_node`."""
         self.first_text: float | None = None
         """When the first words reached the voice's side (`transcription_node`; a session without sound has no TTS)."""
-        self.texts: list[float] | None = None
-        """When each piece of text did; None: they are not noted."""
+        self.on_text: Callable[[], None] = lambda: None
+        """Called for each piece of text that does."""
 
     def reset(self) -> None:
         self.first_chunk = self.first_text = None
@@ -47,8 +47,7 @@ class Watch:
             async for piece in transcription_node(agent, text, model_settings):
                 if self.first_text is None:
                     self.first_text = time.perf_counter()
-                if self.texts is not None:
-                    self.texts.append(time.perf_counter())
+                self.on_text()
                 yield piece
 
         kind.llm_node = watched_llm_node  # type: ignore[method-assign,assignment]

@@ -38,7 +38,7 @@ a voice that speaks sentence by sentence, 0.25 s a word, 0.2 s until its first s
 seconds compare the three with each other; they are no promise about your models. `LLMAdapter` speaks without silence
 between a line and what follows it because it holds the line back until then: see when the line comes.
 Not in the tables: realtime (speech-to-speech) models, which LiveKit agents can use and the other two can't; what the
-code costs in milliseconds, see `benchmarks/`.
+code costs in milliseconds: see [benchmarks](benchmarks.md).
 """
 
 
