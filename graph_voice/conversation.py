@@ -176,9 +176,17 @@ class Conversation(Generic[U]):
             turn.resume(batch)
         return self._start(turn)
 
-    async def stored(self) -> bool:
-        """Return when all that is remembered now is durable. False: the store is late, and the call goes on."""
-        return await self._durable.stored() if self._durable is not None else True
+    def store_now(self) -> int | None:
+        """Write what is remembered now, without waiting for more. Returns what `stored` takes to wait for just that."""
+        return self._durable.journal.hurry() if self._durable is not None and self._durable.opened else None
+
+    async def stored(self, upto: int | None = None) -> bool:
+        """Return when all that is remembered now is durable. False: the store is late, and the call goes on.
+
+        Args:
+            upto: what `store_now` has returned: what came later is not waited for.
+        """
+        return await self._durable.stored(upto) if self._durable is not None else True
 
     @property
     def durable_lag(self) -> float:

@@ -208,11 +208,15 @@ class Durable:
         else:
             self._changed = True
 
-    async def stored(self) -> bool:
-        """Return when all that is remembered now is durable. False: the store is late, and the call goes on."""
+    async def stored(self, upto: int | None = None) -> bool:
+        """Return when all that is remembered now is durable. False: the store is late, and the call goes on.
+
+        Args:
+            upto: what `Journal.hurry` has returned: what came later is not waited for.
+        """
         if self._late and self.saver.lag.error is not None:
             return False
-        done = await self.journal.barrier(_PATIENCE)
+        done = await self.journal.barrier(_PATIENCE, upto=upto)
         if not done and not self._late:
             logger.warning("thread %s: the durable copy is late, and the call goes on", self._conversation.thread_id)
         self._late = not done

@@ -78,9 +78,20 @@ class Journal:
                 self._work(), name="graph_voice journal", context=contextvars.Context()
             )
 
-    async def barrier(self, timeout: float | None = None) -> bool:
-        """Return when all that is remembered now is durable: True; False when `timeout` seconds are over before."""
-        wanted = self._changes
+    def hurry(self) -> int:
+        """Write what is remembered now, and wait for no more. Returns what `barrier` takes to wait for just that."""
+        if self._durable < self._changes:
+            self._now.set()
+        return self._changes
+
+    async def barrier(self, timeout: float | None = None, *, upto: int | None = None) -> bool:
+        """Return when all that is remembered now is durable: True; False when `timeout` seconds are over before.
+
+        Args:
+            timeout: seconds.
+            upto: what `hurry` has returned: what came later is not waited for.
+        """
+        wanted = self._changes if upto is None else upto
         if self._durable >= wanted:
             return True
         self._now.set()

@@ -87,6 +87,7 @@ class Runner:
                 if not part["ns"] and not part["data"].get("__metadata__", {}).get("cached"):
                     for node, update in part["data"].items():
                         self._record(node, update)
+                    turn.store_results()
             elif self._foreign is not None:
                 self._foreign.follow(part)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -16,6 +17,7 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.messages.tool import tool_call
+from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from graph_voice import events
@@ -74,7 +76,7 @@ async def generate(
 
     async def stream() -> AsyncIterator[str]:
         nonlocal first
-        pieces = model.astream(list(prompt), config)
+        pieces = model.astream(_input(model, prompt), config)
         try:
             async with asyncio.timeout(first_token_timeout) as deadline:
                 async for chunk in pieces:
@@ -116,6 +118,14 @@ async def generate(
     # Only a barge-in leads here: the calls of a message that was cut off are incomplete, so they are not calls.
     partial = _joined(chunks, agent, message_id)
     return Generated(AIMessage(partial.text, id=partial.id, name=agent), cut=True)
+
+
+def _input(model: Any, prompt: Sequence[AnyMessage]) -> Any:
+    """The prompt as LangChain's models have it inside. They would look at each message to make that of a list."""
+    messages = list(prompt)
+    if isinstance(getattr(model, "bound", model), BaseChatModel):
+        return ChatPromptValue.model_construct(messages=messages)
+    return messages
 
 
 def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration: float) -> events.Usage:

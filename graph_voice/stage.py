@@ -66,6 +66,8 @@ class Stage(ABC):
         self._cuttable: list[tuple[asyncio.Task[Any], Callable[[], bool]]] = []
         self._holds = 0
         self._new_result = False
+        self._result_at: int | None = None
+        """Where the results of this turn are among all that is stored, once they are on their way to the store."""
 
     def emit(self, event: events.Event) -> None:
         if self._ended:
@@ -154,11 +156,18 @@ class Stage(ABC):
         )
         self._changed()
 
-    async def results_stored(self) -> None:
-        """Until the results of this turn are durable: no reply tells the caller of what a crash would take back."""
+    def store_results(self) -> None:
+        """A step is over, and what its tools wrote is remembered: it is written while the next model thinks."""
         if self._new_result:
             self._new_result = False
-            await self.conversation.stored()
+            self._result_at = self.conversation.store_now()
+
+    async def results_stored(self) -> None:
+        """Until the results of this turn are durable: no reply tells the caller of what a crash would take back."""
+        self.store_results()
+        if self._result_at is not None:
+            upto, self._result_at = self._result_at, None
+            await self.conversation.stored(upto)
 
     def is_running(self, call_id: str) -> bool:
         """Whether this call was allowed, and has no answer yet."""

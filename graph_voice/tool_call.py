@@ -117,9 +117,6 @@ class ToolRunner:
             host = permission.host
         if name in self.runtime.secret_schemas:
             batch.conceal(call["args"])
-        if turn is not None:
-            # The intent is durable before the tool acts: after a crash it is known that it may have.
-            await turn.conversation.stored()
         if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
             return Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
         if (schema := self.runtime.secret_schemas.get(name)) and (lost := lost_arguments(call["args"], schema)):
@@ -131,6 +128,9 @@ class ToolRunner:
             return Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
         if isinstance(tool, TransferTool):
             return Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
+        if turn is not None:
+            # The intent is durable before the tool acts: after a crash it is known that it may have.
+            await turn.conversation.stored()
         try:
             userdata = batch.work.value if name in self._sees_state else batch.work.current
         except UserdataError as error:

@@ -20,7 +20,6 @@ from graph_voice_livekit.bridge import Bridge
 from graph_voice_livekit.comeback import Hook
 from graph_voice_livekit.converters import to_chat_context
 from graph_voice_livekit.driver import TurnDriver
-from graph_voice_livekit.mirrors import make_mirror
 from graph_voice_livekit.outside import Outsiders
 from graph_voice_livekit.reply import FLUSH, GraphLLM
 from graph_voice_livekit.voices import ARGUMENTS, Voices
@@ -46,9 +45,7 @@ class NodeAgent(Agent):
     def _become(self, bridge: Bridge, name: str, definition: GraphDefinition | None, voice: dict[str, Any]) -> None:
         self._bridge = bridge
         self._definition = definition
-        tools: list[llm.Tool | llm.Toolset] = []
-        if definition is not None:
-            tools += [make_mirror(bridge, tool) for tool in definition.all_tools]
+        tools: list[llm.Tool | llm.Toolset] = [*bridge.mirrors.of(definition.all_tools if definition else ())]
         self._arguments = {
             "id": name,
             "instructions": self._rendered(name, definition),

@@ -7,6 +7,7 @@ travels with each chunk into the committed message, never by ids or text.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from livekit.agents.voice.events import (
 
 from graph_voice import Conversation, Turn, events, history
 from graph_voice.errors import SaverError
+from graph_voice.graph import definition_of
 from graph_voice.pairs import RUNNING
 from graph_voice.reply_options import ReplyOptions
 from graph_voice_livekit.announcer import Announcer
@@ -35,6 +37,7 @@ from graph_voice_livekit.driver import NO_HANDOFF, TurnDriver
 from graph_voice_livekit.ending import CallEnd
 from graph_voice_livekit.floor import Floor
 from graph_voice_livekit.heard import split_heard
+from graph_voice_livekit.mirrors import Mirrors
 from graph_voice_livekit.open_question import OpenQuestion
 from graph_voice_livekit.outside import Outsiders
 from graph_voice_livekit.recovery import Recovery
@@ -78,6 +81,8 @@ class Bridge:
         self.own_lines: set[SpeechHandle] = set()
         self._session: AgentSession[Any] | None = None
         self._expecting: asyncio.TimerHandle | None = None
+        self._told: frozenset[str | None] = frozenset()
+        """Ids of the messages that were there before this call."""
         self._drivers: set[TurnDriver] = set()
         self._by_speech: dict[SpeechHandle, TurnDriver] = {}
         self._users: dict[str, TurnDriver] = {}
@@ -85,6 +90,7 @@ class Bridge:
         self._next: TurnDriver | None = None
         self._shared_userdata: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.mirrors = Mirrors(self)
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
         self.transfers = Transfers(self)
@@ -174,11 +180,13 @@ class Bridge:
     def _speech_ended(self, speech: SpeechHandle) -> None:
         self._by_speech.pop(speech, None)
 
-    def _is_known(self, message_id: str) -> bool:
+    def _is_known(self, message: llm.ChatMessage) -> bool:
         """Whether this message was committed already, or was there before this call."""
-        if self.session.history.get_by_id(message_id) is not None:
+        if message.id in self._told:
             return True
-        return any(m.id == message_id for m in self.conversation.messages)
+        # LiveKit keeps its items in the order of time, so an item is found from the end without a look at all of them.
+        later = itertools.takewhile(lambda i: i.created_at >= message.created_at, reversed(self.session.history.items))
+        return any(item.id == message.id for item in later)
 
     def forget(self, driver: TurnDriver) -> None:
         """This turn is over."""
@@ -192,7 +200,14 @@ class Bridge:
         if driver.turn.call_ends and self._session is not None:
             self._session.shutdown(drain=True)
         elif not self._drivers:
-            self._expecting = asyncio.get_running_loop().call_later(PAUSE, self.conversation.expect_turn)
+            self._expecting = asyncio.get_running_loop().call_later(PAUSE, self._prepare)
+
+    def _prepare(self) -> None:
+        """Nobody waits now: make what the next turn, or a handoff in it, would have to."""
+        self.conversation.expect_turn()
+        for name in self.agents:
+            if (definition := definition_of(self.conversation.graph, name)) is not None:
+                self.mirrors.of(definition.all_tools)
 
     # ---- tools
 
@@ -249,6 +264,7 @@ class Bridge:
     def bind(self, session: AgentSession[Any]) -> None:
         """The call is this session's from now on."""
         self._session = session
+        self._told = frozenset(m.id for m in self.conversation.messages)
         self.conversation.on_userdata = self.give_userdata
         self.conversation.on_late_result = self._announcer.wanted
         for event, handler in self._handlers().items():

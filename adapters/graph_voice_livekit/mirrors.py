@@ -2,7 +2,7 @@
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
@@ -12,10 +12,27 @@ from livekit.agents import RunContext, function_tool, llm
 if TYPE_CHECKING:
     from graph_voice_livekit.bridge import Bridge
 
-__all__ = ["make_mirror"]
+__all__ = ["Mirrors"]
 
 
-def make_mirror(bridge: "Bridge", tool: BaseTool) -> llm.Tool:
+class Mirrors:
+    """The mirrors of one call. Each is made once: an agent may take the floor many times."""
+
+    def __init__(self, bridge: "Bridge") -> None:
+        self._bridge = bridge
+        self._made: dict[int, tuple[BaseTool, llm.Tool]] = {}
+
+    def of(self, tools: Iterable[BaseTool]) -> list[llm.Tool]:
+        """One for each of these tools."""
+        return [self._of(tool) for tool in tools]
+
+    def _of(self, tool: BaseTool) -> llm.Tool:
+        if id(tool) not in self._made:
+            self._made[id(tool)] = (tool, _make_mirror(self._bridge, tool))
+        return self._made[id(tool)][1]
+
+
+def _make_mirror(bridge: "Bridge", tool: BaseTool) -> llm.Tool:
     """A LiveKit tool with the name and schema of a graph's tool. The body runs in the graph, gated by this one."""
     schema = convert_to_openai_tool(tool)["function"]
 

@@ -37,9 +37,12 @@ class Ledger:
         with self._path.open("a") as file:
             file.write(json.dumps([kind, what]) + "\n")
 
-    def read(self, kind: str) -> list[str]:
+    def all(self) -> list[tuple[str, str]]:
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        return [what for found, what in map(json.loads, lines) if found == kind]
+        return [(kind, what) for kind, what in map(json.loads, lines)]
+
+    def read(self, kind: str) -> list[str]:
+        return [what for found, what in self.all() if found == kind]
 
 
 class Fuse:
@@ -152,9 +155,12 @@ async def hold(folder: Path, fuse: Fuse) -> None:
         saver.fuse = fuse
         async with Conversation(voice_graph(ledger, fuse), thread_id="call", saver=saver) as conversation:
             if conversation.resumed is not None and conversation.resumed.unanswered:
-                for name in conversation.resumed.unknown:
-                    ledger.write("unknown", name)
+                lost = unknown(conversation)[-len(conversation.resumed.unknown) or STEPS :]
+                for call_id in lost:
+                    ledger.write("unknown", call_id)
                 await play(conversation, conversation.resume("Go on."), ledger, fuse)
+                for call_id in lost:
+                    ledger.write("settled", call_id)
             done = {int(m.text.split()[-1]) for m in conversation.messages if isinstance(m, HumanMessage)}
             for step in range(1, STEPS + 1):
                 if step not in done:
@@ -166,6 +172,11 @@ async def hold(folder: Path, fuse: Fuse) -> None:
                 "agent": conversation.active_agent,
             }
     (folder / "end.json").write_text(json.dumps(end))
+
+
+def unknown(conversation: Conversation[Any]) -> list[str]:
+    """The calls of which nobody knows whether they took effect, in order."""
+    return [m.tool_call_id for m in conversation.messages if isinstance(m, ToolMessage) and "unknown" in m.text]
 
 
 async def play(conversation: Conversation[Any], turn: Turn, ledger: Ledger, fuse: Fuse) -> None:

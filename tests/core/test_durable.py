@@ -323,6 +323,45 @@ async def test_a_tool_acts_when_its_intent_is_durable_and_its_result_is_durable_
     await conversation.aclose()
 
 
+async def _first_words(script: list[Any], tools: Any, saver: Any, call_id: str) -> float:
+    """Virtual seconds from the permission to the first words behind the call. Each write takes 0.1 seconds."""
+    loop = asyncio.get_running_loop()
+    made = graph(tools=tools)
+    model = ScriptedModel(script, first_token=0.5)
+    conversation = await Conversation(made, thread_id="t", saver=saver, config={"configurable": {"llm": model}}).open()
+    turn = conversation.turn("go")
+    turn.commit()
+    began = 0.0
+    async for event in turn:
+        if isinstance(event, events.ToolCalls):
+            await conversation.flush()
+            began = loop.time()
+            turn.allow(call_id)
+        if isinstance(event, events.Say):
+            turn.heard(event.message_id, event.text)
+        if isinstance(event, events.HandedOff):
+            turn.confirm_handoff(event.call_id)
+        if isinstance(event, events.Text) and began:
+            break
+    took = loop.time() - began
+    turn.close()
+    await conversation.aclose()
+    return took
+
+
+@pytest.mark.virtual_clock
+async def test_a_result_is_written_while_the_next_model_thinks() -> None:
+    script = [call("record_name", {"name": "Ann"}, id="c"), "Hello."]
+    took = await _first_words(script, [record_name], Slow(), "c")
+    assert took == pytest.approx(0.5 + 0.2)  # the model, and the intent's two writes in front of the tool
+
+
+@pytest.mark.virtual_clock
+async def test_a_transfer_waits_for_no_store() -> None:
+    script = [call("transfer_to_billing", id="c"), "Billing here."]
+    assert await _first_words(script, [record_name], Slow(), "c") == pytest.approx(0.5)
+
+
 # ---- the bound
 
 

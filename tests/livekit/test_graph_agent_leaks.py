@@ -19,7 +19,7 @@ from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.agent import NodeAgent
-from graph_voice_livekit.mirrors import make_mirror
+from graph_voice_livekit.mirrors import Mirrors
 from graph_voice_livekit.reply import GraphLLM
 from graph_voice_livekit.testing import VoiceRig, voice_rig
 
@@ -161,7 +161,7 @@ def alive() -> Counter[str]:
     """
     gc.collect()
     found = (o for o in gc.get_objects() if is_ours(o) and not isinstance(o, NodeAgent | GraphLLM))
-    return Counter(type(o).__name__ for o in found if type(o).__module__ != make_mirror.__module__)
+    return Counter(type(o).__name__ for o in found if type(o).__module__ != Mirrors.__module__)
 
 
 def allocated() -> int:
