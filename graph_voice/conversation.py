@@ -26,6 +26,7 @@ from graph_voice.content import Content
 from graph_voice.durable import RESUME, Durable, Resumed
 from graph_voice.ending import CLOSE_TIMEOUT, leave_call, stop
 from graph_voice.errors import BuildError, TurnError
+from graph_voice.feedback import Score
 from graph_voice.fork import ForkSaver
 from graph_voice.graph import require_models, runtime_of
 from graph_voice.handoff import AgentHandoff, handoff_record
@@ -40,7 +41,7 @@ from graph_voice.roles import Roles
 from graph_voice.runner import Runner
 from graph_voice.spoken_secrets import hold_back, words_of
 from graph_voice.state import merge_messages
-from graph_voice.trace import Trace
+from graph_voice.trace import CallTrace
 from graph_voice.turn import Turn, current_turn
 from graph_voice.upkeep import Upkeep
 
@@ -120,6 +121,7 @@ class Conversation(Generic[U]):
             self._live.on_change = self._durable.changed
         self._running: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
+        self.traces = CallTrace(self)
         self._ahead = HeadStart(self, self._live, self._run)
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
@@ -347,7 +349,7 @@ class Conversation(Generic[U]):
 
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
-        trace = turn.trace = await Trace.begin(turn, self)
+        trace = turn.trace = await self.traces.begin(turn)
         if self._durable is not None and (words := self._durable.last_words()) is not None:
             await turn.end_call(words)
             return
@@ -412,6 +414,27 @@ class Conversation(Generic[U]):
         finally:
             turn.close()
         return seen
+
+    def score(
+        self,
+        key: str,
+        score: float | bool | None = None,
+        *,
+        value: str | dict[str, Any] | None = None,
+        comment: str | None = None,
+    ) -> bool:
+        """Give feedback on the call in LangSmith: on its last turn, which stands for all until then. Returns at once.
+
+        Args:
+            key: what is judged, such as "resolved".
+            score: a number.
+            value: what is no number: a category, a text.
+            comment: why.
+
+        Returns False when no turn was traced. It never raises: what LangSmith refuses is logged.
+        """
+        last = next((turn for turn in reversed(self._live.turns) if turn.committed), None)
+        return self.traces.score(last, Score(key, score, value, comment))
 
     # ---- what happens outside a turn
 
@@ -494,9 +517,9 @@ class Conversation(Generic[U]):
             self.on_userdata()
         if turn.discarded and turn in self._live.turns:
             self._live.turns.remove(turn)
-        if turn.settled and turn.task_done and turn.trace is not None:
-            trace, turn.trace = turn.trace, None
-            self._running.add(task := asyncio.create_task(trace.finish(turn)))
+        if turn.settled and turn.task_done and turn.trace is not None and turn.trace.is_open:
+            turn.trace.is_open = False
+            self._running.add(task := asyncio.create_task(turn.trace.finish(turn)))
             task.add_done_callback(self._running.discard)
         if turn.settled:
             self.tell_late()
@@ -551,6 +574,7 @@ class Conversation(Generic[U]):
             self._apply(update)
             if self.on_userdata is not None:
                 self.on_userdata()
+        self.traces.close()
         if self._durable is not None:
             await self._durable.aclose(flush_timeout)
 

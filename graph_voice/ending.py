@@ -68,7 +68,7 @@ async def leave_call(conversation: "Conversation[Any]", reason: str, timeout: fl
     try:
         # A run of its own: what the hook does (a model that sums the call up) is on the call's trace.
         async with asyncio.timeout(timeout):
-            await RunnableLambda(leave).ainvoke(reason, _config(conversation, runtime))
+            await RunnableLambda(leave).ainvoke(reason, conversation.traces.config(_config(conversation, runtime)))
     except TimeoutError:
         logger.error("agent %s: on_exit did not end within %s seconds", runtime.agent.name, timeout)
     except Exception:

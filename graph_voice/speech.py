@@ -90,6 +90,7 @@ async def generate(
             raise TimeoutError(f'the model of agent "{agent}" did not begin to answer within {limit}') from error
         first = time.perf_counter()
         if turn is not None:
+            turn.timings.token()
             await turn.results_stored()
         for chunk in chunks:
             yield _text(chunk)

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from graph_voice import events
 from graph_voice.gate import NOT_STARTED, Gate, Permission
 from graph_voice.memory import Call, Decision, Spoken, TurnRecord, Write, switch_key
+from graph_voice.timings import Timings
 
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
@@ -33,6 +34,7 @@ class Stage(ABC):
     def __init__(self, conversation: "Conversation[Any]", user: HumanMessage | None) -> None:
         self.conversation = conversation
         self.record = TurnRecord(user)
+        self.timings = Timings()
         self.committed = False
         self.discarded = False
         self.interrupted = False
@@ -103,6 +105,7 @@ class Stage(ABC):
         found = self.record.spoken(message_id)
         words = found[1] if found is not None else self.record.step(agent, message_id).words
         words.produced += delta
+        self.timings.text(agent)
         self._speaking = message_id
         self.emit(events.Text(agent, message_id, delta))
 
@@ -198,6 +201,7 @@ class Stage(ABC):
         found = self.record.spoken(message_id)
         assert found is not None
         found[1].produced = text
+        self.timings.text(agent)
         self.emit(events.Say(agent, message_id, text))
         self._speaking = message_id
         self.said()
@@ -259,6 +263,7 @@ class Stage(ABC):
         if self.closed and self.record.handoffs[key] is None:
             self._reject(key, NO_HANDOFF)
         self.floor = new
+        self.timings.handed_off(new)
         self.emit(events.HandedOff(call_id, old, new, tuple(shown), on_interruption))
 
     def failed(self, agent: str, error: BaseException) -> None:

@@ -16,6 +16,7 @@ from graph_voice.agent_runtime import AgentRuntime
 from graph_voice.chat_context import carry, resolve, view
 from graph_voice.filler import BatchFiller
 from graph_voice.handoff import Handoff, Reply, handoff_record
+from graph_voice.handoff_span import handoff_span
 from graph_voice.history import from_dict
 from graph_voice.pairs import GOTO, placeholder
 from graph_voice.prompt import add_words
@@ -226,7 +227,7 @@ class ToolsNode:
         shown: dict[str, Any] | None = None
         if request.to in self.runtime.settings.external:
             # An external agent is shown its context by the front end, which makes it when it hears of the handoff.
-            shown = await self._carried(request, messages, batch)
+            shown = await self._carried(request, call_id, messages, batch)
         # Without a pause between them: a result that is alone is the last word of a batch.
         if turn is not None:
             turn.result(self.agent.name, winner.message)
@@ -241,7 +242,7 @@ class ToolsNode:
                 return {}
             await self._leave(batch)
         if shown is None:
-            shown = await self._carried(request, messages, batch)
+            shown = await self._carried(request, call_id, messages, batch)
         return {
             "active_agent": request.to,
             "handoffs": [record],
@@ -249,11 +250,15 @@ class ToolsNode:
             "contexts": {self.agent.name: carry(view({**batch.state, "messages": messages}), messages)},
         }
 
-    async def _carried(self, request: Handoff, messages: list[AnyMessage], batch: Batch) -> dict[str, Any]:
+    async def _carried(
+        self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: Batch
+    ) -> dict[str, Any]:
         """What the handoff's policy shows the target: its `chat_ctx`."""
         after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
         model = self.runtime.model
-        found = await resolve(after, model=lambda: model(batch.config), operation=request.history, agent=request.to)
+        async with handoff_span(batch.config, self.agent.name, request, call_id) as span:
+            found = await resolve(after, model=lambda: model(batch.config), operation=request.history, agent=request.to)
+            span.carried(after, found or {})
         return found or {}
 
     async def _transfer_line(self, request: Handoff, batch: Batch) -> AIMessage | None:

@@ -18,10 +18,12 @@ from langchain_core.messages import HumanMessage
 from graph_voice import events
 from graph_voice.content import Content, with_words
 from graph_voice.errors import TurnError
+from graph_voice.feedback import Score
 from graph_voice.gate import NOT_STARTED, Permission
 from graph_voice.memory import switch_key
 from graph_voice.reply_options import ReplyOptions
 from graph_voice.stage import NO_HANDOFF, Stage, answer
+from graph_voice.timings import Timings
 
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
@@ -67,6 +69,8 @@ class Turn(Stage):
         self._commit = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.trace: Trace | None = None
+        self.scores: list[Score] = []
+        """Feedback that waits for the trace."""
 
     def _begin(
         self,
@@ -89,6 +93,7 @@ class Turn(Stage):
         if self.options.messages is not None:
             self.before = frozenset(m.id for m in self.conversation.messages if user is None or m.id != user.id)
         self.created_at = time.time()
+        self.timings = Timings()
 
     # ---- a run that began before anybody had spoken
 
@@ -253,6 +258,42 @@ class Turn(Stage):
             step.at = time.time() if at is None else at
         self._heard.setdefault(message_id, asyncio.Event()).set()
         self._changed()
+
+    def measured(
+        self,
+        *,
+        end_of_turn_delay: float | None = None,
+        transcription_delay: float | None = None,
+        time_to_first_audio: float | None = None,
+        response_delay: float | None = None,
+    ) -> None:
+        """What the front end has measured of this turn, for its trace. What was said before stays as it is.
+
+        Args:
+            end_of_turn_delay: seconds from the caller's last sound to the decision that they have finished.
+            transcription_delay: seconds from the caller's last sound to the final transcript.
+            time_to_first_audio: seconds from the turn's start to the agent's first sound.
+            response_delay: seconds from the caller's last sound to the agent's first (LiveKit's `e2e_latency`).
+        """
+        self.timings.told(
+            {
+                "end_of_turn_delay": end_of_turn_delay,
+                "transcription_delay": transcription_delay,
+                "time_to_first_audio": time_to_first_audio,
+                "response_delay": response_delay,
+            }
+        )
+
+    def score(
+        self,
+        key: str,
+        score: float | bool | None = None,
+        *,
+        value: str | dict[str, Any] | None = None,
+        comment: str | None = None,
+    ) -> bool:
+        """Give feedback on this turn in LangSmith; see `Conversation.score`. False: it is not traced."""
+        return self.conversation.traces.score(self, Score(key, score, value, comment))
 
     def confirm_handoff(self, call_id: str | None) -> None:
         """The floor really changed. `call_id` is the event's; None for a switch by an edge.

@@ -6,12 +6,9 @@ import logging
 import os
 import pickle
 import sqlite3
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,7 +24,6 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command, interrupt
-from langsmith import Client
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, field_validator
 
 from graph_voice import Agent, Conversation, RunContext, ToolError, create_voice_graph, events, function_tool, history
@@ -36,6 +32,7 @@ from graph_voice.plain_data import from_plain, to_plain
 from graph_voice.secret_arguments import seal_arguments, secret_schemas
 from graph_voice.secrets import MASK, Sealed, opened, seal_with, secret_texts
 from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing.langsmith_sink import LangSmithSink
 from graph_voice.userdata import UserdataChannel, public_fields
 from graph_voice.working_copy import WorkingCopy
 
@@ -151,58 +148,17 @@ def script() -> ScriptedModel:
 WORDS = ["My card is four one one one, and so on.", "Yes please."]
 
 
-class LangSmith(BaseHTTPRequestHandler):
-    """LangSmith's API, as far as its client posts and patches runs to it."""
-
-    runs: ClassVar[dict[str, list[str]]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"] or 0))
-        found = json.loads(body) if body.startswith(b"{") else {}
-        name = found.get("id") or self.path.rsplit("/", 1)[-1]
-        self.runs.setdefault(name, []).append(body.decode())
-        self.send_response(202)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    do_PATCH = do_POST
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def langsmith() -> Iterator[LangChainTracer]:
-    LangSmith.runs = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), LangSmith)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    client = Client(api_url=f"http://127.0.0.1:{server.server_port}", api_key="none", auto_batch_tracing=False)
-    yield LangChainTracer(client=client, project_name="test")
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-async def test_what_is_posted_to_langsmith_holds_the_number_in_the_models_own_run_only(
-    langsmith: LangChainTracer,
-) -> None:
-    conversation = Conversation(desk(script()), config={"callbacks": [langsmith]})
-    for text in WORDS:
-        await conversation.run(text)
-    await conversation.aclose()
-    langsmith.wait_for_futures()
-    kinds = {}
-    for run_id, bodies in LangSmith.runs.items():
-        first = json.loads(bodies[0])
-        kinds[run_id] = first.get("run_type")
-        if kinds[run_id] != "llm":
-            nowhere(bodies)
-    assert {"chain", "tool", "llm"} <= set(kinds.values())
-    posted = "".join(b for bodies in LangSmith.runs.values() for b in bodies)
-    assert CARD in posted, "LangChain's run of the model has what the model generated: the page says so"
-    assert MASK in posted
+async def test_no_run_that_leaves_for_langsmith_holds_the_number() -> None:
+    with LangSmithSink() as langsmith:
+        tracer = LangChainTracer(client=langsmith.client())
+        conversation = Conversation(desk(script()), config={"callbacks": [tracer]})
+        for text in WORDS:
+            await conversation.run(text)
+        await conversation.aclose()
+        langsmith.wait()
+        assert {"chain", "tool", "llm"} == {run.kind for run in langsmith.runs.values()}
+        nowhere(langsmith.received.decode(errors="replace"))
+        assert MASK.encode() in langsmith.received
 
 
 class Watcher(AsyncCallbackHandler):

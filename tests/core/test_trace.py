@@ -12,7 +12,6 @@ from turn_support import hear, play, rest, until
 
 from graph_voice import Agent, Conversation, Handoff, create_voice_graph, events
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice.trace import Trace
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -136,7 +135,7 @@ async def test_nothing_is_traced_when_nobody_listens(monkeypatch: pytest.MonkeyP
         create_voice_graph([Agent("a", instructions="A")], llm=ScriptedModel(["One."]))
     )
     turn = conversation.turn("hi")
-    trace = await Trace.begin(turn, conversation)
+    trace = await conversation.traces.begin(turn)
     assert "callbacks" not in trace.config
     assert "run_name" not in trace.config
     await play(turn)

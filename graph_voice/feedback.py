@@ -1,0 +1,71 @@
+"""Feedback: what somebody thinks of a turn, as LangSmith shows it beside its trace."""
+
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from langsmith import Client
+from langsmith.utils import LangSmithWarning, get_tracer_project
+
+__all__ = ["Score", "Subject", "give"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One piece of feedback."""
+
+    key: str
+    """What is judged, such as "resolved" or "csat"."""
+    score: float | bool | None = None
+    """A number that LangSmith makes averages of."""
+    value: str | dict[str, Any] | None = None
+    """Anything that is no number: a category, a text."""
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The run that is judged."""
+
+    run_id: UUID
+    trace_id: UUID
+    project: str | None
+    thread_id: str
+
+
+_projects: dict[tuple[int, str], UUID] = {}
+_lock = threading.Lock()
+
+
+def give(client: Client, subject: Subject, score: Score) -> None:
+    """Create the feedback, in the thread that calls. Raises what LangSmith's client raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LangSmithWarning)  # an old server does not say which project it is
+        client.create_feedback(
+            run_id=subject.run_id,
+            trace_id=subject.trace_id,
+            key=score.key,
+            score=score.score,
+            value=score.value,
+            comment=score.comment,
+            session_id=_project_id(client, subject.project or get_tracer_project() or "default"),
+            source_info={"thread_id": subject.thread_id},
+            stop_after_attempt=1,
+        )
+
+
+def _project_id(client: Client, name: str) -> UUID | None:
+    """The project's id, asked for once. Newer servers find a run by it and by nothing else."""
+    key = (id(client), name)
+    with _lock:
+        if key in _projects:
+            return _projects[key]
+    try:
+        found = UUID(str(client.read_project(project_name=name).id))
+    except Exception:  # an older server, or one that refuses: then it does without
+        return None
+    with _lock:
+        _projects[key] = found
+    return found

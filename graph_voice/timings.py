@@ -1,0 +1,57 @@
+"""When a turn's first things came: what its trace says of them, in milliseconds."""
+
+import time
+from typing import Any
+
+__all__ = ["Timings"]
+
+
+class Timings:
+    """The clock of one turn. All moments are on the clock of `time.perf_counter`, the front end's own in seconds."""
+
+    def __init__(self) -> None:
+        self.begun = time.perf_counter()
+        """When the turn was started: with the caller's words, as far as they were known."""
+        self._token: float | None = None
+        self._text: float | None = None
+        self._floor: tuple[str, float] | None = None
+        self._gaps: list[float] = []
+        self._told: dict[str, float] = {}
+
+    def token(self) -> None:
+        """A model has begun to answer: words, a call, reasoning."""
+        if self._token is None:
+            self._token = time.perf_counter()
+
+    def text(self, agent: str) -> None:
+        """There are words to be spoken."""
+        if self._text is None:
+            self._text = time.perf_counter()
+        if self._floor is not None and self._floor[0] == agent:
+            self._gaps.append(time.perf_counter() - self._floor[1])
+            self._floor = None
+
+    def handed_off(self, agent: str) -> None:
+        """The graph has given the floor to this agent."""
+        self._floor = (agent, time.perf_counter())
+
+    def told(self, measured: dict[str, float | None]) -> None:
+        """What the front end has measured, in seconds; the first value of each name counts."""
+        for name, seconds in measured.items():
+            if seconds is not None:
+                self._told.setdefault(name, seconds)
+
+    def metadata(self) -> dict[str, Any]:
+        """What is known, in milliseconds, for the trace."""
+        found: dict[str, Any] = {}
+        for name, moment in (("time_to_first_token_ms", self._token), ("time_to_first_text_ms", self._text)):
+            if moment is not None:
+                found[name] = _ms(moment - self.begun)
+        found |= {f"{name}_ms": _ms(seconds) for name, seconds in self._told.items()}
+        if self._gaps:
+            found["handoff_gap_ms"] = max(_ms(gap) for gap in self._gaps)
+        return found
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
