@@ -1,6 +1,7 @@
 """Streaming a model's words into the turn: the only place where a model is called."""
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence, Set
@@ -12,11 +13,12 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     AnyMessage,
+    InvalidToolCall,
     ToolCall,
     ToolMessage,
     message_chunk_to_message,
 )
-from langchain_core.messages.tool import tool_call
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -156,8 +158,31 @@ def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) ->
     if not chunks:
         return AIMessage("", id=message_id or f"run-{uuid.uuid4()}", name=agent)
     whole = chunks[0] if len(chunks) == 1 else chunks[0] + chunks[1:]
-    message = cast(AIMessage, message_chunk_to_message(whole))
+    message = _without_guesses(cast(AIMessage, message_chunk_to_message(whole)), whole)
     return message.model_copy(update={"id": message_id or message.id or f"run-{uuid.uuid4()}", "name": agent})
+
+
+def _without_guesses(message: AIMessage, whole: AIMessageChunk) -> AIMessage:
+    """Arguments that broke off are not JSON. LangChain completes them, but `{"amount": 10` may be a part of 100."""
+    if all(_is_whole(chunk["args"]) for chunk in whole.tool_call_chunks):
+        return message
+    calls: list[ToolCall] = []
+    broken: list[InvalidToolCall] = []
+    for chunk in whole.tool_call_chunks:
+        arguments = json.loads(chunk["args"] or "{}", strict=False) if _is_whole(chunk["args"]) else None
+        if isinstance(arguments, dict):
+            calls.append(tool_call(name=chunk["name"] or "", args=arguments, id=chunk["id"]))
+        else:
+            broken.append(invalid_tool_call(name=chunk["name"], args=chunk["args"], id=chunk["id"], error="not JSON"))
+    return message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": broken})
+
+
+def _is_whole(arguments: str | None) -> bool:
+    try:
+        json.loads(arguments or "{}", strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _model_name(model: Any) -> str:

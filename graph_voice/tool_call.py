@@ -198,7 +198,7 @@ class ToolRunner:
                 return Outcome(
                     answer(call_id, name, f"The tool did not answer within {timeout:g} seconds.", is_error=True)
                 )
-            return Outcome(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True))
+            return Outcome(_shown(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True)))
         finally:
             assignments.over = True
             running.reset(token)

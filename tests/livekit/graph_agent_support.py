@@ -42,7 +42,7 @@ def told_by_livekit(session: AgentSession[Any]) -> list[tuple[str, str]]:
     said = [
         (item.role, words(item.text_content or ""))
         for item in session.history.items
-        if item.type == "message" and item.role in ("user", "assistant") and item.text_content
+        if item.type == "message" and item.role in ("user", "assistant") and (item.text_content or "").strip()
     ]
     return _joined(said)
 
