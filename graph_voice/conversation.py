@@ -41,6 +41,7 @@ from graph_voice.roles import Roles
 from graph_voice.runner import Runner
 from graph_voice.spoken_secrets import hold_back, words_of
 from graph_voice.state import merge_messages
+from graph_voice.tool_run import ToolRun
 from graph_voice.trace import CallTrace
 from graph_voice.turn import Turn, current_turn
 from graph_voice.upkeep import Upkeep
@@ -127,6 +128,11 @@ class Conversation(Generic[U]):
         """Called when a node of a committed turn has changed the userdata."""
         self.on_late_result: Callable[[], None] | None = None
         """Called when there is something that `announce` would speak of."""
+        self.on_event: Callable[[Turn, events.Event], None] | None = None
+        """Called with each event of each turn when it happens in the graph, before the front end takes it; discarded
+        turns have some as well. For logs and tests."""
+        self.on_tool: Callable[[ToolRun], None] | None = None
+        """Called when the code of a tool begins to run in a turn, and when it has ended. For logs and tests."""
 
     def __repr__(self) -> str:
         said, taken = len(self.messages), len(self.handoffs)
@@ -562,6 +568,22 @@ class Conversation(Generic[U]):
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
         await asyncio.shield(self._closing)
+
+    async def abandon(self) -> None:
+        """Stop everything as if the process had ended here: from now on nothing is done, remembered or stored.
+
+        For tests of what another process makes of it: `graph_voice.testing.Call.crash`.
+        """
+        self.on_event = self.on_tool = self.on_userdata = self.on_late_result = None
+        self._live.on_change = lambda: None
+        if self._durable is not None:
+            await self._durable.abandon()
+        for turn in self._live.turns:
+            turn.cancel()
+        await self._ahead.aclose()
+        await stop(self._running, 0)
+        await self.upkeep.aclose()
+        await self.summaries.aclose()
 
     async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
         await self._ahead.aclose()

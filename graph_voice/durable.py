@@ -247,6 +247,13 @@ class Durable:
             if self._own:
                 await self.saver.aclose(None if until is None else max(0.0, until - loop.time()))
 
+    async def abandon(self) -> None:
+        """Write nothing more."""
+        self._opened = False
+        await self.journal.abandon()
+        if self._own:
+            await self.saver.abandon()
+
     def require_open(self) -> None:
         if not self.opened:
             raise TurnError(

@@ -114,6 +114,13 @@ class Journal:
                 f"Last error: {self.saver.lag.error!r}"
             )
 
+    async def abandon(self) -> None:
+        """Stop at once, whatever is not written."""
+        self._durable = self._changes
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+
     async def _work(self) -> None:
         while self._durable < self._changes:
             if not self._now.is_set():

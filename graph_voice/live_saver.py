@@ -130,6 +130,10 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         head = self._memory.head(line)
         return head.id if head is not None else None
 
+    async def abandon(self) -> None:
+        """Stop at once, whatever is not durable: as a process that ends."""
+        await self._behind.abandon()
+
     async def aclose(self, timeout: float | None = None) -> None:
         """`flush()`, and stop. The durable saver stays open: it is whose who made it. Raises as `flush`."""
         await self._behind.aclose(timeout)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
@@ -20,6 +20,7 @@ from graph_voice.timings import Timings
 if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
     from graph_voice.pending import Pending
+    from graph_voice.turn import Turn
 
 __all__ = ["NO_HANDOFF", "Stage", "answer"]
 
@@ -78,6 +79,8 @@ class Stage(ABC):
         if isinstance(event, events.Ended):
             self._ended = True
         self._wake.set()
+        if (watch := self.conversation.on_event) is not None:
+            watch(cast("Turn", self), event)
 
     @contextmanager
     def cuttable(self, may_be_cut: Callable[[], bool] = lambda: True) -> Iterator[None]:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -25,6 +26,7 @@ from graph_voice.run_context import RunContext, running
 from graph_voice.secret_arguments import INVALID, lost_arguments
 from graph_voice.slow_tool import SlowTool, slow_tool
 from graph_voice.spoken_secrets import close, taken
+from graph_voice.tool_run import ToolRun
 from graph_voice.tools import FunctionTool, StopResponse, ToolError, takes_state
 from graph_voice.turn import Turn, answer
 from graph_voice.userdata import explain
@@ -147,11 +149,29 @@ class ToolRunner:
         )
         ctx.already_said = list(said)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
-        outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
+        with self._watched(call, call_id, turn) as run:
+            outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
+            run.outcome = _how(outcome)
         if name in self._sees_state and outcome.asked is None and (wrong := batch.work.undo_invalid()) is not None:
             outcome = Outcome(answer(call_id, name, f"Not stored, invalid: {wrong}", is_error=True))
         outcome.spoken, outcome.ending = ctx.spoken, ctx.ending
         return outcome
+
+    @contextmanager
+    def _watched(self, call: ToolCall, call_id: str, turn: Turn | None) -> Iterator[ToolRun]:
+        """Tell who watches the call that the tool's code runs, and how it ended."""
+        run = ToolRun(self.agent.name, call["name"], call_id, dict(call["args"]))
+        watch = turn.conversation.on_tool if turn is not None else None
+        if watch is not None:
+            watch(run)
+        try:
+            yield run
+        except BaseException:
+            run.outcome = "cancelled"
+            raise
+        finally:
+            if watch is not None:
+                watch(run)
 
     def slow(self, name: str) -> SlowTool | None:
         """What a tool of the agent's own declares for the case that it takes long."""
@@ -247,6 +267,12 @@ class ToolRunner:
         if len(targets) > 1 or not isinstance(targets[0], str):
             raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
         return ctx.handoff(targets[0])
+
+
+def _how(outcome: Outcome) -> Literal["done", "failed", "asking"]:
+    if outcome.asked is not None:
+        return "asking"
+    return "failed" if outcome.message.status == "error" else "done"
 
 
 def _in_place_of_filler(

@@ -420,6 +420,12 @@ class Turn(Stage):
             self._task.add_done_callback(self._done)
         return self._task
 
+    def cancel(self) -> None:
+        """Stop its code wherever it is, running tools included; for a process that ends."""
+        self.interrupted = True
+        if self._task is not None:
+            self._task.cancel()
+
     async def end_call(self, words: str) -> None:
         """Say this in place of an answer, and end the call behind it."""
         await self.wait_committed()

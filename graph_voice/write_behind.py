@@ -151,6 +151,15 @@ class WriteBehind:
                 await asyncio.wait([self._worker])
             self._worker = None
 
+    async def abandon(self) -> None:
+        """Stop at once, and forget what waits."""
+        with self._lock:
+            self._queue.clear()
+        if self._worker is not None and self._loop is asyncio.get_running_loop():
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+        self._worker = None
+
     # ---- the worker
 
     def _start(self) -> None:

@@ -1,16 +1,107 @@
-"""What holds after any turn, however it ended, as one function."""
+"""What holds after any turn, however it ended, as functions."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from graph_voice.conversation import Conversation
+from graph_voice.graph import definition_of
 from graph_voice.secrets import MASK
 
-__all__ = ["check_invariants"]
+if TYPE_CHECKING:
+    from graph_voice.testing.scripted_call import Call
+
+__all__ = ["check_invariants", "invariants"]
+
+
+def invariants(call: "Call[Any]") -> None:
+    """Check the six invariants of a turn on a scripted call that is at rest.
+
+    1. Each tool call in `messages` and in the active agent's view has its answer, directly behind it.
+    2. The agents' words in the state are those that the caller heard.
+    3. A tool ran at most once for each call id; after a crash again only if it is `idempotent`.
+    4. The active agent of the state is the one that has the floor in the front end.
+    5. No turn of the caller's is lost, and the last one is answered.
+    6. Each id appears once.
+
+    What a crash may lose (words of the last half second) is not held against the call.
+
+    Raises `AssertionError` with all that is wrong, each by its number, and the transcript.
+    """
+    conversation, messages, crashed = call.conversation, call.messages, call.crashes > 0
+    wrong = [
+        *(f"1, in messages: {problem}" for problem in _pairing(messages)),
+        *(f"1, in the view: {problem}" for problem in _pairing(conversation.chat_ctx)),
+        *(f"2: {problem}" for problem in _words(messages, call.heard, call.heard_since_crash, crashed)),
+        *(f"3: {problem}" for problem in _runs(call)),
+    ]
+    if not call.over and call.floor != conversation.active_agent:
+        wrong.append(f"4: {call.floor!r} has the floor; in the state it is {conversation.active_agent!r}")
+    wrong += [f"5: {problem}" for problem in _turns(messages, call.said, crashed)]
+    wrong += [f"6: {problem}" for problem in _once(messages)]
+    if wrong:
+        listed = "\n- ".join(wrong)
+        shown = "\n".join(_line(m) for m in messages)
+        raise AssertionError(
+            f"The call broke these invariants:\n- {listed}\nThe call:\n{call.transcript}\nWhat is remembered:\n{shown}"
+        )
+
+
+def _words(messages: Sequence[BaseMessage], heard: list[str], since_crash: list[str], crashed: bool) -> Iterable[str]:
+    masked = [m for m in messages if isinstance(m, AIMessage) and MASK in m.text]
+    rest = list(heard)
+    for message in masked:
+        found = next((text for text in rest if _are_words(message.text.strip(), text.strip())), None)
+        if found is None:
+            yield f"remembered, and never heard: {message.text!r}"
+        else:
+            rest.remove(found)
+    others = [m for m in messages if m not in masked]
+    problems = list(_heard(others, rest))
+    if crashed:
+        problems = [p for p in problems if p.startswith("remembered")]
+        lost = list(_heard(messages, since_crash))
+        problems += [p for p in lost if p.startswith("heard")]
+    yield from problems
+
+
+def _runs(call: "Call[Any]") -> Iterable[str]:
+    for call_id, times in Counter(call.effects.call_ids).items():
+        runs = [run for run in call.effects if run.call_id == call_id]
+        # One that waited in `interrupt()` runs again from its beginning: that is LangGraph's rule.
+        counted = [run for run in runs if run.outcome != "asking"]
+        agent = definition_of(call.conversation.graph, runs[0].agent)
+        tool = next((t for t in agent.own_tools if t.name == runs[0].tool), None) if agent is not None else None
+        may_repeat = call.crashes > 0 and getattr(tool, "idempotent", False)
+        if len(counted) > 1 and not may_repeat:
+            yield f"the tool {runs[0].tool} ran {times} times for the call {call_id!r}"
+    known = {c["id"] for m in call.messages if isinstance(m, AIMessage) for c in m.tool_calls}
+    yield from (
+        f"the tool {run.tool} ran for the call {run.call_id!r}, which is not remembered"
+        for run in call.effects
+        if run.call_id not in known
+    )
+
+
+def _turns(messages: Sequence[BaseMessage], said: Sequence[str], crashed: bool) -> Iterable[str]:
+    found = [m.text for m in messages if isinstance(m, HumanMessage)]
+    waiting = list(said)
+    for text in found:
+        at = next((i for i, words in enumerate(waiting) if _are_words(text, words)), None)
+        if at is None:
+            yield f"remembered, and never said: {text!r}"
+            continue
+        if at and not crashed:
+            yield f"said, and not remembered: {waiting[:at]}"
+        waiting = waiting[at + 1 :]
+    if waiting and not crashed:
+        yield f"said, and not remembered: {waiting}"
+    last = next((i for i in range(len(messages) - 1, -1, -1) if isinstance(messages[i], HumanMessage)), None)
+    if last is not None and not any(isinstance(m, AIMessage) for m in messages[last:]):
+        yield f"{messages[last].text!r} is not answered"
 
 
 def check_invariants(

@@ -1,0 +1,342 @@
+"""The core's own front end: a modelled voice and a caller with manners of time, driving `Turn` directly."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from graph_voice import events
+from graph_voice.conversation import Conversation
+from graph_voice.graph import definition_of
+from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan
+from graph_voice.testing.voice import Line, Mark, ModelledVoice
+from graph_voice.tools import ToolError
+from graph_voice.turn import Turn
+
+__all__ = ["CoreFrontEnd"]
+
+NO_HANDOFF = "the agent handoff was interrupted and did not happen"
+_NOISE = 1.0
+"""Seconds for which a noise silences the voice."""
+
+
+class CoreFrontEnd(FrontEnd):
+    """Plays a call on `Conversation` and `Turn`, as a voice pipeline would, without one.
+
+    The agent speaks four words a second, 0.2 seconds behind its text; the caller speaks three and a half, and is taken
+    to have finished after half a second of silence. Tools run while a line is played, a barge-in stops the voice at
+    once, and a handoff takes place when the old agent's words were played.
+    """
+
+    PER_WORD = 0.25
+    FIRST_AUDIO = 0.2
+    CALLERS_WORD = 0.28
+    END_OF_TURN = 0.5
+
+    def __init__(self, plan: CallPlan) -> None:
+        super().__init__(plan)
+        self._conversation: Conversation[Any] = Conversation(plan.graph, **plan.options)
+        self._floor = ""
+        self._heard: list[str] = []
+        self._voice = ModelledVoice(
+            per_word=self.PER_WORD, first_audio=self.FIRST_AUDIO, on_word=self._word, on_heard=self._line_over
+        )
+        self._lines: dict[str, Line] = {}
+        self._busy: set[asyncio.Task[Any]] = set()
+        """Turns that the caller waits for."""
+        self._behind: set[asyncio.Task[Any]] = set()
+        """Turns that were interrupted, whose tools may still run."""
+        self._turns: dict[Turn, asyncio.Task[Any]] = {}
+        self._held: set[Turn] = set()
+        self._words = 0
+        self._plans: list[Plan] = []
+        self._late = False
+        self._moved = asyncio.Event()
+        """A turn is no longer one that the caller waits for."""
+
+    @property
+    def conversation(self) -> Conversation[Any]:
+        return self._conversation
+
+    @property
+    def floor(self) -> str:
+        return self._floor
+
+    @property
+    def heard(self) -> list[str]:
+        return list(self._heard)
+
+    # ---- the call
+
+    async def open(self, watch: Callable[[Conversation[Any]], None]) -> None:
+        conversation = self._conversation
+        watch(conversation)
+        conversation.on_late_result = self._late_result
+        await conversation.open()
+        self._floor = conversation.active_agent
+        resumed = conversation.resumed
+        if resumed is not None and conversation.messages:
+            if resumed.unanswered or resumed.again:
+                self._drive(conversation.resume())
+        elif not conversation.messages:
+            agent = definition_of(conversation.graph, self._floor)
+            if agent is not None and agent.on_enter is not None:
+                self._drive(conversation.enter())
+        await self._rest()
+
+    async def says(self, text: str, plans: list[Plan]) -> None:
+        await self._play(plans, self._caller_says(text))
+
+    async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:
+        await self._play(plans, self._caller_is_guessed(guess, text))
+
+    async def silence(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._rest()
+
+    async def program_says(self, text: str) -> None:
+        await self._rest()
+        at = time.time()
+        line = Line("program", None, text, over=True)
+        self._voice.put(line)
+        await line.done.wait()
+        if words := line.text[: line.heard].strip():
+            self._conversation.add(AIMessage(words, name=self._floor), at=at)
+        await self._rest()
+
+    async def update_agent(self, name: str) -> None:
+        await self._rest()
+        await self._conversation.update_agent(name)
+        self._floor = name
+        self._drive(self._conversation.enter())
+        await self._rest()
+
+    async def generate_reply(self, instructions: str) -> None:
+        await self._rest()
+        self._drive(self._conversation.turn(instructions=instructions))
+        await self._rest()
+
+    async def crash(self) -> None:
+        self._voice.cut = lambda: None  # type: ignore[method-assign]  # nobody reports what was played any more
+        if (player := self._voice._task) is not None:
+            player.cancel()
+        current = asyncio.current_task()
+        tasks = [t for t in (*self._busy, *self._behind) if t is not current]
+        for task in tasks:
+            task.cancel()
+        await self._conversation.abandon()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def close(self, reason: str) -> None:
+        self._voice.cut()
+        await self._conversation.aclose(reason)
+        for task in list(self._busy | self._behind):
+            task.cancel()
+        if waiting := self._busy | self._behind:
+            await asyncio.wait(waiting)
+
+    # ---- the caller
+
+    async def _play(self, plans: list[Plan], caller: Coroutine[Any, Any, None]) -> None:
+        self._plans = plans
+        watchers = [asyncio.create_task(self._carry_out(plan), name="graph_voice.testing.plan") for plan in plans]
+        try:
+            await caller
+            await self._rest()
+            while any(plan.moment.came.is_set() and not plan.done for plan in plans):
+                await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
+                watchers = [watcher for watcher in watchers if not watcher.done()]
+                await self._rest()
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            self._plans = []
+
+    async def _carry_out(self, plan: Plan) -> None:
+        await plan.moment.came.wait()
+        if plan.says is None:
+            self._voice.pause()
+            await asyncio.sleep(_NOISE)
+            self._voice.go_on()
+        else:
+            await self._caller_says(plan.says, how="cuts in")
+        plan.done = True
+
+    async def _caller_says(self, text: str, how: str = "says") -> None:
+        self.plan.said(text, how)
+        self._conversation.expect_turn()
+        await self._begin_to_speak()
+        await asyncio.sleep(self.CALLERS_WORD * len(text.split()) + self.END_OF_TURN)
+        at = time.time()
+        while self._held:  # a tool that can't be interrupted is heard out first
+            await asyncio.wait([self._turns[turn] for turn in self._held])
+        if not self._conversation.closed:
+            turn = self._conversation.turn(text)
+            turn.commit(at=at)
+            self._drive(turn)
+
+    async def _caller_is_guessed(self, guess: str, text: str) -> None:
+        await self._begin_to_speak()
+        await asyncio.sleep(self.CALLERS_WORD * len(guess.split()))
+        self.plan.said(guess, "guess")
+        turn = self._conversation.turn(guess)
+        left = max(0, len(text.split()) - len(guess.split()))
+        await asyncio.sleep(self.CALLERS_WORD * left + self.END_OF_TURN)
+        self.plan.said(text, "says")
+        if text != guess:
+            turn.discard()
+            turn = self._conversation.turn(text)
+        turn.commit()
+        self._drive(turn)
+
+    async def _begin_to_speak(self) -> None:
+        """Who speaks while the agent does, or while it thinks, interrupts it."""
+        for turn, task in list(self._turns.items()):
+            if task in self._busy and turn not in self._held:
+                self._busy.discard(task)
+                self._behind.add(task)
+                self._moved.set()
+                turn.interrupt()
+        if not self._held:
+            self._voice.cut()
+
+    # ---- a turn
+
+    def _drive(self, turn: Turn) -> None:
+        task = asyncio.create_task(self._follow(turn), name=f"graph_voice.testing.{turn.id}")
+        self._turns[turn] = task
+        self._busy.add(task)
+        turn.on_said = self._said
+        turn.on_hold = lambda held: self._held.add(turn) if held else self._held.discard(turn)
+
+        def over(done: asyncio.Task[Any]) -> None:
+            self._busy.discard(done)
+            self._behind.discard(done)
+            self._turns.pop(turn, None)
+            self._held.discard(turn)
+            if not done.cancelled() and (error := done.exception()) is not None:
+                raise error
+
+        task.add_done_callback(over)
+
+    async def _follow(self, turn: Turn) -> None:
+        lines: list[Line] = []
+        async for event in turn:
+            match event:
+                case events.Text(message_id=message_id, text=text):
+                    line = self._line(message_id, turn, lines)
+                    line.text += text
+                    self._voice.changed()
+                case events.Say(message_id=message_id, text=text) | events.Interrupt(message_id=message_id, text=text):
+                    line = self._line(message_id, turn, lines)
+                    line.text, line.over = text, True
+                    self._voice.changed()
+                case events.ToolCalls(agent=agent, calls=calls):
+                    for call in calls:
+                        fake = self.plan.mocks.get(agent, {}).get(call.name)
+                        if fake is None:
+                            turn.allow(call.id)
+                        else:
+                            await self._mock(turn, call, fake)
+                case events.HandedOff():
+                    self._hand_over(turn, event)
+        for line in lines:
+            line.over = True
+        self._voice.changed()
+        for line in lines:
+            await line.done.wait()
+        turn.close()
+        if turn.call_ends:
+            self._behind.add(asyncio.create_task(self._conversation.aclose("task_completed")))
+
+    def _line(self, message_id: str, turn: Turn, lines: list[Line]) -> Line:
+        if message_id not in self._lines:
+            line = self._lines[message_id] = Line(message_id, turn)
+            lines.append(line)
+            if turn.interrupted:
+                line.done.set()  # nobody plays it
+            else:
+                self._voice.put(line)
+        return self._lines[message_id]
+
+    def _said(self, message_id: str) -> None:
+        # The events that led here are still on their way to `_follow`.
+        async def end() -> None:
+            for _ in range(2):
+                await asyncio.sleep(0)
+            if (line := self._lines.get(message_id)) is not None:
+                line.over = True
+                self._voice.changed()
+
+        self._behind.add(task := asyncio.create_task(end()))
+        task.add_done_callback(self._behind.discard)
+
+    async def _mock(self, turn: Turn, call: events.ToolCall, fake: Callable[..., Any]) -> None:
+        try:
+            made = fake(**call.args)
+            output = str(await made if inspect.isawaitable(made) else made)
+        except ToolError as error:
+            turn.resolve(call.id, str(error), is_error=True)
+        except Exception:
+            turn.resolve(call.id, "An internal error occurred", is_error=True)
+        else:
+            turn.resolve(call.id, output)
+
+    def _hand_over(self, turn: Turn, event: events.HandedOff) -> None:
+        def reached() -> None:
+            self._floor = event.new_agent
+            turn.confirm_handoff(event.call_id)
+
+        def cut() -> None:
+            if event.on_interruption == "complete":
+                reached()
+            else:
+                turn.reject_handoff(event.call_id, NO_HANDOFF)
+
+        if turn.interrupted:
+            cut()
+        else:
+            self._voice.put(Mark(turn, reached, cut))
+
+    # ---- the voice
+
+    def _word(self) -> None:
+        self._words += 1
+        for plan in self._plans:
+            if plan.moment.words is not None and not plan.moment.came.is_set():
+                plan.moment.words -= 1
+                if plan.moment.words <= 0:
+                    plan.moment.came.set()
+
+    def _line_over(self, line: Line, cut: bool) -> None:
+        words = line.text[: line.heard].strip() if cut else line.text
+        if words.strip():
+            self._heard.append(words)
+        if line.turn is not None and not line.turn.folded:
+            line.turn.heard(line.message_id, words, interrupted=cut or None)
+
+    # ---- rest
+
+    def _late_result(self) -> None:
+        self._late = True
+
+    async def _rest(self) -> None:
+        """Return when no turn is under way that the caller waits for, and nothing is played."""
+        while True:
+            if self._busy:
+                self._moved.clear()
+                moved = asyncio.create_task(self._moved.wait())
+                await asyncio.wait({*self._busy, moved}, return_when=asyncio.FIRST_COMPLETED)
+                moved.cancel()
+            elif not self._voice.idle.is_set():
+                await self._voice.idle.wait()
+            elif self._late:
+                self._late = False
+                if (turn := self._conversation.announce()) is not None:
+                    self._drive(turn)
+            else:
+                return

@@ -1,0 +1,155 @@
+"""What a scripted call is played on: a front end, real or modelled."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from graph_voice.conversation import Conversation
+from graph_voice.errors import GraphVoiceError, MissingDependencyError
+
+__all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "front_end"]
+
+FRONT_ENDS = "graph_voice.front_ends"
+"""The entry point group in which packages offer their front ends: a `FrontEnd` class each."""
+
+
+class PlanError(GraphVoiceError, AssertionError):
+    """The moment for which something was planned never came."""
+
+
+@dataclass
+class Moment:
+    """A moment of a call, in words that a transcript would use."""
+
+    name: str
+    words: int | None = None
+    """After how many words of the reply; None: the kit tells when it is there."""
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class Plan:
+    """What the caller, or fate, does at a moment."""
+
+    moment: Moment
+    says: str | None = None
+    """None: a noise that turns out to be nothing; unless it `crashes`."""
+    crashes: bool = False
+    done: bool = False
+
+    def __str__(self) -> str:
+        act = "crash" if self.crashes else f"cut in with {self.says!r}" if self.says is not None else "make a noise"
+        return f"{act} {self.moment.name}"
+
+
+@dataclass
+class CallPlan:
+    """All that a front end needs to know of the call that it plays."""
+
+    graph: Any
+    options: dict[str, Any]
+    """Of `Conversation`."""
+    mocks: Mapping[str, Mapping[str, Callable[..., Any]]]
+    """Agent -> tool -> what stands in its place."""
+    said: Callable[[str, str], None]
+    """Called with the caller's words, and how they came: "says", "cuts in", "guess"."""
+
+
+class FrontEnd(ABC):
+    """One way to play a call. All times are the event loop's seconds; on the virtual clock they cost none.
+
+    Made once per process of the call: after `crash` the next one is made with the same `CallPlan`.
+
+    Args:
+        plan: of the call.
+    """
+
+    def __init__(self, plan: CallPlan) -> None:
+        self.plan = plan
+
+    @property
+    @abstractmethod
+    def conversation(self) -> Conversation[Any]:
+        """The call."""
+
+    @property
+    @abstractmethod
+    def floor(self) -> str:
+        """Who has the floor, in the front end's eyes."""
+
+    @property
+    @abstractmethod
+    def heard(self) -> list[str]:
+        """What the caller heard of the agents, in order; only what is over."""
+
+    @property
+    def over(self) -> bool:
+        """The call has ended."""
+        return self.conversation.closed
+
+    @abstractmethod
+    async def open(self, watch: Callable[[Conversation[Any]], None]) -> None:
+        """Begin the call, or take it up where another process left it; play the first words. Returns at rest.
+
+        Args:
+            watch: to be called with the conversation before anything happens in it.
+        """
+
+    @abstractmethod
+    async def says(self, text: str, plans: list[Plan]) -> None:
+        """The caller says this; what was planned is done at its moment. Returns at rest: nobody speaks or thinks."""
+
+    @abstractmethod
+    async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:
+        """The front end takes `guess` for the whole turn and lets the graph begin; in the end it is `text`."""
+
+    @abstractmethod
+    async def silence(self, seconds: float) -> None:
+        """Nobody says anything for so long; then returns at rest."""
+
+    @abstractmethod
+    async def program_says(self, text: str) -> None:
+        """The program speaks (LiveKit's `session.say`)."""
+
+    @abstractmethod
+    async def update_agent(self, name: str) -> None:
+        """The program gives the floor to an agent (LiveKit's `session.update_agent`)."""
+
+    @abstractmethod
+    async def generate_reply(self, instructions: str) -> None:
+        """The program asks for a reply (LiveKit's `session.generate_reply`)."""
+
+    @abstractmethod
+    async def crash(self) -> None:
+        """The process ends here, without a word."""
+
+    @abstractmethod
+    async def close(self, reason: str) -> None:
+        """The call ends as usual."""
+
+
+def front_end(which: "str | type[FrontEnd]") -> type[FrontEnd]:
+    """The front end of this name: "core", or one that another package offers ("livekit").
+
+    Raises `MissingDependencyError` for a name that nobody offers.
+    """
+    if isinstance(which, type):
+        return which
+    if which == "core":
+        from graph_voice.testing.core_front_end import CoreFrontEnd
+
+        return CoreFrontEnd
+    found = next(iter(entry_points(group=FRONT_ENDS, name=which)), None)
+    try:
+        if found is None:
+            raise ImportError(f"no package offers {which!r}")
+        made: type[FrontEnd] = found.load()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'Call(front_end="{which}"): {error}. '
+            'The front ends are "core" and, with pip install "graph-voice[livekit]", "livekit".'
+        ) from error
+    return made

@@ -1,0 +1,164 @@
+"""What happened in a call, as a list: what was said and heard, called, answered and handed over."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graph_voice import events
+from graph_voice.turn import Turn
+
+__all__ = ["AgentHandoff", "CallerSaid", "Entry", "FunctionCall", "FunctionCallOutput", "Item", "Message", "items_of"]
+
+
+@dataclass(frozen=True)
+class CallerSaid:
+    """Words of the caller."""
+
+    text: str
+    how: str = "says"
+    """"says", "cuts in", "guess" (a turn that was taken for over and was not)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that happened."""
+
+    at: float
+    """Seconds since the call began."""
+    what: events.Event | CallerSaid
+    turn: Turn | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """The base of what `Result.expect` walks over. LiveKit's `RunEvent`s, with the agent's name."""
+
+
+@dataclass(frozen=True)
+class Message(Item):
+    """An agent's words, as far as they were heard."""
+
+    agent: str
+    text: str
+    interrupted: bool = False
+    message_id: str = ""
+    role: str = "assistant"
+
+
+@dataclass(frozen=True)
+class FunctionCall(Item):
+    """A model called a tool."""
+
+    agent: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    call_id: str = ""
+
+
+@dataclass(frozen=True)
+class FunctionCallOutput(Item):
+    """What the call was answered."""
+
+    agent: str
+    name: str
+    output: str
+    is_error: bool = False
+    call_id: str = ""
+
+
+@dataclass(frozen=True)
+class AgentHandoff(Item):
+    """The floor changed."""
+
+    old_agent: str
+    new_agent: str
+
+
+def items_of(entries: Iterable[Entry]) -> list[Item]:
+    """What counts of it: no turn that was discarded, no words that nobody heard, no handoff that was undone."""
+    found: list[Item] = []
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.turn is not None and entry.turn.committed:
+            found += _items(entry.turn, entry.what, seen)
+    return found
+
+
+def _items(turn: Turn, what: events.Event | CallerSaid, seen: set[str]) -> Iterator[Item]:
+    match what:
+        case (
+            events.Text(agent=agent, message_id=message_id)
+            | events.Say(agent=agent, message_id=message_id)
+            | events.Interrupt(agent=agent, message_id=message_id)
+        ) if message_id not in seen:
+            spoken = turn.record.spoken(message_id)
+            if spoken is not None and spoken[1].heard:
+                seen.add(message_id)
+                yield Message(agent, spoken[1].heard.strip(), spoken[1].cut, message_id)
+        case events.ToolCalls(agent=agent, message_id=message_id, calls=calls):
+            # A batch that was cut off before any of its calls began is as if it had not been.
+            step = turn.record.spoken(message_id)
+            if step is not None and all(call.status in ("waiting", "refused") for call in step[0].calls.values()):
+                return
+            for call in calls:
+                yield FunctionCall(agent, call.name, dict(call.args), call.id)
+        case events.ToolResult(agent=agent, call_id=call_id, name=name, output=output, is_error=is_error):
+            asked = turn.record.call(call_id)
+            if asked is not None and asked[1].status == "refused":
+                return
+            if turn.record.was_rejected(call_id) and asked is not None and asked[1].result is not None:
+                output, is_error = asked[1].result.text, True
+            yield FunctionCallOutput(agent, name, output, is_error, call_id)
+        case events.HandedOff(call_id=call_id, old_agent=old, new_agent=new):
+            decision = turn.record.handoffs.get(call_id or f"switch:{new}")
+            if decision is not None and decision.happened:
+                yield AgentHandoff(old, new)
+
+
+def transcript(entries: Sequence[Entry]) -> str:
+    """Who said what, what was heard, where it was cut, what was done; one line each, with the second it began."""
+    lines: list[str] = []
+    seen: set[str] = set()
+    for entry in entries:
+        lines += [f"{entry.at:7.2f}s  {line}" for line in _lines(entry, seen)]
+    return "\n".join(lines)
+
+
+def _lines(entry: Entry, seen: set[str]) -> Iterator[str]:
+    turn, lost = entry.turn, ""
+    if turn is not None and not turn.committed:
+        lost = " (discarded)" if turn.discarded else " (not committed)"
+    match entry.what:
+        case CallerSaid(text=text, how=how):
+            yield f"caller {how}: {text}"
+        case (
+            events.Text(agent=agent, message_id=message_id)
+            | events.Say(agent=agent, message_id=message_id)
+            | events.Interrupt(agent=agent, message_id=message_id)
+        ) if message_id not in seen and turn is not None:
+            seen.add(message_id)
+            found = turn.record.spoken(message_id)
+            if found is not None:
+                yield f"{agent}: {_spoken(found[1].heard, found[1].produced)}{lost}"
+        case events.ToolCalls(agent=agent, calls=calls):
+            for call in calls:
+                arguments = ", ".join(f"{k}={v!r}" for k, v in call.args.items())
+                yield f"{agent} calls {call.name}({arguments}){lost}"
+        case events.ToolResult(name=name, output=output, is_error=is_error):
+            yield f"    {name} {'fails' if is_error else 'answers'}: {output[:200]}{lost}"
+        case events.HandedOff(old_agent=old, new_agent=new, call_id=call_id) if turn is not None:
+            decision = turn.record.handoffs.get(call_id or f"switch:{new}")
+            undone = "" if decision is not None and decision.happened else " (did not happen)"
+            yield f"    {old} -> {new}{undone}{lost}"
+        case events.Failed(agent=agent, error=error):
+            yield f"    {agent} failed: {error!r}"
+
+
+def _spoken(heard: str | None, produced: str) -> str:
+    heard = (heard or "").strip()
+    produced = produced.strip()
+    if heard == produced:
+        return heard
+    if produced.startswith(heard):
+        return f"{heard} | CUT, not heard: {produced[len(heard) :].strip()}".strip()
+    return f"{heard} | (generated: {produced})"

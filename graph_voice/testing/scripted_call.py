@@ -1,0 +1,426 @@
+"""A whole call in a test: what the caller says, when they cut in, what the front end guesses, when the process dies."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Generic, Self
+
+from langchain_core.messages import AnyMessage, convert_to_openai_messages
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from typing_extensions import TypeVar
+
+from graph_voice import events
+from graph_voice.conversation import Conversation
+from graph_voice.errors import TurnError
+from graph_voice.live_saver import LiveSaver
+from graph_voice.models import model_from
+from graph_voice.testing import front_end as _front_ends
+from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError
+from graph_voice.testing.happened import CallerSaid, Entry, transcript
+from graph_voice.testing.ledger import Effects
+from graph_voice.testing.result import Result
+from graph_voice.testing.severed import SeverableSaver
+from graph_voice.tool_run import ToolRun
+from graph_voice.turn import Turn
+
+__all__ = ["Call", "Planned", "Speculation"]
+
+U = TypeVar("U", default=Any)
+_INSTANT = 0.01
+"""Seconds."""
+
+
+class Call(Generic[U]):
+    """A scripted call on a voice graph. Time is that of the event loop: on the virtual clock it costs none.
+
+    ```python
+    @pytest.mark.virtual_clock
+    async def test_a_booking() -> None:
+        async with Call(graph, llm=ScriptedModel([call("book", {"day": "Friday"}), "Booked."])) as phone:
+            result = await phone.says("A table for Friday.")
+            result.expect.next_event().is_function_call(name="book", arguments={"day": "Friday"})
+            result.expect.contains_message()
+    ```
+
+    `async with` plays the first agent's `on_enter` (`greeting`), and in the end closes the call and checks the six
+    invariants (`graph_voice.testing.invariants`).
+
+    Args:
+        graph: what `create_voice_graph(...)` returned, or any graph that a `Conversation` takes.
+        llm: the model of every agent, in place of the graph's: a `ScriptedModel`, or any chat model.
+        front_end: "core" (a modelled voice on `Conversation` and `Turn`), "livekit" (a real `AgentSession` with fake
+            audio; extra `livekit`), or a `FrontEnd` class.
+        mocks: agent -> tool -> a function that answers in the tool's place; it is given the call's arguments by name.
+        check: whether the invariants are checked at the end.
+        saver: the durable checkpointer, for `crash`: any LangGraph checkpointer, no `LiveSaver`.
+        options: of `Conversation` (`userdata`, `thread_id`, `context`, `store`, `config`, `messages`, `speak`, ...).
+    """
+
+    live_model: Any = None
+    """Set by `pytest --graph-voice-live MODEL`: stands in the place of each call's model."""
+    opened: "list[Call[Any]]" = []  # noqa: RUF012 - shared on purpose: the pytest plugin shows them when a test fails
+    """The calls of the test that runs."""
+
+    def __init__(
+        self,
+        graph: Any,
+        *,
+        llm: Any = None,
+        front_end: str | type[FrontEnd] = "core",
+        mocks: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
+        check: bool = True,
+        saver: BaseCheckpointSaver[Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(saver, LiveSaver):
+            raise TurnError(
+                "Call(saver=LiveSaver(...)): give it the durable checkpointer itself; it is put behind one."
+            )
+        self.graph = graph
+        self.effects = Effects()
+        """What tools really did."""
+        self.said: list[str] = []
+        """What the caller said in turns that count."""
+        self.greeting = Result([])
+        """What was said and done before the caller said anything."""
+        self._make = _front_ends.front_end(front_end)
+        self._check = check
+        self._saver = saver
+        self._mocks = {agent: dict(tools) for agent, tools in (mocks or {}).items()}
+        self._options = {"thread_id": f"call-{uuid.uuid4().hex[:12]}", **options}
+        model = Call.live_model if Call.live_model is not None else llm
+        if model is not None:
+            config = dict(options.get("config") or {})
+            config["configurable"] = {**config.get("configurable", {}), "llm": model_from(model)}
+            self._options["config"] = config
+        self._entries: list[Entry] = []
+        self._earlier_heard: list[str] = []
+        self._severable: SeverableSaver | None = None
+        self._front_end: FrontEnd | None = None
+        self._plans: list[Plan] = []
+        self._began: float | None = None
+        self._crashed = False
+        self.crashes = 0
+        Call.opened.append(self)
+
+    # ---- its life
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._front_end is None or self._crashed:
+            return
+        await self._front_end.close("user_initiated")
+        if kind is None:
+            self._require_no_plans()
+            if self._check:
+                from graph_voice.testing.invariants import invariants
+
+                invariants(self)
+
+    async def close(self) -> None:
+        """End the call, and check the invariants, as the end of `async with` does."""
+        await self.__aexit__(None, None, None)
+
+    async def _open(self) -> FrontEnd:
+        if self._crashed:
+            raise TurnError("The process of this call has crashed: await call.resume() before it goes on.")
+        if self._front_end is None:
+            result = self._begin()
+            self._front_end = self._new_front_end()
+            await self._front_end.open(self._watch)
+            self.greeting = result()
+        return self._front_end
+
+    def _new_front_end(self) -> FrontEnd:
+        options = dict(self._options)
+        if self._saver is not None:
+            self._severable = options["saver"] = SeverableSaver(self._saver)
+        return self._make(CallPlan(self.graph, options, self._mocks, self._caller_said))
+
+    def _watch(self, conversation: Conversation[Any]) -> None:
+        conversation.on_event = self._happened
+        conversation.on_tool = self._tool_ran
+
+    # ---- what happens
+
+    @property
+    def now(self) -> float:
+        """Seconds since the call began."""
+        now = asyncio.get_running_loop().time()
+        if self._began is None:
+            self._began = now
+        return now - self._began
+
+    def _happened(self, turn: Turn, event: events.Event) -> None:
+        self._entries.append(Entry(self.now, event, turn))
+        if isinstance(event, events.HandedOff) or (isinstance(event, events.Say) and self._is_transferring(turn)):
+            self._tell("handoff")
+
+    def _is_transferring(self, turn: Turn) -> bool:
+        """Whether a declared transfer of this turn is under way: its line is spoken before it is answered."""
+        last = next((step for step in reversed(list(turn.record.steps())) if step.calls), None)
+        return last is not None and any(
+            call.result is None and call.name.startswith("transfer_to_") for call in last.calls.values()
+        )
+
+    def _tool_ran(self, run: ToolRun) -> None:
+        self.effects.note(run)
+        if run.outcome == "running":
+            # Not at the very first instant: the tool may say there that it must not be interrupted.
+            asyncio.get_running_loop().call_later(_INSTANT, self._tell, f"tool:{run.tool}")
+
+    def _tell(self, what: str) -> None:
+        for plan in self._plans:
+            if plan.moment.name == _named(what) and not plan.moment.came.is_set():
+                plan.moment.came.set()
+                return
+
+    def _caller_said(self, text: str, how: str) -> None:
+        self._entries.append(Entry(self.now, CallerSaid(text, how)))
+        if how != "guess":
+            self.said.append(text)
+
+    def _begin(self) -> Callable[[], Result]:
+        start, entries = self.now, len(self._entries)
+        return lambda: Result(self._entries[entries:], self.now - start)
+
+    # ---- what the caller does
+
+    async def says(self, text: str) -> Result:
+        """The caller says this; what was planned before happens at its moment. Returns at rest, with all of it.
+
+        Raises `PlanError` when a moment never came.
+        """
+        front_end = await self._open()
+        result = self._begin()
+        plans = list(self._plans)
+        await self._play(front_end.says(text, [p for p in plans if not p.crashes]), plans)
+        return result()
+
+    def barge_in(self, text: str | None = "Wait.", *, after_words: int) -> None:
+        """Plan that the caller cuts in during the next reply.
+
+        Args:
+            text: what they say; None: a noise, after which the agent goes on.
+            after_words: so many words of what the agents say are heard before.
+        """
+        self._plans.append(Plan(Moment(f"after {after_words} words", after_words), text))
+
+    def during_tool(self, name: str) -> "Planned":
+        """Plan something for the moment in which the code of this tool begins to run: `.says("Wait.")`, `.crash()`."""
+        return Planned(self._plans, Moment(_named(f"tool:{name}")))
+
+    def during_handoff(self) -> "Planned":
+        """Plan something for the moment in which the floor is on its way: in the transfer line, if there is one."""
+        return Planned(self._plans, Moment(_named("handoff")))
+
+    def speculates(self, guess: str) -> "Speculation":
+        """The front end takes these words for the whole turn (LiveKit's preemptive generation); then come the real
+        ones: `await call.speculates("Charge nine").then_says("Charge ninety")`."""
+        return Speculation(self, guess)
+
+    async def silence(self, seconds: float) -> Result:
+        """Nobody says anything for so long. Returns what the agents said by themselves, and what tools did."""
+        front_end = await self._open()
+        result = self._begin()
+        await front_end.silence(seconds)
+        return result()
+
+    async def program_says(self, text: str) -> Result:
+        """The program speaks in the agent's voice (LiveKit's `session.say`)."""
+        front_end = await self._open()
+        result = self._begin()
+        await front_end.program_says(text)
+        return result()
+
+    async def update_agent(self, name: str) -> Result:
+        """The program gives the floor to an agent (LiveKit's `session.update_agent`)."""
+        front_end = await self._open()
+        result = self._begin()
+        await front_end.update_agent(name)
+        return result()
+
+    async def generate_reply(self, instructions: str) -> Result:
+        """The program asks for a reply (LiveKit's `session.generate_reply`)."""
+        front_end = await self._open()
+        result = self._begin()
+        await front_end.generate_reply(instructions)
+        return result()
+
+    # ---- the process dies
+
+    async def crash(self) -> "Call[U]":
+        """The process is gone, at this instant: what counts is what its durable copy has. `resume()` goes on.
+
+        Raises `TurnError` without a `saver`.
+        """
+        front_end = await self._open()
+        self._require_saver()
+        assert self._severable is not None
+        self._severable.sever()
+        self._earlier_heard += front_end.heard
+        await front_end.crash()
+        self._front_end, self._crashed = None, True
+        self.crashes += 1
+        return self
+
+    async def resume(self) -> Result:
+        """Another process takes the call up, and says so if something was left open. Returns what it said and did."""
+        if not self._crashed:
+            raise TurnError("resume(): the call is going on; crash() it first.")
+        self._crashed = False
+        result = self._begin()
+        self._front_end = self._new_front_end()
+        await self._front_end.open(self._watch)
+        return result()
+
+    def _require_saver(self) -> None:
+        if self._saver is None:
+            raise TurnError(
+                "crash(): nothing of this call is stored, so nothing of it could be taken up. Give it a durable "
+                "checkpointer: Call(graph, saver=InMemorySaver())."
+            )
+
+    # ---- plans
+
+    async def _play(self, playing: Any, plans: list[Plan]) -> None:
+        crashing = [asyncio.create_task(plan.moment.came.wait()) for plan in plans if plan.crashes]
+        if crashing:
+            self._require_saver()
+        task = asyncio.ensure_future(playing)
+        try:
+            await asyncio.wait([task, *crashing], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+                await self.crash()
+            else:
+                task.result()
+        finally:
+            for waiter in crashing:
+                waiter.cancel()
+        self._require_no_plans()
+
+    def _require_no_plans(self) -> None:
+        plans, self._plans = self._plans, []
+        if missed := [str(plan) for plan in plans if not plan.moment.came.is_set()]:
+            raise PlanError(f"planned, and its moment never came: {'; '.join(missed)}.\nThe call:\n{self.transcript}")
+
+    # ---- what there is now
+
+    @property
+    def conversation(self) -> Conversation[U]:
+        """The call, in the process that holds it."""
+        if self._front_end is None:
+            raise TurnError('The call has not begun: write "async with Call(...) as call:", or let the caller speak.')
+        return self._front_end.conversation
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the graph remembers."""
+        return self.conversation.state
+
+    @property
+    def messages(self) -> list[AnyMessage]:
+        """Everything said, as heard, and done."""
+        return self.conversation.messages
+
+    @property
+    def history(self) -> list[AnyMessage]:
+        """What the active agent's model is shown of it."""
+        return self.conversation.chat_ctx
+
+    @property
+    def userdata(self) -> U:
+        return self.conversation.userdata
+
+    @property
+    def active_agent(self) -> str:
+        return self.conversation.active_agent
+
+    @property
+    def floor(self) -> str:
+        """Who has the floor, in the front end's eyes."""
+        return self._front_end.floor if self._front_end is not None else ""
+
+    @property
+    def heard(self) -> list[str]:
+        """What the caller heard of the agents, in the front end's eyes."""
+        return [*self._earlier_heard, *(self._front_end.heard if self._front_end is not None else ())]
+
+    @property
+    def heard_since_crash(self) -> list[str]:
+        """As `heard`, of the process that holds the call now."""
+        return list(self._front_end.heard) if self._front_end is not None else []
+
+    @property
+    def over(self) -> bool:
+        """The call has ended: somebody has hung up."""
+        return self._front_end is not None and self._front_end.over
+
+    @property
+    def transcript(self) -> str:
+        """Who said what, what was heard, where it was cut, what was done."""
+        return transcript(self._entries)
+
+    @property
+    def result(self) -> Result:
+        """The whole call, as one result."""
+        return Result(self._entries, self.now)
+
+    def trajectory(self) -> list[dict[str, Any]]:
+        """The conversation as agentevals takes it: OpenAI's messages, with tool calls and results."""
+        found = convert_to_openai_messages(self.messages)
+        return found if isinstance(found, list) else [found]
+
+    def __repr__(self) -> str:
+        return f"<Call\n{self.transcript}\n>"
+
+
+class Planned:
+    """What happens at a moment that is still to come."""
+
+    def __init__(self, plans: list[Plan], moment: Moment) -> None:
+        self._plans = plans
+        self._moment = moment
+
+    def says(self, text: str) -> None:
+        """The caller cuts in with these words."""
+        self._plans.append(Plan(self._moment, text))
+
+    def noise(self) -> None:
+        """There is a noise, which turns out to be nothing."""
+        self._plans.append(Plan(self._moment))
+
+    def crash(self) -> None:
+        """The process dies. `says` returns what happened until then; `await call.resume()` goes on."""
+        self._plans.append(Plan(self._moment, crashes=True))
+
+
+class Speculation:
+    """A guess of the front end, before the real words."""
+
+    def __init__(self, call: Call[Any], guess: str) -> None:
+        self._call = call
+        self._guess = guess
+
+    async def then_says(self, text: str) -> Result:
+        """What the caller really says. The same words: the guess was right, and its run is kept."""
+        call = self._call
+        playing = await call._open()
+        result = call._begin()
+        plans = list(call._plans)
+        await call._play(playing.speculates(self._guess, text, [p for p in plans if not p.crashes]), plans)
+        return result()
+
+
+def _named(what: str) -> str:
+    """A moment, in the words of a sentence."""
+    kind, _, name = what.partition(":")
+    return f"during the tool {name}" if kind == "tool" else "during a handoff"
