@@ -79,7 +79,7 @@ def langgraph_dev(folder: Path) -> Iterator[Studio]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         env |= {"LANGSMITH_TRACING": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true"}
         env |= {"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": provider.url, "ANTHROPIC_API_URL": provider.url}
-        env |= {"OUTBOUND_CALLS": str(outbound), "PYTHONPATH": str(HERE / "watched"), "NO_COLOR": "1"}
+        env |= {"OUTBOUND_CALLS": str(outbound), "PYTHONPATH": str(HERE.parent / "watched"), "NO_COLOR": "1"}
         command = [Path(sys.executable).with_name("langgraph"), "dev", "--no-browser", "--no-reload"]
         log = folder / "log"
         with log.open("w") as file:

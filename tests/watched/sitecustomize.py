@@ -1,4 +1,4 @@
-"""In the server's process, by PYTHONPATH: writes down, and refuses, what would leave this machine."""
+"""In another process, by PYTHONPATH: writes down, and refuses, what would leave this machine."""
 
 import os
 import sys
