@@ -11,7 +11,7 @@ from typing import Any
 from langgraph.graph import StateGraph
 
 from graph_voice.errors import LoadError, MissingDependencyError, ModelError
-from graph_voice.loading import load_graph
+from graph_voice.loading import load_graph, name_of
 from graph_voice.model_choice import choose_model
 from graph_voice.studio_context import studio_context
 
@@ -28,7 +28,7 @@ def studio_graph(graph: str | Path, *, llm: str | None = None) -> Any:
     opened, and a run must name its model: in Studio's form, or as `configurable["llm"]`.
 
     Args:
-        graph: `path.py:attribute`; the attribute is `graph` if none is given.
+        graph: `path.py:attribute` (the attribute is `graph` if none is given), or a folder with a `graph.py`.
         llm: "provider:model", or "offline".
 
     Raises `LoadError` when there is no graph, or one compiled with a checkpointer: the server brings its own.
@@ -45,7 +45,7 @@ def studio_graph(graph: str | Path, *, llm: str | None = None) -> Any:
         # Here, for the server lets nothing read files while a run goes on.
         chosen.warm_up()
     except (MissingDependencyError, ModelError) as error:
-        logger.warning("%s has no model, so a run must name one: %s", Path(graph).name, error)
+        logger.warning("%s has no model, so a run must name one: %s", name_of(str(graph)), error)
         return compiled
-    logger.info("%s: model %s", Path(graph).name, chosen.name)
+    logger.info("%s: model %s", name_of(str(graph)), chosen.name)
     return compiled.with_config(chosen.config)

@@ -1,4 +1,4 @@
-"""A spoken call in a notebook: `await hear(graph, ["Hello."])` as a cell's last line is a recording and a transcript."""
+"""A spoken call in a notebook: `await hear(graph, ["Hello."])` as a cell's last line is a recording and its words."""
 
 import asyncio
 import base64

@@ -11,13 +11,16 @@ from studio_server import ROOT, Studio
 from graph_voice.drawing.picture import EdgeKind, picture
 from graph_voice.loading import load_graph
 
-GRAPHS = sorted(path.stem for path in (ROOT / "graphs").glob("*.py") if path.stem not in ("studio", "__init__"))
+FILES = [path for path in (ROOT / "graphs").glob("*.py") if path.stem not in ("studio", "__init__")]
+FOLDERS = [path.parent for path in (ROOT / "graphs").glob("*/graph.py")]
+SPECS = {path.stem: str(path) for path in sorted([*FILES, *FOLDERS], key=lambda path: path.stem)}
+GRAPHS = list(SPECS)
 BILL = "I have a question about my bill."
 
 
 def test_every_example_graph_is_in_langgraph_json() -> None:
     assert sorted(json.loads((ROOT / "langgraph.json").read_text())["graphs"]) == GRAPHS
-    assert len(GRAPHS) >= 4
+    assert len(GRAPHS) >= 6
 
 
 def test_all_graphs_are_served(studio: Studio) -> None:
@@ -28,7 +31,7 @@ def test_all_graphs_are_served(studio: Studio) -> None:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_graph_shows_each_agent_and_each_labelled_handoff_and_no_false_edge(studio: Studio, name: str) -> None:
     shown = studio.get(f"/assistants/{studio.assistant(name)}/graph", xray="false")
-    graph = load_graph(str(ROOT / "graphs" / f"{name}.py"))
+    graph = load_graph(SPECS[name])
     drawn = picture(graph)
     agents = {node["metadata"]["graph_voice"]["agent"]: node for node in shown["nodes"] if _about(node).get("agent")}
     assert set(agents) == {agent["agent"] for node in graph.nodes.values() if (agent := _told(node)).get("agent")}
