@@ -106,7 +106,7 @@ async def _compare(turns: int, url: str, nobody: str) -> list[Row]:
     await asyncio.to_thread(flush_traces, 2.0)
     off = [statistics.median(pair[i] for pair in took[OFF]) for i in (0, 1)]
     theirs = [statistics.median(pair[i] for pair in took[THEIRS]) - off[i] for i in (0, 1)]
-    rows = []
+    rows: list[Row] = []
     for way, pairs in took.items():
         first, whole = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
         rows.append(
