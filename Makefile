@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo studio notebooks test properties check format bench mutants clean
+.PHONY: help demo studio notebooks test properties check format bench mutants soak clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -48,6 +48,9 @@ bench: $(READY)  ## Measure (minutes) and write docs/benchmarks.md. QUICK=1: a m
 
 mutants: $(READY)  ## Break the code on purpose, and see which test notices.
 	$(BIN)/python scripts/mutants.py
+
+soak: $(READY)  ## Look for a call that can be broken: 10,000 barge-ins, 200 crashes, a report. OPTIONS="--seed 7 --quick"
+	$(BIN)/python scripts/soak.py $(OPTIONS)
 
 clean:  ## Remove what these targets made.
 	rm -rf $(VENV) calls .langgraph_api .pytest_cache .mypy_cache .ruff_cache .hypothesis

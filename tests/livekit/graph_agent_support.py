@@ -14,6 +14,7 @@ from livekit.agents import AgentSession
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice import Voice
+from graph_voice.stage import NO_HANDOFF
 from graph_voice.testing import ScriptedModel, check_prompt
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS, VoiceRig, voice_rig
@@ -82,11 +83,17 @@ def _floor(session: AgentSession[Any]) -> str | None:
         return None
 
 
-def agrees(ga: GraphAgent, session: AgentSession[Any]) -> None:
-    """The graph remembers what LiveKit played, heard and did; and every model would take it as a prompt."""
+def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False) -> None:
+    """The graph remembers what LiveKit played, heard and did; and every model would take it as a prompt.
+
+    `closed`: the session has ended. One that ends between a transfer's result and the new agent's start keeps the
+    result and names the new agent as its current one, which never had the floor; the graph says that it did not happen.
+    """
     messages: list[BaseMessage] = list(ga.conversation.messages)
     assert told_by_graph(ga) == told_by_livekit(session)
     graph_outputs, livekit_outputs = outputs_in_graph(ga), outputs_in_livekit(session)
+    undone = [k for k, v in graph_outputs.items() if closed and v == NO_HANDOFF and k in livekit_outputs]
+    livekit_outputs |= dict.fromkeys(undone, NO_HANDOFF)
     refused = {k: v for k, v in graph_outputs.items() if k not in livekit_outputs}
     assert {k: v for k, v in graph_outputs.items() if k not in refused} == livekit_outputs
     # What LiveKit drops without an item (calls that it does not allow now), the graph's model is told. Of the tools of
@@ -100,7 +107,7 @@ def agrees(ga: GraphAgent, session: AgentSession[Any]) -> None:
         happened = happened[len(happened) - len(followed) :]
     assert happened == followed
     floor = _floor(session)
-    if floor in ga.conversation.roles.agents:
+    if floor in ga.conversation.roles.agents and not undone:
         assert ga.conversation.active_agent == floor
     check_prompt([HumanMessage("(the call begins)", id="opener"), *messages])
     ids = [m.id for m in messages]

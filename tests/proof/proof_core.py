@@ -1,0 +1,226 @@
+"""The core's `Turn` as a telephone: words take their time, a caller who speaks cuts them off."""
+
+import asyncio
+
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from proof_player import Player
+from proof_scenario import Scenario
+
+from graph_voice import Conversation, Turn, events
+from graph_voice.testing.invariants import check_invariants
+
+__all__ = ["CorePlayer"]
+
+WORD = 0.25
+"""Seconds that a word takes."""
+
+
+class Voice:
+    """What is played of one turn."""
+
+    def __init__(self, player: "CorePlayer", turn: Turn) -> None:
+        self.player = player
+        self.turn = turn
+        self.cut = False
+        self.heard: dict[str, str] = {}
+        self.undecided: list[events.HandedOff] = []
+        self._queue: asyncio.Queue[tuple[str, str] | events.HandedOff | None] = asyncio.Queue()
+        self._playing = asyncio.create_task(self._play())
+        self.now: str | None = None
+
+    async def drive(self) -> None:
+        """Until the turn is over and everything was played."""
+        async for event in self.turn:
+            match event:
+                case events.Text(message_id=mid, text=text) | events.Say(message_id=mid, text=text):
+                    self._queue.put_nowait((mid, text))
+                case events.ToolCalls(calls=calls):
+                    for asked in calls:
+                        self.turn.allow(asked.id)
+                case events.HandedOff():
+                    self.undecided.append(event)
+                    self._queue.put_nowait(event)
+                    if self.cut:
+                        self._decide(event, event.on_interruption == "complete")
+        self._queue.put_nowait(None)
+        await self._playing
+        self.turn.close()
+        self.player.heard.update(self.heard)
+
+    async def _play(self) -> None:
+        while (item := await self._queue.get()) is not None:
+            if isinstance(item, events.HandedOff):
+                # The floor changes when what was said before it has been heard.
+                if item in self.undecided:
+                    self._decide(item, not self.cut or item.on_interruption == "complete")
+                self.now = None
+                continue
+            mid, text = item
+            for word in text.split(" ") if not self.cut else ():
+                # A delta may begin with the space between two words.
+                await asyncio.sleep(WORD if word.strip() else 0.0)
+                if self.cut:
+                    break
+                before = self.heard.get(mid)
+                self.heard[mid] = word if before is None else f"{before} {word}" if word else f"{before} "
+                if before is not None and before.endswith(" ") and word:
+                    self.heard[mid] = before + word
+                self.now = " ".join(self.heard.values())
+            self.turn.heard(mid, self.heard.get(mid, ""))
+            if self._queue.empty() and self.turn.finished:
+                self.now = None
+        self.now = None
+
+    def _decide(self, event: events.HandedOff, happens: bool) -> None:
+        self.undecided.remove(event)
+        if self.turn.closed:
+            return
+        if happens:
+            self.turn.confirm_handoff(event.call_id)
+            self.player.takes_floor = event.new_agent
+            self.player.world.counts["handoffs"] += 1
+        else:
+            self.turn.reject_handoff(event.call_id, "not done: the caller interrupted.")
+            self.player.world.counts["handoffs that did not happen"] += 1
+
+    def barge_in(self) -> None:
+        if self.cut:
+            return
+        self.cut = True
+        self.now = None
+        for event in list(self.undecided):
+            self._decide(event, event.on_interruption == "complete")
+        self.turn.interrupt()
+
+
+class CorePlayer(Player):
+    """A caller on the core alone."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self.heard: dict[str, str] = {}
+        self.said: list[str] = []
+        """What the caller said, in the order in which they ended."""
+        self.takes_floor = ""
+        self.current: Voice | None = None
+        self.failure: BaseException | None = None
+        self._driving: set[asyncio.Task[None]] = set()
+        self._saver = InMemorySaver()
+        self._graph = self.world.graph().compile()
+
+    async def begin(self) -> None:
+        self.conversation = Conversation(self._graph, thread_id="call", saver=self._saver)
+        await self.conversation.open()
+        self.takes_floor = self.conversation.active_agent
+        self._drive(self.conversation.enter())
+
+    @property
+    def floor(self) -> str:
+        return self.takes_floor
+
+    @property
+    def audible(self) -> str | None:
+        return self.current.now if self.current is not None else None
+
+    def _drive(self, turn: Turn) -> None:
+        voice = self.current = Voice(self, turn)
+        self._driving.add(task := asyncio.create_task(voice.drive(), name="a front end"))
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._driving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failure = error
+
+    def _cut(self) -> None:
+        if self.current is not None and not self.current.turn.settled and not self.current.cut:
+            self.world.counts["barge-ins"] += 1
+            self.current.barge_in()
+
+    async def says(self, text: str, guess: str | None, seconds: float | None) -> None:
+        await asyncio.sleep(0.1)
+        self._cut()
+        await asyncio.sleep(seconds or 0.3 * len(text.split()))
+        if guess is not None:
+            guessed = self.conversation.turn(text if guess == "same" else f"{guess} perhaps")
+            await asyncio.sleep(0.35)
+            if guess == "same":
+                self.world.counts["speculations kept"] += 1
+                self._cut()
+                guessed.commit(text)
+                self.said.append(text)
+                self._drive(guessed)
+                return
+            self.world.counts["speculations discarded"] += 1
+            guessed.discard()
+        self._answer(text)
+
+    def _answer(self, text: str) -> None:
+        self._cut()
+        turn = self.conversation.turn(text)
+        turn.commit(text)
+        self.said.append(text)
+        self._drive(turn)
+
+    async def types(self, text: str) -> None:
+        self._answer(text)
+
+    async def house(self, text: str) -> None:
+        self._cut()
+        self.conversation.add(AIMessage(text))
+        self.heard[f"house-{len(self.heard)}"] = text
+
+    async def asks(self, instructions: str) -> None:
+        self._cut()
+        self._drive(self.conversation.turn(instructions=instructions))
+
+    async def moves(self, name: str) -> None:
+        self._cut()
+        await self.conversation.update_agent(name)
+        self.takes_floor = name
+        self._drive(self.conversation.enter())
+
+    async def interrupts(self) -> None:
+        self._cut()
+
+    async def rest(self) -> None:
+        while True:
+            while self._driving:
+                await asyncio.wait(self._driving)
+            await asyncio.sleep(8)  # tools that a barge-in left behind
+            late = self.conversation.announce()
+            if late is None:
+                break
+            self.world.counts["late results announced"] += 1
+            self._drive(late)
+        if self.failure is not None:
+            raise self.failure
+
+    def check(self) -> None:
+        check_invariants(
+            self.conversation,
+            effects=self.world.effects,
+            heard=self.heard,
+            said=self.said,
+            floor=self.takes_floor,
+        )
+        self.world.check(self.conversation)
+
+    async def close(self) -> None:
+        if self.scenario["closes"] is not None:
+            self._cut()
+            await asyncio.sleep(2 * WORD)  # what was played is reported; tools may go on
+        await self.conversation.aclose()
+        while self._driving:
+            await asyncio.wait(self._driving)
+        if self.failure is not None:
+            raise self.failure
+        self.check()
+        told = [(m.id, m.text) for m in self.conversation.messages]
+        # Another process takes the call up, from the durable copy.
+        again = Conversation(self._graph, thread_id="call", saver=self._saver)
+        async with again:
+            assert [(m.id, m.text) for m in again.messages] == told
+            assert again.active_agent == self.takes_floor
+        self.world.counts["calls read again from their store"] += 1

@@ -1,0 +1,231 @@
+"""The graph of a scenario, its model and its tools; and the ledger of what really happened."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from proof_scenario import Scenario
+
+from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
+from graph_voice.testing import ScriptedModel, call, check_prompt, fail, say
+
+__all__ = ["STORY", "World", "remembered"]
+
+STORY = "Once upon a time there was a fox. It lived in a wood with nine other foxes and a very old bear."
+HISTORIES = {
+    "fresh": history.fresh(),
+    "full": history.full(),
+    "truncate": history.truncate(max_items=4),
+    "last_turns": history.last_turns(2),
+}
+
+
+class Welcomes(Agent):
+    """Says a fixed line when it takes the floor."""
+
+    async def on_enter(self, ctx: RunContext[Any]) -> None:
+        await ctx.say("Welcome to this desk.")
+
+
+class KeepsSilent(Agent):
+    """Waits for the caller when it takes the floor."""
+
+    async def on_enter(self, ctx: RunContext[Any]) -> None:
+        return None
+
+
+KINDS: dict[str | None, Callable[..., Agent]] = {"says": Welcomes, "silent": KeepsSilent}
+
+
+@dataclass
+class World:
+    """What one playing of a scenario is about, whatever the front end."""
+
+    scenario: Scenario
+    started: list[tuple[str, str]] = field(default_factory=list)
+    """(call id, tool) of each call that began to run, in order: no crash of ours and no barge-in takes it back."""
+    finished: list[str] = field(default_factory=list)
+    """Ids of the calls whose tool came to its end."""
+    running: int = 0
+    leaving: int = 0
+    asked: int = 0
+    """Requests to the model."""
+    said: list[str] = field(default_factory=list)
+    """What the caller said, in order."""
+    counts: Counter[str] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
+    _calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.model = ScriptedModel(self._answer, first_token=self.scenario["first_token"])
+
+    @property
+    def names(self) -> list[str]:
+        return [agent["name"] for agent in self.scenario["agents"]]
+
+    @property
+    def effects(self) -> list[str]:
+        return [call_id for call_id, _ in self.started]
+
+    def wish(self, text: str) -> str:
+        """The caller's next words; no two are the same."""
+        self.said.append(f"{text} number {len(self.said)}")
+        self.log.append(f"    {self.said[-1]}")
+        return self.said[-1]
+
+    def graph(self, voice: Callable[[str], Any] = lambda name: None) -> Any:
+        agents = []
+        for data in self.scenario["agents"]:
+            ways = [
+                Handoff(
+                    way["to"],
+                    history=HISTORIES[way["history"]],
+                    say=way["say"],
+                    on_interruption=way["on_interruption"],
+                )
+                for way in data["ways"]
+            ]
+            kind = KINDS.get(data["on_enter"], Agent)
+            options: dict[str, Any] = {"on_enter": "Greet the caller."} if data["on_enter"] == "instructions" else {}
+            if data["on_exit"]:
+                options["on_exit"] = self._leave
+            agents.append(
+                kind(
+                    data["name"],
+                    instructions=f"You are {data['name']}.",
+                    tools=self._tools(),
+                    handoffs=ways,
+                    voice=voice(data["name"]),
+                    **options,
+                )
+            )
+        return create_voice_graph(agents, llm=self.model, apology="Pardon me.")
+
+    # ---- the tools and hooks
+
+    def _tools(self) -> list[Any]:
+        @function_tool
+        async def charge(ctx: RunContext[Any]) -> str:
+            """Charge."""
+            return await self._act(ctx, "charge", 0.0)
+
+        @function_tool
+        async def search(ctx: RunContext[Any]) -> str:
+            """Search for some time."""
+            return await self._act(ctx, "search", 3.0)
+
+        @function_tool
+        async def fails(ctx: RunContext[Any]) -> str:
+            """Fail."""
+            self.started.append((str(ctx.tool_call_id), "fails"))
+            raise RuntimeError("no line")
+
+        return [charge, search, fails]
+
+    async def _act(self, ctx: RunContext[Any], name: str, seconds: float) -> str:
+        call_id = str(ctx.tool_call_id)
+        self.started.append((call_id, name))
+        self.running += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.running -= 1
+        # A key of its own: two turns whose tools end at the same time change different things.
+        ctx.userdata[call_id] = True
+        self.finished.append(call_id)
+        return f"{name} done"
+
+    async def _leave(self, ctx: RunContext[Any]) -> None:
+        self.leaving += 1
+        try:
+            await asyncio.sleep(0.8)
+        finally:
+            self.leaving -= 1
+
+    # ---- the model
+
+    def _id(self) -> str:
+        self._calls += 1
+        return f"c{self._calls}"
+
+    def _answer(self, messages: list[BaseMessage]) -> Any:
+        """Do what the caller's last words say; behind a result, say that it is done."""
+        self.asked += 1
+        asked = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
+        text = messages[asked].text
+        if any(isinstance(m, ToolMessage) for m in messages[asked:]):
+            return "That is done now."
+        tools = self.model.prompts[-1].tools
+        may_call = self.model.prompts[-1].tool_choice != "none"
+        if "story" in text:
+            return STORY
+        if "down" in text:
+            return fail(RuntimeError("the provider is down"), after_tokens=2, text="Well, let me see.")
+        wanted: list[str] = []
+        if "charge" in text:
+            wanted = ["charge"]
+        elif "search" in text:
+            wanted = ["search"]
+        elif "fail" in text:
+            wanted = ["fails"]
+        elif "both" in text:
+            wanted = ["charge", "search", "fails"]
+        elif "twice" in text:
+            wanted = ["charge", "charge"]
+        elif "transfer" in text:
+            ways = [name for name in tools if name.startswith("transfer_to_")]
+            place = 1 if "transfer 1" in text else 0
+            wanted = [ways[place % len(ways)]] if ways else []
+        wanted = [name for name in wanted if name in tools]
+        if wanted and may_call:
+            return say("One moment please.", *(call(name, id=self._id()) for name in wanted))
+        return "I hear you well."
+
+    # ---- what has to hold
+
+    def check(self, conversation: Conversation[Any]) -> None:
+        """What holds at any rest, for any front end, beside the invariants."""
+        assert not self.model.errors, self.model.errors
+        check_prompt(
+            [HumanMessage("(the call begins)", id="opener"), *conversation.messages],
+            allow={"ends_with_assistant", "later_system"},
+        )
+        done = list(conversation.userdata)
+        assert sorted(done) == sorted(self.finished), f"userdata knows {done}; tools that ended: {self.finished}"
+        results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
+        for call_id, name in self.started:
+            if call_id in self.finished:
+                assert results.get(call_id) == f"{name} done", f"{call_id} ended; remembered: {results.get(call_id)}"
+
+    def answered(self, conversation: Conversation[Any]) -> None:
+        """The caller's last words were answered."""
+        messages = conversation.messages
+        last = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=-1)
+        assert last < 0 or any(isinstance(m, AIMessage | ToolMessage) for m in messages[last + 1 :]), (
+            f"nobody answered {messages[last].text!r}"
+        )
+
+
+def remembered(world: World, conversation: Conversation[Any]) -> dict[str, Any]:
+    """What two front ends have to agree on: call ids and the ids of messages may differ, nothing else here."""
+    names = dict(world.started)
+    turns: list[list[str]] = []
+    results: list[list[str]] = []
+    for message in conversation.messages:
+        if isinstance(message, HumanMessage):
+            turns.append([message.text, ""])
+        elif isinstance(message, ToolMessage):
+            results.append([message.name or "", message.text])
+        elif turns:
+            turns[-1][1] = " ".join(f"{turns[-1][1]} {message.text}".split())
+    return {
+        "active_agent": conversation.active_agent,
+        "handoffs": [h["new_agent_id"] for h in conversation.handoffs],
+        "effects": [name for _, name in world.started],
+        "userdata": sorted(names[call_id] for call_id in conversation.userdata),
+        "results": sorted(results),
+        "turns": turns,
+    }
