@@ -574,6 +574,7 @@ class Conversation(Generic[U]):
 
         For tests of what another process makes of it: `graph_voice.testing.Call.crash`.
         """
+        self._closing = asyncio.create_task(asyncio.sleep(0), name="graph_voice.close")
         self.on_event = self.on_tool = self.on_userdata = self.on_late_result = None
         self._live.on_change = lambda: None
         if self._durable is not None:

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from graph_voice import events
 from graph_voice.conversation import Conversation
 from graph_voice.graph import definition_of
-from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan
+from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
 from graph_voice.testing.voice import Line, Mark, ModelledVoice
 from graph_voice.tools import ToolError
 from graph_voice.turn import Turn
@@ -51,7 +51,6 @@ class CoreFrontEnd(FrontEnd):
         """Turns that were interrupted, whose tools may still run."""
         self._turns: dict[Turn, asyncio.Task[Any]] = {}
         self._held: set[Turn] = set()
-        self._words = 0
         self._plans: list[Plan] = []
         self._late = False
         self._moved = asyncio.Event()
@@ -305,12 +304,8 @@ class CoreFrontEnd(FrontEnd):
     # ---- the voice
 
     def _word(self) -> None:
-        self._words += 1
-        for plan in self._plans:
-            if plan.moment.words is not None and not plan.moment.came.is_set():
-                plan.moment.words -= 1
-                if plan.moment.words <= 0:
-                    plan.moment.came.set()
+        if (moment := counting(self._plans)) is not None:
+            moment.heard()
 
     def _line_over(self, line: Line, cut: bool) -> None:
         words = line.text[: line.heard].strip() if cut else line.text

@@ -10,7 +10,7 @@ from typing import Any
 from graph_voice.conversation import Conversation
 from graph_voice.errors import GraphVoiceError, MissingDependencyError
 
-__all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "front_end"]
+__all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "counting", "front_end"]
 
 FRONT_ENDS = "graph_voice.front_ends"
 """The entry point group in which packages offer their front ends: a `FrontEnd` class each."""
@@ -26,8 +26,15 @@ class Moment:
 
     name: str
     words: int | None = None
-    """After how many words of the reply; None: the kit tells when it is there."""
+    """After how many more words of the agents; None: the kit tells when it is there."""
     came: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def heard(self, count: int = 1) -> None:
+        """So many words were heard."""
+        if self.words is not None and not self.came.is_set():
+            self.words -= count
+            if self.words <= 0:
+                self.came.set()
 
 
 @dataclass
@@ -129,6 +136,12 @@ class FrontEnd(ABC):
     @abstractmethod
     async def close(self, reason: str) -> None:
         """The call ends as usual."""
+
+
+def counting(plans: list[Plan]) -> Moment | None:
+    """The moment for which words are counted now: the first of those that are still to come."""
+    moments = (plan.moment for plan in plans if not plan.moment.came.is_set())
+    return next((moment for moment in moments if moment.words is not None), None)
 
 
 def front_end(which: "str | type[FrontEnd]") -> type[FrontEnd]:

@@ -159,8 +159,12 @@ class Call(Generic[U]):
 
     def _happened(self, turn: Turn, event: events.Event) -> None:
         self._entries.append(Entry(self.now, event, turn))
-        if isinstance(event, events.HandedOff) or (isinstance(event, events.Say) and self._is_transferring(turn)):
+        if isinstance(event, events.HandedOff):
             self._tell("handoff")
+        elif isinstance(event, events.Say) and self._is_transferring(turn):
+            for plan in self._plans:
+                if plan.moment.name == _named("handoff"):
+                    plan.moment.words = 1  # its first word is heard
 
     def _is_transferring(self, turn: Turn) -> bool:
         """Whether a declared transfer of this turn is under way: its line is spoken before it is answered."""
@@ -177,7 +181,7 @@ class Call(Generic[U]):
 
     def _tell(self, what: str) -> None:
         for plan in self._plans:
-            if plan.moment.name == _named(what) and not plan.moment.came.is_set():
+            if plan.moment.name == _named(what) and plan.moment.words is None and not plan.moment.came.is_set():
                 plan.moment.came.set()
                 return
 

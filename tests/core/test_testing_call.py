@@ -17,6 +17,8 @@ from graph_voice.tool_run import ToolRun
 
 pytestmark = pytest.mark.virtual_clock
 HELLO = "Hello there."
+FRONT_END = "core"
+"""On which the scenarios are played; tests/livekit/test_testing_front_end.py plays them on the other one."""
 
 
 class Caller(BaseModel):
@@ -31,7 +33,7 @@ async def book(ctx: RunContext[Caller], day: str) -> str:
     return f"booked for {day}"
 
 
-def phone(*script: Any, tools: Any = (book,), **options: Any) -> Call[Caller]:
+def phone(*replies: Any, tools: Any = (book,), script: Any = None, **options: Any) -> Call[Caller]:
     desk = Agent(
         "desk",
         instructions="You take bookings.",
@@ -41,7 +43,7 @@ def phone(*script: Any, tools: Any = (book,), **options: Any) -> Call[Caller]:
     )
     billing = Agent("billing", instructions="You do bills.", on_enter="Say who you are.")
     graph = create_voice_graph([desk, billing], userdata=Caller)
-    return Call(graph, llm=ScriptedModel([HELLO, *script]), **options)
+    return Call(graph, llm=ScriptedModel(script or [HELLO, *replies]), **{"front_end": FRONT_END, **options})
 
 
 async def test_a_call_in_livekits_words() -> None:
@@ -140,10 +142,12 @@ async def test_a_caller_who_cuts_in_while_a_tool_runs_does_not_stop_it() -> None
 
 
 async def test_a_caller_who_cuts_in_while_the_floor_changes_keeps_it_where_it_was() -> None:
-    async with phone(call("transfer_to_billing"), "I am still here.", call("transfer_to_billing"), "Billing.") as it:
+    desk = [HELLO, call("transfer_to_billing"), "I am still here.", call("transfer_to_billing")]
+    async with phone(script={"desk": desk, "billing": lambda messages: "Billing."}) as it:
         it.during_handoff().says("No, wait.")
         result = await it.says("My bill.")
         assert not [item for item in result.items if isinstance(item, AgentHandoff)]
+        assert result.heard == "Let I am still here."
         assert it.floor == it.active_agent == "desk"
         result = await it.says("Now, please.")
         result.expect.contains_agent_handoff(new_agent="billing", old_agent="desk")

@@ -27,6 +27,7 @@ from graph_voice_livekit.testing.sound import (
     encode,
     frame_of,
     is_silent,
+    noise,
     samples_of,
     split_words,
 )
@@ -76,10 +77,17 @@ class FakeAudioInput(AudioInput):
         if not words:
             raise ValueError("Give the caller something to say: the text has no words.")
         length = 0.3 if seconds is None else seconds / len(words)
+        await self._sound(encode(words, length, voice="caller"))
+
+    async def make_noise(self, seconds: float) -> None:
+        """Let something be heard in which nobody finds a word: a cough, a door."""
+        await self._sound(noise(seconds))
+
+    async def _sound(self, audio: Samples) -> None:
         said = asyncio.get_running_loop().create_future()
         self._speaking += 1
         try:
-            self._utterances.put_nowait((encode(words, length, voice="caller"), said))
+            self._utterances.put_nowait((audio, said))
             await said
         finally:
             self._speaking -= 1

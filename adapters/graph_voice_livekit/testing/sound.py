@@ -21,6 +21,7 @@ __all__ = [
     "encode",
     "frame_of",
     "is_silent",
+    "noise",
     "samples_of",
     "split_words",
 ]
@@ -69,6 +70,11 @@ def encode(words: Sequence[str], seconds_per_word: float, *, voice: str) -> Samp
             raise ValueError(f"{word!r} can't be said in {seconds_per_word} s: give it {least} s or more.")
         audio[position * length :][: len(header)] = header
     return audio
+
+
+def noise(seconds: float) -> Samples:
+    """Return audio without a word in it."""
+    return np.full(round(seconds * SAMPLE_RATE), _TONE, np.int16)
 
 
 def decode(audio: Samples) -> list[Word]:
