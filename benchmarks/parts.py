@@ -1,6 +1,6 @@
 """All that is measured, in the page's order."""
 
-from benchmarks import concurrency, disk, gaps, garbage, handoff, job_start, turns
+from benchmarks import concurrency, disk, gaps, garbage, handoff, job_start, tracing, turns
 from benchmarks.part import Part
 
 __all__ = ["PARTS"]
@@ -12,5 +12,6 @@ PARTS: tuple[Part, ...] = (
     disk.PART,
     concurrency.PART,
     garbage.PART,
+    tracing.PART,
     job_start.PART,
 )

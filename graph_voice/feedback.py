@@ -30,7 +30,6 @@ class Subject:
     """The run that is judged."""
 
     run_id: UUID
-    trace_id: UUID
     project: str | None
     thread_id: str
 
@@ -44,8 +43,8 @@ def give(client: Client, subject: Subject, score: Score) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LangSmithWarning)  # an old server does not say which project it is
         client.create_feedback(
+            # Without `trace_id` it is sent here and now, and not by a thread that ends before the process does.
             run_id=subject.run_id,
-            trace_id=subject.trace_id,
             key=score.key,
             score=score.score,
             value=score.value,

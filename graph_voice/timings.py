@@ -16,6 +16,8 @@ class Timings:
         self._text: float | None = None
         self._floor: tuple[str, float] | None = None
         self._gaps: list[float] = []
+        self._sound: tuple[str, float] | None = None
+        self._silences: list[float] = []
         self._told: dict[str, float] = {}
 
     def token(self) -> None:
@@ -35,6 +37,12 @@ class Timings:
         """The graph has given the floor to this agent."""
         self._floor = (agent, time.perf_counter())
 
+    def sound(self, agent: str, began: float, ended: float) -> None:
+        """A reply of this agent was played, in seconds since the epoch."""
+        if self._sound is not None and self._sound[0] != agent:
+            self._silences.append(began - self._sound[1])
+        self._sound = (agent, ended)
+
     def told(self, measured: dict[str, float | None]) -> None:
         """What the front end has measured, in seconds; the first value of each name counts."""
         for name, seconds in measured.items():
@@ -50,6 +58,8 @@ class Timings:
         found |= {f"{name}_ms": _ms(seconds) for name, seconds in self._told.items()}
         if self._gaps:
             found["handoff_gap_ms"] = max(_ms(gap) for gap in self._gaps)
+        if self._silences:
+            found["handoff_silence_ms"] = max(_ms(gap) for gap in self._silences)
         return found
 
 

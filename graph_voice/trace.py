@@ -4,7 +4,6 @@ import asyncio
 import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from langchain_core.callbacks.manager import AsyncCallbackManager
 from langchain_core.runnables import RunnableConfig
@@ -203,7 +202,7 @@ class Trace:
             happened = decision is not None and decision.happened
             log.amend(run_id, Amendment({"confirmed": happened}, tags=() if happened else ("rejected",)))
         cover, cut = self._call.cover(turn), next(iter(_tags(turn)), None)
-        client, scores, subject = log.client, self._scores, self._subject(log.project, log)
+        client, scores, subject = log.client, self._scores, self._subject(log.project)
 
         def work() -> None:
             log.context.run(send_runs, client, runs_of(log, cover, cut))
@@ -226,14 +225,12 @@ class Trace:
             tracer = next((h for h in self._manager.handlers if isinstance(h, LangChainTracer)), None)
             if tracer is None:
                 return False
-            client, subject = tracer.client, self._subject(tracer.project_name, None)
+            client, subject = tracer.client, self._subject(tracer.project_name)
         sender.put(functools.partial(give, client, subject, score), client)
         return True
 
-    def _subject(self, project: str | None, log: TraceLog | None) -> Subject:
-        run_id: UUID = self._manager.run_id
-        order = log.order(run_id) if log is not None else None
-        return Subject(run_id, order[0] if order is not None else run_id, project, self._call.thread_id)
+    def _subject(self, project: str | None) -> Subject:
+        return Subject(self._manager.run_id, project, self._call.thread_id)
 
 
 def _tags(turn: "Turn") -> list[str]:

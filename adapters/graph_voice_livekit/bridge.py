@@ -37,6 +37,7 @@ from graph_voice_livekit.driver import NO_HANDOFF, TurnDriver
 from graph_voice_livekit.ending import CallEnd
 from graph_voice_livekit.floor import Floor
 from graph_voice_livekit.heard import split_heard
+from graph_voice_livekit.measured import agent_spoke, user_spoke
 from graph_voice_livekit.mirrors import Mirrors
 from graph_voice_livekit.open_question import OpenQuestion
 from graph_voice_livekit.outside import Outsiders
@@ -306,6 +307,7 @@ class Bridge:
             said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.commit(said, at=item.created_at)
+                user_spoke(driver.turn, item)
                 self._hold_back(item)
             elif self.floor.is_outside:
                 self.floor.listen()
@@ -328,6 +330,7 @@ class Bridge:
             if found is not None:
                 driver, spoken = found
                 driver.turn.commit_reply()
+                agent_spoke(driver.turn, item, [message_id for message_id, _ in spoken])
                 parts = split_heard(spoken, text, interrupted=item.interrupted)
                 last = next((key for key in reversed(parts) if parts[key]), None)
                 for message_id, heard in parts.items():

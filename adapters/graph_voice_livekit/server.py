@@ -19,6 +19,7 @@ from livekit.agents.voice.events import CloseEvent
 
 from graph_voice.errors import BuildError, LoadError
 from graph_voice.loading import load_graph, locate
+from graph_voice.trace import flush_traces
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.comeback import PATIENCE
 from graph_voice_livekit.failed_call import tell_caller
@@ -216,6 +217,7 @@ async def _end(
     """The session is closed: the agent leaves the room, which it would stay in until the room is closed otherwise."""
     await agent.aclose()
     await store.aclose()
+    await asyncio.to_thread(flush_traces)  # a job's process may be stopped without its exit handlers
     if event.error is not None:  # LiveKit has logged it
         cause: Any = getattr(event.error, "error", event.error)  # its error events wrap the exception
         await _tell(job, plan, prepared, cause)
