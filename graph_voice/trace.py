@@ -211,16 +211,17 @@ class Trace:
 
         sender.put(work, client)
         self._later = (client, subject)
+        self._manager = None  # its handlers hold all that was noted
 
     def score(self, score: Score) -> bool:
         """Give feedback on the root, behind the trace itself. Returns at once. False: no LangSmith tracer listens."""
-        if self._manager is None:
-            return False
-        if self._log is not None:
-            self._scores.append(score)
-            return True
         if self._later is not None:
             client, subject = self._later
+        elif self._manager is None:
+            return False
+        elif self._log is not None:
+            self._scores.append(score)
+            return True
         else:
             tracer = next((h for h in self._manager.handlers if isinstance(h, LangChainTracer)), None)
             if tracer is None:

@@ -378,6 +378,10 @@ class Call(Generic[U]):
         """The whole call, as one result."""
         return Result(self._entries, self.now)
 
+    def score(self, key: str, score: float | bool | None = None, **more: Any) -> bool:
+        """Give feedback on the call in LangSmith, when it is traced: `Conversation.score`."""
+        return self.conversation.score(key, score, **more)
+
     def trajectory(self) -> list[dict[str, Any]]:
         """The conversation as agentevals takes it: OpenAI's messages, with tool calls and results."""
         found = convert_to_openai_messages(self.messages)

@@ -10,7 +10,7 @@ from langsmith_support import langsmith as langsmith
 from turn_support import hear, play, rest, until
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool, history
-from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing import Call, ScriptedModel, call, say
 from graph_voice.testing.langsmith_sink import LangSmithSink, TracedRun
 from graph_voice.trace import LINGER
 
@@ -334,6 +334,18 @@ async def test_feedback_on_a_call_that_is_over_and_on_one_that_is_not_traced(lan
     assert conversation.score("afterwards", 0)
     langsmith.wait()
     assert [one["key"] for one in langsmith.feedback] == ["afterwards"]
+
+
+async def test_a_scripted_call_is_scored_as_the_conversation_in_it(langsmith: LangSmithSink) -> None:
+    agent = Agent("a", instructions="A", on_enter="Greet.")
+    async with Call(create_voice_graph([agent], llm=ScriptedModel(["Hello.", "One."]))) as phone:
+        await phone.says("hi")
+        assert phone.score("passed", True, comment="as it should be")
+    langsmith.wait()
+    (given,) = langsmith.feedback
+    roots = {run.id: run.outputs["text"] for run in langsmith.roots}
+    assert (given["key"], given["score"], given["comment"]) == ("passed", True, "as it should be")
+    assert roots[given["run_id"]] == "hi"
 
 
 async def test_nothing_is_scored_where_nothing_is_traced() -> None:
