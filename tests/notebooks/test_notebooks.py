@@ -1,12 +1,15 @@
 """The notebooks run: each in a kernel of its own, without keys and without network, and show what their files show."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from notebooks import FOLDER, execute, notebooks, substance
+from notebooks import FOLDER, execute, main, notebooks, substance
 
 WATCHED = Path(__file__).parents[1] / "watched"
 PATHS = notebooks([])
@@ -64,3 +67,35 @@ def test_noise_is_no_substance_and_words_are() -> None:
     assert shown("call_4e404a560abcd49d at 0x7f01") == shown("call_00000000aaaabbbb at 0x7f02")
     assert shown("Hello.") != shown("Goodbye.")
     assert shown("Hello.", "varies") == shown("Goodbye.", "varies")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_only_what_is_stale_is_written_and_a_check_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("notebooks.FOLDER", tmp_path)
+    path = tmp_path / "1_sum.ipynb"
+    cell = nbformat.v4.new_code_cell("print('call_0123456789abcdef'); object()")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    bare = path.read_text()
+    assert main(["--check"]) == 1
+    assert path.read_text() == bare
+    assert main([]) == 0
+    stored = path.read_text()
+    assert "call_0123456789abcdef" in stored
+    assert main(["--check", "sum"]) == main([]) == 0
+    assert path.read_text() == stored, "an object's address is new, and no reason to write"
+    assert main(["--check", "another"]) == 0
+    assert capsys.readouterr().out.split("\n")[:2] == ["1_sum.ipynb: stale", "1_sum.ipynb: written"]
+
+
+def test_what_would_leave_this_machine_is_noticed_and_refused(tmp_path: Path) -> None:
+    outbound = tmp_path / "outbound"
+    program = (
+        "import socket\ntry: socket.create_connection(('192.0.2.1', 80), 0.1)\nexcept OSError as error: print(error)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(WATCHED), "OUTBOUND_CALLS": str(outbound)}
+    run = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert run.stdout == "192.0.2.1 is not on this machine\n"
+    assert "192.0.2.1" in outbound.read_text()
