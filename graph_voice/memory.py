@@ -239,7 +239,12 @@ class TurnRecord:
             if rest := {k: v for k, v in write.values.items() if k not in CONTROL}:
                 yield Entry(write.order, rest)
             if control and floor is not None:
-                yield Entry(max(write.order, floor), control, None if write.handoff is not None else write.agent)
+                if write.handoff is not None:
+                    # Not when it was written: an old agent's `on_exit` may have taken its time, and the program may
+                    # have moved the floor meanwhile.
+                    yield Entry(floor, control)
+                else:
+                    yield Entry(max(write.order, floor), control, write.agent)
 
     @property
     def floor_is_certain(self) -> bool:
