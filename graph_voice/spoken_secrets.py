@@ -141,7 +141,13 @@ def _without(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         digits = re.sub(r"[\s/.,-]", "", secret)
         if digits.isdecimal() and len(digits) >= SHORT:
-            places = [n.find(digits, whole_pieces=len(digits) < SHORTEST) for n in numbers_in(text)]
+            groups = {group.lstrip("0") for group in re.findall(r"\d+", secret)}
+            places = [
+                (n.start, n.end)
+                if n.length >= SHORT and len(groups) > 1 and groups.issuperset(p.digits.lstrip("0") for p in n.pieces)
+                else n.find(digits, whole_pieces=len(digits) < SHORTEST)
+                for n in numbers_in(text)
+            ]
             text = _masked(text, [place for place in places if place is not None])
         if len(secret) >= SHORTEST:
             text = re.sub(re.escape(secret), MASK, text, flags=re.IGNORECASE)

@@ -113,6 +113,15 @@ def test_what_was_taken_is_closed_and_the_rest_is_not() -> None:
     assert type(closed.content) is str
 
 
+@pytest.mark.parametrize(
+    "text", ["May 3rd, 1980", "on May 3, 1980.", "the third of May 1980", "3 5 1980", "05/03/1980"]
+)
+def test_a_date_is_closed_in_whatever_order_it_is_said(text: str) -> None:
+    (closed,) = close([hold_back(HumanMessage(f"I was born {text}", id="1"), TILL)], ["1980-05-03"])
+    assert "1980" not in open_words([closed], "till")[0].text
+    assert close([HumanMessage("In 1981, on 3 5 12", id="1")], ["1980-05-03"]) == []
+
+
 def test_a_number_said_in_two_breaths_is_closed_in_both() -> None:
     said = [hold_back(HumanMessage(t, id=t), TILL) for t in ("It's 4111 2222", "and 3333 4444.", "The code is 124.")]
     closed = close(said, [CARD])

@@ -44,7 +44,7 @@ async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> Non
     if name == "restaurant":
         guest = conversation.userdata
         assert (guest.reserved, guest.checked_out, guest.expense, guest.card) == (True, True, 34.0, None)
-        assert "4242" not in str(conversation.messages)
+        assert not any(digits in str(conversation.messages) for digits in ("5 1 9 3", "3 6 5 7", "9 0 3 6"))
     if name == "medical_triage":
         assert conversation.userdata.identity_confirmed
 
