@@ -20,6 +20,8 @@ _SOUNDS_LIKE = {"to": "2", "too": "2", "for": "4", "fore": "4", "won": "1", "ate
 _BETWEEN = frozenset({"and", "then", "um", "uh", "er", "dash", "minus", "space", "slash", "comma", "point", "stroke"})
 """What is said between the groups of one number."""
 _MOST_BETWEEN = 2
+ALIKE = 4
+"""Digits in a row that make one number an attempt to say another."""
 _WORD = re.compile(r"\d+|[^\W\d_]+")
 
 
@@ -77,6 +79,8 @@ class Number:
                 if not whole_pieces or (edges[first] == at and edges[last + 1] == at + len(digits)):
                     return self.pieces[first].start, self.pieces[last].end
                 at = joined.find(digits, at + 1)
+            if not whole_pieces and any(joined[i : i + ALIKE] in digits for i in range(len(joined) - ALIKE + 1)):
+                return self.start, self.end  # an attempt that was broken off, or corrected
         return None
 
 
