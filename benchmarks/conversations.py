@@ -30,8 +30,8 @@ from graph_voice_livekit.converters import to_chat_context
 __all__ = ["Talk", "Took", "a_talk", "history"]
 
 INSTRUCTIONS = "You are a friendly voice agent of a shop. Keep your answers short."
-SETTLE = 0.002
-"""Seconds that a session is given after a turn for what it does behind it."""
+SETTLE = 0.03
+"""Seconds that a session is given after a turn for what it does behind it: nobody answers sooner."""
 
 
 def history(size: int) -> list[BaseMessage]:
@@ -134,6 +134,9 @@ async def a_talk(
             agent = _plain(names, brain, size, watch)
         stack.push_async_callback(session.aclose)
         await session.start(agent=agent)
+        # What was said before is in LiveKit's own history, whichever way it came there: as in a call that got that long.
+        before = to_chat_context(history(size)).items
+        session.history.insert([item for item in before if session.history.get_by_id(item.id) is None])
         yield Talk(way, session, watch, brain, conversation)
 
 

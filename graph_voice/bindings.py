@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableBinding
 
 from graph_voice.errors import ModelError
@@ -72,6 +72,8 @@ class Bindings:
 
 
 def _called(prompt: Sequence[BaseMessage]) -> tuple[str, ...]:
+    if not any(issubclass(kind, ToolMessage) for kind in set(map(type, prompt))):
+        return ()  # each call of a prompt is answered, so there is none
     names = (call["name"] for m in prompt if isinstance(m, AIMessage) for call in m.tool_calls)
     return tuple(dict.fromkeys(names))
 

@@ -157,7 +157,9 @@ class Durable:
 
     def _restore(self, head: CheckpointTuple, found: StateSnapshot, inner: Sequence[CheckpointTuple]) -> Pending | None:
         """Make what was read what is remembered. Nothing is awaited: somebody may be speaking."""
-        messages = _with_open_transfers(found.values.get("messages") or (), found.values.get("handoffs") or ())
+        # Copies: a message as a serializer has made it takes twice as long to look at, and each turn looks at all.
+        loaded = [message.model_copy() for message in found.values.get("messages") or ()]
+        messages = _with_open_transfers(loaded, found.values.get("handoffs") or ())
         self._live.restore({**found.values, "messages": messages}, head.checkpoint["channel_values"])
         self.journal.begin(head, self._live.checkpoint_values(found.values.get("messages") or ()))
         asking, question = _unfinished(messages), None

@@ -179,6 +179,8 @@ class _Line:
             return
         changed = [name for name, value in values.items() if not _same(self._written.get(name, _NOTHING), value)]
         changed += [name for name in self._written if name not in values]
+        if not changed and not self._must_be_whole and self._parent is not None:
+            return  # what has changed meanwhile is as it was again
         writes: list[tuple[str, Any]] = []
         held = {name: value for name, value in values.items() if name not in lists}
         for name in lists:

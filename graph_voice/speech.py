@@ -30,6 +30,10 @@ from graph_voice.turn import Turn
 __all__ = ["Generated", "Progress", "generate", "settle_calls", "used_call_ids", "without_calls"]
 
 
+_AHEAD = 4
+"""Pieces of text behind each of which everybody else may run, so that the first ones reach the voice at once."""
+
+
 @dataclass(frozen=True)
 class Generated:
     """What came of one model call."""
@@ -105,7 +109,7 @@ async def generate(
             progress.said = progress.said or bool(text.strip())
         return Generated(_joined(chunks, agent, message_id), cut=False)
     with turn.cuttable():
-        blank = ""
+        blank, ahead = "", _AHEAD
         async for text in stream():
             if not progress.said and not text.strip():
                 blank += text  # white space in front may be all that comes, and then nothing was said
@@ -114,6 +118,9 @@ async def generate(
                 message_id = message_id or chunks[-1].id or f"run-{uuid.uuid4()}"
                 turn.say_text(agent, message_id, blank + text)
                 blank = ""
+                if ahead:
+                    ahead -= 1
+                    await asyncio.sleep(0)  # tokens may come in one piece; the first ones need not wait for the last
         message = _joined(chunks, agent, message_id)
         if message.usage_metadata is not None:
             turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))

@@ -56,8 +56,11 @@ def _apart(given: Sequence[llm.ChatItem], own: Sequence[llm.ChatItem]) -> tuple[
     in a long call most of it is told by a look at its place, not at the items.
     """
     first = int(bool(given) and bool(own) and given[0] is not own[0])
-    rest = zip(given[first:], own[first:], strict=False)
-    end = next((i for i, (a, b) in enumerate(rest, first) if a is not b), min(len(given), len(own)))
+    both = min(len(given), len(own))
+    end = both
+    if given[first:both] != own[first:both]:
+        rest = zip(given[first:], own[first:], strict=False)
+        end = next((i for i, (a, b) in enumerate(rest, first) if a is not b), both)
     return [*given[:first], *given[end:]], [*own[:first], *own[end:]]
 
 
