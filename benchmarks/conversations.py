@@ -134,7 +134,7 @@ async def a_talk(
             agent = _plain(names, brain, size, watch)
         stack.push_async_callback(session.aclose)
         await session.start(agent=agent)
-        # What was said before is in LiveKit's own history, whichever way it came there: as in a call that got that long.
+        # What was said before is in LiveKit's own history, whichever way it came there: as in a call that got so long.
         before = to_chat_context(history(size)).items
         session.history.insert([item for item in before if session.history.get_by_id(item.id) is None])
         yield Talk(way, session, watch, brain, conversation)

@@ -169,8 +169,10 @@ def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) ->
     return message.model_copy(update={"id": message_id or message.id or f"run-{uuid.uuid4()}", "name": agent})
 
 
-def _without_guesses(message: AIMessage, whole: AIMessageChunk) -> AIMessage:
+def _without_guesses(message: AIMessage, whole: AIMessage) -> AIMessage:
     """Arguments that broke off are not JSON. LangChain completes them, but `{"amount": 10` may be a part of 100."""
+    if not isinstance(whole, AIMessageChunk):
+        return message  # of a model that does not stream: LangChain hands on its whole message
     if all(_is_whole(chunk["args"]) for chunk in whole.tool_call_chunks):
         return message
     calls: list[ToolCall] = []

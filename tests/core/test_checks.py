@@ -70,7 +70,10 @@ def test_nothing_is_found_in_a_graph_in_which_nothing_is_wrong() -> None:
     assert checked(desk("Help, and transfer to billing.", handoffs=[TO_BILLING], tools=[look_up]), billing()) == []
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "graphs").glob("*.py")), ids=lambda file: file.stem)
+GRAPHS = [*(ROOT / "graphs").glob("*.py"), *(made.parent for made in (ROOT / "graphs").glob("*/__init__.py"))]
+
+
+@pytest.mark.parametrize("file", sorted(f for f in GRAPHS if f.stem != "studio"), ids=lambda file: file.stem)
 def test_the_graphs_of_this_repository_have_no_errors_and_lack_only_a_model(file: Path) -> None:
     serious = [f for f in check_file(str(file)) if f.severity is not Severity.INFO]
     assert [f.severity for f in serious] == [Severity.WARNING]
