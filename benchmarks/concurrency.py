@@ -98,14 +98,13 @@ class _Crowd:
         gc.collect()
         gc.freeze()  # as in benchmarks/turns.py: a hundred conversations in a process are this benchmark's own
         crowd, reply = _Measured(), len(self._words) * PERIOD
-        speaking = [
-            asyncio.create_task(crowd.speak(talk, reply * n / number)) for n, talk in enumerate(self._talks[:number])
-        ]
-        await asyncio.sleep(reply)  # by then each has begun
-        crowd.begin()
-        await asyncio.sleep(seconds)
-        cores = crowd.end()
-        await asyncio.gather(*speaking)
+        async with asyncio.TaskGroup() as speaking:
+            for n, talk in enumerate(self._talks[:number]):
+                speaking.create_task(crowd.speak(talk, reply * n / number))
+            await asyncio.sleep(reply)  # by then each has begun
+            crowd.begin()
+            await asyncio.sleep(seconds)
+            cores = crowd.end()
         gc.unfreeze()
         return {
             "way": self._way.value,
@@ -113,6 +112,7 @@ class _Crowd:
             **spread("late_ms", crowd.late or [0.0], 2),
             **spread("first_ms", crowd.first or [0.0], 2),
             "cores": round(cores, 3),
+            "per_core": round(len(crowd.late) * PERIOD / seconds / cores),  # by the tokens that really came
             "tokens": len(crowd.late),
         }
 
@@ -181,6 +181,7 @@ def table(rows: Sequence[Row]) -> str:
             "first_ms_p50": "caller's words to first token p50, ms",
             "first_ms_p95": "p95",
             "cores": "cores busy",
+            "per_core": "conversations per core, by processor time",
             "largest": "the most within 20 ms",
         },
     )

@@ -55,6 +55,8 @@ class Took:
 
     chunk: float
     """To the first chunk with words out of `llm_node`."""
+    used: float
+    """Processor time of the event loop's thread until that chunk: what a busy machine leaves alone."""
     text: float
     """To the first words at the voice's side."""
     whole: float
@@ -78,14 +80,21 @@ class Talk:
         """The caller says this, and is answered."""
         watch = self.watch
         watch.reset()
-        began, used = time.perf_counter(), time.process_time()
+        began, used, own = time.perf_counter(), time.process_time(), time.thread_time()
         await self.session.run(user_input=text)
         ended = time.perf_counter()
         await self.settle()
         cpu = time.process_time() - used
         assert watch.first_chunk is not None
+        assert watch.first_chunk_used is not None
         assert watch.first_text is not None
-        parts = (watch.first_chunk - began, watch.first_text - began, ended - began, cpu)
+        parts = (
+            watch.first_chunk - began,
+            watch.first_chunk_used - own,
+            watch.first_text - began,
+            ended - began,
+            cpu,
+        )
         return Took(*(1000 * part for part in parts))
 
     async def settle(self) -> None:

@@ -84,6 +84,9 @@ def _row(way: Way, what: str, sizes: list[int]) -> Row:
         "window": tenth,
         "bytes_first": round(sum(grown[1 : tenth + 1]) / tenth),  # the first one makes the tables
         "bytes_last": round(sum(grown[-tenth:]) / tenth),
+        "bytes_first_half": round(sizes[len(sizes) // 2 - 1] / (len(sizes) // 2)),
+        "bytes_second_half": round((sizes[-1] - sizes[len(sizes) // 2 - 1]) / (len(sizes) - len(sizes) // 2)),
+        "bytes_most": max(grown[1:]),
         "file_mb": round(sizes[-1] / 1e6, 2),
         "sizes": sizes[:: max(1, len(sizes) // 50)],
     }
@@ -100,6 +103,9 @@ def table(rows: Sequence[Row]) -> str:
             "bytes_per_turn": "bytes a turn",
             "bytes_first": "in the first hundred",
             "bytes_last": "in the last hundred",
+            "bytes_first_half": "in the first half",
+            "bytes_second_half": "in the second half",
+            "bytes_most": "most in one turn",
             "file_mb": "the file, MB",
         },
     )

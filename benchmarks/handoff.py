@@ -41,7 +41,7 @@ def measure(measuring: Measuring) -> list[Row]:
 
 
 async def _compare(size: int, handoffs: int, ways: Sequence[Way], measuring: Measuring) -> list[Row]:
-    took: dict[Way, list[tuple[float, float]]] = {way: [] for way in ways}
+    took: dict[Way, list[tuple[float, float, float]]] = {way: [] for way in ways}
     order = random.Random(0)
     each = max(2, min(handoffs, size // 20))
     for _ in range(-(-handoffs // each)):
@@ -60,29 +60,36 @@ async def _compare(size: int, handoffs: int, ways: Sequence[Way], measuring: Mea
                         took[talk.way].append(await _hand_over(talk))
             finally:
                 gc.unfreeze()
-    plain = statistics.median(chunk for chunk, _ in took[Way.PLAIN])
+    plain = [statistics.median(column) for column in zip(*took[Way.PLAIN], strict=True)]
     return [
         {
             "items": size,
             "way": way.value,
             "handoffs": len(took[way]),
-            **spread("chunk_ms", [chunk for chunk, _ in took[way]]),
-            **spread("text_ms", [text for _, text in took[way]]),
-            "x_plain": ratio(statistics.median(chunk for chunk, _ in took[way]), plain),
+            **spread("chunk_ms", [chunk for chunk, _, _ in took[way]]),
+            **spread("used_ms", [used for _, used, _ in took[way]]),
+            **spread("text_ms", [text for _, _, text in took[way]]),
+            "chunk_x_plain": ratio(statistics.median(chunk for chunk, _, _ in took[way]), plain[0]),
+            "used_x_plain": ratio(statistics.median(used for _, used, _ in took[way]), plain[1]),
         }
         for way in ways
     ]
 
 
-async def _hand_over(talk: Talk) -> tuple[float, float]:
-    """Milliseconds from the call to the next agent's first chunk, and to its first words at the voice's side."""
-    called: list[float] = []
-    talk.brain.on_call = lambda: called.append(time.perf_counter())
+async def _hand_over(talk: Talk) -> tuple[float, float, float]:
+    """Milliseconds from the call to the next agent's first chunk, the processor time of the loop's thread until then,
+    and milliseconds to the first words at the voice's side."""
+    called: list[tuple[float, float]] = []
+    talk.brain.on_call = lambda: called.append((time.perf_counter(), time.thread_time()))
     await talk.turn(TRANSFER)
     assert len(called) == 1, f"{talk.way}: {len(called)} transfers in one turn"
     assert talk.watch.first_chunk is not None
+    assert talk.watch.first_chunk_used is not None
     assert talk.watch.first_text is not None
-    return (talk.watch.first_chunk - called[0]) * 1000, (talk.watch.first_text - called[0]) * 1000
+    ((at, used),) = called
+    parts = (talk.watch.first_chunk - at, talk.watch.first_chunk_used - used, talk.watch.first_text - at)
+    chunk, used, text = (1000 * part for part in parts)
+    return chunk, used, text
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -96,7 +103,9 @@ def table(rows: Sequence[Row]) -> str:
             "chunk_ms_p95": "p95",
             "text_ms_p50": "first words p50, ms",
             "text_ms_p95": "p95",
-            "x_plain": "first chunk x LiveKit agent",
+            "used_ms_p50": "processor until the first chunk, ms",
+            "chunk_x_plain": "first chunk x LiveKit agent",
+            "used_x_plain": "(in processor time)",
         },
     )
 

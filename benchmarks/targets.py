@@ -37,10 +37,11 @@ def _row(rows: Rows, part: str, **wanted: Any) -> Row:
         raise LookupError(f"no row {wanted} of {part}") from None
 
 
-def _turn(items: int, column: str, unit: str) -> Callable[[Rows], tuple[float, str]]:
+def _turn(items: int, column: str) -> Callable[[Rows], tuple[float, str]]:
     def measured(rows: Rows) -> tuple[float, str]:
         row = _row(rows, "turns", way=Way.OURS_SQLITE.value, items=items)
-        return row[column], f"{row[column]:.2f} {unit} ({cell(row['chunk_ms_p50'])} ms)"
+        used = row[column.replace("chunk", "used")]
+        return row[column], f"{row[column]:.2f}x ({cell(row['chunk_ms_p50'])} ms); in processor time {used:.2f}x"
 
     return measured
 
@@ -49,7 +50,10 @@ def _handoff(rows: Rows) -> tuple[float, str]:
     row = _row(rows, "handoff", way=Way.OURS_SQLITE.value, items=10)
     plain = _row(rows, "handoff", way=Way.PLAIN.value, items=10)
     memory = _row(rows, "handoff", way=Way.OURS.value, items=10)
-    beside = f"without a store {cell(memory['chunk_ms_p50'])}, a LiveKit agent {cell(plain['chunk_ms_p50'])}"
+    beside = (
+        f"{cell(row['used_ms_p50'])} of them processor time; without a store {cell(memory['chunk_ms_p50'])}, "
+        f"a LiveKit agent {cell(plain['chunk_ms_p50'])}"
+    )
     return row["chunk_ms_p50"], f"{cell(row['chunk_ms_p50'])} ms ({beside})"
 
 
@@ -65,8 +69,8 @@ def _growth(rows: Rows) -> tuple[float, str]:
     found = [row for row in rows["disk"] if row["way"] == Way.OURS_SQLITE.value]
     if not found:
         raise LookupError("no row of ours in disk")
-    worst = max(row["bytes_last"] / row["bytes_first"] for row in found)
-    return worst, f"the last hundred take {worst:.2f}x the first hundred"
+    worst = max(row["bytes_second_half"] / row["bytes_first_half"] for row in found)
+    return worst, f"the second half takes {worst:.2f}x the first half, at most"
 
 
 def _conversations(rows: Rows) -> tuple[float, str]:
@@ -81,7 +85,9 @@ def _conversations(rows: Rows) -> tuple[float, str]:
         )
         for collector in ("on", "off")
     }
-    return most["on"], f"{most['on']} ({most['off']} with Python's collector off)"
+    used = [row["per_core"] for row in rows["concurrency"] if row["way"] == Way.OURS_SQLITE.value]
+    told = f"{most['on']} ({most['off']} with Python's collector off; processor time alone would allow {max(used)})"
+    return most["on"], told
 
 
 def _tool_gap(rows: Rows) -> tuple[float, str]:
@@ -104,12 +110,12 @@ def _job(rows: Rows) -> tuple[float, str]:
 TARGETS = (
     Target(
         "first chunk at 10 items: at most 0.9x `LLMAdapter` without a saver",
-        _turn(10, "chunk_x_adapter", "x"),
+        _turn(10, "chunk_x_adapter"),
         lambda x: x <= 0.9,
     ),
     Target(
         "first chunk at 1,000 items: at most 1.5x a LiveKit agent",
-        _turn(1_000, "chunk_x_plain", "x"),
+        _turn(1_000, "chunk_x_plain"),
         lambda x: x <= 1.5,
     ),
     Target("handoff, from the call to the next agent's first chunk: at most 5 ms", _handoff, lambda ms: ms <= 5),
@@ -117,7 +123,11 @@ TARGETS = (
     Target(
         "on disk, a turn with a tool call: at most 4 kB", _bytes("words and a tool call"), lambda size: size <= 4_096
     ),
-    Target("on disk: as much after many turns as at the beginning (within a tenth)", _growth, lambda x: x <= 1.1),
+    Target(
+        "on disk: a turn takes as much in the second half of a long call as in the first (within a tenth)",
+        _growth,
+        lambda x: x <= 1.1,
+    ),
     Target("conversations per core, tokens late by at most 20 ms (p95): 150", _conversations, lambda n: n >= 150),
     Target(
         "silence in a tool turn: shorter than a LiveKit agent's by the model's 0.4 s",

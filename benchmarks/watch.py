@@ -15,13 +15,15 @@ class Watch:
     def __init__(self) -> None:
         self.first_chunk: float | None = None
         """When the first words left `llm_node`."""
+        self.first_chunk_used: float | None = None
+        """The loop's thread had used so much of its processor by then, in seconds (`time.thread_time`)."""
         self.first_text: float | None = None
         """When the first words reached the voice's side (`transcription_node`; a session without sound has no TTS)."""
         self.on_text: Callable[[], None] = lambda: None
         """Called for each piece of text that does."""
 
     def reset(self) -> None:
-        self.first_chunk = self.first_text = None
+        self.first_chunk = self.first_chunk_used = self.first_text = None
 
     def listen(self, kind: type[Agent]) -> None:
         """Listen to all agents of a class. The class must be this session's own."""
@@ -38,7 +40,7 @@ class Watch:
                     and chunk.delta
                     and chunk.delta.content
                 ):
-                    self.first_chunk = time.perf_counter()
+                    self.first_chunk, self.first_chunk_used = time.perf_counter(), time.thread_time()
                 yield chunk
 
         async def watched_transcription_node(

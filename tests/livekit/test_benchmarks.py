@@ -80,9 +80,10 @@ def test_a_page_without_marks_is_refused() -> None:
 
 @pytest.mark.parametrize(("late", "reached"), [(0.9, "yes"), (0.91, "**no**")])
 def test_whether_a_target_is_reached_is_computed(late: float, reached: str) -> None:
-    row: dict[str, Any] = {"way": "graph_voice, SQLite", "items": 10, "chunk_x_adapter": late, "chunk_ms_p50": 2.0}
+    row: dict[str, Any] = {"way": "graph_voice, SQLite", "items": 10, "chunk_x_adapter": late, "used_x_adapter": 0.8}
+    row["chunk_ms_p50"] = 2.0
     told = targets.table({"turns": [row]}).splitlines()
-    assert told[2].endswith(f"| {late:.2f} x (2.00 ms) | {reached} |")
+    assert told[2].endswith(f"| {late:.2f}x (2.00 ms); in processor time 0.80x | {reached} |")
     assert all("not measured" in line for line in told[3:])
 
 
