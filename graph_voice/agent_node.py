@@ -183,5 +183,8 @@ class AgentNode:
 
 
 def _caller_waits(state: dict[str, Any]) -> bool:
-    shown = [m for m in view(state) if not isinstance(m, SystemMessage)]
-    return bool(shown) and isinstance(shown[-1], HumanMessage)
+    """Whether the last that happened are words of the caller, and the agent is shown them. A policy may have left out
+    what came behind them (`exclude_tool_calls`: the transfer), so the view alone does not tell."""
+    shown = next((m for m in reversed(view(state)) if not isinstance(m, SystemMessage)), None)
+    last = next((m for m in reversed(state.get("messages") or []) if not isinstance(m, SystemMessage)), None)
+    return isinstance(shown, HumanMessage) and last is not None and last.id == shown.id

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from graph_voice import Agent, Handoff, LiveSaver, RunContext, ToolError, create
 from graph_voice.errors import MissingDependencyError, TurnError
 from graph_voice.testing import Call, PlanError, ScriptedModel, call, invariants, say
 from graph_voice.testing.happened import AgentHandoff, FunctionCall, FunctionCallOutput, Message
+from graph_voice.testing.severed import SeverableSaver
 from graph_voice.tool_run import ToolRun
 
 pytestmark = pytest.mark.virtual_clock
@@ -315,6 +317,15 @@ async def test_events_and_the_whole_call() -> None:
         assert it.result.heard == "Hello there. Sure."
         assert isinstance(it.result.final, Message)
         assert "caller says: Hi." in repr(it)
+
+
+async def test_a_store_is_out_of_reach_of_a_process_that_is_gone() -> None:
+    saver = SeverableSaver(InMemorySaver())
+    where: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    assert await saver.aget_tuple(where) is None
+    saver.sever()
+    with pytest.raises(ConnectionError):
+        await saver.aput(where, empty_checkpoint(), {}, {})
 
 
 # ---- the invariants notice

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 from turn_support import hear, rest, told, until
 
-from graph_voice import Agent, Conversation, Handoff, RunContext, Turn, create_voice_graph, events, function_tool
+from graph_voice import (
+    Agent,
+    Conversation,
+    Handoff,
+    RunContext,
+    Turn,
+    create_voice_graph,
+    events,
+    function_tool,
+    history,
+)
 from graph_voice.errors import TurnError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
@@ -196,3 +206,22 @@ async def test_update_agent_survives_the_discard_of_a_live_turn() -> None:
     assert conversation.active_agent == "b"
     with pytest.raises(TurnError, match=r'update_agent\("nobody"\): the agents are a, b, c'):
         await conversation.update_agent("nobody")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        history.fresh(),
+        history.full(),
+        history.exclude_tool_calls(),
+        history.exclude_tool_calls() | history.last_turns(1),
+    ],
+    ids=str,
+)
+async def test_the_new_agent_says_its_first_words_whatever_the_policy_carries(policy: history.Operation) -> None:
+    model = ScriptedModel([call("transfer_to_b"), "B here."])
+    a = Agent("a", instructions="Help.", handoffs=[Handoff("b", history=policy)])
+    b = Agent("b", instructions="Bills.", on_enter="Say who you are.")
+    conversation = Conversation(create_voice_graph([a, b], llm=model))
+    await conversation.run("My bill, please.")
+    assert "Say who you are." in model.prompts[1].messages[-1].text
