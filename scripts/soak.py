@@ -88,6 +88,8 @@ def main() -> int:
     options = parsed()
     console = Console()
     began, total = time.time(), Counter[str]()
+    commit = git("rev-parse", "HEAD")
+    changed = bool(git("status", "--porcelain", "--", "graph_voice", "adapters", "tests", "scripts"))
     failures: list[dict[str, Any]] = []
     seeds: list[int] = []
     console.print(f"seeds from {options.seed}; at most {options.seconds:.0f} seconds")
@@ -112,8 +114,8 @@ def main() -> int:
         failure["regression"] = str(shrunk(failure["seed"]).relative_to(ROOT))
         console.print(f"seed {failure['seed']} was made small: {failure['regression']}")
     report = {
-        "commit": git("rev-parse", "HEAD"),
-        "changed": bool(git("status", "--porcelain", "--", "graph_voice", "adapters", "tests", "scripts")),
+        "commit": commit,
+        "changed": changed,
         "python": platform.python_version(),
         "processors": os.cpu_count(),
         "first_seed": min(seeds, default=options.seed),
