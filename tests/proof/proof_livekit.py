@@ -66,9 +66,13 @@ class LiveKitPlayer(Player):
 
     async def types(self, text: str) -> None:
         self._count()
-        waiting = TextInputOptions().text_input_cb(self.rig.session, TextInputEvent(text))
-        if waiting is not None:
-            await waiting
+        try:
+            waiting = TextInputOptions().text_input_cb(self.rig.session, TextInputEvent(text))
+            if waiting is not None:
+                await waiting
+        except RuntimeError:  # LiveKit refuses it, aloud, in the moment in which the floor changes
+            self.world.said.remove(text)
+            self.world.counts["typed words that LiveKit refused"] += 1
 
     async def house(self, text: str) -> None:
         with contextlib.suppress(RuntimeError):  # LiveKit takes no speech in the moment in which the floor changes
