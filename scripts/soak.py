@@ -113,19 +113,25 @@ def main() -> int:
     for failure in failures[:3]:
         failure["regression"] = str(shrunk(failure["seed"]).relative_to(ROOT))
         console.print(f"seed {failure['seed']} was made small: {failure['regression']}")
-    report = {
-        "commit": commit,
-        "changed": changed,
+    report: dict[str, Any] = {
+        "runs": [
+            {
+                "commit": commit,
+                "changed": changed,
+                "first_seed": min(seeds, default=options.seed),
+                "last_seed": max(seeds, default=options.seed),
+                "scenarios": len(seeds),
+                "seconds": round(time.time() - began, 1),
+            }
+        ],
         "python": platform.python_version(),
         "processors": os.cpu_count(),
-        "first_seed": min(seeds, default=options.seed),
-        "last_seed": max(seeds, default=options.seed),
-        "scenarios": len(seeds),
-        "seconds": round(time.time() - began, 1),
         "counts": dict(sorted(total.items())),
         "crashes": crashes,
         "failures": failures,
     }
+    if options.add:
+        report = added(json.loads(REPORT.read_text()), report)
     good = not failures and (crashes is None or crashes["failed"] == 0)
     if not options.no_report:
         REPORT.write_text(json.dumps(report, indent=1) + "\n")
@@ -156,6 +162,16 @@ def results(
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
             yield future.result()
+
+
+def added(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """The report of two runs."""
+    return later | {
+        "runs": [*earlier["runs"], *later["runs"]],
+        "counts": dict(sorted((Counter(earlier["counts"]) + Counter(later["counts"])).items())),
+        "crashes": later["crashes"] or earlier["crashes"],
+        "failures": [*earlier["failures"], *later["failures"]],
+    }
 
 
 def crash_runs(count: int, console: Console) -> dict[str, Any]:
@@ -193,9 +209,14 @@ def rendered(report: dict[str, Any]) -> str:
     crashes = report["crashes"]
     lines = [
         "",
-        f"Commit `{report['commit'][:12]}`{' with local changes' if report['changed'] else ''}, Python "
-        f"{report['python']}, {report['processors']} processors. Seeds {report['first_seed']} to "
-        f"{report['last_seed']}: {report['scenarios']} scenarios in {report['seconds']:.0f} seconds of wall time.",
+        f"Python {report['python']}, {report['processors']} processors.",
+        "",
+        *(
+            f"- Commit `{run['commit'][:12]}`{' with local changes' if run['changed'] else ''}: seeds "
+            f"{run['first_seed']} to {run['last_seed']}, {run['scenarios']} scenarios in {run['seconds']:.0f} seconds "
+            "of wall time."
+            for run in report["runs"]
+        ),
         "",
         f"- Barge-ins: **{summed(counts, 'barge-ins'):,}**. Discarded speculations: "
         f"**{summed(counts, 'speculations discarded'):,}**.",
@@ -225,6 +246,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3_600, help="of wall time for the scenarios (default: 3,600)")
     parser.add_argument("--seed", type=int, default=0, help="the first one (default: 0)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per processor")
+    parser.add_argument("--add", action="store_true", help="add to the report that is there")
     parser.add_argument("--no-report", action="store_true", help="leave docs/soak.md and docs/soak.json as they are")
     options = parser.parse_args()
     if options.quick:

@@ -25,8 +25,15 @@ def test_the_last_long_run_was_long_and_what_it_found_is_mended() -> None:
     for failure in report["failures"]:
         assert soak.play(failure["seed"])["failure"] is None
     assert (report["crashes"]["runs"], report["crashes"]["failed"]) == (200, 0)
-    assert report["commit"]
-    assert not report["changed"]
+    assert all(run["commit"] and not run["changed"] for run in report["runs"])
+
+
+def test_a_run_can_be_added_to_the_report() -> None:
+    report = json.loads(soak.REPORT.read_text())
+    twice = soak.added(report, report | {"crashes": None})
+    assert len(twice["runs"]) == 2 * len(report["runs"])
+    assert soak.summed(twice["counts"], "barge-ins") == 2 * soak.summed(report["counts"], "barge-ins")
+    assert twice["crashes"] == report["crashes"]
 
 
 def test_all_kinds_of_scenarios_are_played() -> None:
