@@ -213,6 +213,10 @@ class Conversation(Generic[U]):
         """The state as remembered now: what the graph produced, filtered by what was acknowledged."""
         return self._live.values
 
+    def value(self, channel: str) -> Any:
+        """What one channel of the state holds, None when nothing. Cheaper than `state`, but for `messages`."""
+        return self._live.others.get(channel) if channel != "messages" else self.messages
+
     @property
     def messages(self) -> list[AnyMessage]:
         """Everything said (as heard) and done. LiveKit's `session.history`."""
@@ -226,18 +230,18 @@ class Conversation(Generic[U]):
     @property
     def userdata(self) -> U:
         """The caller's facts. LiveKit's `session.userdata`."""
-        found: U = self.state["userdata"]
+        found: U = self._live.others["userdata"]
         return found
 
     @property
     def active_agent(self) -> str:
         """Who has the floor."""
-        return self.state.get("active_agent") or self.roles.start or ""
+        return self._live.others.get("active_agent") or self.roles.start or ""
 
     @property
     def handoffs(self) -> list[AgentHandoff]:
         """Every handoff that happened."""
-        return list(self.state.get("handoffs") or ())
+        return list(self._live.others.get("handoffs") or ())
 
     @property
     def interrupts(self) -> tuple[Interrupt, ...]:
@@ -262,7 +266,7 @@ class Conversation(Generic[U]):
         if not callable(self._apology):
             return self._apology
         try:
-            return self._apology(self.state.get("userdata"))
+            return self._apology(self.value("userdata"))
         except Exception:
             logger.exception("the function that words the apology failed; the usual one is said")
             return USUAL_APOLOGY

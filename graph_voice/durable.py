@@ -226,7 +226,7 @@ class Durable:
 
     def last_words(self) -> str | None:
         """What is said in place of an answer, when the call has to end since its store is too late for it."""
-        words = self.saver.last_words(self._conversation.state.get("userdata"))
+        words = self.saver.last_words(self._conversation.value("userdata"))
         if words is not None:
             logger.error("thread %s: the durable copy is too late; the call ends", self._conversation.thread_id)
         return words

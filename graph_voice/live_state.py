@@ -41,6 +41,7 @@ class LiveState:
         self._asides: list[Group] = []
         self._outside: list[Entry] = []
         self._channels: dict[str, Channel] = {}
+        self._others: dict[str, Any] | None = None
         self._values: dict[str, Any] | None = None
         self.version = 0
         """Grows with each change of what is remembered."""
@@ -48,7 +49,7 @@ class LiveState:
             self._base["userdata"] = userdata.copy()
 
     def changed(self) -> None:
-        self._values = None
+        self._others = self._values = None
         self.version += 1
         self.on_change()
 
@@ -70,7 +71,7 @@ class LiveState:
                 self._base[name] = spec.from_checkpoint(stored_values[name])
             elif isinstance(spec, DeltaChannel) and values.get(name) is not None:
                 self._base[name] = spec.from_checkpoint(values[name])
-        self._values = None
+        self._others = self._values = None
         self.version += 1
 
     def add(self, group: Group) -> None:
@@ -84,13 +85,19 @@ class LiveState:
         self.changed()
 
     @property
+    def others(self) -> dict[str, Any]:
+        """Channel -> value, but for `messages`: those of a long call take their time."""
+        if self._others is None:
+            self._channels = self._apply(self._entries([t for t in self.turns if t.committed], self._outside))
+            self._others = {name: c.get() for name, c in self._channels.items() if c.is_available()}
+        return self._others
+
+    @property
     def values(self) -> dict[str, Any]:
         """Channel -> value."""
         if self._values is None:
-            committed = [t for t in self.turns if t.committed]
-            self._channels = self._apply(self._entries(committed, self._outside))
-            self._values = {name: c.get() for name, c in self._channels.items() if c.is_available()}
-            self._values["messages"] = self._merge(self._groups(committed, self._asides))
+            messages = self._merge(self._groups([t for t in self.turns if t.committed], self._asides))
+            self._values = {**self.others, "messages": messages}
         return self._values
 
     def checkpoint_values(self, messages: Sequence[AnyMessage] | None = None) -> dict[str, Any]:
@@ -103,7 +110,7 @@ class LiveState:
 
     def stored_userdata(self) -> Any:
         """The userdata as a run's first checkpoint holds it: plain data."""
-        return stored(self._channels["userdata"]) if "userdata" in self.values else None
+        return stored(self._channels["userdata"]) if "userdata" in self.others else None
 
     # ---- deriving
 

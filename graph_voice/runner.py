@@ -39,9 +39,11 @@ class Runner:
         self._saver = saver
         self._interrupts: dict[str, Interrupt] = {}
         self._last_node: str | None = None
-        known = {m.id: m for m in conversation.state["messages"]}
-        if turn.record.user is not None:
-            known[turn.record.user.id] = turn.record.user
+        known: dict[Any, BaseMessage] = {}
+        if not all(node.ours for node in self._roles.nodes.values()):
+            known = {m.id: m for m in conversation.state["messages"]}
+            if turn.record.user is not None:
+                known[turn.record.user.id] = turn.record.user
         self._known: Mapping[Any, BaseMessage] = known
         self._foreign = Foreign(turn, self._roles, known) if self._roles.foreign_speakers else None
 

@@ -76,7 +76,7 @@ class CallTrace:
         config = {**config, "configurable": configurable, "metadata": metadata}
         if not callbacks.handlers:
             return Trace(self, None, config, turn.scores)
-        self.learn(conversation.state.get("userdata"))
+        self.learn(conversation.value("userdata"))
         log = TraceLog.of(callbacks)
         text = plain_text(turn.record.user) if turn.record.user is not None else None
         manager = await callbacks.on_chain_start(
@@ -118,7 +118,7 @@ class CallTrace:
 
     def cover(self, turn: "Turn | None" = None) -> Cover:
         """Hides what is known to be secret by now."""
-        self.learn(self._conversation.state.get("userdata"))
+        self.learn(self._conversation.value("userdata"))
         for step in turn.record.steps() if turn is not None else ():
             for call in step.message.tool_calls if step.message is not None else ():
                 self.learn(call["args"])

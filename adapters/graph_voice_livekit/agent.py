@@ -61,9 +61,8 @@ class NodeAgent(Agent):
     def _rendered(self, name: str, definition: GraphDefinition | None) -> str:
         """The agent's instructions as of now, for LiveKit's judges and traces; its models get them from the graph."""
         if definition is not None:
-            state = self._bridge.conversation.state
             with contextlib.suppress(Exception):  # a function of the program's own; in the run it fails where it counts
-                return definition.render(state.get("userdata"))
+                return definition.render(self._bridge.conversation.value("userdata"))
         return f"The graph's agent {name}; its prompt is the graph's own."
 
     @property
@@ -88,9 +87,8 @@ class NodeAgent(Agent):
     def first_instructions(self) -> str | None:
         """What the graph's `on_enter` asks of the first reply as of now, for LiveKit's traces."""
         if self._definition is not None:
-            state = self._bridge.conversation.state
             with contextlib.suppress(Exception):  # as above
-                return self._definition.render_on_enter(state.get("userdata"))
+                return self._definition.render_on_enter(self._bridge.conversation.value("userdata"))
         return None
 
     async def on_enter(self) -> None:

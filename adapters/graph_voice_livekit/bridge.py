@@ -410,7 +410,7 @@ class Bridge:
     def give_userdata(self) -> None:
         """`session.userdata` is the graph's, if it has any, but for what the program has just put there."""
         self._take_userdata()
-        if self._session is None or "userdata" not in self.conversation.state:
+        if self._session is None or self.conversation.value("userdata") is None:
             return
         ours = self.conversation.userdata
         if type(ours) is dict and not ours and self._shared_userdata is None:
