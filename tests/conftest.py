@@ -4,7 +4,7 @@
 import hypothesis
 import pytest
 
-pytest_plugins = ["graph_voice.testing.pytest_plugin"]
+pytest_plugins = ["pytester"]
 
 # The same examples each time, as Hypothesis itself does in CI, and no judgement of how fast the machine is.
 # `pytest --hypothesis-profile=explore` looks for new ones.

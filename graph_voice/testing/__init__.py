@@ -12,6 +12,7 @@ from graph_voice.testing.front_end import FrontEnd, PlanError
 from graph_voice.testing.invariants import check_invariants, invariants
 from graph_voice.testing.models import Prompt, ScriptedModel
 from graph_voice.testing.prompts import PromptError, check_prompt
+from graph_voice.testing.record import Recorded, record
 from graph_voice.testing.result import Result
 from graph_voice.testing.script import ScriptError, call, fail, hang, say
 from graph_voice.testing.scripted_call import Call
@@ -23,6 +24,7 @@ __all__ = [
     "PlanError",
     "Prompt",
     "PromptError",
+    "Recorded",
     "Result",
     "ScriptError",
     "ScriptedModel",
@@ -33,6 +35,7 @@ __all__ = [
     "fail",
     "hang",
     "invariants",
+    "record",
     "run",
     "say",
     "virtual_time",

@@ -10,8 +10,8 @@ async def conversation() -> float:
 assert run(conversation()) >= 30
 ```
 
-In pytest: put `pytest_plugins = ["graph_voice.testing.pytest_plugin"]` into the top `conftest.py` and mark
-tests with `@pytest.mark.virtual_clock` (needs pytest-asyncio 1.5 or newer).
+In pytest: mark tests with `@pytest.mark.virtual_clock` (needs pytest-asyncio 1.5 or newer; `graph_voice.pytest_plugin`
+is there by itself).
 
 What follows the virtual clock: timers of the loop (`asyncio.sleep`, `timeout`, `call_later`), and on the
 loop's own thread and in jobs that it gave to an executor `time.time`, `time.perf_counter`, `time.monotonic`,

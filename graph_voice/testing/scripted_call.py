@@ -18,6 +18,7 @@ from graph_voice.models import model_from
 from graph_voice.testing import front_end as _front_ends
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError
 from graph_voice.testing.happened import CallerSaid, Entry, transcript
+from graph_voice.testing.langsmith_test import log_to_langsmith
 from graph_voice.testing.ledger import Effects
 from graph_voice.testing.result import Result
 from graph_voice.testing.severed import SeverableSaver
@@ -116,6 +117,7 @@ class Call(Generic[U]):
         if self._front_end is None or self._crashed:
             return
         await self._front_end.close("user_initiated")
+        log_to_langsmith(self)
         if kind is None:
             self._require_no_plans()
             if self._check:

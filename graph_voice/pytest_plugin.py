@@ -1,0 +1,134 @@
+"""What pytest gets with graph_voice: the virtual clock, calls that are closed and checked, transcripts of those that
+failed, and scenarios on a real model. Installed as a pytest plugin; nothing needs to be switched on.
+
+- `@pytest.mark.virtual_clock` lets an async test, and its async fixtures, run on a `VirtualClockLoop`; other tests are
+  untouched. `@pytest.mark.virtual_clock(limit=60)` gives up after that many virtual seconds. It builds on the hook that
+  pytest-asyncio 1.5 has for loop factories.
+- The fixture `open_call` makes scripted calls (`graph_voice.testing.Call`) that end, and are checked, with the test.
+- A test that fails shows the transcript of each of its calls.
+- `--graph-voice-live MODEL` plays the tests marked `live` with a real model in place of the scripted ones.
+- In a test that LangSmith tracks (`@pytest.mark.langsmith`), what was said and heard is logged there.
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from graph_voice.testing import Call
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LIVE = "graph_voice_live"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("graph_voice").addoption(
+        "--graph-voice-live",
+        dest=LIVE,
+        metavar="MODEL",
+        help='play the tests marked "live" with this model ("openai:gpt-4.1-mini") in place of scripted ones',
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "virtual_clock(limit=3600): run the test on an event loop on which waiting costs no time.",
+    )
+    config.addinivalue_line(
+        "markers", "live: the test holds with a real model as well (--graph-voice-live): it asserts no scripted words."
+    )
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Generator[None, Mapping[str, LoopFactory] | None, Mapping[str, LoopFactory]]:
+    factories = yield
+    marker = item.get_closest_marker("virtual_clock")
+    # A real model answers in real time.
+    if marker is not None and item.config.getoption(LIVE) is None:
+        return {"virtual_clock": functools.partial(_virtual_loop(), **_options(marker))}
+    return factories or {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption(LIVE) is None:
+        return
+    skip = pytest.mark.skip(reason="not marked live: its assertions are on scripted words")
+    for item in items:
+        if item.get_closest_marker("live") is None:
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    if (model := item.config.getoption(LIVE)) is not None:
+        from graph_voice.testing import Call
+
+        Call.live_model = model
+    if (loaded := _loaded()) is not None:
+        loaded.opened.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and (call := _loaded()) is not None and call.opened:
+        if report.failed:
+            shown = "\n\n".join(opened.transcript or "(nothing happened)" for opened in call.opened)
+            report.sections.append(("graph_voice calls", shown))
+        call.opened.clear()
+    return report
+
+
+@pytest.fixture
+async def open_call() -> AsyncIterator[Callable[..., "Call[Any]"]]:
+    """Makes scripted calls: `phone = open_call(graph, llm=...)`. Each is closed and checked when the test has ended."""
+    from graph_voice.testing import Call
+
+    made: list[Call[Any]] = []
+
+    def open_call(graph: Any, **options: Any) -> Call[Any]:
+        made.append(Call(graph, **options))
+        return made[-1]
+
+    yield open_call
+    for call in made:
+        await call.close()
+
+
+@pytest.fixture(autouse=True)
+def _virtual_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    node = request.node
+    if node.get_closest_marker("virtual_clock") is None or request.config.getoption(LIVE) is not None:
+        yield
+        return
+    from graph_voice.testing.clock import virtual_time
+
+    with virtual_time():
+        yield
+
+
+def _loaded() -> "type[Call[Any]] | None":
+    """The class of scripted calls, if anybody has imported it: a plugin must not make every test run slower."""
+    import sys
+
+    found = sys.modules.get("graph_voice.testing.scripted_call")
+    return getattr(found, "Call", None)
+
+
+def _virtual_loop() -> Any:
+    from graph_voice.testing.clock import VirtualClockLoop
+
+    return VirtualClockLoop
+
+
+def _options(marker: pytest.Mark) -> dict[str, Any]:
+    if marker.args or set(marker.kwargs) - {"limit", "patience"}:
+        raise pytest.UsageError("virtual_clock takes `limit` (virtual seconds) and `patience` (real seconds), by name.")
+    return dict(marker.kwargs)

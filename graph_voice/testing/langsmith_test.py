@@ -1,0 +1,32 @@
+"""What a scripted call tells LangSmith's pytest plugin, in a test that it tracks (`@pytest.mark.langsmith`)."""
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from graph_voice.userdata import public_fields
+
+if TYPE_CHECKING:
+    from graph_voice.testing.scripted_call import Call
+
+__all__ = ["log_to_langsmith"]
+
+
+def log_to_langsmith(call: "Call[Any]") -> None:
+    """Log what the caller said as inputs, and what came of it as outputs; nothing in a test that is not tracked.
+
+    The userdata's secrets are left out.
+    """
+    tracked = sys.modules.get("langsmith.testing")
+    if tracked is None:
+        return
+    outputs = {
+        "transcript": call.transcript,
+        "heard": call.heard,
+        "active_agent": call.active_agent,
+        "userdata": public_fields(call.conversation.value("userdata")),
+        "trajectory": call.trajectory(),
+    }
+    with contextlib.suppress(ValueError):  # LangSmith's way to say that it does not track this test
+        tracked.log_inputs({"said": list(call.said)})
+        tracked.log_outputs(outputs)

@@ -1,0 +1,123 @@
+"""Recording a real model, so that a test can repeat what it said without it."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.runnables import RunnableConfig, ensure_config
+
+from graph_voice.models import model_from
+from graph_voice.testing.models import ScriptedModel
+from graph_voice.testing.script import Line, call, fail, say
+
+__all__ = ["Recorded", "record"]
+
+
+def record(model: BaseChatModel | str) -> "Recorded":
+    """Wrap a chat model: it answers as before, and what it says is kept as a script.
+
+    ```python
+    recorded = record("openai:gpt-4.1-mini")
+    async with Call(graph, llm=recorded) as phone:
+        await phone.says("A table for Friday, please.")
+    print(recorded.source())  # goes into the test
+    ```
+
+    Raises `ModelError` for a string that names no model that can be used.
+    """
+    found = model_from(model)
+    assert found is not None
+    return Recorded(found)
+
+
+class Recorded:
+    """A chat model that is recorded. `script`, `source()` and `model()` give what was said.
+
+    Args:
+        model: the real one.
+    """
+
+    def __init__(self, model: Any, lines: "dict[str, list[Line]] | None" = None) -> None:
+        self._model = model
+        self._lines: dict[str, list[Line]] = {} if lines is None else lines
+
+    def bind_tools(self, tools: Any, **options: Any) -> "Recorded":
+        """As the model's own; what the bound model says is kept in the same script."""
+        return Recorded(self._model.bind_tools(tools, **options), self._lines)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **options: Any
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As the model's own."""
+        agent = str((ensure_config(config).get("metadata") or {}).get("langgraph_node") or "")
+        lines = self._lines.setdefault(agent, [])
+        place = len(lines)
+        lines.append(say(""))
+        whole: Any = None
+        try:
+            async for chunk in self._model.astream(input, config, **options):
+                whole = chunk if whole is None else whole + chunk
+                lines[place] = _line(whole)
+                yield chunk
+        except Exception as error:
+            text = "" if whole is None else whole.text
+            lines[place] = fail(RuntimeError(str(error)), len(say(text).tokens), text=text)
+            raise
+
+    @property
+    def script(self) -> Any:
+        """For `ScriptedModel`: a list, or one for each agent when several have spoken."""
+        if len(self._lines) == 1:
+            return list(*self._lines.values())
+        return {agent: list(lines) for agent, lines in self._lines.items()}
+
+    def model(self) -> ScriptedModel:
+        """A model that says it again."""
+        return ScriptedModel(self.script)
+
+    def source(self) -> str:
+        """The script as Python, in the words of `graph_voice.testing`."""
+        if len(self._lines) == 1:
+            (lines,) = self._lines.values()
+            return _list(lines, indent="")
+        agents = (f"    {agent!r}: {_list(lines, indent='    ')},\n" for agent, lines in self._lines.items())
+        return "{\n" + "".join(agents) + "}"
+
+
+def _line(whole: Any) -> Line:
+    calls = [
+        call(chunk["name"] or "", chunk["args"] or "{}", id=chunk["id"])
+        for chunk in getattr(whole, "tool_call_chunks", ())
+    ]
+    if not calls:
+        calls = [call(c["name"], c["args"], id=c["id"]) for c in getattr(whole, "tool_calls", ())]
+    return say(*([whole.text] if whole.text else []), *calls)
+
+
+def _list(lines: list[Line], indent: str) -> str:
+    return "[\n" + "".join(f"{indent}    {_source(line)},\n" for line in lines) + f"{indent}]"
+
+
+def _source(line: Line) -> str:
+    if line.error is not None:
+        return f"fail(RuntimeError({str(line.error)!r}), {len(line.tokens)}, text={line.text!r})"
+    calls = [_call(c.name, c.args, c.id) for c in line.calls]
+    if not calls:
+        return repr(line.text)
+    if len(calls) == 1 and not line.text:
+        return calls[0]
+    return f"say({', '.join([*([repr(line.text)] if line.text else []), *calls])})"
+
+
+def _call(name: str, arguments: str, call_id: str | None) -> str:
+    try:
+        given = json.loads(arguments)
+    except ValueError:
+        given = arguments
+    shown = "" if given == {} else f", {given!r}"
+    return f"call({name!r}{shown}, id={call_id!r})"

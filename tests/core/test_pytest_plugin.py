@@ -1,0 +1,158 @@
+"""What pytest gets with graph_voice."""
+
+import sys
+from typing import Any
+
+import pytest
+from agentevals.trajectory.match import create_trajectory_match_evaluator
+from provider_support import OpenAI
+
+from graph_voice import Agent, RunContext, create_voice_graph, function_tool
+from graph_voice.testing import Call, ScriptedModel, call
+
+GRAPH = """
+import pytest
+from graph_voice import Agent, create_voice_graph
+from graph_voice.testing import Call, ScriptedModel
+
+graph = create_voice_graph([Agent("desk", instructions="You take bookings.")])
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Any:
+    pytester.makepyprojecttoml("[tool.pytest.ini_options]\nasyncio_mode = 'auto'\n")
+
+    def run(test: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(GRAPH + test)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    return run
+
+
+def test_a_test_that_fails_shows_its_calls(run: Any) -> None:
+    result = run(
+        """
+@pytest.mark.virtual_clock
+async def test_one():
+    async with Call(graph, llm=ScriptedModel(["Sure."])) as phone:
+        await phone.says("Hi.")
+        assert phone.active_agent == "billing"
+
+@pytest.mark.virtual_clock
+async def test_two():
+    async with Call(graph, llm=ScriptedModel(["Fine."])) as phone:
+        await phone.says("Hello.")
+"""
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*graph_voice calls*", "*caller says: Hi.", "*desk: Sure."])
+    result.stdout.no_fnmatch_line("*caller says: Hello.*")
+
+
+def test_a_call_of_the_fixture_is_closed_and_checked(run: Any) -> None:
+    result = run(
+        """
+@pytest.mark.virtual_clock
+async def test_one(open_call):
+    phone = open_call(graph, llm=ScriptedModel(["Sure."]))
+    await phone.says("Hi.")
+    phone.said.append("Hello?")
+"""
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*5: said, and not remembered*"])
+
+
+def test_loading_the_plugin_is_cheap(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_it():
+            assert "graph_voice.pytest_plugin" in sys.modules
+            assert "langgraph" not in sys.modules
+            assert "graph_voice.testing" not in sys.modules
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:langsmith_plugin").assert_outcomes(passed=1)
+
+
+async def test_live_scenarios_are_played_with_a_real_model(
+    pytester: pytest.Pytester, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    provider = OpenAI(["We are open from nine to five."])
+    async with provider.serve():
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "any")
+        test = """
+@pytest.mark.live
+@pytest.mark.virtual_clock
+async def test_live():
+    async with Call(graph, llm=ScriptedModel(["At nine."])) as phone:
+        result = await phone.says("When do you open?")
+        result.expect.contains_message()
+        assert "nine to five" in result.heard
+
+async def test_scripted():
+    assert False
+"""
+        result = await asyncio.to_thread(run, test, "--graph-voice-live", "openai:gpt-4.1-mini", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*not marked live*"])
+    assert provider.requests
+
+
+def _booking() -> Any:
+    @function_tool
+    async def book(ctx: RunContext[Any], day: str) -> str:
+        """Book."""
+        return "booked"
+
+    return create_voice_graph([Agent("desk", instructions="D.", tools=[book])])
+
+
+@pytest.mark.virtual_clock
+async def test_a_trajectory_is_what_agentevals_takes() -> None:
+    async with Call(_booking(), llm=ScriptedModel([call("book", {"day": "Friday"}), "Done."])) as phone:
+        await phone.says("Friday.")
+        matches = create_trajectory_match_evaluator(trajectory_match_mode="strict")
+        expected = [
+            {"role": "user", "content": "Friday."},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"function": {"name": "book", "arguments": '{"day": "Friday"}'}}],
+            },
+            {"role": "tool", "content": "booked", "tool_call_id": "call_1"},
+            {"role": "assistant", "content": "Done."},
+        ]
+        assert matches(outputs=phone.trajectory(), reference_outputs=expected)["score"]
+        expected[1]["tool_calls"] = [{"function": {"name": "book", "arguments": '{"day": "Monday"}'}}]
+        assert not matches(outputs=phone.trajectory(), reference_outputs=expected)["score"]
+
+
+@pytest.mark.virtual_clock
+async def test_langsmith_is_told_of_a_call_in_a_test_that_it_tracks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from langsmith import testing
+
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr(testing, "log_inputs", lambda inputs: logged.update(inputs=inputs))
+    monkeypatch.setattr(testing, "log_outputs", lambda outputs: logged.update(outputs=outputs))
+    async with Call(_booking(), llm=ScriptedModel(["Hello."])) as phone:
+        await phone.says("Hi.")
+    assert logged["inputs"] == {"said": ["Hi."]}
+    assert logged["outputs"]["heard"] == ["Hello."]
+    assert logged["outputs"]["active_agent"] == "desk"
+    assert "caller says: Hi." in logged["outputs"]["transcript"]
+
+
+@pytest.mark.virtual_clock
+async def test_in_another_test_langsmith_is_told_nothing() -> None:
+    import langsmith.testing  # noqa: F401 - as a test beside this one may
+
+    async with Call(_booking(), llm=ScriptedModel(["Hello."])) as phone:
+        await phone.says("Hi.")
+    assert "langsmith.testing" in sys.modules

@@ -1,0 +1,89 @@
+"""A real model that was recorded says the same again, without the model."""
+
+from typing import Any
+
+import pytest
+from provider_support import OpenAI
+
+from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice.errors import ModelError
+from graph_voice.testing import Call, ScriptedModel, call, fail, record, say
+
+
+@function_tool
+async def book(ctx: RunContext[Any], day: str = "") -> str:
+    """Book a table."""
+    return f"booked {day}"
+
+
+def graph() -> Any:
+    return create_voice_graph(
+        [
+            Agent("desk", instructions="D.", tools=[book], handoffs=[Handoff("billing", "To billing.")]),
+            Agent("billing", instructions="B."),
+        ]
+    )
+
+
+async def played(llm: Any) -> list[Any]:
+    async with Call(graph(), llm=llm) as phone:
+        for text in ("Friday and Saturday.", "My bill."):
+            await phone.says(text)
+        return [(m.type, m.text) for m in phone.messages]
+
+
+@pytest.mark.virtual_clock
+async def test_a_call_with_a_recorded_model_is_repeated_by_its_script() -> None:
+    script = {
+        "desk": [
+            say("One moment.", call("book", {"day": "Friday"}), call("book", {"day": "Saturday"})),
+            "Both are booked.",
+            call("transfer_to_billing"),
+        ],
+        "billing": ["This is billing, it's 5 dollars."],
+    }
+    recorded = record(ScriptedModel(script))
+    first = await played(recorded)
+    assert set(recorded.script) == {"desk", "billing"}
+    assert await played(recorded.model()) == first
+    source = recorded.source()
+    assert "say('One moment.', call('book', {'day': 'Friday'}, id='call_1'), call(" in source
+    again = eval(source, {"say": say, "call": call, "fail": fail})
+    assert await played(ScriptedModel(again)) == first
+
+
+@pytest.mark.virtual_clock
+async def test_broken_arguments_and_errors_are_recorded() -> None:
+    model = ScriptedModel(
+        [call("book", '{"day": "Fri'), "Sorry.", fail(TimeoutError("too late"), 2, text="I am on it.")]
+    )
+    recorded = record(model)
+    async with Call(graph(), llm=recorded) as phone:
+        await phone.says("Friday.")
+        await phone.says("And?")
+    assert [line.text for line in recorded.script] == ["", "Sorry.", "I am"]
+    assert recorded.script[0].calls[0].args == '{"day": "Fri'
+    assert "too late" in str(recorded.script[2].error)
+    source = recorded.source()
+    assert "fail(RuntimeError('too late'), 2, text='I am')" in source
+    assert len(eval(source, {"say": say, "call": call, "fail": fail})) == 3
+
+
+async def test_a_model_over_http_is_recorded() -> None:
+    provider = OpenAI([say("One moment.", call("book", {"day": "Friday"})), "Booked."])
+    async with provider.serve() as model:
+        recorded = record(model)
+        async with Call(graph(), llm=recorded) as phone:
+            result = await phone.says("Friday, please.")
+            result.expect.contains_function_call(name="book", arguments={"day": "Friday"})
+    assert [(line.text, [c.name for c in line.calls]) for line in recorded.script] == [
+        ("One moment.", ["book"]),
+        ("Booked.", []),
+    ]
+    async with Call(graph(), llm=recorded.model()) as phone:
+        assert (await phone.says("Friday, please.")).heard == "One moment. Booked."
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ModelError):
+        record("gpt")
