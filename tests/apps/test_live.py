@@ -1,0 +1,134 @@
+"""The applications' acceptance as scenarios that hold with any good model.
+
+With scripted models they are tests like the others; `pytest tests/apps/test_live.py --graph-voice-live openai:gpt-4.1`
+plays them with a real one. They ask for the state, handoffs and tools, and let a judge read the words.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph_voice.loading import load_graph
+from graph_voice.testing import Call, ScriptedModel, call, say
+from graph_voice.testing.happened import AgentHandoff
+
+pytestmark = [pytest.mark.live, pytest.mark.virtual_clock(limit=100_000)]
+
+GRAPHS = Path(__file__).parents[2] / "graphs"
+
+
+@pytest.fixture(params=["core", "livekit"])
+def open_app(request: pytest.FixtureRequest, open_call: Any) -> Any:
+    """A call of an application, on either front end."""
+
+    def open_app(app: str, script: Any, **options: Any) -> Call[Any]:
+        made: Call[Any] = open_call(
+            load_graph(str(GRAPHS / app)), llm=ScriptedModel(script), front_end=request.param, **options
+        )
+        return made
+
+    return open_app
+
+
+def judge() -> Any:
+    """The real model, when there is one; else one that is content."""
+    content = call("check_intent", {"success": True, "reason": "it is scripted"})
+    return Call.live_model or ScriptedModel(lambda messages: content)
+
+
+def handoffs(phone: Call[Any]) -> list[str]:
+    return [item.new_agent for item in phone.result.items if isinstance(item, AgentHandoff)]
+
+
+async def test_a_refill_goes_to_patient_support_behind_a_line_of_the_front_desk(open_app: Any) -> None:
+    script = {
+        "triage": ["Elm Street Clinic. How can I help?", call("transfer_to_support")],
+        "support": ["Patient support. Which medicine is it?"],
+    }
+    phone = open_app("medical_triage", script)
+    result = await phone.says("I need a refill of my blood pressure pills.")
+    assert handoffs(phone) == ["support"]
+    assert phone.floor == "support"
+    said = [item for item in result.items if not isinstance(item, AgentHandoff)]
+    assert [getattr(item, "agent", None) for item in said][-1] == "support"
+    result.expect.contains_message(agent="triage")
+    await result.expect.contains_message(agent="support").judge(
+        judge(), intent="takes up the refill that was asked for"
+    )
+
+
+async def test_a_bill_goes_to_billing_which_verifies_who_is_calling(open_app: Any) -> None:
+    script = {"triage": ["Elm Street Clinic.", call("transfer_to_billing")], "billing": ["Billing. Who is calling?"]}
+    phone = open_app("medical_triage", script)
+    result = await phone.says("There is a charge on my bill that I don't understand.")
+    assert phone.floor == "billing"
+    await result.expect.contains_message(agent="billing").judge(
+        judge(), intent="asks who is calling: the full name, the date of birth, or both"
+    )
+    assert not phone.userdata.identity_confirmed
+
+
+async def test_an_unclear_opening_is_asked_about(open_app: Any) -> None:
+    phone = open_app(
+        "medical_triage", {"triage": ["Elm Street Clinic.", "Is it about an appointment, or about a bill?"]}
+    )
+    result = await phone.says("Hello, I have a question.")
+    assert handoffs(phone) == []
+    await result.expect.contains_message(agent="triage").judge(judge(), intent="asks what the question is about")
+
+
+async def test_a_name_given_to_the_front_desk_is_known_to_support(open_app: Any) -> None:
+    script = {
+        "triage": [
+            "Elm Street Clinic.",
+            call("note_caller", {"name": "Ada Byron", "reason": "records"}),
+            call("transfer_to_support"),
+        ],
+        "support": ["Patient support. Your records, Ada?"],
+    }
+    phone = open_app("medical_triage", script)
+    await phone.says("This is Ada Byron, I need a copy of my medical records.")
+    assert phone.userdata.name == "Ada Byron"
+    assert phone.floor == "support"
+
+
+async def test_a_table_is_booked_with_what_the_caller_says(open_app: Any) -> None:
+    script = {
+        "greeter": ["Good evening. A table?", call("transfer_to_reservation"), "Anything else?"],
+        "reservation": [
+            "When would you like to come?",
+            say(
+                "",
+                call("update_reservation_time", {"time": "Friday at seven"}),
+                call("update_name", {"name": "Ada"}),
+                call("update_phone", {"phone": "555 0134"}),
+            ),
+            "Friday at seven for Ada. Is that right?",
+            call("confirm_reservation"),
+        ],
+    }  # fmt: skip
+    phone = open_app("restaurant", script)
+    result = await phone.says("I'd like to book a table.")
+    assert phone.floor == "reservation"
+    result.expect.contains_message(agent="reservation")
+    await phone.says("Friday at seven, my name is Ada, and my number is 555 0134.")
+    await phone.says("Yes, that's right. Please book it.")
+    assert phone.userdata.reserved
+    assert phone.userdata.name == "Ada"
+    assert phone.floor == "greeter"
+
+
+async def test_an_order_is_stored_and_checkout_wants_one(open_app: Any) -> None:
+    order = {"items": [{"dish": "pizza", "count": 2}, {"dish": "coffee", "count": 1}]}
+    script = {
+        "greeter": ["Good evening.", call("transfer_to_takeaway")],
+        "takeaway": ["What would you like?", call("update_order", order), "Two pizzas and a coffee, 22 dollars."],
+    }
+    phone = open_app("restaurant", script)
+    await phone.says("Something to take away, please.")
+    assert phone.floor == "takeaway"
+    await phone.says("Two pizzas and a coffee.")
+    assert sorted((line.dish, line.count) for line in phone.userdata.order) == [("coffee", 1), ("pizza", 2)]
+    assert phone.userdata.total == 22
+    assert not phone.userdata.checked_out
