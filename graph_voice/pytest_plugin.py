@@ -11,6 +11,7 @@ failed, and scenarios on a real model. Installed as a pytest plugin; nothing nee
 """
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LIVE = "graph_voice_live"
+_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,17 +80,21 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and (call := _loaded()) is not None and call.opened:
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    # Fixtures open calls too: theirs are shown when the set-up or the end of the test fails.
+    if (call := _loaded()) is not None and call.opened:
         if report.failed:
             shown = "\n\n".join(opened.transcript or "(nothing happened)" for opened in call.opened)
             report.sections.append(("graph_voice calls", shown))
-        call.opened.clear()
+        if report.when == "teardown":
+            call.opened.clear()
     return report
 
 
 @pytest.fixture
-async def open_call() -> AsyncIterator[Callable[..., "Call[Any]"]]:
-    """Makes scripted calls: `phone = open_call(graph, llm=...)`. Each is closed and checked when the test has ended."""
+async def open_call(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., "Call[Any]"]]:
+    """Makes scripted calls: `phone = open_call(graph, llm=...)`. Each is closed when the test has ended, and checked
+    unless the test has failed."""
     from graph_voice.testing import Call
 
     made: list[Call[Any]] = []
@@ -98,8 +104,11 @@ async def open_call() -> AsyncIterator[Callable[..., "Call[Any]"]]:
         return made[-1]
 
     yield open_call
-    for call in made:
-        await call.close()
+    # One reason is enough: a call that a failed test left in the middle would only add others.
+    kind = AssertionError if request.node.stash.get(_FAILED, False) else None
+    async with contextlib.AsyncExitStack() as ending:  # which ends all of them, whatever one of them raises
+        for call in reversed(made):
+            ending.push_async_callback(call.__aexit__, kind, None, None)
 
 
 @pytest.fixture(autouse=True)

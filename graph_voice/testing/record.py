@@ -1,5 +1,7 @@
 """Recording a real model, so that a test can repeat what it said without it."""
 
+import ast
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -48,6 +50,8 @@ class Recorded:
         return Recorded(self._model.bind_tools(tools, **options), self._lines)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_model":  # a copy asks before there is a model
+            raise AttributeError(name)
         return getattr(self._model, name)
 
     async def astream(
@@ -115,9 +119,11 @@ def _source(line: Line) -> str:
 
 
 def _call(name: str, arguments: str, call_id: str | None) -> str:
-    try:
-        given = json.loads(arguments)
-    except ValueError:
-        given = arguments
+    given: Any = arguments
+    # As a dict where Python's words give the same again; broken JSON, a list or NaN stay the text that they were.
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(arguments)
+        if isinstance(found, dict) and ast.literal_eval(repr(found)) == found:
+            given = found
     shown = "" if given == {} else f", {given!r}"
     return f"call({name!r}{shown}, id={call_id!r})"

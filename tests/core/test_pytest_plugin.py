@@ -64,6 +64,94 @@ async def test_one(open_call):
     result.stdout.fnmatch_lines(["*5: said, and not remembered*"])
 
 
+def test_calls_of_fixtures_that_fail_are_shown(run: Any) -> None:
+    result = run(
+        """
+@pytest.fixture
+async def fails():
+    async with Call(graph, llm=ScriptedModel(["Sure."])) as phone:
+        await phone.says("In the set-up.")
+        assert phone.active_agent == "billing"
+        yield phone
+
+@pytest.fixture
+async def ends_badly():
+    async with Call(graph, llm=ScriptedModel(["Sure."])) as phone:
+        yield phone
+        assert phone.active_agent == "billing"
+
+@pytest.mark.virtual_clock
+async def test_one(fails):
+    pass
+
+@pytest.mark.virtual_clock
+async def test_two(ends_badly):
+    await ends_badly.says("In the test.")
+"""
+    )
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["*at setup of test_one*", "*graph_voice calls*", "*caller says: In the set-up."])
+    result.stdout.fnmatch_lines(["*at teardown of test_two*", "*graph_voice calls*", "*caller says: In the test."])
+
+
+def test_all_calls_of_the_fixture_end_whatever_one_of_them_raises(run: Any) -> None:
+    result = run(
+        """
+opened = []
+
+@pytest.mark.virtual_clock
+async def test_one(open_call):
+    for _ in range(2):
+        opened.append(open_call(graph, llm=ScriptedModel(["Sure."])))
+        await opened[-1].says("Hi.")
+    opened[0].said.append("Hello?")
+
+def test_both_have_ended():
+    assert [phone.conversation.closed for phone in opened] == [True, True]
+"""
+    )
+    result.assert_outcomes(passed=2, errors=1)
+
+
+def test_a_failed_test_has_one_reason(run: Any) -> None:
+    result = run(
+        """
+@pytest.mark.virtual_clock
+async def test_one(open_call):
+    phone = open_call(graph, llm=ScriptedModel(["Sure."]))
+    await phone.says("Hi.")
+    phone.during_tool("book").says("Wait.")
+    assert False
+"""
+    )
+    result.assert_outcomes(failed=1)
+
+
+def test_a_test_that_langsmith_tracks_passes_offline(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSMITH_TEST_TRACKING", "false")
+    result = run(
+        """
+from langsmith import testing
+
+told = {}
+for name in ("log_inputs", "log_outputs"):
+    def log(what, real=getattr(testing, name), name=name):
+        told[name] = what
+        real(what)
+    setattr(testing, name, log)
+
+@pytest.mark.langsmith
+@pytest.mark.virtual_clock
+async def test_tracked():
+    async with Call(graph, llm=ScriptedModel(["Sure."])) as phone:
+        await phone.says("Hi.")
+    assert told["log_inputs"] == {"said": ["Hi."]}
+    assert told["log_outputs"]["heard"] == ["Sure."]
+"""
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_loading_the_plugin_is_cheap(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -1,5 +1,6 @@
 """A real model that was recorded says the same again, without the model."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from provider_support import OpenAI
 
 from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import ModelError
-from graph_voice.testing import Call, ScriptedModel, call, fail, record, say
+from graph_voice.testing import Call, Recorded, ScriptedModel, call, fail, record, say
 
 
 @function_tool
@@ -82,6 +83,20 @@ async def test_a_model_over_http_is_recorded() -> None:
     ]
     async with Call(graph(), llm=recorded.model()) as phone:
         assert (await phone.says("Friday, please.")).heard == "One moment. Booked."
+
+
+@pytest.mark.parametrize(
+    "arguments", ["5", "null", "[]", '"a"', '{"x": NaN}', '{"day": "Fri', '{"day": "it\'s"}', "{}"]
+)
+def test_the_source_of_any_arguments_gives_them_again(arguments: str) -> None:
+    recorded = Recorded(None, {"desk": [say("One moment.", call("book", arguments, id="call_1"))]})
+    (line,) = eval(recorded.source(), {"say": say, "call": call, "fail": fail})
+    assert line == recorded.script[0]
+
+
+def test_a_recorded_model_can_be_copied() -> None:
+    recorded = record(ScriptedModel(["Hello."]))
+    assert copy.copy(recorded).model().script == recorded.script == {}
 
 
 def test_what_is_no_model_is_refused() -> None:
