@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from agentevals.trajectory.match import create_trajectory_match_evaluator
 from provider_support import OpenAI
+from pydantic import BaseModel, SecretStr
 
 from graph_voice import Agent, RunContext, create_voice_graph, function_tool
 from graph_voice.testing import Call, ScriptedModel, call
@@ -235,6 +236,27 @@ async def test_langsmith_is_told_of_a_call_in_a_test_that_it_tracks(monkeypatch:
     assert logged["outputs"]["heard"] == ["Hello."]
     assert logged["outputs"]["active_agent"] == "desk"
     assert "caller says: Hi." in logged["outputs"]["transcript"]
+
+
+class Payer(BaseModel):
+    card: SecretStr | None = None
+    name: str = ""
+
+
+@pytest.mark.virtual_clock
+async def test_langsmith_is_not_told_the_secrets_of_the_userdata(monkeypatch: pytest.MonkeyPatch) -> None:
+    from langsmith import testing
+
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr(testing, "log_inputs", logged.update)
+    monkeypatch.setattr(testing, "log_outputs", logged.update)
+    graph = create_voice_graph([Agent("desk", instructions="D.")], userdata=Payer)
+    payer = Payer(card=SecretStr("4111222233334444"), name="Ada")
+    async with Call(graph, llm=ScriptedModel(["Hello."]), userdata=payer) as phone:
+        await phone.says("It is 4111222233334444.")
+    assert logged["userdata"] == {"name": "Ada"}
+    assert "caller says: It is " in logged["transcript"]
+    assert "4111222233334444" not in str(logged)
 
 
 @pytest.mark.virtual_clock

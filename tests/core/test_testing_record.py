@@ -9,6 +9,7 @@ from provider_support import OpenAI
 from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import ModelError
 from graph_voice.testing import Call, Recorded, ScriptedModel, call, fail, record, say
+from graph_voice.testing.script import as_line
 
 
 @function_tool
@@ -92,6 +93,23 @@ def test_the_source_of_any_arguments_gives_them_again(arguments: str) -> None:
     recorded = Recorded(None, {"desk": [say("One moment.", call("book", arguments, id="call_1"))]})
     (line,) = eval(recorded.source(), {"say": say, "call": call, "fail": fail})
     assert line == recorded.script[0]
+
+
+async def test_parallel_calls_broken_arguments_and_an_error_over_http_are_recorded() -> None:
+    both = say("One moment.", call("book", {"day": "Friday"}, id="a"), call("book", {"day": "Saturday"}, id="b"))
+    provider = OpenAI([both, "Booked.", call("book", '{"day": "Fri', id="c"), "Sorry.", 503, 503, 503])
+    async with provider.serve() as model:
+        recorded = record(model)
+        async with Call(graph(), llm=recorded) as phone:
+            await phone.says("Friday and Saturday.")
+            await phone.says("And Friday again.")
+            await phone.says("Hello?")
+    assert not provider.refused
+    assert [(c.name, c.args, c.id) for c in recorded.script[0].calls] == [(c.name, c.args, c.id) for c in both.calls]
+    assert recorded.script[2].calls[0].args == '{"day": "Fri'
+    assert "status 503" in str(recorded.script[4].error)
+    again = eval(recorded.source(), {"say": say, "call": call, "fail": fail})
+    assert [repr(as_line(line)) for line in again] == [repr(line) for line in recorded.script]
 
 
 def test_a_recorded_model_can_be_copied() -> None:
