@@ -177,6 +177,9 @@ class CorePlayer(Player):
 
     async def moves(self, name: str) -> None:
         self._cut()
+        self.interrupted_by_program = (
+            True  # the words that were being answered are the next agent's, which may be silent
+        )
         await self.conversation.update_agent(name)
         self.takes_floor = name
         self._drive(self.conversation.enter())
