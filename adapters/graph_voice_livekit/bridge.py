@@ -22,6 +22,7 @@ from livekit.agents.voice.events import (
     EventTypes,
     FunctionToolsExecutedEvent,
     SpeechCreatedEvent,
+    ToolExecutionUpdatedEvent,
     UserStateChangedEvent,
 )
 
@@ -45,6 +46,7 @@ from graph_voice_livekit.recovery import Recovery
 from graph_voice_livekit.reply import EXTRA
 from graph_voice_livekit.request import request_of
 from graph_voice_livekit.transfers import Transfers
+from graph_voice_livekit.unmirrored import settle_unmirrored
 
 if TYPE_CHECKING:
     from graph_voice_livekit.agent import NodeAgent
@@ -224,6 +226,8 @@ class Bridge:
         try:
             driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
             driver.turn.allow(call_id, host=context)
+            batch.speech = context.speech_handle
+            settle_unmirrored(driver, batch)
             await self._wait(context.speech_handle, batch.done.wait())
             if not batch.done.is_set():
                 # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
@@ -278,6 +282,7 @@ class Bridge:
             "speech_created": self._on_speech_created,
             "conversation_item_added": self._on_item_added,
             "function_tools_executed": self._on_tools_executed,
+            "tool_execution_updated": self._on_tool_updated,
             "user_input_transcribed": self.recovery.transcribed,
             "agent_state_changed": self.recovery.agent_state_changed,
             "user_state_changed": self._on_user_state_changed,
@@ -341,6 +346,13 @@ class Bridge:
         elif _speech.get() not in self.own_lines and text:
             # Said by the session itself: `session.say`.
             self.conversation.add(AIMessage(text, id=item.id, name=self.floor.agent), at=item.created_at)
+
+    def _on_tool_updated(self, event: ToolExecutionUpdatedEvent) -> None:
+        if event.update.type != "tool_call_ended":
+            return
+        driver = self.calls.get(event.update.call_id)
+        if driver is not None and (batch := driver.batch_of(event.update.call_id)) is not None:
+            settle_unmirrored(driver, batch)
 
     def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
         for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):

@@ -51,6 +51,8 @@ class Batch:
     """One of the calls has a question (LangGraph's `interrupt()`): those without a result get it in a later turn."""
     unanswered: dict[str, llm.FunctionCallOutput | None] = field(default_factory=dict)
     """Calls whose mirror a barge-in released before the result came, with LiveKit's item that waits for it."""
+    speech: SpeechHandle | None = None
+    """The speech whose mirrors wait for this batch, once one of them has started."""
 
     def late_result(self, call_id: str) -> None:
         """Put the real result into LiveKit's item, so that its history and judges know it as well."""

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from graph_agent_support import a_call, a_text_call, outputs_in_graph, spoken, told_by_graph, voice
 from langgraph.types import interrupt
+from livekit.agents import ToolError as LiveKitToolError
+from livekit.agents import mock_tools
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice import Agent, Handoff, RunContext, StopResponse, ToolError, create_voice_graph, function_tool
@@ -70,6 +72,86 @@ async def test_a_call_that_goes_wrong_is_answered_and_the_model_goes_on(
     assert told_by_graph(ga)[-1] == ("assistant", "Never mind.")
     (output,) = outputs_in_graph(ga).values()
     assert answer is None or output == answer
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("beside", ["before", "behind"])
+async def test_an_unknown_tool_in_a_batch_does_not_keep_the_others_waiting(beside: str, text: bool) -> None:
+    calls = [call("frobnicate", unknown=True), call("add", {"a": 1, "b": 2})]
+    model = ScriptedModel([say(*(calls if beside == "before" else calls[::-1])), "It is three."])
+    ga = host(model, add)
+    async with asyncio.timeout(60):
+        if text:
+            async with a_text_call(ga, model) as session:
+                await session.run(user_input="go")
+        else:
+            async with a_call(ga, model) as rig:
+                await rig.user_says("go", at=0.5)
+                await rig.until_idle()
+    assert told_by_graph(ga)[-1] == ("assistant", "It is three.")
+    unknown, added = outputs_in_graph(ga).values() if beside == "before" else [*outputs_in_graph(ga).values()][::-1]
+    assert added == "3"
+    assert "frobnicate" in unknown
+
+
+@function_tool
+async def look_around(ctx: RunContext[Any]) -> str:
+    """Look around."""
+    await asyncio.sleep(2)
+    return "nothing there"
+
+
+def mocked(a: int, b: int) -> str:
+    return f"mocked {a} {b}"
+
+
+async def slowly_mocked(a: int, b: int) -> str:
+    await asyncio.sleep(4)
+    return f"mocked {a} {b}"
+
+
+def refuses(a: int, b: int) -> str:
+    raise LiveKitToolError("no numbers today")
+
+
+def breaks(a: int, b: int) -> str:
+    raise RuntimeError("the password is 1234")
+
+
+@pytest.mark.parametrize("beside", ["before", "behind"])
+@pytest.mark.parametrize(
+    ("mock", "answer"),
+    [
+        (mocked, "mocked 1 2"),
+        (slowly_mocked, "mocked 1 2"),
+        (refuses, "no numbers today"),
+        (breaks, "An internal error occurred"),
+    ],
+)
+async def test_a_mocked_tool_in_a_batch_does_not_keep_the_others_waiting(mock: Any, answer: str, beside: str) -> None:
+    calls = [call("add", {"a": 1, "b": 2}), call("look_around")]
+    model = ScriptedModel([say(*(calls if beside == "before" else calls[::-1])), "Done."])
+    ga = host(model, add, look_around)
+    async with asyncio.timeout(60), a_text_call(ga, model, accident="password") as session:
+        with mock_tools(ga.agent_type("host"), {"add": mock}):
+            await session.run(user_input="go")
+    assert told_by_graph(ga)[-1] == ("assistant", "Done.")
+    assert set(outputs_in_graph(ga).values()) == {answer, "nothing there"}
+
+
+async def test_a_mocked_tool_beside_a_transfer_does_not_keep_the_caller_from_the_next_agent() -> None:
+    model = ScriptedModel(
+        {"desk": [say(call("add", {"a": 1, "b": 2}), call("transfer_to_billing"))], "billing": ["Billing here."]}
+    )
+    desk = Agent("desk", instructions="D.", tools=[add], handoffs=[Handoff("billing")], voice=voice("desk"))
+    billing = Agent("billing", instructions="B.", on_enter="Greet.", voice=voice("billing"))
+    ga = GraphAgent(create_voice_graph([desk, billing], llm=model))
+    async with asyncio.timeout(60), a_text_call(ga, model) as session:
+        with mock_tools(ga.agent_type("desk"), {"add": slowly_mocked}):
+            await session.run(user_input="My bill")
+        assert session.current_agent.id == "billing"
+    assert outputs_in_graph(ga)["call_1"] == "mocked 1 2"
+    assert told_by_graph(ga)[-1] == ("assistant", "Billing here.")
 
 
 async def test_two_calls_of_one_batch_run_at_the_same_time_and_keep_their_order() -> None:
