@@ -53,6 +53,8 @@ class CoreFrontEnd(FrontEnd):
         self._held: set[Turn] = set()
         self._plans: list[Plan] = []
         self._late = False
+        self._failures: list[BaseException] = []
+        """Of this front end itself: no turn of the graph raises."""
         self._moved = asyncio.Event()
         """A turn is no longer one that the caller waits for."""
 
@@ -218,7 +220,7 @@ class CoreFrontEnd(FrontEnd):
             self._turns.pop(turn, None)
             self._held.discard(turn)
             if not done.cancelled() and (error := done.exception()) is not None:
-                raise error
+                self._failures.append(error)
 
         task.add_done_callback(over)
 
@@ -239,8 +241,10 @@ class CoreFrontEnd(FrontEnd):
                         fake = self.plan.mocks.get(agent, {}).get(call.name)
                         if fake is None:
                             turn.allow(call.id)
-                        else:
-                            await self._mock(turn, call, fake)
+                        else:  # beside the voice and the batch's other calls, as a tool runs
+                            mocking = asyncio.create_task(self._mock(turn, call, fake))
+                            self._behind.add(mocking)
+                            mocking.add_done_callback(self._behind.discard)
                 case events.HandedOff():
                     self._hand_over(turn, event)
         for line in lines:
@@ -322,6 +326,8 @@ class CoreFrontEnd(FrontEnd):
     async def _rest(self) -> None:
         """Return when no turn is under way that the caller waits for, and nothing is played."""
         while True:
+            if self._failures:
+                raise self._failures.pop(0)
             if self._busy:
                 self._moved.clear()
                 moved = asyncio.create_task(self._moved.wait())

@@ -144,12 +144,17 @@ def counting(plans: list[Plan]) -> Moment | None:
     return next((moment for moment in moments if moment.words is not None), None)
 
 
-def front_end(which: "str | type[FrontEnd]") -> type[FrontEnd]:
-    """The front end of this name: "core", or one that another package offers ("livekit").
+def front_end(which: str | Callable[[CallPlan], FrontEnd]) -> Callable[[CallPlan], FrontEnd]:
+    """What makes the front end of this name: "core", or one that another package offers ("livekit").
 
-    Raises `MissingDependencyError` for a name that nobody offers.
+    Raises `MissingDependencyError` for a name that nobody offers, and `TypeError` for what makes no front end.
     """
-    if isinstance(which, type):
+    if not isinstance(which, str):
+        if not callable(which):
+            raise TypeError(
+                f"Call(front_end={which!r}): each process of a call has a front end of its own. Write its class, or a "
+                "function that makes one: front_end=lambda plan: MyFrontEnd(plan)."
+            )
         return which
     if which == "core":
         from graph_voice.testing.core_front_end import CoreFrontEnd

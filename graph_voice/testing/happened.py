@@ -5,9 +5,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graph_voice import events
+from graph_voice.testing.prompts import PromptError
+from graph_voice.testing.script import ScriptError
 from graph_voice.turn import Turn
 
-__all__ = ["AgentHandoff", "CallerSaid", "Entry", "FunctionCall", "FunctionCallOutput", "Item", "Message", "items_of"]
+__all__ = [
+    "AgentHandoff",
+    "CallerSaid",
+    "Entry",
+    "FunctionCall",
+    "FunctionCallOutput",
+    "Item",
+    "Message",
+    "items_of",
+    "require_answers",
+    "transcript",
+]
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,25 @@ def _items(turn: Turn, what: events.Event | CallerSaid, seen: set[str]) -> Itera
             decision = turn.record.handoffs.get(call_id or f"switch:{new}")
             if decision is not None and decision.happened:
                 yield AgentHandoff(old, new)
+
+
+def require_answers(entries: Sequence[Entry]) -> None:
+    """Raise `AssertionError` if a scripted model had no answer, or was given a prompt that a provider would refuse.
+
+    An agent apologises when its model fails, so that a call may look well although its script was wrong. What a
+    discarded turn asked does not count.
+    """
+    failed = [
+        str(entry.what.error)
+        for entry in entries
+        if entry.turn is not None
+        and entry.turn.committed
+        and isinstance(entry.what, events.Failed)
+        and isinstance(entry.what.error, ScriptError | PromptError)
+    ]
+    if failed:
+        listed = "\n- ".join(failed)
+        raise AssertionError(f"A scripted model did not answer:\n- {listed}\nThe call:\n{transcript(entries)}")
 
 
 def transcript(entries: Sequence[Entry]) -> str:

@@ -25,7 +25,7 @@ def invariants(call: "Call[Any]") -> None:
     3. A tool ran at most once for each call id; after a crash again only if it is `idempotent`.
     4. The active agent of the state is the one that has the floor in the front end.
     5. No turn of the caller's is lost, and the last one is answered.
-    6. Each id appears once.
+    6. Each id appears once, and the agents' words are in the order in which they were heard.
 
     What a crash may lose (words of the last half second) is not held against the call.
 
@@ -42,6 +42,8 @@ def invariants(call: "Call[Any]") -> None:
         wrong.append(f"4: {call.floor!r} has the floor; in the state it is {conversation.active_agent!r}")
     wrong += [f"5: {problem}" for problem in _turns(messages, call.said, crashed)]
     wrong += [f"6: {problem}" for problem in _once(messages)]
+    if not crashed:
+        wrong += [f"6: {problem}" for problem in _order(messages, call.heard)]
     if wrong:
         listed = "\n- ".join(wrong)
         shown = "\n".join(_line(m) for m in messages)
@@ -66,6 +68,15 @@ def _words(messages: Sequence[BaseMessage], heard: list[str], since_crash: list[
         lost = list(_heard(messages, since_crash))
         problems += [p for p in lost if p.startswith("heard")]
     yield from problems
+
+
+def _order(messages: Sequence[BaseMessage], heard: list[str]) -> Iterable[str]:
+    """Whether the agents' words are in the order of what was heard; that they are the same words is another rule."""
+    now = [word for m in messages if isinstance(m, AIMessage) for word in m.text.split()]
+    was = [word for text in heard for word in text.split()]
+    if now != was and Counter(now) == Counter(was):
+        at = next(i for i, (one, other) in enumerate(zip(now, was, strict=True)) if one != other)
+        yield f"heard was {' '.join(was[at : at + 8])!r} where {' '.join(now[at : at + 8])!r} is remembered"
 
 
 def _runs(call: "Call[Any]") -> Iterable[str]:

@@ -1,7 +1,10 @@
 """A whole call in a test: what the caller says, when they cut in, what the front end guesses, when the process dies."""
 
 import asyncio
+import contextlib
+import functools
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self
@@ -17,15 +20,17 @@ from graph_voice.live_saver import LiveSaver
 from graph_voice.models import model_from
 from graph_voice.testing import front_end as _front_ends
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError
-from graph_voice.testing.happened import CallerSaid, Entry, transcript
+from graph_voice.testing.happened import CallerSaid, Entry, require_answers, transcript
 from graph_voice.testing.langsmith_test import log_to_langsmith
 from graph_voice.testing.ledger import Effects
+from graph_voice.testing.mocks import require_known, watched
+from graph_voice.testing.planned import Crash, Planned, Speculation, named
 from graph_voice.testing.result import Result
 from graph_voice.testing.severed import SeverableSaver
 from graph_voice.tool_run import ToolRun
 from graph_voice.turn import Turn
 
-__all__ = ["Call", "Planned", "Speculation"]
+__all__ = ["Call"]
 
 U = TypeVar("U", default=Any)
 _INSTANT = 0.01
@@ -45,30 +50,31 @@ class Call(Generic[U]):
     ```
 
     `async with` plays the first agent's `on_enter` (`greeting`), and in the end closes the call and checks the six
-    invariants (`graph_voice.testing.invariants`).
+    invariants (`graph_voice.testing.invariants`), and that no scripted model was asked for what its script has not.
 
     Args:
         graph: what `create_voice_graph(...)` returned, or any graph that a `Conversation` takes.
         llm: the model of every agent, in place of the graph's: a `ScriptedModel`, or any chat model.
         front_end: "core" (a modelled voice on `Conversation` and `Turn`), "livekit" (a real `AgentSession` with fake
-            audio; extra `livekit`), or a `FrontEnd` class.
+            audio; extra `livekit`), a `FrontEnd` class, or a function that makes one of a `CallPlan`.
         mocks: agent -> tool -> a function that answers in the tool's place; it is given the call's arguments by name.
-        check: whether the invariants are checked at the end.
+            A name that the graph has not raises `TurnError` when the call begins.
+        check: whether all that is checked at the end.
         saver: the durable checkpointer, for `crash`: any LangGraph checkpointer, no `LiveSaver`.
         options: of `Conversation` (`userdata`, `thread_id`, `context`, `store`, `config`, `messages`, `speak`, ...).
     """
 
     live_model: Any = None
     """Set by `pytest --graph-voice-live MODEL`: stands in the place of each call's model."""
-    opened: "list[Call[Any]]" = []  # noqa: RUF012 - shared on purpose: the pytest plugin shows them when a test fails
-    """The calls of the test that runs."""
+    opened: "deque[Call[Any]]" = deque(maxlen=20)  # noqa: RUF012 - shared: the pytest plugin shows those of a failed test
+    """The last calls of the test that runs."""
 
     def __init__(
         self,
         graph: Any,
         *,
         llm: Any = None,
-        front_end: str | type[FrontEnd] = "core",
+        front_end: str | Callable[[CallPlan], FrontEnd] = "core",
         mocks: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
         check: bool = True,
         saver: BaseCheckpointSaver[Any] | None = None,
@@ -88,7 +94,10 @@ class Call(Generic[U]):
         self._make = _front_ends.front_end(front_end)
         self._check = check
         self._saver = saver
-        self._mocks = {agent: dict(tools) for agent, tools in (mocks or {}).items()}
+        self._mocks = {
+            agent: {tool: watched(fake, functools.partial(self._began_to_run, tool)) for tool, fake in tools.items()}
+            for agent, tools in (mocks or {}).items()
+        }
         self._options = {"thread_id": f"call-{uuid.uuid4().hex[:12]}", **options}
         model = Call.live_model if Call.live_model is not None else llm
         if model is not None:
@@ -102,6 +111,7 @@ class Call(Generic[U]):
         self._plans: list[Plan] = []
         self._began: float | None = None
         self._crashed = False
+        self._closed = False
         self.crashes = 0
         Call.opened.append(self)
 
@@ -114,8 +124,9 @@ class Call(Generic[U]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._front_end is None or self._crashed:
+        if self._front_end is None or self._crashed or self._closed:
             return
+        self._closed = True
         await self._front_end.close("user_initiated")
         log_to_langsmith(self)
         if kind is None:
@@ -123,6 +134,7 @@ class Call(Generic[U]):
             if self._check:
                 from graph_voice.testing.invariants import invariants
 
+                require_answers(self._entries)
                 invariants(self)
 
     async def close(self) -> None:
@@ -132,12 +144,25 @@ class Call(Generic[U]):
     async def _open(self) -> FrontEnd:
         if self._crashed:
             raise TurnError("The process of this call has crashed: await call.resume() before it goes on.")
+        if self._closed:
+            raise TurnError("This call was closed: nothing can be said in it any more.")
         if self._front_end is None:
             result = self._begin()
-            self._front_end = self._new_front_end()
-            await self._front_end.open(self._watch)
+            self._front_end = await self._started()
             self.greeting = result()
         return self._front_end
+
+    async def _started(self) -> FrontEnd:
+        made = self._new_front_end()
+        self._front_end = made  # its properties are asked for while it opens
+        try:
+            await made.open(self._watch)
+        except BaseException:
+            self._front_end = None
+            with contextlib.suppress(Exception):  # it may not have come far enough to be closed
+                await made.close("error")
+            raise
+        return made
 
     def _new_front_end(self) -> FrontEnd:
         options = dict(self._options)
@@ -146,6 +171,7 @@ class Call(Generic[U]):
         return self._make(CallPlan(self.graph, options, self._mocks, self._caller_said))
 
     def _watch(self, conversation: Conversation[Any]) -> None:
+        require_known(self._mocks, conversation)
         conversation.on_event = self._happened
         conversation.on_tool = self._tool_ran
 
@@ -165,7 +191,7 @@ class Call(Generic[U]):
             self._tell("handoff")
         elif isinstance(event, events.Say) and self._is_transferring(turn):
             for plan in self._plans:
-                if plan.moment.name == _named("handoff"):
+                if plan.moment.name == named("handoff"):
                     plan.moment.words = 1  # its first word is heard
 
     def _is_transferring(self, turn: Turn) -> bool:
@@ -178,12 +204,15 @@ class Call(Generic[U]):
     def _tool_ran(self, run: ToolRun) -> None:
         self.effects.note(run)
         if run.outcome == "running":
-            # Not at the very first instant: the tool may say there that it must not be interrupted.
-            asyncio.get_running_loop().call_later(_INSTANT, self._tell, f"tool:{run.tool}")
+            self._began_to_run(run.tool)
+
+    def _began_to_run(self, tool: str) -> None:
+        # Not at the very first instant: the tool may say there that it must not be interrupted.
+        asyncio.get_running_loop().call_later(_INSTANT, self._tell, f"tool:{tool}")
 
     def _tell(self, what: str) -> None:
         for plan in self._plans:
-            if plan.moment.name == _named(what) and plan.moment.words is None and not plan.moment.came.is_set():
+            if plan.moment.name == named(what) and plan.moment.words is None and not plan.moment.came.is_set():
                 plan.moment.came.set()
                 return
 
@@ -214,17 +243,22 @@ class Call(Generic[U]):
 
         Args:
             text: what they say; None: a noise, after which the agent goes on.
-            after_words: so many words of what the agents say are heard before.
+            after_words: so many words of what the agents say are heard before, one at least.
         """
+        if after_words < 1:
+            raise ValueError(
+                f"barge_in(after_words={after_words}): there is nothing to cut into before the first word; write 1."
+            )
         self._plans.append(Plan(Moment(f"after {after_words} words", after_words), text))
 
     def during_tool(self, name: str) -> "Planned":
-        """Plan something for the moment in which the code of this tool begins to run: `.says("Wait.")`, `.crash()`."""
-        return Planned(self._plans, Moment(_named(f"tool:{name}")))
+        """Plan something for the moment in which the code of this tool, or its mock, begins to run: `.says("Wait.")`,
+        `.crash()`."""
+        return Planned(self._plans, Moment(named(f"tool:{name}")))
 
     def during_handoff(self) -> "Planned":
         """Plan something for the moment in which the floor is on its way: in the transfer line, if there is one."""
-        return Planned(self._plans, Moment(_named("handoff")))
+        return Planned(self._plans, Moment(named("handoff")))
 
     def speculates(self, guess: str) -> "Speculation":
         """The front end takes these words for the whole turn (LiveKit's preemptive generation); then come the real
@@ -261,11 +295,15 @@ class Call(Generic[U]):
 
     # ---- the process dies
 
-    async def crash(self) -> "Call[U]":
-        """The process is gone, at this instant: what counts is what its durable copy has. `resume()` goes on.
+    def crash(self) -> Crash:
+        """The process is gone, at this instant: what counts is what its durable copy has. `await call.crash()`, and
+        later `await call.resume()`; or at once `await call.crash().resume()`.
 
         Raises `TurnError` without a `saver`.
         """
+        return Crash(self, self._crash())
+
+    async def _crash(self) -> None:
         front_end = await self._open()
         self._require_saver()
         assert self._severable is not None
@@ -274,7 +312,6 @@ class Call(Generic[U]):
         await front_end.crash()
         self._front_end, self._crashed = None, True
         self.crashes += 1
-        return self
 
     async def resume(self) -> Result:
         """Another process takes the call up, and says so if something was left open. Returns what it said and did."""
@@ -282,8 +319,7 @@ class Call(Generic[U]):
             raise TurnError("resume(): the call is going on; crash() it first.")
         self._crashed = False
         result = self._begin()
-        self._front_end = self._new_front_end()
-        await self._front_end.open(self._watch)
+        self._front_end = await self._started()
         return result()
 
     def _require_saver(self) -> None:
@@ -305,7 +341,7 @@ class Call(Generic[U]):
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
-                await self.crash()
+                await self._crash()
             else:
                 task.result()
         finally:
@@ -391,46 +427,3 @@ class Call(Generic[U]):
 
     def __repr__(self) -> str:
         return f"<Call\n{self.transcript}\n>"
-
-
-class Planned:
-    """What happens at a moment that is still to come."""
-
-    def __init__(self, plans: list[Plan], moment: Moment) -> None:
-        self._plans = plans
-        self._moment = moment
-
-    def says(self, text: str) -> None:
-        """The caller cuts in with these words."""
-        self._plans.append(Plan(self._moment, text))
-
-    def noise(self) -> None:
-        """There is a noise, which turns out to be nothing."""
-        self._plans.append(Plan(self._moment))
-
-    def crash(self) -> None:
-        """The process dies. `says` returns what happened until then; `await call.resume()` goes on."""
-        self._plans.append(Plan(self._moment, crashes=True))
-
-
-class Speculation:
-    """A guess of the front end, before the real words."""
-
-    def __init__(self, call: Call[Any], guess: str) -> None:
-        self._call = call
-        self._guess = guess
-
-    async def then_says(self, text: str) -> Result:
-        """What the caller really says. The same words: the guess was right, and its run is kept."""
-        call = self._call
-        playing = await call._open()
-        result = call._begin()
-        plans = list(call._plans)
-        await call._play(playing.speculates(self._guess, text, [p for p in plans if not p.crashes]), plans)
-        return result()
-
-
-def _named(what: str) -> str:
-    """A moment, in the words of a sentence."""
-    kind, _, name = what.partition(":")
-    return f"during the tool {name}" if kind == "tool" else "during a handoff"

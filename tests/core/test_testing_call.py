@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from graph_voice import Agent, Handoff, LiveSaver, RunContext, ToolError, create_voice_graph, events, function_tool
 from graph_voice.errors import MissingDependencyError, TurnError
-from graph_voice.testing import Call, PlanError, ScriptedModel, call, invariants, say
+from graph_voice.testing import Call, PlanError, ScriptedModel, call, fail, invariants, say
+from graph_voice.testing.core_front_end import CoreFrontEnd
 from graph_voice.testing.happened import AgentHandoff, FunctionCall, FunctionCallOutput, Message
 from graph_voice.testing.severed import SeverableSaver
 from graph_voice.tool_run import ToolRun
@@ -201,9 +202,18 @@ async def test_a_crash_between_turns_keeps_the_call() -> None:
     async with phone("Sure.", "Go on.", saver=InMemorySaver()) as it:
         await it.says("Hi.")
         await it.silence(2)
-        await (await it.crash()).resume()
+        await it.crash().resume()
         await it.says("And?")
         assert [m.text for m in it.messages] == [HELLO, "Hi.", "Sure.", "And?", "Go on."]
+
+
+async def test_a_crash_and_what_the_next_process_does_may_be_apart() -> None:
+    async with phone("Sure.", "Go on.", saver=InMemorySaver()) as it:
+        await it.says("Hi.")
+        assert await it.crash() is it
+        assert it.crashes == 1
+        assert (await it.resume()).items == []
+        assert (await it.says("And?")).heard == "Go on."
 
 
 async def test_a_crash_without_a_store_says_what_to_write() -> None:
@@ -239,6 +249,81 @@ async def test_mocks_answer_in_the_place_of_tools() -> None:
     async with phone(call("book", {"day": "x"}), "Sorry.", mocks={"desk": {"book": lambda day: fails()}}) as it:
         result = await it.says("x")
         result.expect.contains_function_call_output(output="we are full", is_error=True)
+
+
+async def test_a_mock_runs_beside_the_voice_and_the_other_calls_of_its_batch() -> None:
+    @function_tool
+    async def look_up(ctx: RunContext[Caller]) -> str:
+        """Look up."""
+        await asyncio.sleep(4)
+        return "found"
+
+    async def slow(day: str) -> str:
+        await asyncio.sleep(4)
+        return f"mocked {day}"
+
+    batch = say("One moment.", call("book", {"day": "Friday"}), call("book", {"day": "Sunday"}), call("look_up"))
+    async with phone(batch, "Done.", tools=[book, look_up], mocks={"desk": {"book": slow}}) as it:
+        result = await it.says("Friday or Sunday.")
+        outputs = [item.output for item in result.items if isinstance(item, FunctionCallOutput)]
+        assert outputs == ["mocked Friday", "mocked Sunday", "found"]
+        assert result.heard == "One moment. Done."
+        assert result.seconds < 9
+        assert [run.tool for run in it.effects] == ["look_up"]
+
+
+async def test_a_moment_of_a_mocked_tool_is_that_of_its_mock() -> None:
+    async def slow(day: str) -> str:
+        await asyncio.sleep(4)
+        return "mocked"
+
+    async with phone(call("book", {"day": "x"}), "Yes?", mocks={"desk": {"book": slow}}) as it:
+        it.during_tool("book").says("Wait.")
+        assert (await it.says("Friday.")).heard == "Yes?"
+        assert it.said == ["Friday.", "Wait."]
+
+
+async def test_a_mock_of_what_is_not_there_is_refused_before_the_real_tool_runs() -> None:
+    for mocks, told in (
+        ({"desc": {"book": lambda day: ""}}, r'"desc".*agents are billing, desk'),
+        ({"desk": {"bok": lambda day: ""}}, r'"bok".*the tools of desk are book, transfer_to_billing'),
+    ):
+        it = phone(call("book", {"day": "Friday"}), "Done.", mocks=mocks)
+        with pytest.raises(TurnError, match=told):
+            await it.says("Friday.")
+        assert len(it.effects) == 0
+
+
+async def test_a_script_that_is_too_short_is_told_although_the_agent_apologises() -> None:
+    it = phone("Sure.")
+    await it.says("Hi.")
+    assert "sorry" in (await it.says("And?")).heard
+    with pytest.raises(AssertionError, match=r"did not answer:\n- The script .* is asked for one more") as raised:
+        await it.close()
+    assert "caller says: And?" in str(raised.value)
+    async with phone("Sure.", check=False) as it:
+        await it.says("Hi.")
+        await it.says("And?")
+
+
+async def test_a_model_that_fails_on_purpose_is_no_wrong_script() -> None:
+    async with phone(fail(TimeoutError(), after_tokens=1, text="One moment."), "Sure.") as it:
+        assert "sorry" in (await it.says("Hi.")).heard
+
+
+async def test_a_call_that_was_closed_is_over() -> None:
+    it = phone("Sure.")
+    await it.says("Hi.")
+    await it.close()
+    await it.close()
+    with pytest.raises(TurnError, match="was closed"):
+        await it.says("Hello?")
+
+
+async def test_there_is_nothing_to_cut_into_before_the_first_word() -> None:
+    async with phone() as it:
+        with pytest.raises(ValueError, match="write 1"):
+            it.barge_in(after_words=0)
 
 
 async def test_what_the_program_does() -> None:
@@ -328,6 +413,43 @@ async def test_a_store_is_out_of_reach_of_a_process_that_is_gone() -> None:
         await saver.aput(where, empty_checkpoint(), {}, {})
 
 
+# ---- front ends
+
+
+class Broken(CoreFrontEnd):
+    def _line(self, *_: Any) -> Any:
+        raise RuntimeError("a fault of the front end")
+
+
+@pytest.mark.parametrize("made", [Broken, lambda plan: Broken(plan)])
+async def test_a_fault_of_the_front_end_is_raised_where_it_shows(made: Any) -> None:
+    with pytest.raises(RuntimeError, match="a fault of the front end"):
+        async with phone(front_end=made):
+            pass
+
+
+@pytest.mark.parametrize("per_word", [0.25, 1.0])
+async def test_how_fast_a_voice_speaks_is_the_tests_choice(per_word: float) -> None:
+    class Voice(CoreFrontEnd):
+        PER_WORD = per_word
+
+    async with phone("One two three four.", front_end=Voice) as it:
+        result = await it.says("Hi.")
+        assert result.seconds == pytest.approx(Voice.CALLERS_WORD + Voice.END_OF_TURN + 0.2 + 4 * per_word)
+
+
+@pytest.mark.parametrize("made", [None, 3])
+def test_what_makes_no_front_end_is_refused(made: Any) -> None:
+    with pytest.raises(TypeError, match="front_end=lambda plan"):
+        phone(front_end=made)
+
+
+async def test_calls_are_not_kept_for_ever() -> None:
+    for _ in range(30):
+        phone("Sure.")
+    assert len(Call.opened) == 20
+
+
 # ---- the invariants notice
 
 
@@ -358,6 +480,7 @@ async def _broken(break_it: Any, expected: str) -> None:
             lambda it: it.conversation.state["messages"].append(it.conversation.state["messages"][1]),
             "- 6: the message id .* appears 2 times",
         ),
+        (lambda it: it._front_end._heard.reverse(), "- 6: heard was 'Done. Hello there.' where 'Hello there. Done.'"),
     ],
 )
 async def test_a_broken_invariant_is_told_by_its_number(break_it: Any, expected: str) -> None:
