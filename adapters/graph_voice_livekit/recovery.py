@@ -82,7 +82,7 @@ class Recovery:
             self._bridge.session.options.endpointing["max_delay"],
             recogniser_ended=before is None or before is not self._ears,
         )
-        self._found = lost if ours else None
+        self._found = _together(self._found, lost) if ours else None
 
     def take(self) -> llm.ChatMessage | None:
         """What was dropped while the floor changed, once."""
@@ -100,9 +100,13 @@ class Recovery:
         self.answer(lost)
 
     def answer(self, lost: llm.ChatMessage) -> None:
-        logger.info("LiveKit dropped what the caller said while it could not be answered; it is answered now")
-        with contextlib.suppress(RuntimeError):  # the session closes
+        try:
             self._bridge.session.generate_reply(user_input=lost)
+        except RuntimeError:
+            # The session closes, or the floor moves on at this moment: then the next agent finds the words.
+            self._found = _together(lost, self._found)
+        else:
+            logger.info("LiveKit dropped what the caller said while it could not be answered; it is answered now")
 
     # ---- the agent can't be interrupted
 
@@ -125,6 +129,14 @@ class Recovery:
             return  # the words wait for the program to end the turn
         if (lost := self._lost.take_dropped(session.options.interruption["min_words"])) is not None:
             self.answer(lost)
+
+
+def _together(first: llm.ChatMessage | None, second: llm.ChatMessage | None) -> llm.ChatMessage | None:
+    """What was dropped at two moments, as one message at the time of its first words."""
+    if first is None or second is None:
+        return first or second
+    words = f"{first.text_content} {second.text_content}"
+    return llm.ChatMessage(role="user", content=[words], created_at=first.created_at)
 
 
 def _ears(agent: Agent, bridge: "Bridge") -> object:
