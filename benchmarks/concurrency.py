@@ -50,12 +50,12 @@ def measure(measuring: Measuring) -> list[Row]:
 
 
 async def _search(way: Way, measuring: Measuring) -> list[Row]:
-    seconds = measuring.of(4.0, 1.5, 0.3)
+    seconds = measuring.of(2.5, 1.0, 0.3)
     tried: dict[int, Row] = {}
     words = WORDS * measuring.of(8, 8, 1)
     async with _crowd(way, measuring, words) as crowd:
-        low, high, number = 0, 0, measuring.of(100, 150, 2)
-        steps = measuring.of(7, 1, 1)
+        low, high, number = 0, 0, measuring.of(100, 100, 2)
+        steps = measuring.of(5, 1, 1)
         while len(tried) < steps and (not high or high - low > max(10, low // 12)):
             found = await crowd.point(number, seconds)
             if found["late_ms_p95"] > BOUND:  # another process may have had the core

@@ -30,7 +30,7 @@ MODES = {
 
 def measure(measuring: Measuring) -> list[Row]:
     """One row for each way of running it and size."""
-    sizes, turns, blocks = measuring.of((1_000, 5_000), (1_000,), (2,)), measuring.of(100, 40, 2), measuring.of(3, 1, 1)
+    sizes, turns, blocks = measuring.of((1_000, 5_000), (1_000,), (2,)), measuring.of(40, 15, 2), measuring.of(2, 1, 1)
     ways = measuring.of((Way.PLAIN, Way.ADAPTER, Way.OURS_SQLITE), (Way.OURS_SQLITE,), (Way.OURS_SQLITE,))
     measuring.progress.begin(len(sizes) * len(ways))
     rows: list[Row] = []

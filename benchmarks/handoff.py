@@ -26,7 +26,7 @@ __all__ = ["PART", "measure"]
 def measure(measuring: Measuring) -> list[Row]:
     """One row for each way and size."""
     sizes = measuring.of((10, 1_000), (10,), (2,))
-    handoffs = measuring.of(60, 20, 2)
+    handoffs = measuring.of(40, 8, 2)
     ways = [Way.PLAIN, Way.ADAPTER, Way.ADAPTER_SQLITE, Way.OURS, Way.OURS_SQLITE, Way.OURS_POSTGRES]
     measuring.progress.begin(len(sizes))
     rows: list[Row] = []

@@ -34,7 +34,7 @@ CONFIGURATIONS = (
 def measure(measuring: Measuring) -> list[Row]:
     """One row for each configuration."""
     configurations = measuring.of(CONFIGURATIONS, CONFIGURATIONS[2::2], CONFIGURATIONS[4:])
-    rounds = measuring.of(8, 3, 1)
+    rounds = measuring.of(5, 2, 1)
     measuring.progress.begin(len(configurations))
     rows: list[Row] = []
     for method, preloaded, idle in configurations:

@@ -67,7 +67,7 @@ class Plain(LangChainTracer):
 
 def measure(measuring: Measuring) -> list[Row]:
     """One row for each way."""
-    turns = measuring.of(300, 60, 4)
+    turns = measuring.of(150, 15, 4)
     measuring.progress.begin(1)
     measuring.progress.step("turns with and without tracing")
     with _sink() as url, _refusing() as nobody:

@@ -27,7 +27,7 @@ MEASURES = ("chunk", "used", "text", "whole", "cpu")
 def measure(measuring: Measuring) -> list[Row]:
     """One row for each way and size."""
     sizes = measuring.of((10, 100, 1_000, 5_000), (10, 1_000), (2,))
-    turns = {size: measuring.of(60 if size < 5_000 else 30, 16, 1) for size in sizes}
+    turns = {size: measuring.of(60 if size < 5_000 else 30, 12, 1) for size in sizes}
     ways = [way for way in Way if measuring.stores.lacks(way.store) is None]
     measuring.progress.begin(sum(_blocks(size, turns[size])[0] for size in sizes))
     rows: list[Row] = []

@@ -232,7 +232,7 @@ def _missing(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"there is no file {path}: the folder {folder} does not exist"
-    names = [file.name for file in folder.glob("*.py")]
+    names = [one.name for one in (*folder.glob("*.py"), *(made.parent for made in folder.glob("*/graph.py")))]
     close = difflib.get_close_matches(path.name, names, 3, 0.6)
     if close:
         return f"there is no file {path}; did you mean {' or '.join(str(folder / name) for name in close)}?"
@@ -240,7 +240,8 @@ def _missing(path: Path) -> str:
 
 
 def _listed_files(folder: Path) -> str:
-    names = sorted(file.name for file in folder.glob("*.py"))
+    found = [*folder.glob("*.py"), *(made.parent for made in folder.glob("*/graph.py"))]
+    names = sorted(one.name for one in found)
     if not names:
         return f"; {folder} holds no .py files"
     more = ", ..." if len(names) > 8 else ""

@@ -269,3 +269,13 @@ def test_a_file_that_is_not_python_is_refused(folder: Path) -> None:
 def test_load_errors_are_import_errors_too() -> None:
     assert issubclass(LoadError, GraphVoiceError)
     assert issubclass(LoadError, ImportError)
+
+
+def test_a_folder_that_is_a_graph_is_among_those_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "restaurant").mkdir()
+    (tmp_path / "restaurant" / "graph.py").touch()
+    (tmp_path / "intake.py").touch()
+    with pytest.raises(LoadError, match=r"holds intake\.py, restaurant"):
+        load_graph(str(tmp_path / "nothing"))
+    with pytest.raises(LoadError, match=r"did you mean .*restaurant\?"):
+        load_graph(str(tmp_path / "restaurants"))
