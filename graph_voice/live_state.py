@@ -1,5 +1,6 @@
 """The state of a call as remembered now: derived from its turns, never patched."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,13 @@ class LiveState:
         return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
 
     def _groups(self, turns: Sequence["Turn"], asides: Sequence[Group]) -> list[Group]:
-        return sorted([g for t in turns for g in t.record.groups()] + list(asides), key=lambda g: g.at)
+        found = [turn.record.groups() for turn in turns]
+        for turn, own in zip(turns, found, strict=True):
+            if any(step.lines for step in turn.record.steps()):
+                # What a tool said may have been heard behind something of another turn, or of none.
+                others = (g for groups in (*found, asides) if groups is not own for g in groups)
+                own[:] = turn.record.groups(sorted(g.at for g in others))
+        return sorted([*itertools.chain(*found), *asides], key=lambda g: g.at)
 
     def _apply(self, entries: Sequence[Entry]) -> dict[str, Channel]:
         channels = dict(self._base)
@@ -172,7 +179,7 @@ class LiveState:
     def _fold(self, past: Sequence["Turn"], rest: Sequence["Turn"]) -> bool:
         groups, later = self._groups(past, ()), self._groups(rest, ())
         entries, coming = self._entries(past, ()), self._entries(rest, ())
-        until = groups[-1].at if groups else 0.0
+        until = max([groups[-1].at if groups else 0.0, *(t.record.last_heard for t in past)])
         upto = entries[-1].order if entries else 0
         if (later and later[0].at < until) or (coming and coming[0].order < upto):
             return False

@@ -4,7 +4,8 @@ Nothing is ever patched afterwards. At any instant `TurnRecord.groups` gives the
 as (assistant message + all its tool results), so that no call can dangle; with the text that was heard, and no other.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -28,6 +29,8 @@ class Spoken:
     produced: str = ""
     heard: str | None = None
     """None until the front end says what was played."""
+    at: float = 0.0
+    """When it began to be heard; seconds since the epoch."""
     interrupted: bool | None = None
     """Whether the front end says that it was cut off; None when it does not say."""
 
@@ -74,7 +77,8 @@ class Step:
     """The model's whole message; None while it streams, or when it was cut off."""
     calls: dict[str, Call] = field(default_factory=dict)
     lines: list[Spoken] = field(default_factory=list)
-    """Said by the tools of this step: part of the same assistant message, since a prompt may not end with one."""
+    """Said by the tools of this step: part of the same assistant message, since a prompt may not end with one. But
+    what was heard behind something else of the call (the program's words, another turn's) stands where it was heard."""
 
     def find(self, message_id: str) -> Spoken | None:
         return next((s for s in (self.words, *self.lines) if s.id == message_id), None)
@@ -85,16 +89,33 @@ class Step:
             c.status in ("running", "done") for c in self.calls.values()
         )
 
-    def messages(self) -> list[AnyMessage]:
+    def groups(self, at: float, elsewhere: Sequence[float]) -> "Iterator[Group]":
+        """The step as remembered: as one, but for the lines in front of which something else came.
+
+        Args:
+            at: the step's place in the call; seconds since the epoch.
+            elsewhere: when something happened that is not of this step's turn, in order.
+        """
+        between = next((other for other in elsewhere if other > at), math.inf)
+        apart = [line for line in self.lines if line.heard and line.at > between]
+        if messages := self._messages([line for line in self.lines if line not in apart]):
+            yield Group(at, messages)
+        for line in apart:
+            extra = {"interrupted": True} if line.cut else {}
+            yield Group(
+                line.at, [AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)]
+            )
+
+    def _messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
         """The assistant message as heard, with the results of its calls directly behind it."""
         started = [c for c in self.calls.values() if c.status in ("running", "done")]
         calls = list(self.calls.values()) if started else []
-        heard = _join(s.heard or "" for s in (self.words, *self.lines))
+        heard = _join(s.heard or "" for s in (self.words, *lines))
         if not heard and not calls:
             return []
         base = self.message or AIMessage(self.words.produced, id=self.words.id, name=self.agent)
         base = keep_calls(base, [c.id for c in calls])
-        exact = self.words.whole and not any(s.heard for s in self.lines)
+        exact = self.words.whole and not any(s.heard for s in lines)
         update: dict[str, Any] = {"id": self.words.id}
         if not exact and (heard or self.words.produced):
             update |= with_words(base, heard)
@@ -209,20 +230,33 @@ class TurnRecord:
 
     # remembered
 
-    def groups(self) -> list[Group]:
-        """What exists by now, in the order in which it happened within the turn."""
+    def groups(self, elsewhere: Sequence[float] = ()) -> list[Group]:
+        """What exists by now, in the order in which it happened within the turn.
+
+        Args:
+            elsewhere: when something happened that is not of this turn, in order; seconds since the epoch.
+        """
         groups: list[Group] = []
-        at = 0.0
         if self.user is not None and self.user_at is not None:
-            at = self.user_at
-            groups.append(Group(at, [self.user]))
-        for item in self.items:
-            at = max(at, item.at)
+            groups.append(Group(self.user_at, [self.user]))
+        for at, item in self._placed():
             if isinstance(item, _Raw):
                 groups.append(Group(at, [], raw=item.update, foreign=True))
-            elif messages := item.messages():
-                groups.append(Group(at, messages))
+            else:
+                groups += item.groups(at, elsewhere)
         return groups
+
+    def _placed(self) -> "Iterator[tuple[float, Step | _Raw]]":
+        """Each item and its place in the call: never in front of the one before it."""
+        at = self.user_at or 0.0
+        for item in self.items:
+            at = max(at, item.at)
+            yield at, item
+
+    @property
+    def last_heard(self) -> float:
+        """When the last words of this turn began to be heard; seconds since the epoch."""
+        return max((words.at for step in self.steps() for words in (step.words, *step.lines)), default=0.0)
 
     def entries(self) -> Iterator[Entry]:
         """The channel updates that count, in order.

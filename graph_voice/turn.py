@@ -254,8 +254,9 @@ class Turn(Stage):
             raise TurnError(f"heard({message_id!r}): this turn produced no such message.")
         step, words = found
         words.heard, words.interrupted = text, interrupted
-        if not step.at:
-            step.at = time.time() if at is None else at
+        if not words.at:
+            words.at = time.time() if at is None else at
+        step.at = step.at or words.at
         self._heard.setdefault(message_id, asyncio.Event()).set()
         self._changed()
 

@@ -51,6 +51,77 @@ async def test_a_deferred_reply_comes_behind_what_was_said_meanwhile() -> None:
     assert conversation.userdata == {"slow": True}
 
 
+@function_tool
+async def narrated(ctx: RunContext[Any]) -> str:
+    """Say what it does, before and behind something slow."""
+    await ctx.say("I look.")
+    await ctx.say("Still looking.")
+    return "found"
+
+
+async def test_what_a_tool_says_behind_other_words_stands_where_it_was_heard() -> None:
+    conversation = one_agent([say(call("narrated")), "It was found.", "Bye."], narrated)
+    turn = conversation.turn("search")
+    turn.commit(at=100)
+    turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
+    began = (await until(turn, events.Say)).message_id
+    turn.heard(began, "I look.", at=2_000_000_101)
+    conversation.add({"role": "assistant", "content": "A word from the house."}, at=2_000_000_102)
+    went_on = await until(turn, events.Say)
+    turn.heard(went_on.message_id, "Still looking.", at=2_000_000_103)
+    words = await until(turn, events.Text)
+    await rest(turn)
+    turn.heard(words.message_id, "It was found.", at=2_000_000_104)
+    turn.close()
+    expected = [
+        "human: search",
+        "ai: I look. +call_1",
+        "tool: found",
+        "ai: A word from the house.",
+        "ai: Still looking.",
+        "ai: It was found.",
+    ]
+    assert told(conversation) == expected
+    assert conversation.messages[4].id == went_on.message_id
+    check_invariants(conversation, heard=["I look.", "A word from the house.", "Still looking.", "It was found."])
+    await play(conversation.turn("thanks"), at=2_000_000_105)
+    assert told(conversation)[: len(expected)] == expected
+
+
+async def test_a_line_is_not_moved_when_the_past_ends_in_front_of_it() -> None:
+    """The caller's next turn is over and would be past, while the line of a tool that it overtook is still to come."""
+    conversation = one_agent([say(call("narrated")), "Hello.", "Again.", "More.", "It was found."], narrated)
+    first = conversation.turn("search")
+    first.commit(at=100)
+    first.allow((await until(first, events.ToolCalls)).calls[0].id)
+    began = (await until(first, events.Say)).message_id
+    first.heard(began, "I look.", at=101)
+    went_on = (await until(first, events.Say)).message_id
+    for n, text in enumerate(("hi", "hey", "ho")):
+        await play(conversation.turn(text), at=2_000_000_200 + 10 * n)
+    first.heard(went_on, "Still looking.", at=2_000_000_215)
+    words = await until(first, events.Text)
+    await rest(first)
+    first.heard(words.message_id, "It was found.", at=2_000_000_240)
+    first.close()
+    expected = [
+        "human: search",
+        "ai: I look. +call_1",
+        "tool: found",
+        "human: hi",
+        "ai: Hello.",
+        "human: hey",
+        "ai: Again.",
+        "ai: Still looking.",
+        "human: ho",
+        "ai: More.",
+        "ai: It was found.",
+    ]
+    assert told(conversation) == expected
+    for n in range(3):
+        await play(conversation.turn("bye"), at=2_000_000_300 + n)
+        assert told(conversation)[: len(expected)] == expected
+
 async def test_the_order_is_the_front_ends_not_that_of_the_commits() -> None:
     conversation = one_agent(["One.", "Two."])
     one, two = conversation.turn("first"), conversation.turn("second")
