@@ -500,7 +500,8 @@ class Conversation(Generic[U]):
                 "handoffs": [handoff_record(old or active, name, None)],
                 "chat_ctx": {**(ctx or {}), "entering": True},
                 "contexts": {active: carry(view(state), messages)},
-            }
+            },
+            takes_floor=old is None,
         )
 
     def update_userdata(self, userdata: U) -> None:
@@ -511,9 +512,9 @@ class Conversation(Generic[U]):
         """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
         self._apply({"chat_ctx": update})
 
-    def _apply(self, values: Mapping[str, Any]) -> None:
+    def _apply(self, values: Mapping[str, Any], *, takes_floor: bool = False) -> None:
         # Behind what the live turns have written so far, so that it is the newest.
-        self._live.write(Entry(self.next_order(), dict(values)))
+        self._live.write(Entry(self.next_order(), dict(values), takes_floor=takes_floor))
 
     def next_order(self) -> int:
         """The place of what happens now among all that happens in the call."""

@@ -143,9 +143,14 @@ class LiveState:
 
     def _allowed(self, entry: Entry, channels: Mapping[str, Channel]) -> Iterator[tuple[str, Any]]:
         """An agent that no longer has the floor (another turn, or `update_agent`, moved it) can't change it."""
-        floor = channels.get("active_agent")
-        stale = entry.agent is not None and floor is not None and floor.is_available() and floor.get() != entry.agent
-        return ((k, v) for k, v in entry.values.items() if not (stale and k in CONTROL))
+        channel = channels.get("active_agent")
+        floor = channel.get() if channel is not None and channel.is_available() else None
+        stale = entry.agent is not None and floor is not None and floor != entry.agent
+        for name, value in entry.values.items():
+            if name == "handoffs" and entry.takes_floor and floor is not None:
+                yield name, [{**record, "old_agent_id": floor} for record in value]
+            elif not (stale and name in CONTROL):
+                yield name, value
 
     def _merge(self, groups: Sequence[Group]) -> list[AnyMessage]:
         messages, update = self._messages, list[Any]()

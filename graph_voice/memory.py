@@ -102,9 +102,7 @@ class Step:
             yield Group(at, messages)
         for line in apart:
             extra = {"interrupted": True} if line.cut else {}
-            yield Group(
-                line.at, [AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)]
-            )
+            yield Group(line.at, [AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)])
 
     def _messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
         """The assistant message as heard, with the results of its calls directly behind it."""
@@ -164,6 +162,8 @@ class Entry:
     values: dict[str, Any]
     agent: str | None = None
     """Counts only while this agent has the floor; None: in any case."""
+    takes_floor: bool = False
+    """Gives the floor away from whoever has it by then: another turn or the program may have moved it meanwhile."""
 
 
 @dataclass
@@ -276,7 +276,7 @@ class TurnRecord:
                 if write.handoff is not None:
                     # Not when it was written: an old agent's `on_exit` may have taken its time, and the program may
                     # have moved the floor meanwhile.
-                    yield Entry(floor, control)
+                    yield Entry(floor, control, takes_floor=True)
                 else:
                     yield Entry(max(write.order, floor), control, write.agent)
 

@@ -173,6 +173,24 @@ async def test_the_handoff_that_is_confirmed_last_has_the_floor() -> None:
     assert conversation.state["chat_ctx"].get("entering") is None
 
 
+async def test_a_handoff_is_from_the_agent_that_had_the_floor() -> None:
+    """Another turn may have moved the floor between a transfer's call and its confirmation."""
+    conversation = three({"a": [say(call("transfer_to_b")), say(call("transfer_to_c"))], "b": ["B."], "c": ["C."]})
+    one, other = conversation.turn("to b"), conversation.turn("to c")
+    to_b, to_c = await to_handoff(one), await to_handoff(other)
+    assert (to_b.old_agent, to_c.old_agent) == ("a", "a")
+    other.confirm_handoff(to_c.call_id)
+    one.confirm_handoff(to_b.call_id)
+    await rest(one)
+    await rest(other)
+    await conversation.update_agent("a")
+    assert [(h["old_agent_id"], h["new_agent_id"]) for h in conversation.handoffs] == [
+        ("a", "c"),
+        ("c", "b"),
+        ("b", "a"),
+    ]
+
+
 async def test_update_agent_outlives_what_the_old_agents_turn_writes_later() -> None:
     @function_tool
     async def slow(ctx: RunContext[Any]) -> str:

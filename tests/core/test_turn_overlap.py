@@ -122,6 +122,7 @@ async def test_a_line_is_not_moved_when_the_past_ends_in_front_of_it() -> None:
         await play(conversation.turn("bye"), at=2_000_000_300 + n)
         assert told(conversation)[: len(expected)] == expected
 
+
 async def test_the_order_is_the_front_ends_not_that_of_the_commits() -> None:
     conversation = one_agent(["One.", "Two."])
     one, two = conversation.turn("first"), conversation.turn("second")

@@ -67,12 +67,19 @@ def outputs_in_livekit(session: AgentSession[Any]) -> dict[str, str]:
 
 
 def handoffs_in_livekit(session: AgentSession[Any]) -> list[str]:
-    """The agents that took the floor, but for the first.
+    """The agents that took the floor from another one."""
+    return [new for _, new in _floor_changes_in_livekit(session)]
 
-    An agent that takes it from itself (the program and a tool both gave it the floor) is none for the graph.
-    """
+
+def _floor_changes_in_livekit(session: AgentSession[Any]) -> list[tuple[str, str]]:
     taken = [i for i in session.history.items if i.type == "agent_handoff" and i.old_agent_id is not None]
-    return [i.new_agent_id for i in taken if i.new_agent_id != i.old_agent_id]
+    return _changes([(str(i.old_agent_id), i.new_agent_id) for i in taken])
+
+
+def _changes(handoffs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without those in which an agent takes the floor from itself: the program and a tool gave it the floor, and the
+    second is an event for LiveKit and none for the graph, or the other way round."""
+    return [(old, new) for old, new in handoffs if old != new]
 
 
 def _floor(session: AgentSession[Any]) -> str | None:
@@ -83,13 +90,11 @@ def _floor(session: AgentSession[Any]) -> str | None:
         return None
 
 
-def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, loosely: bool = False) -> None:
+def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False) -> None:
     """The graph remembers what LiveKit played, heard and did; and every model would take it as a prompt.
 
     `closed`: the session has ended. One that ends between a transfer's result and the new agent's start keeps the
     result and names the new agent as its current one, which never had the floor; the graph says that it did not happen.
-    `loosely`: when the program gives the floor to the agent that is just getting it by a tool, the graph may have two
-    handoffs to it, one behind the other.
     """
     messages: list[BaseMessage] = list(ga.conversation.messages)
     assert told_by_graph(ga) == told_by_livekit(session)
@@ -103,12 +108,11 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, 
     assert ga.conversation.roles.foreign_speakers or all(v.startswith("not done: ") for v in refused.values())
     livekit_calls = [i.call_id for i in session.history.items if i.type == "function_call"]
     assert sorted(calls_in_graph(ga)) == sorted([*livekit_calls, *refused])
-    happened, followed = [h["new_agent_id"] for h in ga.conversation.handoffs], handoffs_in_livekit(session)
+    happened = _changes([(str(h["old_agent_id"]), h["new_agent_id"]) for h in ga.conversation.handoffs])
+    followed = _floor_changes_in_livekit(session)
     if ga.conversation.resumed is not None:
         # LiveKit knows those of this process; a session that moves to the agent that had the floor repeats the last.
         happened = happened[len(happened) - len(followed) :]
-    if loosely:
-        happened, followed = [[name for name, _ in itertools.groupby(names)] for names in (happened, followed)]
     assert happened == followed
     floor = _floor(session)
     last = next((i.new_agent_id for i in reversed(session.history.items) if i.type == "agent_handoff"), floor)

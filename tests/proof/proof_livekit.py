@@ -98,7 +98,7 @@ class LiveKitPlayer(Player):
 
     def check(self) -> None:
         check_invariants(self.conversation, effects=self.world.effects)
-        agrees(self.ga, self.rig.session, closed=bool(self.closed), loosely=True)
+        agrees(self.ga, self.rig.session, closed=bool(self.closed))
         assert set(self.world.effects) <= set(calls_in_graph(self.ga))
         self.world.check(self.conversation)
         if not self.scenario["synchronizer"] and not self.closed:

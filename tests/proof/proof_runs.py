@@ -1,6 +1,8 @@
 """One scenario played and judged: on the core, on LiveKit, or on both, whose results have to agree."""
 
 import logging
+import re
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +42,7 @@ def judge(scenario: Scenario, kind: str) -> Outcome:
         try:
             results[name] = run(player.play(), limit=LIMIT)
         except Exception as error:
-            outcome.failure = f"{name}: {type(error).__name__}: {error}"
+            outcome.failure = f"{name}: {type(error).__name__}: {str(error) or _asserted(error)}"
         outcome.counts += Counter({f"{name}: {what}": n for what, n in player.world.counts.items()})
         outcome.counts[f"{name}: calls"] += 1
         outcome.counts[f"{name}: turns of the caller"] += len(player.world.said)
@@ -51,6 +53,14 @@ def judge(scenario: Scenario, kind: str) -> Outcome:
     if kind == "both" and (wrong := agree(results["core"], results["livekit"])):
         outcome.failure = "the front ends do not agree: " + "; ".join(wrong)
     return outcome
+
+
+def _asserted(error: Exception) -> str:
+    """The source line of a bare `assert`, and what the names in it stood for."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    held = {n: v for n, v in frame.f_locals.items() if re.search(rf"\b{n}\b", place.line or "")}
+    return "\n  ".join([place.line or "", *(f"{name} = {value!r}"[:2_000] for name, value in held.items())])
 
 
 def agree(core: dict[str, Any], livekit: dict[str, Any]) -> list[str]:
