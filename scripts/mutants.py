@@ -1,10 +1,11 @@
-"""Break the code on purpose, and see the tests fail: `python scripts/mutants.py [WORD ...]`.
+"""Break the code on purpose, and see the tests fail: `python scripts/mutants.py [WORD ...]`, or `make mutants`.
 
 Each entry of `scripts/mutants.toml` names a file, a piece of it, what replaces the piece, and the tests that must fail
 then. Each mutant is a copy of the project in a temporary folder; nothing here is changed. Words choose the mutants
 whose name or file contains one of them. Exits with 1 when a mutant survives, or no longer fits the code.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -12,7 +13,12 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = Path(__file__).with_suffix(".toml")
@@ -29,16 +35,36 @@ settings.load_profile("mutants")
 """That a mutant is caught is all that matters here, not by how small an example."""
 
 
-def main(words: list[str]) -> int:
+def main() -> int:
+    options = parsed()
     mutants = tomllib.loads(TABLE.read_text())["mutant"]
-    chosen = [m for m in mutants if not words or any(w in m["name"] or w in m["file"] for w in words)]
-    survivors = 0
-    for mutant in chosen:
-        outcome = try_mutant(mutant)
-        survivors += outcome.startswith(("SURVIVES", "STALE"))
-        print(f"{mutant['name']} -> {outcome}", flush=True)
-    print(f"{len(chosen)} mutants, {survivors} to look at")
-    return 1 if survivors else 0
+    chosen = [m for m in mutants if not options.words or any(w in m["name"] or w in m["file"] for w in options.words)]
+    if not chosen:
+        print(f"No mutant has {' or '.join(options.words)!r} in its name or its file.")
+        return 1
+    wrong: list[str] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        ThreadPoolExecutor(options.jobs) as pool,
+        Progress(*columns, console=Console(soft_wrap=True)) as bars,
+    ):
+        bar = bars.add_task("mutants", total=len(chosen))
+        running = {pool.submit(try_mutant, mutant): mutant["name"] for mutant in chosen}
+        for future in as_completed(running):
+            outcome = f"{running[future]} -> {future.result()}"
+            if " -> caught" not in outcome:
+                wrong.append(outcome)
+            bars.console.print(escape(outcome), highlight=False)
+            bars.advance(bar)
+    print("\n".join([f"{len(chosen)} mutants, {len(wrong)} to look at", *wrong]))
+    return 1 if wrong else 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="part of a mutant's name or file (default: all)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: one per processor)")
+    return parser.parse_args()
 
 
 def try_mutant(mutant: dict[str, str]) -> str:
@@ -72,4 +98,4 @@ def try_mutant(mutant: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
