@@ -38,7 +38,11 @@ class LiveKitPlayer(Player):
                 await self._stack.aclose()
 
     async def begin(self) -> None:
-        handling: Any = {"endpointing": {"min_delay": self.scenario["endpointing"], "max_delay": 4.0}}
+        handling: Any = {
+            "endpointing": {"min_delay": self.scenario["endpointing"], "max_delay": 4.0},
+            # Else LiveKit does not listen while a tool may not be interrupted: what the caller says then is not there.
+            "interruption": {"discard_audio_if_uninterruptible": False},
+        }
         self.rig = await self._stack.enter_async_context(
             voice_rig(self.ga, turn_handling=handling, synchronizer=self.scenario["synchronizer"])
         )

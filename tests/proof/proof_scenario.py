@@ -11,17 +11,21 @@ MOMENTS = ("thinking", "first word", "mid sentence", "tool", "line", "entry", "e
 """When a caller barges in: before the first word, on it, later, between a tool call and its result, while a transfer is
 announced, on the new agent's first words, while the old agent leaves, after some seconds."""
 
+_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many"]
+_WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", *_TOOLS]
+_TRANSFERS = ["transfer 0", "transfer 1"]
 _ASKS = {
     "thinking": ["story", "charge", "transfer 0", "hello"],
     "first word": ["story", "charge"],
     "mid sentence": ["story"],
-    "tool": ["search", "both", "search"],
-    "line": ["transfer 0", "transfer 1"],
-    "entry": ["transfer 0", "transfer 1"],
-    "exit": ["transfer 0", "transfer 1"],
-    "any": ["story", "charge", "search", "fail", "both", "transfer 0", "transfer 1", "hello", "down", "twice"],
+    "tool": ["search", *_TOOLS],
+    "line": [*_TRANSFERS, "send"],
+    "entry": [*_TRANSFERS, "send"],
+    "exit": [*_TRANSFERS, "send"],
+    "any": [*_WISHES, *_TRANSFERS, *_TRANSFERS],
 }
-_HISTORIES = ["fresh", "full", "truncate", "last_turns", "summary"]
+_HISTORIES = ["fresh", "full", "truncate", "last_turns", "resume", "summary"]
+_LINES = [None, "Please hold the line for a moment.", "Please hold the line for a moment.", "generated"]
 
 
 def make(seed: int, *, calm: bool = False, rounds: int = 6) -> Scenario:
@@ -57,8 +61,8 @@ def _agent(dice: random.Random, number: int, count: int) -> dict[str, Any]:
     ways = [
         {
             "to": f"a{target}",
-            "history": dice.choice(_HISTORIES[:4]),
-            "say": dice.choice([None, "Please hold the line for a moment.", "Please hold the line for a moment."]),
+            "history": dice.choice(_HISTORIES),
+            "say": dice.choice(_LINES),
             "on_interruption": dice.choice(["cancel", "cancel", "complete"]),
         }
         for target in sorted(to)
@@ -96,7 +100,7 @@ def _wild_round(dice: random.Random) -> list[dict[str, Any]]:
 
 def _calm_round(dice: random.Random, agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One request, or one request and a barge-in; guesses are right or wrong."""
-    wish = dice.choice(["story", "charge", "fail", "both", "transfer 0", "transfer 1", "hello", "twice", "search"])
+    wish = dice.choice([*(w for w in _WISHES if w != "down"), *_TRANSFERS, *_TRANSFERS])
     guess = dice.choice([None, None, "same", "story", "charge"])
     if dice.random() < 0.5:
         return [{"do": "says", "wish": wish, "pause": 0.0, "guess": guess, "seconds": None}]

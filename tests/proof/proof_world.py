@@ -2,14 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from proof_scenario import Scenario
 
-from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
+from graph_voice import (
+    Agent,
+    Conversation,
+    Handoff,
+    Reply,
+    RunContext,
+    StopResponse,
+    ToolError,
+    create_voice_graph,
+    function_tool,
+    history,
+)
 from graph_voice.testing import ScriptedModel, call, check_prompt, fail, say
 
 __all__ = ["STORY", "World", "remembered"]
@@ -20,7 +31,11 @@ HISTORIES = {
     "full": history.full(),
     "truncate": history.truncate(max_items=4),
     "last_turns": history.last_turns(2),
+    "resume": history.resume(),
+    "summary": history.summarize(keep_last_turns=1),
 }
+HOLD = "Please hold the line for a moment."
+GENERATED = Reply("Ask the caller to hold.")
 
 
 class Welcomes(Agent):
@@ -37,6 +52,22 @@ class KeepsSilent(Agent):
         return None
 
 
+WISHES = {
+    "charge": ["charge"],
+    "search": ["search"],
+    "fail": ["fails"],
+    "both": ["charge", "search", "fails"],
+    "twice": ["charge", "charge"],
+    "refuse": ["refuses"],
+    "stop": ["stops"],
+    "narrate": ["narrates"],
+    "words": ["words"],
+    "hold on": ["holds"],
+    "note": ["notes"],
+    "send": ["sends"],
+    "many": ["narrates", "words", "sends", "search"],
+}
+"""What the model calls when the caller's words hold this one."""
 KINDS: dict[str | None, Callable[..., Agent]] = {"says": Welcomes, "silent": KeepsSilent}
 
 
@@ -83,7 +114,7 @@ class World:
                 Handoff(
                     way["to"],
                     history=HISTORIES[way["history"]],
-                    say=way["say"],
+                    say=GENERATED if way["say"] == "generated" else way["say"],
                     on_interruption=way["on_interruption"],
                 )
                 for way in data["ways"]
@@ -96,7 +127,7 @@ class World:
                 kind(
                     data["name"],
                     instructions=f"You are {data['name']}.",
-                    tools=self._tools(),
+                    tools=self._tools(data["ways"]),
                     handoffs=ways,
                     voice=voice(data["name"]),
                     **options,
@@ -106,7 +137,7 @@ class World:
 
     # ---- the tools and hooks
 
-    def _tools(self) -> list[Any]:
+    def _tools(self, ways: list[dict[str, Any]]) -> list[Any]:
         @function_tool
         async def charge(ctx: RunContext[Any]) -> str:
             """Charge."""
@@ -120,16 +151,78 @@ class World:
         @function_tool
         async def fails(ctx: RunContext[Any]) -> str:
             """Fail."""
-            self.started.append((str(ctx.tool_call_id), "fails"))
+            self._starts(ctx, "fails")
             raise RuntimeError("no line")
 
-        return [charge, search, fails]
+        @function_tool
+        async def refuses(ctx: RunContext[Any]) -> str:
+            """Tell the model why not."""
+            self._starts(ctx, "refuses")
+            raise ToolError("not on a Thursday")
 
-    async def _act(self, ctx: RunContext[Any], name: str, seconds: float) -> str:
+        @function_tool
+        async def stops(ctx: RunContext[Any]) -> str:
+            """Want no reply."""
+            self._starts(ctx, "stops")
+            raise StopResponse()
+
+        @function_tool
+        async def narrates(ctx: RunContext[Any]) -> str:
+            """Say what it does while it does it."""
+
+            async def looks() -> None:
+                await ctx.say("I am looking for it.")
+                await asyncio.sleep(1.0)
+                await ctx.say("Still at it.")
+
+            return await self._act(ctx, "narrates", 0.5, looks)
+
+        @function_tool
+        async def words(ctx: RunContext[Any]) -> str:
+            """Let the model find words for the wait."""
+
+            async def finds() -> None:
+                await ctx.generate_reply("Tell the caller that it takes a while.")
+
+            return await self._act(ctx, "words", 0.5, finds)
+
+        @function_tool
+        async def holds(ctx: RunContext[Any]) -> str:
+            """Must not be interrupted."""
+            ctx.disallow_interruptions()
+            return await self._act(ctx, "holds", 1.0)
+
+        @function_tool(idempotent=True)
+        async def notes(ctx: RunContext[Any]) -> str:
+            """Note; twice is as once."""
+            return await self._act(ctx, "notes", 1.0)
+
+        @function_tool
+        async def sends(ctx: RunContext[Any]) -> Any:
+            """Find out who can help."""
+            self._starts(ctx, "sends")
+            await asyncio.sleep(0.4)
+            return ctx.handoff(ways[0]["to"], say=HOLD) if ways else "Nobody else is there."
+
+        return [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends]
+
+    def _starts(self, ctx: RunContext[Any], name: str) -> str:
         call_id = str(ctx.tool_call_id)
         self.started.append((call_id, name))
+        return call_id
+
+    async def _act(
+        self,
+        ctx: RunContext[Any],
+        name: str,
+        seconds: float,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> str:
+        call_id = self._starts(ctx, name)
         self.running += 1
         try:
+            if first is not None:
+                await first()
             await asyncio.sleep(seconds)
         finally:
             self.running -= 1
@@ -156,6 +249,8 @@ class World:
         self.asked += 1
         asked = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
         text = messages[asked].text
+        if "Ask the caller to hold" in text:
+            return HOLD
         if any(isinstance(m, ToolMessage) for m in messages[asked:]):
             return "That is done now."
         tools = self.model.prompts[-1].tools
@@ -164,18 +259,8 @@ class World:
             return STORY
         if "down" in text:
             return fail(RuntimeError("the provider is down"), after_tokens=2, text="Well, let me see.")
-        wanted: list[str] = []
-        if "charge" in text:
-            wanted = ["charge"]
-        elif "search" in text:
-            wanted = ["search"]
-        elif "fail" in text:
-            wanted = ["fails"]
-        elif "both" in text:
-            wanted = ["charge", "search", "fails"]
-        elif "twice" in text:
-            wanted = ["charge", "charge"]
-        elif "transfer" in text:
+        wanted = next((tools for word, tools in WISHES.items() if word in text), [])
+        if "transfer" in text:
             ways = [name for name in tools if name.startswith("transfer_to_")]
             place = 1 if "transfer 1" in text else 0
             wanted = [ways[place % len(ways)]] if ways else []
