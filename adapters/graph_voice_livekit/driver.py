@@ -5,6 +5,7 @@ They drain the same turn one after the other, so one user turn stays one graph r
 """
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -115,10 +116,8 @@ class TurnDriver:
                     self._put(event)
                 case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.calls:
                     self._result(self._open, event)
-                case events.ToolResult(call_id=call_id) if asked := self.bridge.asking.pop(call_id, None):
-                    # An earlier turn's call, which had a question and has its answer now.
-                    asked.output, asked.is_error = event.output, event.is_error
-                    self.earlier[call_id] = asked
+                case events.ToolResult(call_id=call_id) if call_id in self.bridge.asking:
+                    self.when_certain(functools.partial(self._earlier_result, event))
                 case events.Interrupt():
                     # The batch goes on with the caller's next words; until then its mirrors need not wait.
                     if self._open is not None:
@@ -164,6 +163,12 @@ class TurnDriver:
         if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
             # A handoff is said in the same breath as the result that carries it, so it would be there already.
             self._close_batch(batch)
+
+    def _earlier_result(self, event: events.ToolResult) -> None:
+        """A call of an earlier turn, which had a question (LangGraph's `interrupt()`), has its answer now."""
+        if (asked := self.bridge.asking.pop(event.call_id, None)) is not None:
+            asked.output, asked.is_error = event.output, event.is_error
+            self.earlier[event.call_id] = asked
 
     def _handed_off(self, event: events.HandedOff) -> None:
         if self._open is not None and event.call_id in self._open.unanswered:

@@ -332,8 +332,11 @@ async def test_the_same_tool_twice_in_one_batch_runs_twice() -> None:
     assert list(outputs_in_graph(ga).values()) == ["2", "2"]
 
 
+@pytest.mark.parametrize("guess", [None, "yes do", "no do not"])
 @pytest.mark.parametrize("text", [True, False])
-async def test_the_question_of_an_interrupt_is_spoken_and_the_next_words_answer_it(text: bool) -> None:
+async def test_the_question_of_an_interrupt_is_spoken_and_the_next_words_answer_it(
+    text: bool, guess: str | None
+) -> None:
     booked: list[str] = []
 
     @function_tool
@@ -355,7 +358,7 @@ async def test_the_question_of_an_interrupt_is_spoken_and_the_next_words_answer_
             await rig.user_says("book it", at=0.5)
             await rig.until_idle()
             assert spoken(rig) == [("host", "Shall I really book it?")]
-            await rig.user_says("yes do")
+            await rig.user_says("yes do", preflight=guess)  # a guess that is dropped answers nothing
             await rig.until_idle()
             assert spoken(rig) == [("host", "Shall I really book it? It is booked.")]
     assert booked == ["yes do"]

@@ -33,7 +33,11 @@ class Voice:
         """Until the turn is over and everything was played."""
         async for event in self.turn:
             match event:
-                case events.Text(message_id=mid, text=text) | events.Say(message_id=mid, text=text):
+                case (
+                    events.Text(message_id=mid, text=text)
+                    | events.Say(message_id=mid, text=text)
+                    | events.Interrupt(message_id=mid, text=text)
+                ):
                     self._queue.put_nowait((mid, text))
                 case events.ToolCalls(calls=calls):
                     for asked in calls:

@@ -12,7 +12,7 @@ MOMENTS = ("thinking", "first word", "mid sentence", "tool", "line", "entry", "e
 announced, on the new agent's first words, while the old agent leaves, after some seconds."""
 
 _TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many"]
-_WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", *_TOOLS]
+_WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
 _TRANSFERS = ["transfer 0", "transfer 1"]
 _ASKS = {
     "thinking": ["story", "charge", "transfer 0", "hello"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langgraph.types import interrupt
 from proof_scenario import Scenario
 
 from graph_voice import (
@@ -65,6 +66,7 @@ WISHES = {
     "hold on": ["holds"],
     "note": ["notes"],
     "send": ["sends"],
+    "which": ["asks"],
     "many": ["narrates", "words", "sends", "search"],
 }
 """What the model calls when the caller's words hold this one."""
@@ -204,7 +206,13 @@ class World:
             await asyncio.sleep(0.4)
             return ctx.handoff(ways[0]["to"], say=HOLD) if ways else "Nobody else is there."
 
-        return [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends]
+        @function_tool
+        async def asks(ctx: RunContext[Any]) -> str:
+            """Ask the caller, and wait for what they say."""
+            interrupt("Which of them do you mean?")
+            return await self._act(ctx, "asks", 0.5)
+
+        return [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks]
 
     def _starts(self, ctx: RunContext[Any], name: str) -> str:
         call_id = str(ctx.tool_call_id)
