@@ -382,10 +382,9 @@ class Conversation(Generic[U]):
             messages = [m for m in self.state["messages"] if user is None or m.id != user.id]
             return ForkSaver(self._live.checkpoint_values(messages))
         # The run goes on where it stopped: behind the message whose calls wait for the answer, as it was heard.
-        own = pending.saver.channel_value(self._messages_channel) or []
-        start = next((i for i, m in enumerate(own) if m.id == pending.asking), len(own))
-        asking = [m for m in self.state["messages"] if m.id == pending.asking]
-        tail = [*asking, *own[start + len(asking) :]]
+        heard = {m.id: m for m in self.state["messages"] if m.id == pending.asking}
+        own = pending.own(pending.saver.channel_value(self._messages_channel) or [])
+        tail = [heard.get(m.id, m) for m in own]
         gone = {m.id for m in tail} | {f"result-{call_id}" for call_id in pending.calls}
         before = [m for m in self.state["messages"] if m.id not in gone]
         return ForkSaver(self._live.checkpoint_values([*before, *tail]), pending.saver)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -17,7 +17,7 @@ from graph_voice.errors import SaverError, TurnError
 from graph_voice.fork import ForkSaver
 from graph_voice.graph import runtime_of
 from graph_voice.handoff import TransferTool
-from graph_voice.journal import Journal
+from graph_voice.journal import ASKING, Journal
 from graph_voice.live_saver import LiveSaver
 from graph_voice.live_state import LiveState
 from graph_voice.memory import Call
@@ -87,7 +87,7 @@ class Durable:
             conversation.thread_id,
             conversation.graph.channels,
             live.checkpoint_values,
-            lambda: pending.saver if (pending := waiting()) is not None else None,
+            waiting,
             interval=_INTERVAL,
         )
         self.resumed: Resumed | None = None
@@ -162,34 +162,42 @@ class Durable:
         messages = _with_open_transfers(loaded, found.values.get("handoffs") or ())
         self._live.restore({**found.values, "messages": messages}, head.checkpoint["channel_values"])
         self.journal.begin(head, self._live.checkpoint_values(found.values.get("messages") or ()))
-        asking, question = _unfinished(messages), None
+        unfinished, question = _unfinished(messages), None
         if found.interrupts:
-            run = ForkSaver.of([head, *inner])
+            asked_by = cast(dict[str, Any], head.metadata).get(ASKING)
+            asking = next((m for m in reversed(unfinished) if asked_by in (m.id, None)), None)
             calls = {} if asking is None else _calls(asking, messages)
-            question = Pending(found.interrupts, run, calls, asking.id if asking else None)
-            asking = None
-        again, unknown = self._take_up(asking, messages) if asking is not None else ((), ())
+            run = ForkSaver.of([head, *inner])
+            question = Pending(found.interrupts, run, calls, asking.id if asking else None, stored=True)
+            unfinished = [m for m in unfinished if m is not asking]
+        again, unknown = list[str](), list[str]()
+        for message in unfinished:
+            # Of an earlier batch nobody waits for the rest: the caller has gone on to something else since.
+            self._take_up(message, messages, again, unknown, last=message is unfinished[-1])
         away = datetime.now(UTC) - datetime.fromisoformat(head.checkpoint["ts"])
-        unanswered = _unanswered(messages) or asking is not None
-        self.resumed = Resumed(unanswered, again, unknown, max(0.0, away.total_seconds()))
+        unanswered = _unanswered(messages) or bool(unfinished)
+        self.resumed = Resumed(unanswered, tuple(again), tuple(unknown), max(0.0, away.total_seconds()))
         return question
 
-    def _take_up(self, asking: AIMessage, messages: Sequence[AnyMessage]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """What becomes of the calls that were running: only an idempotent tool may act again."""
+    def _take_up(
+        self, asking: AIMessage, messages: Sequence[AnyMessage], again: list[str], unknown: list[str], *, last: bool
+    ) -> None:
+        """What becomes of the calls that were running: only an idempotent tool of the last batch may act again."""
         calls = _calls(asking, messages)
         open_calls = [call for call in calls.values() if call.open]
-        again = [call for call in open_calls if self._is_idempotent(asking.name or "", call.name)]
-        lost = [call for call in open_calls if call not in again]
+        repeated = [call for call in open_calls if last and self._is_idempotent(asking.name or "", call.name)]
+        lost = [call for call in open_calls if call not in repeated]
         for call in lost:
             told = NO_HANDOFF if _is_transfer(call.result) else UNKNOWN
             call.status, call.result = "done", answer(call.id, call.name, told, is_error=True)
             logger.warning("thread %s: tool %s was running: %s", self._conversation.thread_id, call.name, told)
             self._conversation.add(call.result)
-        if again:
+            if told == UNKNOWN:
+                unknown.append(call.name)
+        if repeated:
+            again += [call.name for call in repeated]
             own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
             self._batch = Pending((), ForkSaver({"messages": own}), calls, asking.id)
-        unknown = [call for call in lost if call.result is not None and call.result.text == UNKNOWN]
-        return tuple(call.name for call in again), tuple(call.name for call in unknown)
 
     def _is_idempotent(self, agent: str, name: str) -> bool:
         runtime = runtime_of(self._conversation.graph, agent)
@@ -282,13 +290,12 @@ def _is_transfer(message: AnyMessage | None) -> TypeGuard[ToolMessage]:
     )
 
 
-def _unfinished(messages: Sequence[AnyMessage]) -> AIMessage | None:
-    """The last message with calls of which one was still running."""
+def _unfinished(messages: Sequence[AnyMessage]) -> list[AIMessage]:
+    """The messages with calls of which one was still running: a caller may have gone on while a tool ran."""
     running = {
         m.tool_call_id for m in messages if isinstance(m, ToolMessage) and m.additional_kwargs.get("placeholder")
     }
-    asking = [m for m in messages if isinstance(m, AIMessage) and any(call["id"] in running for call in m.tool_calls)]
-    return asking[-1] if asking else None
+    return [m for m in messages if isinstance(m, AIMessage) and any(call["id"] in running for call in m.tool_calls)]
 
 
 def _calls(asking: AIMessage, messages: Sequence[AnyMessage]) -> dict[str, Call]:

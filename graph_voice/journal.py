@@ -13,13 +13,15 @@ from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple, empty_checkpoint
 
 from graph_voice.errors import SaverError
-from graph_voice.fork import ForkSaver
 from graph_voice.live_saver import LiveSaver
+from graph_voice.pending import Pending
 
-__all__ = ["Journal"]
+__all__ = ["ASKING", "Journal"]
 
 logger = logging.getLogger("graph_voice")
 
+ASKING = "graph_voice_asking"
+"""In the metadata of a run that waits in `interrupt()`: the id of the message whose calls wait."""
 Values = Mapping[str, Any]
 _SNAPSHOT_EVERY = 256
 """Items written as differences before the whole list is written again; later, as many as the list then had."""
@@ -47,7 +49,7 @@ class Journal:
         thread_id: str,
         channels: Mapping[str, Any],
         values: Callable[[], Values],
-        waiting: Callable[[], ForkSaver | None],
+        waiting: Callable[[], Pending | None],
         *,
         interval: float,
     ) -> None:
@@ -173,7 +175,7 @@ class _Line:
         # What its run wrote on top of it was not said of the caller's ears.
         self._must_be_whole = bool(head.pending_writes)
 
-    def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: ForkSaver | None) -> None:
+    def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: Pending | None) -> None:
         if waiting is not None:
             self._put_waiting(thread_id, values, waiting)
             return
@@ -218,12 +220,12 @@ class _Line:
         self._saver.put(self._where(thread_id), checkpoint, metadata, new)
         self._id, self._parent = checkpoint_id, checkpoint
 
-    def _put_waiting(self, thread_id: str, values: dict[str, Any], waiting: ForkSaver) -> None:
+    def _put_waiting(self, thread_id: str, values: dict[str, Any], waiting: Pending) -> None:
         """A run that waits in `interrupt()` is stored as it is, with what is remembered in place of what it wrote."""
         number = _Versions(self._saver, self._counter)
-        for found, writes in waiting.export():
+        for found, writes in waiting.saver.export():
             checkpoint = number.translate(found.checkpoint)
-            metadata: CheckpointMetadata = {**found.metadata}
+            metadata: Any = {**found.metadata, ASKING: waiting.asking}
             namespace = found.config["configurable"].get("checkpoint_ns", "")
             where: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
             if namespace == "":

@@ -5,7 +5,7 @@ as (assistant message + all its tool results), so that no call can dangle; with 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -197,6 +197,9 @@ class TurnRecord:
         self.user_at: float | None = None
         self.items: list[Step | _Raw] = []
         self.writes: list[Write] = []
+        self.drafts: dict[str, list[Entry]] = {}
+        """Node -> what the calls that have ended in it will have written once the node is finished: a call that is
+        answered is remembered with what it changed, however long the others of its batch take."""
         self.handoffs: dict[str, Decision | None] = {}
         """Handoff key -> what the front end said; None while it has not."""
 
@@ -227,6 +230,26 @@ class TurnRecord:
             if call_id in step.calls:
                 return step, step.calls[call_id]
         return None
+
+    def draft(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]], order: int) -> None:
+        """A call of this node's batch has ended.
+
+        Args:
+            node: the node.
+            userdata: what the batch has changed of it so far.
+            updates: what this call writes to other channels.
+            order: its place among all that happened in the call.
+        """
+        kept = [entry for entry in self.drafts.get(node, ()) if "userdata" not in entry.values]
+        for update in updates:
+            if values := {k: v for k, v in update.items() if k not in (*CONTROL, "messages", "userdata")}:
+                kept.append(Entry(order, values))
+        self.drafts[node] = [*kept, Entry(order, {"userdata": userdata})] if userdata else kept
+
+    def write(self, write: Write) -> None:
+        """A node has finished, and this is what it wrote."""
+        self.drafts.pop(write.node, None)
+        self.writes.append(write)
 
     # remembered
 
@@ -279,6 +302,8 @@ class TurnRecord:
                     yield Entry(floor, control, takes_floor=True)
                 else:
                     yield Entry(max(write.order, floor), control, write.agent)
+        for drafts in self.drafts.values():
+            yield from drafts
 
     @property
     def floor_is_certain(self) -> bool:

@@ -6,7 +6,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -162,6 +162,12 @@ class Stage(ABC):
         )
         self._changed()
 
+    def call_ended(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]]) -> None:
+        """A call of this node's batch is answered, while others may go on: what it has changed until now."""
+        if (userdata or updates) and self.conversation.roles.is_ours(node):
+            self.record.draft(node, userdata, updates, self.conversation.next_order())
+            self._changed()
+
     def store_results(self) -> None:
         """A step is over, and what its tools wrote is remembered: it is written while the next model thinks."""
         if self._new_result:
@@ -305,7 +311,7 @@ class Stage(ABC):
 
     def wrote(self, write: Write) -> None:
         write.order = self.conversation.next_order()
-        self.record.writes.append(write)
+        self.record.write(write)
         self._changed(userdata="userdata" in write.values)
 
     # ---- what the front end has decided

@@ -108,8 +108,14 @@ class ToolsNode:
         said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
         outcome = await self._runner.run(call, call_id, batch, said=said)
         if outcome.request is None and outcome.asked is None:
+            self._ended(outcome, batch)
             self._answer(outcome.message, batch.turn)
         return outcome
+
+    def _ended(self, outcome: Outcome, batch: Batch) -> None:
+        """In front of its answer: a process that ends between the two forgets neither."""
+        if batch.turn is not None:
+            batch.turn.call_ended(self.name, batch.work.changes(), outcome.updates)
 
     def _answer(self, message: ToolMessage, turn: Turn | None) -> None:
         """A call is answered. After a barge-in nobody in this turn will speak of it any more: it comes late."""
@@ -230,6 +236,7 @@ class ToolsNode:
             shown = await self._carried(request, call_id, messages, batch)
         # Without a pause between them: a result that is alone is the last word of a batch.
         if turn is not None:
+            self._ended(winner, batch)
             turn.result(self.agent.name, winner.message)
         if not is_agent:
             return {}

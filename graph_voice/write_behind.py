@@ -189,7 +189,9 @@ class WriteBehind:
         )
         async for attempt in retrying:
             with attempt:
-                await asyncio.wait_for(self._once(op), self._timeout)
+                # Not `wait_for`: where the write fails in the moment in which this task is cancelled, it swallows that.
+                async with asyncio.timeout(self._timeout):
+                    await self._once(op)
 
     async def _once(self, op: Op) -> None:
         try:

@@ -18,6 +18,7 @@ from graph_voice import Agent, LiveSaver, VoiceState, create_voice_graph
 from graph_voice.fork import ForkSaver
 from graph_voice.handoff import handoff_record
 from graph_voice.journal import Journal
+from graph_voice.pending import Pending
 from graph_voice.testing import ScriptedModel
 
 CONFIG: Any = {"configurable": {"thread_id": "call"}}
@@ -31,7 +32,7 @@ class Remembered:
 
     def __init__(self, saver: LiveSaver, interval: float = 0.0) -> None:
         self.values: dict[str, Any] = {"messages": [], "handoffs": [], "active_agent": "a"}
-        self.waiting: ForkSaver | None = None
+        self.waiting: Pending | None = None
         self.journal = Journal(
             saver, "call", GRAPH.channels, lambda: self.values, lambda: self.waiting, interval=interval
         )
@@ -227,7 +228,7 @@ async def test_a_run_that_waits_is_stored_and_answered_in_another_process(kind: 
             call.set(messages=[HumanMessage("hello", id="h1")])  # stored while the run is on its way
             await asking().compile(checkpointer=run).ainvoke({"messages": [HumanMessage("hello", id="h1")]}, CONFIG)
             await call.journal.barrier()
-            call.waiting = run
+            call.waiting = Pending((), run, {}, None)
             call.set(messages=list(heard))
             await call.journal.barrier()
             call.set(messages=[*heard, HumanMessage("meanwhile", id="h2")])
@@ -254,7 +255,7 @@ async def test_a_run_that_waits_is_stored_and_answered_in_another_process(kind: 
         await behind.adelete_thread("call")
         async with LiveSaver(behind) as saver:
             call = Remembered(saver)
-            call.waiting = run
+            call.waiting = Pending((), run, {}, None)
             call.set(messages=list(heard))
             await call.journal.aclose()
         ended = await graph.ainvoke(Command(resume="no"), CONFIG)

@@ -327,6 +327,33 @@ async def test_a_store_in_trouble_stalls_nobody_and_has_everything_when_it_is_ba
 
 
 @pytest.mark.virtual_clock
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_write_that_fails_while_it_is_abandoned_is_not_tried_again(together: bool) -> None:
+    """Its failure and the cancellation of its task may come in the same round of the event loop."""
+    fails = asyncio.Event()
+
+    class Failing(InMemorySaver):
+        tried = 0
+
+        async def aput(self, *args: Any, **kwargs: Any) -> Any:
+            self.tried += 1
+            await fails.wait()
+            raise OSError("the disk is gone")
+
+    behind = Failing()
+    saver = LiveSaver(behind)
+    await counting().compile(checkpointer=saver).ainvoke({}, {"configurable": {"thread_id": "t"}})
+    await asyncio.sleep(0.1)
+    assert behind.tried == 1
+    if together:
+        fails.set()
+    await asyncio.wait_for(saver.abandon(), 5)
+    await asyncio.sleep(20)
+    assert behind.tried == 1
+    assert saver.lag.pending == 0
+
+
+@pytest.mark.virtual_clock
 async def test_what_can_not_be_stored_is_left_out_and_said() -> None:
     behind = Troubled()
     saver = LiveSaver(behind)

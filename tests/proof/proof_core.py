@@ -1,19 +1,23 @@
 """The core's `Turn` as a telephone: words take their time, a caller who speaks cuts them off."""
 
 import asyncio
+from collections import Counter
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from proof_player import Player
 from proof_scenario import Scenario
 
 from graph_voice import Conversation, Turn, events
 from graph_voice.testing.invariants import check_invariants
+from graph_voice.testing.severed import SeverableSaver
 
 __all__ = ["CorePlayer"]
 
 WORD = 0.25
 """Seconds that a word takes."""
+FLUSHED = 0.6
+"""Seconds after which what is remembered has to be durable."""
 
 
 class Voice:
@@ -23,6 +27,7 @@ class Voice:
         self.player = player
         self.turn = turn
         self.cut = False
+        """The caller, or the program, has interrupted."""
         self.heard: dict[str, str] = {}
         self.undecided: list[events.HandedOff] = []
         self._queue: asyncio.Queue[tuple[str, str] | events.HandedOff | None] = asyncio.Queue()
@@ -72,6 +77,7 @@ class Voice:
                     self.heard[mid] = before + word
                 self.now = " ".join(self.heard.values())
             self.turn.heard(mid, self.heard.get(mid, ""))
+            self.player.reported[mid] = (asyncio.get_running_loop().time(), self.heard.get(mid, ""))
             if self._queue.empty() and self.turn.finished:
                 self.now = None
         self.now = None
@@ -87,6 +93,11 @@ class Voice:
         else:
             self.turn.reject_handoff(event.call_id, "not done: the caller interrupted.")
             self.player.world.counts["handoffs that did not happen"] += 1
+
+    def die(self) -> None:
+        """Its process is gone: nothing more is played or reported."""
+        self.cut = True
+        self._playing.cancel()
 
     def barge_in(self) -> None:
         if self.cut:
@@ -104,20 +115,61 @@ class CorePlayer(Player):
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self.heard: dict[str, str] = {}
+        self.reported: dict[str, tuple[float, str]] = {}
+        """Message id -> when a turn was told last what was heard of it, and what."""
         self.said: list[str] = []
         """What the caller said, in the order in which they ended."""
         self.takes_floor = ""
         self.current: Voice | None = None
         self.failure: BaseException | None = None
-        self._driving: set[asyncio.Task[None]] = set()
+        self._driving: dict[asyncio.Task[None], Voice] = {}
         self._saver = InMemorySaver()
         self._graph = self.world.graph().compile()
 
     async def begin(self) -> None:
-        self.conversation = Conversation(self._graph, thread_id="call", saver=self._saver)
+        await self._open()
+        self._drive(self.conversation.enter())
+
+    async def _open(self) -> None:
+        """In a process of its own, as far as its store is concerned."""
+        self._line = SeverableSaver(self._saver)
+        self.conversation = Conversation(self._graph, thread_id="call", saver=self._line)
         await self.conversation.open()
         self.takes_floor = self.conversation.active_agent
-        self._drive(self.conversation.enter())
+
+    async def crash(self) -> None:
+        self.world.counts["crashes"] += 1
+        self._line.sever()
+        driving = dict(self._driving)
+        for task, voice in driving.items():
+            voice.die()
+            task.cancel()
+        await self.conversation.abandon()
+        if driving:
+            await asyncio.wait(driving)
+        self._driving.clear()
+        heard = self.heard | {mid: text for voice in driving.values() for mid, text in voice.heard.items()}
+        now = asyncio.get_running_loop().time()
+        await self._open()
+        messages = self.conversation.messages
+        remembered = Counter(word for m in messages if isinstance(m, AIMessage) for word in m.text.split())
+        unheard = remembered - Counter(word for text in heard.values() for word in text.split())
+        assert not unheard, f"remembered, and never heard: {list(unheard.elements())}"
+        stored = [text for when, text in self.reported.values() if now - when > FLUSHED]
+        lost = Counter(word for text in stored for word in text.split()) - remembered
+        assert not lost, f"heard more than {FLUSHED} s before the crash, and lost: {list(lost.elements())}"
+        said = [m.text for m in messages if isinstance(m, HumanMessage)]
+        assert [text for text in self.said if text in said] == said, f"said {self.said}, remembered {said}"
+        self.world.taken_up(self.conversation)
+        self.heard = {f"before the crash {m.id}": m.text for m in messages if isinstance(m, AIMessage)}
+        self.reported.clear()
+        self.said = said
+        resumed = self.conversation.resumed
+        assert resumed is not None or not messages
+        if resumed is None:
+            self._drive(self.conversation.enter())
+        elif resumed.unanswered or resumed.again:
+            self._drive(self.conversation.resume())
 
     @property
     def floor(self) -> str:
@@ -129,11 +181,11 @@ class CorePlayer(Player):
 
     def _drive(self, turn: Turn) -> None:
         voice = self.current = Voice(self, turn)
-        self._driving.add(task := asyncio.create_task(voice.drive(), name="a front end"))
+        self._driving[task := asyncio.create_task(voice.drive(), name="a front end")] = voice
         task.add_done_callback(self._over)
 
     def _over(self, task: "asyncio.Task[None]") -> None:
-        self._driving.discard(task)
+        self._driving.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failure = error
 

@@ -33,6 +33,8 @@ class Player(ABC):
             if number == self.scenario["closes"]:
                 self.world.counts["closed in the middle"] += 1
                 break
+            if number == self.scenario.get("crashes"):
+                await self.crash()
             await self.rest()
             self.check()
             if not self.interrupted_by_program:
@@ -135,6 +137,9 @@ class Player(ABC):
 
     @abstractmethod
     async def interrupts(self) -> None: ...
+
+    async def crash(self) -> None:
+        """The process is gone in the middle of things, and another one takes the call up. Here: it is not."""
 
     @abstractmethod
     async def rest(self) -> None: ...

@@ -50,6 +50,7 @@ def make(seed: int, *, calm: bool = False, rounds: int = 6) -> Scenario:
         "synchronizer": not calm and dice.random() < 0.2,
         "rounds": acts,
         "closes": None if calm else dice.choice([None, None, dice.randint(1, rounds)]),
+        "crashes": None if calm else dice.choice([None, None, dice.randrange(rounds)]),
     }
     return made
 

@@ -70,7 +70,7 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
                 if plainer.keys() <= act.keys() and act | plainer != act:
                     changed = [*acts[:place], act | plainer, *acts[place + 1 :]]
                     yield {**scenario, "rounds": [*rounds[:number], changed, *rounds[number + 1 :]]}
-    for plainer in ({"closes": None}, {"synchronizer": False}):
+    for plainer in ({"closes": None}, {"crashes": None}, {"synchronizer": False}):
         if scenario | plainer != scenario:
             yield scenario | plainer
 

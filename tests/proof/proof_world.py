@@ -277,6 +277,21 @@ class World:
             return say("One moment please.", *(call(name, id=self._id()) for name in wanted))
         return "I hear you well."
 
+    def taken_up(self, conversation: Conversation[Any]) -> None:
+        """Another process has read the call: what it remembers of the tools is what happened from now on.
+
+        A tool may have ended without anybody knowing, and then this is what the call's answer says; one that is
+        declared `idempotent` may run again.
+        """
+        results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
+        for call_id, name in self.started:
+            assert call_id in results, f"{call_id} ran, and is not remembered"
+            assert (call_id in conversation.userdata) == (results[call_id] == f"{name} done"), (
+                f"{call_id} is remembered as {results[call_id]!r}; userdata knows {list(conversation.userdata)}"
+            )
+        self.finished = [call_id for call_id in self.finished if call_id in conversation.userdata]
+        self.started = [(c, name) for c, name in self.started if name != "notes" or c in self.finished]
+
     # ---- what has to hold
 
     def check(self, conversation: Conversation[Any]) -> None:
