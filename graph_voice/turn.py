@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from graph_voice import events
 from graph_voice.content import Content, with_words
@@ -243,16 +243,21 @@ class Turn(Stage):
                 for the whole message (an edited transcript). Default: unless the text is all of it.
 
         A report that comes after `close` still counts while no later turn is over (a line that was cut off ends after
-        the reply that carried it).
+        the reply that carried it). The first one of a line that a tool has said counts whenever it comes: a tool goes
+        on after a barge-in, and what it says then waits for its turn to be played.
 
         Raises `TurnError` for an id that this turn never produced, and when the report comes too late to count.
         """
-        if self.folded:
-            raise TurnError(f"heard({message_id!r}): this turn is long over; report what was played before close().")
         found = self.record.spoken(message_id)
         if found is None:
             raise TurnError(f"heard({message_id!r}): this turn produced no such message.")
         step, words = found
+        if self.folded:
+            if words not in step.lines or words.heard is not None:
+                raise TurnError(f"heard({message_id!r}): this turn is long over; report what was played before close().")
+            # A tool that went on after a barge-in has said it, behind the replies that the caller has had since.
+            if text:
+                self.conversation.add(AIMessage(text, id=message_id, name=step.agent), at)
         words.heard, words.interrupted = text, interrupted
         if not words.at:
             words.at = time.time() if at is None else at

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = Path(__file__).with_suffix(".toml")
-COPIED = ("graph_voice", "adapters", "graphs", "benchmarks", "docs", "tests", "pyproject.toml")
+COPIED = ("graph_voice", "adapters", "graphs", "benchmarks", "docs", "scripts", "tests", "pyproject.toml")
 TIMEOUT = 300.0
 """Seconds for the tests of one mutant; one that hangs counts as caught."""
 

@@ -151,7 +151,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
                 f"The virtual clock reached its limit of {limit:g} s and the test still waits. "
                 f"Make it end, or raise the limit: VirtualClockLoop(limit=...).\n{self._describe_tasks()}"
             )
-        self._now += timeout
+        self._now += float(timeout)  # a delay may be a number of numpy's, which no checkpoint can hold
         if len(self._timers_at) > 1000:
             self._timers_at = {due: n for due, n in self._timers_at.items() if due >= self._now - 1e-6}
         return []

@@ -73,6 +73,19 @@ async def test_timeouts_fire() -> None:
 
 
 @pytest.mark.virtual_clock
+async def test_a_delay_of_another_kind_of_number_leaves_the_time_a_float() -> None:
+    """Numbers of numpy come from audio, and a time that is one can't be stored in a checkpoint."""
+
+    class Float64(float):
+        def __radd__(self, other: float) -> "Float64":
+            return Float64(float(other) + float(self))
+
+    await asyncio.sleep(Float64(1.5))
+    assert type(asyncio.get_running_loop().time()) is float
+    assert type(time.time()) is float
+
+
+@pytest.mark.virtual_clock
 async def test_time_functions_follow_the_clock_and_never_repeat() -> None:
     before = (time.time(), time.perf_counter(), time.monotonic(), time.time_ns())
     await asyncio.sleep(10)

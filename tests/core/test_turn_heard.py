@@ -1,5 +1,6 @@
 """What was heard is what is remembered: whole, in part, or not at all."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from turn_support import one_agent, play, rest, told, until
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, events, function_tool
 from graph_voice.errors import TurnError
 from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing.invariants import check_invariants
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -198,3 +200,31 @@ async def test_a_line_that_nobody_plays_releases_its_tool_when_the_turn_is_close
     turn.close()
     await turn.wait_finished()
     assert told(conversation) == ["human: hi", "ai:  +call_1", "tool: found"]
+
+
+async def test_a_line_that_a_tool_says_behind_a_barge_in_counts_whenever_it_is_played() -> None:
+    @function_tool
+    async def look(ctx: RunContext[Any]) -> str:
+        """Look."""
+        await asyncio.sleep(1)
+        await ctx.say("Still looking.")
+        return "found"
+
+    conversation = one_agent([say(call("look")), "Yes?", "Well?", "Hm?", "Bye."], look)
+    turn = conversation.turn("look")
+    turn.commit()
+    turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
+    await asyncio.sleep(0.5)
+    turn.interrupt()
+    turn.close()
+    said = await until(turn, events.Say)
+    for text in ("hi", "ho", "he"):
+        await play(conversation.turn(text))
+    assert turn.folded
+    turn.heard(said.message_id, "Still looking.")
+    await play(conversation.turn("bye"))
+    spoken = [m.text for m in conversation.messages if isinstance(m, AIMessage) and m.text]
+    assert spoken == ["Yes?", "Well?", "Hm?", "Still looking.", "Bye."]
+    check_invariants(conversation, heard=spoken)
+    with pytest.raises(TurnError, match="this turn is long over"):
+        turn.heard(said.message_id, "Still")

@@ -90,9 +90,10 @@ def _floor(session: AgentSession[Any]) -> str | None:
         return None
 
 
-def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False) -> None:
+def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, before: int | None = None) -> None:
     """The graph remembers what LiveKit played, heard and did; and every model would take it as a prompt.
 
+    `before`: how many changes of the floor there had been when this process took the call up.
     `closed`: the session has ended. One that ends between a transfer's result and the new agent's start keeps the
     result and names the new agent as its current one, which never had the floor; the graph says that it did not happen.
     """
@@ -110,8 +111,13 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False) 
     assert sorted(calls_in_graph(ga)) == sorted([*livekit_calls, *refused])
     happened = _changes([(str(h["old_agent_id"]), h["new_agent_id"]) for h in ga.conversation.handoffs])
     followed = _floor_changes_in_livekit(session)
-    if ga.conversation.resumed is not None:
-        # LiveKit knows those of this process; a session that moves to the agent that had the floor repeats the last.
+    if before is not None:
+        # LiveKit knows those of this process, and the session's way from its first agent to the one that had the floor.
+        happened = happened[before:]
+        came_to = happened[0][0] if happened else ga.conversation.active_agent
+        happened = _changes([(str(ga.conversation.roles.start), came_to), *happened])
+    elif ga.conversation.resumed is not None:
+        happened, followed = [("?", new) for _, new in happened], [("?", new) for _, new in followed]
         happened = happened[len(happened) - len(followed) :]
     assert happened == followed
     floor = _floor(session)

@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Any
 
 from graph_agent_support import agrees, calls_in_graph, no_accidents, voice
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from livekit.agents.voice.events import CloseEvent
 from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
 from proof_player import Player
 from proof_scenario import Scenario
 
+from graph_voice import LiveSaver
 from graph_voice.testing.invariants import check_invariants
+from graph_voice.testing.severed import SeverableSaver
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import VoiceRig, voice_rig
 
@@ -23,12 +27,15 @@ class LiveKitPlayer(Player):
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
-        self.ga = GraphAgent(self.world.graph(voice))
-        self.conversation = self.ga.conversation
+        self.ga: GraphAgent
         self.rig: VoiceRig
         self.closed: list[CloseEvent] = []
         self._stack = contextlib.AsyncExitStack()
-        self._spoken = 0
+        self._saver = InMemorySaver()
+        self._heard_before: list[str] = []
+        """Words of the agents that are remembered from before a crash."""
+        self._changes_before: int | None = None
+        """How often the floor had changed before it."""
 
     async def play(self) -> dict[str, Any]:
         with no_accidents():
@@ -38,6 +45,13 @@ class LiveKitPlayer(Player):
                 await self._stack.aclose()
 
     async def begin(self) -> None:
+        """In a process of its own, as far as its store is concerned."""
+        crashes = self.scenario.get("crashes") is not None
+        self._line = SeverableSaver(self._saver)
+        self.ga = GraphAgent(
+            self.world.graph(voice), thread_id="call", **({"saver": LiveSaver(self._line)} if crashes else {})
+        )
+        self.conversation = self.ga.conversation
         handling: Any = {
             "endpointing": {"min_delay": self.scenario["endpointing"], "max_delay": 4.0},
             # Else LiveKit does not listen while a tool may not be interrupted: what the caller says then is not there.
@@ -95,6 +109,27 @@ class LiveKitPlayer(Player):
         with contextlib.suppress(RuntimeError):
             await self.rig.session.interrupt()
 
+    async def crash(self) -> None:
+        if self.closed:
+            return
+        self.world.counts["crashes"] += 1
+        heard = Counter(self._heard_before + [word for s in self.rig.spoken for word in s.text.split()])
+        self._line.sever()
+        await self.conversation.abandon()
+        await self._stack.aclose()
+        await self.ga.aclose()
+        self.closed.clear()
+        await self.begin()
+        await self.conversation.open()
+        messages = self.conversation.messages
+        self._heard_before = [w for m in messages if isinstance(m, AIMessage) for w in m.text.split()]
+        unheard = Counter(self._heard_before) - heard
+        # With LiveKit's synchronizer, what was heard is an estimate.
+        assert not unheard or self.scenario["synchronizer"], f"remembered, and never heard: {list(unheard.elements())}"
+        self.world.said = [m.text for m in messages if isinstance(m, HumanMessage)]
+        self._changes_before = sum(h["old_agent_id"] != h["new_agent_id"] for h in self.conversation.handoffs)
+        self.world.taken_up(self.conversation)
+
     async def rest(self) -> None:
         await self.rig.until_idle(timeout=300)
         await asyncio.sleep(15)  # tools that a barge-in left behind, and what is said of them
@@ -102,7 +137,7 @@ class LiveKitPlayer(Player):
 
     def check(self) -> None:
         check_invariants(self.conversation, effects=self.world.effects)
-        agrees(self.ga, self.rig.session, closed=bool(self.closed))
+        agrees(self.ga, self.rig.session, closed=bool(self.closed), before=self._changes_before)
         assert set(self.world.effects) <= set(calls_in_graph(self.ga))
         self.world.check(self.conversation)
         if not self.scenario["synchronizer"] and not self.closed:
@@ -112,7 +147,7 @@ class LiveKitPlayer(Player):
 
     def _every_word_was_heard(self) -> None:
         """LiveKit's history could be wrong as well: the loudspeaker knows what really came out of it."""
-        heard = " ".join(s.text for s in self.rig.spoken).split()
+        heard = [*self._heard_before, *(word for s in self.rig.spoken for word in s.text.split())]
         told = [
             word
             for item in self.rig.session.history.items

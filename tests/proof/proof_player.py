@@ -138,8 +138,9 @@ class Player(ABC):
     @abstractmethod
     async def interrupts(self) -> None: ...
 
+    @abstractmethod
     async def crash(self) -> None:
-        """The process is gone in the middle of things, and another one takes the call up. Here: it is not."""
+        """The process is gone in the middle of things, and another one takes the call up."""
 
     @abstractmethod
     async def rest(self) -> None: ...
