@@ -254,7 +254,9 @@ class Turn(Stage):
         step, words = found
         if self.folded:
             if words not in step.lines or words.heard is not None:
-                raise TurnError(f"heard({message_id!r}): this turn is long over; report what was played before close().")
+                raise TurnError(
+                    f"heard({message_id!r}): this turn is long over; report what was played before close()."
+                )
             # A tool that went on after a barge-in has said it, behind the replies that the caller has had since.
             if text:
                 self.conversation.add(AIMessage(text, id=message_id, name=step.agent), at)

@@ -1,6 +1,7 @@
 """The core's `Turn` as a telephone: words take their time, a caller who speaks cuts them off."""
 
 import asyncio
+import time
 from collections import Counter
 
 from langchain_core.messages import AIMessage, HumanMessage
@@ -71,12 +72,13 @@ class Voice:
                 await asyncio.sleep(WORD if word.strip() else 0.0)
                 if self.cut:
                     break
+                self.player.begun.setdefault(mid, time.time())
                 before = self.heard.get(mid)
                 self.heard[mid] = word if before is None else f"{before} {word}" if word else f"{before} "
                 if before is not None and before.endswith(" ") and word:
                     self.heard[mid] = before + word
                 self.now = " ".join(self.heard.values())
-            self.turn.heard(mid, self.heard.get(mid, ""))
+            self.turn.heard(mid, self.heard.get(mid, ""), at=self.player.begun.get(mid))
             self.player.reported[mid] = (asyncio.get_running_loop().time(), self.heard.get(mid, ""))
             if self._queue.empty() and self.turn.finished:
                 self.now = None
@@ -89,10 +91,8 @@ class Voice:
         if happens:
             self.turn.confirm_handoff(event.call_id)
             self.player.takes_floor = event.new_agent
-            self.player.world.counts["handoffs"] += 1
         else:
             self.turn.reject_handoff(event.call_id, "not done: the caller interrupted.")
-            self.player.world.counts["handoffs that did not happen"] += 1
 
     def die(self) -> None:
         """Its process is gone: nothing more is played or reported."""
@@ -115,6 +115,8 @@ class CorePlayer(Player):
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self.heard: dict[str, str] = {}
+        self.begun: dict[str, float] = {}
+        """Message id -> when its first word was played."""
         self.reported: dict[str, tuple[float, str]] = {}
         """Message id -> when a turn was told last what was heard of it, and what."""
         self.said: list[str] = []
@@ -133,12 +135,11 @@ class CorePlayer(Player):
     async def _open(self) -> None:
         """In a process of its own, as far as its store is concerned."""
         self._line = SeverableSaver(self._saver)
-        self.conversation = Conversation(self._graph, thread_id="call", saver=self._line)
+        self.watch(Conversation(self._graph, thread_id="call", saver=self._line))
         await self.conversation.open()
         self.takes_floor = self.conversation.active_agent
 
     async def crash(self) -> None:
-        self.world.counts["crashes"] += 1
         self._line.sever()
         driving = dict(self._driving)
         for task, voice in driving.items():
@@ -162,6 +163,7 @@ class CorePlayer(Player):
         assert [text for text in self.said if text in said] == said, f"said {self.said}, remembered {said}"
         self.world.taken_up(self.conversation)
         self.heard = {f"before the crash {m.id}": m.text for m in messages if isinstance(m, AIMessage)}
+        self.begun = {mid: place / len(self.heard) for place, mid in enumerate(self.heard)}
         self.reported.clear()
         self.said = said
         resumed = self.conversation.resumed
@@ -202,13 +204,13 @@ class CorePlayer(Player):
             guessed = self.conversation.turn(text if guess == "same" else f"{guess} perhaps")
             await asyncio.sleep(0.35)
             if guess == "same":
-                self.world.counts["speculations kept"] += 1
+                self.world.counts["right guesses"] += 1
                 self._cut()
                 guessed.commit(text)
                 self.said.append(text)
                 self._drive(guessed)
                 return
-            self.world.counts["speculations discarded"] += 1
+            self.world.counts["wrong guesses"] += 1
             guessed.discard()
         self._answer(text)
 
@@ -225,7 +227,8 @@ class CorePlayer(Player):
     async def house(self, text: str) -> None:
         self._cut()
         self.conversation.add(AIMessage(text))
-        self.heard[f"house-{len(self.heard)}"] = text
+        said = f"house-{len(self.heard)}"
+        self.heard[said], self.begun[said] = text, time.time()
 
     async def asks(self, instructions: str) -> None:
         self._cut()
@@ -251,7 +254,6 @@ class CorePlayer(Player):
             late = self.conversation.announce()
             if late is None:
                 break
-            self.world.counts["late results announced"] += 1
             self._drive(late)
         if self.failure is not None:
             raise self.failure
@@ -265,6 +267,11 @@ class CorePlayer(Player):
             floor=self.takes_floor,
         )
         self.world.check(self.conversation)
+        said = [
+            w for mid in sorted(self.heard, key=lambda mid: self.begun.get(mid, 0.0)) for w in self.heard[mid].split()
+        ]
+        told = [w for m in self.conversation.messages if isinstance(m, AIMessage) for w in m.text.split()]
+        assert told == said, f"heard {said}; remembered {told}"
 
     async def close(self) -> None:
         if self.scenario["closes"] is not None:

@@ -46,12 +46,10 @@ class LiveKitPlayer(Player):
 
     async def begin(self) -> None:
         """In a process of its own, as far as its store is concerned."""
-        crashes = self.scenario.get("crashes") is not None
         self._line = SeverableSaver(self._saver)
-        self.ga = GraphAgent(
-            self.world.graph(voice), thread_id="call", **({"saver": LiveSaver(self._line)} if crashes else {})
-        )
-        self.conversation = self.ga.conversation
+        saver = LiveSaver(self._line) if self.scenario.get("crashes") is not None else None
+        self.ga = GraphAgent(self.world.graph(voice), thread_id="call", saver=saver)
+        self.watch(self.ga.conversation)
         handling: Any = {
             "endpointing": {"min_delay": self.scenario["endpointing"], "max_delay": 4.0},
             # Else LiveKit does not listen while a tool may not be interrupted: what the caller says then is not there.
@@ -79,7 +77,7 @@ class LiveKitPlayer(Player):
         self._count()
         preflight = text if guess == "same" else guess and f"{guess} perhaps"
         if guess is not None:
-            self.world.counts["speculations kept" if guess == "same" else "speculations discarded"] += 1
+            self.world.counts["right guesses" if guess == "same" else "wrong guesses"] += 1
         await self.rig.user_says(text, preflight=preflight, seconds=seconds)
 
     async def types(self, text: str) -> None:
@@ -112,7 +110,6 @@ class LiveKitPlayer(Player):
     async def crash(self) -> None:
         if self.closed:
             return
-        self.world.counts["crashes"] += 1
         heard = Counter(self._heard_before + [word for s in self.rig.spoken for word in s.text.split()])
         self._line.sever()
         await self.conversation.abandon()

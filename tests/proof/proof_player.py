@@ -8,7 +8,8 @@ from typing import Any
 from proof_scenario import Scenario
 from proof_world import World, remembered
 
-from graph_voice import Conversation
+from graph_voice import Conversation, Turn, events
+from graph_voice.memory import switch_key
 
 __all__ = ["Player"]
 
@@ -20,6 +21,45 @@ class Player(ABC):
         self.world = World(scenario)
         self.scenario = scenario
         self.interrupted_by_program = False
+        self._handoffs: list[tuple[Turn, str]] = []
+        self._turns: set[Turn] = set()
+
+    def watch(self, conversation: Conversation[Any]) -> None:
+        """Count what happens in the graph, whatever the front end says of it."""
+        self.conversation = conversation
+        conversation.on_event = self._happens
+        announce = conversation.announce
+
+        def counted() -> Turn | None:
+            turn = announce()
+            self.world.counts["late results announced"] += turn is not None
+            return turn
+
+        vars(conversation)["announce"] = counted
+
+    def _happens(self, turn: Turn, event: events.Event) -> None:
+        counts = self.world.counts
+        self._turns.add(turn)
+        match event:
+            case events.HandedOff(call_id=call_id, new_agent=new):
+                self._handoffs.append((turn, call_id or switch_key(new)))
+            case events.Say():
+                counts["fixed lines"] += 1
+            case events.Interrupt():
+                counts["questions asked"] += 1
+            case events.Failed():
+                counts["models that failed"] += 1
+
+    def tally(self) -> None:
+        """The call, or a process of it, is over: what became of its turns."""
+        for turn, key in self._handoffs:
+            decision = turn.record.handoffs.get(key)
+            happened = decision is not None and decision.happened
+            self.world.counts["handoffs" if happened else "handoffs that did not happen"] += turn.committed
+        begun = [turn for turn in self._turns if not turn.waits_for_words]
+        self.world.counts["speculations discarded"] += sum(turn.discarded for turn in begun)
+        self._handoffs.clear()
+        self._turns.clear()
 
     async def play(self) -> dict[str, Any]:
         """The whole call. Returns what two front ends have to agree on."""
@@ -34,6 +74,8 @@ class Player(ABC):
                 self.world.counts["closed in the middle"] += 1
                 break
             if number == self.scenario.get("crashes"):
+                self.tally()
+                self.world.counts["crashes"] += 1
                 await self.crash()
             await self.rest()
             self.check()
@@ -42,6 +84,7 @@ class Player(ABC):
             self.world.counts["rounds"] += 1
         self.world.log.append("close")
         await self.close()
+        self.tally()
         self.check()
         left = [t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("graph_voice")]
         assert left == [], f"still running: {left}"
@@ -81,6 +124,7 @@ class Player(ABC):
             "first word": lambda: self.audible is not None,
             "mid sentence": lambda: len((self.audible or "").split()) >= 5,
             "tool": lambda: self.world.running > 0,
+            "question": lambda: "Which" in (self.audible or ""),
             "line": lambda: "hold" in (self.audible or ""),
             "entry": lambda: self.floor != floor and self.audible is not None,
             "exit": lambda: self.world.leaving > 0,

@@ -7,9 +7,10 @@ __all__ = ["MOMENTS", "Scenario", "make"]
 
 Scenario = dict[str, Any]
 
-MOMENTS = ("thinking", "first word", "mid sentence", "tool", "line", "entry", "exit", "any")
-"""When a caller barges in: before the first word, on it, later, between a tool call and its result, while a transfer is
-announced, on the new agent's first words, while the old agent leaves, after some seconds."""
+MOMENTS = ("thinking", "first word", "mid sentence", "tool", "question", "line", "entry", "exit", "any")
+"""When a caller barges in: before the first word, on it, later, between a tool call and its result, while a tool asks
+the caller something, while a transfer is announced, on the new agent's first words, while the old agent leaves, after
+some seconds."""
 
 _TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many"]
 _WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
@@ -19,6 +20,7 @@ _ASKS = {
     "first word": ["story", "charge"],
     "mid sentence": ["story"],
     "tool": ["search", *_TOOLS],
+    "question": ["which"],
     "line": [*_TRANSFERS, "send"],
     "entry": [*_TRANSFERS, "send"],
     "exit": [*_TRANSFERS, "send"],
