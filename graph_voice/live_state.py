@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AnyMessage
 from langgraph.channels import DeltaChannel, EphemeralValue, UntrackedValue
 from langgraph.channels.base import BaseChannel
-from langgraph.types import Overwrite
 
 from graph_voice.fork import stored
 from graph_voice.memory import CONTROL, Entry, Group
-from graph_voice.pairs import pair_safe
-from graph_voice.state import merge_messages
+from graph_voice.past import Past
 
 if TYPE_CHECKING:
     from graph_voice.turn import Turn
@@ -38,7 +36,7 @@ class LiveState:
         """Called when something remembered has changed."""
         self._specs = {k: c for k, c in channels.items() if not isinstance(c, EphemeralValue | UntrackedValue)}
         self._base: dict[str, Channel] = {}
-        self._messages: list[AnyMessage] = pair_safe(messages)
+        self._past = Past(messages)
         self._asides: list[Group] = []
         self._outside: list[Entry] = []
         self._channels: dict[str, Channel] = {}
@@ -63,7 +61,7 @@ class LiveState:
             values: what the channels that are stored as differences hold.
             stored_values: what the others' checkpoints are.
         """
-        self._messages = pair_safe(values.get("messages") or [])
+        self._past = Past(values.get("messages") or [])
         self._outside = []
         for name, spec in self._specs.items():
             if name == "messages":
@@ -97,7 +95,7 @@ class LiveState:
     def values(self) -> dict[str, Any]:
         """Channel -> value."""
         if self._values is None:
-            messages = self._merge(self._groups([t for t in self.turns if t.committed], self._asides))
+            messages = self._past.followed_by(self._groups([t for t in self.turns if t.committed], self._asides))
             self._values = {**self.others, "messages": messages}
         return self._values
 
@@ -152,17 +150,6 @@ class LiveState:
             elif not (stale and name in CONTROL):
                 yield name, value
 
-    def _merge(self, groups: Sequence[Group]) -> list[AnyMessage]:
-        messages, update = self._messages, list[Any]()
-        for group in groups:
-            if isinstance(group.raw, Overwrite):
-                messages, update = [], list(group.raw.value or ())
-            else:
-                update += group.messages if group.raw is None else group.raw
-        merged = merge_messages(messages, update)
-        # Ours are paired as they are; what came from elsewhere may have torn a pair apart.
-        return pair_safe(merged) if any(g.foreign for g in groups) else merged
-
     # ---- the past
 
     def fold(self) -> list["Turn"]:
@@ -190,7 +177,7 @@ class LiveState:
             return False
         asides = [g for g in self._asides if g.at <= until]
         outside = [e for e in self._outside if e.order <= upto]
-        self._messages = self._merge(self._groups(past, asides))
+        self._past.add(self._groups(past, asides))
         self._base = self._apply(self._entries(past, outside))
         self._asides = [g for g in self._asides if g.at > until]
         self._outside = [e for e in self._outside if e.order > upto]

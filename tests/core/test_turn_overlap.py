@@ -151,6 +151,22 @@ async def test_words_that_are_dated_back_find_their_place_behind_the_past() -> N
     ]
 
 
+async def test_words_that_are_dated_back_find_their_place_in_the_past() -> None:
+    """LiveKit dates the caller's words back to when they were said, however late they are answered."""
+    conversation = one_agent(["One.", "Two.", "Three.", "Four.", "Five.", "Late.", "Six.", "Seven.", "Eight."])
+    for n, text in enumerate("abcde"):
+        await play(conversation.turn(text), at=10.0 * n + 10)
+    assert len(conversation._live.turns) < 5
+    await play(conversation.turn("late"), at=15)
+    expected = ["a", "late", "b", "c", "d", "e"]
+    assert [line.removeprefix("human: ") for line in told(conversation) if "human" in line] == expected
+    check_invariants(conversation, said=expected)
+    for n, text in enumerate("fgh"):
+        await play(conversation.turn(text), at=60.0 + n)
+        expected.append(text)
+        check_invariants(conversation, said=expected)
+
+
 async def test_starting_a_turn_leaves_an_uncommitted_one_alone() -> None:
     conversation = one_agent(["One.", "Two."])
     queued, live = conversation.turn("queued"), conversation.turn("live")
