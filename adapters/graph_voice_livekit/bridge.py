@@ -291,6 +291,7 @@ class Bridge:
     def _on_user_state_changed(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "speaking":
             self.conversation.expect_turn()
+        self.recovery.user_state_changed(event)
         self.open_question.user_state_changed(event)
 
     def _say(self, text: str) -> None:

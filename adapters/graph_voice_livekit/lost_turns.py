@@ -20,6 +20,8 @@ class _Final:
     """When it was understood, in seconds since the epoch."""
     protected: bool
     """Whether the agent could not be interrupted, then or later: the turn may have been dropped for it."""
+    over: bool = False
+    """Whether its turn has ended: the caller was silent behind it for longer than LiveKit waits for more."""
 
 
 class LostTurns:
@@ -32,6 +34,9 @@ class LostTurns:
         self._interim: _Final | None = None
         """Words that the recogniser is not sure of yet."""
         self._leaving_since: float | None = None
+        self._speaks: bool | None = None
+        """Whether the caller speaks now; None when nobody has said so yet."""
+        self._quiet_since = 0.0
 
     @property
     def suspected(self) -> bool:
@@ -50,6 +55,26 @@ class LostTurns:
         else:
             self._interim = understood
 
+    def user_state(self, *, speaks: bool, now: float, max_delay: float) -> None:
+        """The caller begins to speak, or is silent from now on.
+
+        Args:
+            speaks: which of the two.
+            now: in seconds since the epoch.
+            max_delay: seconds that LiveKit waits at most for a turn to go on.
+        """
+        if speaks:
+            self._end_turns(now, max_delay)
+        elif self._speaks:
+            self._quiet_since = now
+        self._speaks = speaks
+
+    def _end_turns(self, now: float, max_delay: float) -> None:
+        for final in self._unclaimed:
+            # Where nobody says when the caller speaks, a turn is taken to be no longer than the wait for its end.
+            quiet_since = final.at if self._speaks is None else self._quiet_since
+            final.over = final.over or (not self._speaks and quiet_since < now - max_delay)
+
     def protect(self) -> None:
         """The agent can't be interrupted from now on: a turn that ends now is dropped."""
         for final in self._unclaimed:
@@ -63,12 +88,18 @@ class LostTurns:
         """The agent wants no reply to it (`StopResponse`): somebody means it to be dropped."""
         self._passed.pop(message.id, None)
 
-    def claimed(self, message: llm.ChatMessage) -> None:
-        """A user message is in the history. With a preemptive reply it has another id than the turn that was passed."""
+    def claimed(self, message: llm.ChatMessage, *, edited: bool) -> None:
+        """A user message is in the history. With a preemptive reply it has another id than the turn that was passed.
+
+        Args:
+            message: the message.
+            edited: whether a turn that was spoken may have other words by now, without having been passed here. Else a
+                message that was not passed, and whose words nobody has spoken, was typed.
+        """
         words = message.text_content or ""
         known = [key for key, (own, _) in self._passed.items() if key == message.id or own.text_content == words]
         if not known:
-            self._remove(words, until=message.created_at)
+            self._remove(words, until=message.created_at if edited else None)
             return
         for key in list(self._passed):  # turns end one after the other
             del self._passed[key]
@@ -86,8 +117,9 @@ class LostTurns:
         Nobody can claim it any more, since the recogniser that collected the words is gone.
 
         Args:
-            max_delay: seconds that LiveKit waits at most for a turn to end. Words that are older than that belong to a
-                turn that was over before the handover, unless the agent could not be interrupted then.
+            max_delay: seconds that LiveKit waits at most for a turn to go on. Words behind which the caller was silent
+                for longer belong to a turn that was over before the handover; they count if the agent could not be
+                interrupted then.
             recogniser_ended: the new agent has one of its own, so what the old one was not sure of yet will never be
                 final. One that goes on says it again.
         """
@@ -99,7 +131,8 @@ class LostTurns:
             self._unclaimed.clear()
             self._passed.clear()
         else:
-            self._unclaimed = [f for f in self._unclaimed if f.protected or f.at >= since - max_delay]
+            self._end_turns(since, max_delay)
+            self._unclaimed = [f for f in self._unclaimed if f.protected or not f.over]
         return self._take()
 
     def take_dropped(self, min_words: int) -> llm.ChatMessage | None:

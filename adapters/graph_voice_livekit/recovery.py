@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from livekit.agents import Agent, llm
 from livekit.agents.utils import is_given
-from livekit.agents.voice.events import AgentStateChangedEvent, UserInputTranscribedEvent
+from livekit.agents.voice.events import AgentStateChangedEvent, UserInputTranscribedEvent, UserStateChangedEvent
 
 from graph_voice_livekit.announcer import wait_quiet
 from graph_voice_livekit.lost_turns import LostTurns
@@ -53,7 +53,12 @@ class Recovery:
 
     def claimed(self, message: llm.ChatMessage) -> None:
         """A user message is in the history."""
-        self._lost.claimed(message)
+        # The hook of an agent that is not the graph's may edit the words, and does not tell.
+        self._lost.claimed(message, edited=self._bridge.floor.is_outside)
+
+    def user_state_changed(self, event: UserStateChangedEvent) -> None:
+        max_delay = self._bridge.session.options.endpointing["max_delay"]
+        self._lost.user_state(speaks=event.new_state == "speaking", now=event.created_at, max_delay=max_delay)
 
     @contextlib.contextmanager
     def passing(self, message: llm.ChatMessage) -> Iterator[None]:

@@ -455,3 +455,39 @@ async def test_at_random_what_was_understood_is_a_turn_once_and_the_last_one_is_
     assert last.type == "ai"
     assert len(talk.ga.conversation.handoffs) >= 1
     assert not talk.model.errors
+
+
+@pytest.mark.parametrize("silence", [0.5, 6.0])
+async def test_a_long_turn_is_found_as_a_whole_and_one_that_was_over_is_not(silence: float) -> None:
+    """The program moves the floor while LiveKit still waits for more, or long after the caller has had an answer."""
+    model = ScriptedModel({"support": ["Yes?"] * 4, "billing": ["Billing here.", "Your answer."]})
+    ga = bank(model, LiveKitAgent)
+    async with a_call(ga, model, turn_handling={"endpointing": {"min_delay": 1.5, "max_delay": 3.0}}) as rig:
+        for at, text in ((0.5, "I have a question"), (3.0, "about a bill"), (5.5, "of last year")):
+            await rig.user_says(text, at=at, seconds=2.0)
+        await asyncio.sleep(silence)
+        rig.session.update_agent(ga.agent("billing"))
+        await rig.until_idle()
+    assert user_texts(ga) == ["I have a question about a bill of last year"]
+    answers = [words for role, words in told_by_graph(ga) if role == "assistant"]
+    assert answers[-1].endswith("Your answer." if silence < 1 else "Billing here.")
+
+
+async def test_typed_words_are_no_edit_of_words_that_were_spoken() -> None:
+    @function_tool
+    async def hold(ctx: RunContext[Any]) -> str:
+        """Hold on."""
+        ctx.disallow_interruptions()
+        await asyncio.sleep(3)
+        return "held"
+
+    model = ScriptedModel([say(call("hold")), "Held.", "And hello."])
+    ga = GraphAgent(
+        create_voice_graph([Agent("host", instructions="H.", tools=[hold], voice=voice("host"))], llm=model)
+    )
+    keeps: Any = {"endpointing": {"min_delay": 1.5, "max_delay": 3.0}} | KEEP_AUDIO
+    async with a_call(ga, model, turn_handling=keeps) as rig:
+        await rig.user_says("hello there", at=0.5)
+        rig.session.generate_reply(user_input="hold on")
+        await rig.until_idle()
+    assert sorted(user_texts(ga)) == ["hello there", "hold on"]
