@@ -19,12 +19,14 @@ from graph_agent_support import (
 from langchain_core.messages import BaseMessage, HumanMessage
 from livekit.agents import Agent as LiveKitAgent
 from livekit.agents import StopResponse
+from livekit.agents.llm import ChatMessage
 from livekit.agents.voice.events import ConversationItemAddedEvent, UserInputTranscribedEvent
 
 from graph_voice import Agent, Handoff, RunContext, Voice, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.lost_turns import LostTurns
 from graph_voice_livekit.testing import FakeAudioOutput, FakeSTT, FakeTTS, VoiceRig, voice_rig
 
 pytestmark = pytest.mark.virtual_clock
@@ -473,21 +475,11 @@ async def test_a_long_turn_is_found_as_a_whole_and_one_that_was_over_is_not(sile
     assert answers[-1].endswith("Your answer." if silence < 1 else "Billing here.")
 
 
-async def test_typed_words_are_no_edit_of_words_that_were_spoken() -> None:
-    @function_tool
-    async def hold(ctx: RunContext[Any]) -> str:
-        """Hold on."""
-        ctx.disallow_interruptions()
-        await asyncio.sleep(3)
-        return "held"
-
-    model = ScriptedModel([say(call("hold")), "Held.", "And hello."])
-    ga = GraphAgent(
-        create_voice_graph([Agent("host", instructions="H.", tools=[hold], voice=voice("host"))], llm=model)
-    )
-    keeps: Any = {"endpointing": {"min_delay": 1.5, "max_delay": 3.0}} | KEEP_AUDIO
-    async with a_call(ga, model, turn_handling=keeps) as rig:
-        await rig.user_says("hello there", at=0.5)
-        rig.session.generate_reply(user_input="hold on")
-        await rig.until_idle()
-    assert sorted(user_texts(ga)) == ["hello there", "hold on"]
+@pytest.mark.parametrize("edited", [True, False])
+def test_typed_words_are_no_edit_of_words_that_were_spoken(edited: bool) -> None:
+    """The whole call is among the regressions of the proof: words that are typed while spoken ones wait."""
+    lost = LostTurns()
+    lost.transcribed(UserInputTranscribedEvent(transcript="hello there", is_final=True, created_at=1.0), protected=True)
+    lost.claimed(ChatMessage(role="user", content=["hold on"], created_at=2.0), edited=edited)
+    found = lost.take_dropped(0)
+    assert (found and found.text_content) == (None if edited else "hello there")
