@@ -3,11 +3,11 @@
 import ast
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig, ensure_config
 
 from graph_voice.models import model_from
@@ -58,18 +58,41 @@ class Recorded:
         self, input: Any, config: RunnableConfig | None = None, **options: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """As the model's own."""
+        with self._recording(config) as said:
+            async for chunk in self._model.astream(input, config, **options):
+                said(chunk)
+                yield chunk
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AIMessage:
+        """As the model's own."""
+        with self._recording(config) as said:
+            message: AIMessage = await self._model.ainvoke(input, config, **options)
+            said(message)
+            return message
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **options: Any) -> AIMessage:
+        """As the model's own."""
+        with self._recording(config) as said:
+            message: AIMessage = self._model.invoke(input, config, **options)
+            said(message)
+            return message
+
+    @contextlib.contextmanager
+    def _recording(self, config: RunnableConfig | None) -> Iterator[Callable[[Any], None]]:
+        """Inside, the model makes one message: the place of its line is that of its request."""
         agent = str((ensure_config(config).get("metadata") or {}).get("langgraph_node") or "")
         lines = self._lines.setdefault(agent, [])
-        place = len(lines)
+        place, whole = len(lines), list[Any]()
         lines.append(say(""))
-        whole: Any = None
+
+        def said(piece: Any) -> None:
+            whole[:] = [whole[0] + piece if whole else piece]
+            lines[place] = _line(whole[0])
+
         try:
-            async for chunk in self._model.astream(input, config, **options):
-                whole = chunk if whole is None else whole + chunk
-                lines[place] = _line(whole)
-                yield chunk
+            yield said
         except Exception as error:
-            text = "" if whole is None else whole.text
+            text = whole[0].text if whole else ""
             lines[place] = fail(RuntimeError(str(error)), len(say(text).tokens), text=text)
             raise
 

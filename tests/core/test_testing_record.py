@@ -4,9 +4,10 @@ import copy
 from typing import Any
 
 import pytest
+from langchain_core.messages import BaseMessage
 from provider_support import OpenAI
 
-from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool, history
 from graph_voice.errors import ModelError
 from graph_voice.testing import Call, Recorded, ScriptedModel, call, fail, record, say
 from graph_voice.testing.script import as_line
@@ -120,3 +121,41 @@ def test_a_recorded_model_can_be_copied() -> None:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ModelError):
         record("gpt")
+
+
+@pytest.mark.virtual_clock
+async def test_what_a_model_is_asked_without_a_stream_is_recorded_as_well() -> None:
+    """A summary is asked for as a whole, in the background and in a handoff."""
+    summary = history.summarize(keep_last_turns=1)
+
+    def build() -> Any:
+        return create_voice_graph(
+            [
+                Agent("desk", instructions="D.", handoffs=[Handoff("billing", "To billing.", history=summary)]),
+                Agent("billing", instructions="B."),
+            ]
+        )
+
+    def answer(messages: list[BaseMessage]) -> Any:
+        if "summar" in messages[0].text.lower():
+            return f"Summary {len(messages)}."
+        asked = next(m.text for m in reversed(messages) if m.type == "human")
+        leaves = asked == "My bill." and messages[0].text == "D."
+        return call("transfer_to_billing") if leaves else f"About {asked}"
+
+    async def heard(llm: Any) -> list[Any]:
+        async with Call(build(), llm=llm) as phone:
+            for text in ("A table.", "A window.", "My bill.", "And how much?"):
+                await phone.says(text)
+            return [(m.type, m.text) for m in phone.messages] + [m.text for m in phone.conversation.chat_ctx]
+
+    recorded = record(ScriptedModel(answer))
+    first = await heard(recorded)
+    assert any("Summary" in str(text) for text in first)
+    assert await heard(recorded.model()) == first
+
+
+def test_a_model_that_is_asked_without_a_loop_is_recorded() -> None:
+    recorded = record(ScriptedModel(["Hello."]))
+    assert recorded.invoke("hi").text == "Hello."
+    assert recorded.source() == "[\n    'Hello.',\n]"
