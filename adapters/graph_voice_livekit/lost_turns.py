@@ -63,7 +63,7 @@ class LostTurns:
             now: in seconds since the epoch.
             max_delay: seconds that LiveKit waits at most for a turn to go on.
         """
-        if speaks:
+        if speaks and self._leaving_since is None:  # a turn that ends during a handover is lost
             self._end_turns(now, max_delay)
         elif self._speaks:
             self._quiet_since = now
