@@ -10,6 +10,7 @@ from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
 from langgraph.types import Interrupt
 
+from graph_voice.durable import UNKNOWN
 from graph_voice.foreign import Foreign
 from graph_voice.fork import ForkSaver
 from graph_voice.handoff import AgentHandoff, handoff_record
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from graph_voice.conversation import Conversation
 
 __all__ = ["Runner"]
-
-_UNKNOWN = "The call was stopped before it ended; whether it took effect is unknown."
 
 
 class Silence(RuntimeError):
@@ -183,7 +182,7 @@ class Runner:
                 if call.open and not self._roles.is_ours(step.agent):
                     call.status = "refused"  # the node that would have run it never came
                 elif call.open:
-                    call.result = answer(call.id, call.name, _UNKNOWN, is_error=True)
+                    call.result = answer(call.id, call.name, UNKNOWN, is_error=True)
 
     @property
     def _speaker(self) -> str:

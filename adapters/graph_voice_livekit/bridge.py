@@ -45,6 +45,7 @@ from graph_voice_livekit.outside import Outsiders
 from graph_voice_livekit.recovery import Recovery
 from graph_voice_livekit.reply import EXTRA
 from graph_voice_livekit.request import request_of
+from graph_voice_livekit.shared_userdata import SharedUserdata
 from graph_voice_livekit.transfers import Transfers
 from graph_voice_livekit.unmirrored import settle_unmirrored
 
@@ -74,6 +75,7 @@ class Bridge:
         on_resume: Hook = None,
     ) -> None:
         self.conversation = conversation
+        self.userdata = SharedUserdata(conversation)
         self.outsiders = outsiders
         self.agents = conversation.roles.agents
         self.calls: dict[str, TurnDriver] = {}
@@ -91,7 +93,6 @@ class Bridge:
         self._users: dict[str, TurnDriver] = {}
         self.recovery = Recovery(self)
         self._next: TurnDriver | None = None
-        self._shared_userdata: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.mirrors = Mirrors(self)
         self._end = CallEnd(self._over)
@@ -156,7 +157,7 @@ class Bridge:
             return None  # the next agent answers, when it has the floor
         asked = request_of(chat_ctx, own, self._is_known)
         user = asked.user
-        self._take_userdata()
+        self.userdata.take()
         driver = self.drive(
             self.conversation.turn(
                 None if user is None else said_by(user),
@@ -199,7 +200,7 @@ class Bridge:
                 del table[key]
         for reply in [k for k, (owner, _) in self.replies.items() if owner is driver]:
             del self.replies[reply]
-        self.give_userdata()
+        self.userdata.give()
         if driver.turn.call_ends and self._session is not None:
             self._session.shutdown(drain=True)
         elif not self._drivers:
@@ -270,12 +271,11 @@ class Bridge:
         """The call is this session's from now on."""
         self._session = session
         self._told = frozenset(m.id for m in self.conversation.messages)
-        self.conversation.on_userdata = self.give_userdata
         self.conversation.on_late_result = self._announcer.wanted
         for event, handler in self._handlers().items():
             session.on(event, handler)
         self._end.bind(session)
-        self.give_userdata()
+        self.userdata.bind(session)
 
     def _handlers(self) -> "dict[EventTypes, Callable[[Any], None]]":
         return {
@@ -405,30 +405,6 @@ class Bridge:
         if session is not None:
             for event, handler in self._handlers().items():
                 session.off(event, handler)
-
-    # ---- userdata
-
-    def _take_userdata(self) -> None:
-        """Adopt what the program put into `session.userdata`."""
-        if self._session is None:
-            return
-        try:
-            theirs = self.session.userdata
-        except ValueError:  # LiveKit's way to say that there is none
-            return
-        if theirs is not None and theirs is not self._shared_userdata:
-            self._shared_userdata = theirs
-            self.conversation.update_userdata(theirs)
-
-    def give_userdata(self) -> None:
-        """`session.userdata` is the graph's, if it has any, but for what the program has just put there."""
-        self._take_userdata()
-        if self._session is None or self.conversation.value("userdata") is None:
-            return
-        ours = self.conversation.userdata
-        if type(ours) is dict and not ours and self._shared_userdata is None:
-            return  # a graph without userdata: LiveKit says itself that there is none
-        self._shared_userdata = self._session.userdata = ours
 
     def background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run this beside everything else; it ends with the call."""

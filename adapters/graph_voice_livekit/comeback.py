@@ -57,7 +57,7 @@ class Comeback:
         if not self._read:
             self._read = True
             self._fill_history()
-            self._bridge.give_userdata()
+            self._bridge.userdata.give()
 
     def _fill_history(self) -> None:
         messages = self._conversation.messages

@@ -129,7 +129,7 @@ class Floor:
             # and what it wrote is in the session's userdata.
             self.confirm(driver, driver.entry)
             await driver.turn.wait_finished()
-            self._bridge.give_userdata()
+            self._bridge.userdata.give()
 
     # ---- it changes
 
