@@ -155,8 +155,8 @@ class LiveState:
     def fold(self) -> list["Turn"]:
         """Make past of the turns that nothing can change any more. Returns them.
 
-        A turn is folded together with everything that is older, so that the past ends at one moment: later words and
-        writes only ever come behind it.
+        A turn is folded together with everything that is older, so that the past ends at one moment: what comes later
+        comes behind it, but for words that the front end dates back (`Past`).
         """
         turns = [t for t in self.turns if t.committed]
         for count in range(max(0, len(turns) - _RECENT), 0, -1):
