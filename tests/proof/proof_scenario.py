@@ -12,7 +12,7 @@ MOMENTS = ("thinking", "first word", "mid sentence", "tool", "question", "line",
 the caller something, while a transfer is announced, on the new agent's first words, while the old agent leaves, after
 some seconds."""
 
-_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many"]
+_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch"]
 _WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
 _TRANSFERS = ["transfer 0", "transfer 1"]
 _ASKS = {
@@ -75,6 +75,7 @@ def _agent(dice: random.Random, number: int, count: int) -> dict[str, Any]:
         "ways": ways,
         "on_enter": dice.choice([None, "instructions", "says", "silent", "instructions"]),
         "on_exit": dice.random() < 0.4,
+        "keeps_short": dice.random() < 0.2,
     }
 
 

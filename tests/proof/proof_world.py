@@ -35,6 +35,7 @@ HISTORIES = {
     "resume": history.resume(),
     "summary": history.summarize(keep_last_turns=1),
 }
+KEEPS_SHORT = history.when(max_items=12, then=history.summarize(keep_last_turns=2))
 HOLD = "Please hold the line for a moment."
 GENERATED = Reply("Ask the caller to hold.")
 
@@ -67,6 +68,7 @@ WISHES = {
     "note": ["notes"],
     "send": ["sends"],
     "which": ["asks"],
+    "fetch": ["fetches"],
     "many": ["narrates", "words", "sends", "search"],
 }
 """What the model calls when the caller's words hold this one."""
@@ -132,6 +134,7 @@ class World:
                     tools=self._tools(data["ways"]),
                     handoffs=ways,
                     voice=voice(data["name"]),
+                    context=KEEPS_SHORT if data.get("keeps_short") else None,
                     **options,
                 )
             )
@@ -206,13 +209,18 @@ class World:
             await asyncio.sleep(0.4)
             return ctx.handoff(ways[0]["to"], say=HOLD) if ways else "Nobody else is there."
 
+        @function_tool(filler="I am on it.", filler_after=1.0, late="merge")
+        async def fetches(ctx: RunContext[Any]) -> str:
+            """Take long, with a word in between; what comes late is told with what comes next."""
+            return await self._act(ctx, "fetches", 4.0)
+
         @function_tool
         async def asks(ctx: RunContext[Any]) -> str:
             """Ask the caller, and wait for what they say."""
             interrupt("Which of them do you mean?")
             return await self._act(ctx, "asks", 0.5)
 
-        return [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks]
+        return [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks, fetches]
 
     def _starts(self, ctx: RunContext[Any], name: str) -> str:
         call_id = str(ctx.tool_call_id)
