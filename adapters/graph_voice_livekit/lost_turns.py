@@ -35,7 +35,7 @@ class LostTurns:
         """Words that the recogniser is not sure of yet."""
         self._leaving_since: float | None = None
         self._speaks: bool | None = None
-        """Whether the caller speaks now; None when nobody has said so yet."""
+        """Whether the caller speaks now; None until somebody has said that they do."""
         self._quiet_since = 0.0
 
     @property
@@ -63,11 +63,12 @@ class LostTurns:
             now: in seconds since the epoch.
             max_delay: seconds that LiveKit waits at most for a turn to go on.
         """
-        if speaks and self._leaving_since is None:  # a turn that ends during a handover is lost
-            self._end_turns(now, max_delay)
+        if speaks:
+            if self._leaving_since is None:  # a turn that ends during a handover is lost
+                self._end_turns(now, max_delay)
+            self._speaks = True
         elif self._speaks:
-            self._quiet_since = now
-        self._speaks = speaks
+            self._speaks, self._quiet_since = False, now
 
     def _end_turns(self, now: float, max_delay: float) -> None:
         for final in self._unclaimed:

@@ -483,3 +483,23 @@ def test_typed_words_are_no_edit_of_words_that_were_spoken(edited: bool) -> None
     lost.claimed(ChatMessage(role="user", content=["hold on"], created_at=2.0), edited=edited)
     found = lost.take_dropped(0)
     assert (found and found.text_content) == (None if edited else "hello there")
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_where_nobody_says_when_the_caller_speaks_the_last_words_count(tells: bool) -> None:
+    """Not every recogniser says so, and LiveKit calls a silent caller "away" all the same."""
+    lost = LostTurns()
+    if tells:
+        lost.user_state(speaks=True, now=10.0, max_delay=3.0)
+    lost.transcribed(
+        UserInputTranscribedEvent(transcript="hello there", is_final=True, created_at=19.0), protected=False
+    )
+    lost.user_state(speaks=False, now=19.5, max_delay=3.0)
+    lost.user_state(speaks=False, now=20.0, max_delay=3.0)
+    lost.leaving(21.0)
+    found = lost.take(3.0, recogniser_ended=False)
+    assert found is not None
+    assert found.text_content == "hello there"
+    lost.transcribed(UserInputTranscribedEvent(transcript="and more", is_final=True, created_at=22.0), protected=False)
+    lost.leaving(26.0)
+    assert lost.take(3.0, recogniser_ended=False) is None
