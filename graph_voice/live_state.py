@@ -1,6 +1,5 @@
 """The state of a call as remembered now: derived from its turns, never patched."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ from langgraph.channels import DeltaChannel, EphemeralValue, UntrackedValue
 from langgraph.channels.base import BaseChannel
 
 from graph_voice.fork import stored
-from graph_voice.memory import CONTROL, Entry, Group
+from graph_voice.memory import CONTROL, Entry, Group, in_order
 from graph_voice.past import Past
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class LiveState:
     def values(self) -> dict[str, Any]:
         """Channel -> value."""
         if self._values is None:
-            messages = self._past.followed_by(self._groups([t for t in self.turns if t.committed], self._asides))
+            messages = self._past.followed_by([t.record for t in self.turns if t.committed], self._asides)
             self._values = {**self.others, "messages": messages}
         return self._values
 
@@ -115,15 +114,6 @@ class LiveState:
 
     def _entries(self, turns: Sequence["Turn"], outside: Sequence[Entry]) -> list[Entry]:
         return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
-
-    def _groups(self, turns: Sequence["Turn"], asides: Sequence[Group]) -> list[Group]:
-        found = [turn.record.groups() for turn in turns]
-        for turn, own in zip(turns, found, strict=True):
-            if any(step.lines for step in turn.record.steps()):
-                # What a tool said may have been heard behind something of another turn, or of none.
-                others = (g for groups in (*found, asides) if groups is not own for g in groups)
-                own[:] = turn.record.groups(sorted(g.at for g in others))
-        return sorted([*itertools.chain(*found), *asides], key=lambda g: g.at)
 
     def _apply(self, entries: Sequence[Entry]) -> dict[str, Channel]:
         channels = dict(self._base)
@@ -169,15 +159,16 @@ class LiveState:
         return []
 
     def _fold(self, past: Sequence["Turn"], rest: Sequence["Turn"]) -> bool:
-        groups, later = self._groups(past, ()), self._groups(rest, ())
+        records = [turn.record for turn in past]
+        groups, later = in_order(records, ()), in_order([turn.record for turn in rest], ())
         entries, coming = self._entries(past, ()), self._entries(rest, ())
-        until = max([groups[-1].at if groups else 0.0, *(t.record.last_heard for t in past)])
+        until = max([groups[-1].at if groups else 0.0, *(record.last_heard for record in records)])
         upto = entries[-1].order if entries else 0
         if (later and later[0].at < until) or (coming and coming[0].order < upto):
             return False
         asides = [g for g in self._asides if g.at <= until]
         outside = [e for e in self._outside if e.order <= upto]
-        self._past.add(self._groups(past, asides))
+        self._past.add(records, asides)
         self._base = self._apply(self._entries(past, outside))
         self._asides = [g for g in self._asides if g.at > until]
         self._outside = [e for e in self._outside if e.order > upto]

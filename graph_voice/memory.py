@@ -4,6 +4,7 @@ Nothing is ever patched afterwards. At any instant `TurnRecord.groups` gives the
 as (assistant message + all its tool results), so that no call can dangle; with the text that was heard, and no other.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from graph_voice.pairs import keep_calls, placeholder
 from graph_voice.provider_data import with_words
 
-__all__ = ["Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write"]
+__all__ = ["Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write", "in_order"]
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
 CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
@@ -314,6 +315,17 @@ class TurnRecord:
         """Whether this call's handoff did not happen."""
         decision = self.handoffs.get(call_id)
         return decision is not None and not decision.happened
+
+
+def in_order(records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[Group]:
+    """What some turns did, and what was outside of turns, in the order in which it happened."""
+    found = [record.groups() for record in records]
+    for record, own in zip(records, found, strict=True):
+        if any(step.lines for step in record.steps()):
+            # What a tool said may have been heard behind something of another turn, or of none.
+            others = (group for groups in (*found, asides) if groups is not own for group in groups)
+            own[:] = record.groups(sorted(group.at for group in others))
+    return sorted([*itertools.chain(*found), *asides], key=lambda group: group.at)
 
 
 def _join(pieces: Iterator[str]) -> str:

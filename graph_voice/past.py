@@ -7,14 +7,14 @@ from typing import Any
 from langchain_core.messages import AnyMessage
 from langgraph.types import Overwrite
 
-from graph_voice.memory import Group
+from graph_voice.memory import Group, TurnRecord, in_order
 from graph_voice.pairs import pair_safe
 from graph_voice.state import merge_messages
 
 __all__ = ["Past"]
 
-_RECENT = 16
-"""Groups of the past between which something may still come that happened before them."""
+_RECENT = 8
+"""Turns of the past between which something may still come that happened before them."""
 
 
 class Past:
@@ -29,26 +29,47 @@ class Past:
 
     def __init__(self, messages: Sequence[AnyMessage]) -> None:
         self.messages: list[AnyMessage] = pair_safe(messages)
-        self._recent: list[Group] = []
-        """The last groups, which are the end of `messages`."""
+        self._start = len(self.messages)
+        """Where the messages of the last turns begin."""
+        self._records: list[TurnRecord] = []
+        self._asides: list[Group] = []
+        self._until = -math.inf
+        """When the last of them was heard, or happened."""
 
-    def followed_by(self, groups: Sequence[Group]) -> list[AnyMessage]:
-        """The messages with these groups, which are in order, behind or between them."""
-        began = groups[0].at if groups else math.inf
-        moved = [group for group in self._recent if group.at > began]
-        if not moved:
+    def followed_by(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[AnyMessage]:
+        """The messages with these turns, and what was outside of turns, behind or between them."""
+        groups = in_order(records, asides)
+        if not groups or groups[0].at >= self._until:
             return _merged(self.messages, groups)
-        start = len(self.messages) - sum(len(group.messages) for group in moved)
-        return _merged(self.messages[:start], sorted([*moved, *groups], key=lambda group: group.at))
+        together = in_order([*self._records, *records], [*self._asides, *asides])
+        return _merged(self.messages[: self._start], together)
 
-    def add(self, groups: Sequence[Group]) -> None:
-        """Make these groups, which are in order, a part of it."""
-        before, self.messages = len(self.messages), self.followed_by(groups)
+    def add(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> None:
+        """Make these turns, and what was outside of turns, a part of it."""
+        groups, before = in_order(records, asides), len(self.messages)
+        self.messages = self.followed_by(records, asides)
         appended = sum(len(group.messages) for group in groups)
         if any(group.raw is not None for group in groups) or len(self.messages) != before + appended:
-            self._recent = []  # something was replaced or removed: who knows which messages are whose
-        else:
-            self._recent = sorted([*self._recent, *groups], key=lambda group: group.at)[-_RECENT:]
+            # Something was replaced or removed: who knows which messages are whose.
+            self._records, self._asides, self._start, self._until = [], [], len(self.messages), -math.inf
+            return
+        self._records += records
+        self._asides += asides
+        self._until = max([self._until, *(g.at for g in groups), *(record.last_heard for record in records)])
+        self._shorten()
+
+    def _shorten(self) -> None:
+        """Let go of the older half of the last turns, unless what they did is mixed with what came later."""
+        if len(self._records) + len(self._asides) <= 2 * _RECENT:
+            return
+        records = self._records[-_RECENT:]
+        began = min((group.at for record in records for group in record.groups()), default=math.inf)
+        asides = [group for group in self._asides if group.at >= began]
+        gone = in_order(self._records[:-_RECENT], [group for group in self._asides if group.at < began])
+        if gone and gone[-1].at > began:
+            return
+        self._records, self._asides = records, asides
+        self._start = len(self.messages) - sum(len(group.messages) for group in in_order(records, asides))
 
 
 def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMessage]:

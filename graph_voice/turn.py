@@ -253,13 +253,15 @@ class Turn(Stage):
             raise TurnError(f"heard({message_id!r}): this turn produced no such message.")
         step, words = found
         if self.folded:
-            if words not in step.lines or words.heard is not None:
+            if words not in step.lines or words.at:
                 raise TurnError(
                     f"heard({message_id!r}): this turn is long over; report what was played before close()."
                 )
             # A tool that went on after a barge-in has said it, behind the replies that the caller has had since.
+            words.at = time.time() if at is None else at
             if text:
-                self.conversation.add(AIMessage(text, id=message_id, name=step.agent), at)
+                self.conversation.add(AIMessage(text, id=message_id, name=step.agent), words.at)
+            return
         words.heard, words.interrupted = text, interrupted
         if not words.at:
             words.at = time.time() if at is None else at
