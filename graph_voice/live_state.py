@@ -162,7 +162,7 @@ class LiveState:
         records = [turn.record for turn in past]
         groups, later = in_order(records, ()), in_order([turn.record for turn in rest], ())
         entries, coming = self._entries(past, ()), self._entries(rest, ())
-        until = max([groups[-1].at if groups else 0.0, *(record.last_heard for record in records)])
+        until = groups[-1].at if groups else 0.0
         upto = entries[-1].order if entries else 0
         if (later and later[0].at < until) or (coming and coming[0].order < upto):
             return False
