@@ -46,30 +46,29 @@ class Past:
 
     def add(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> None:
         """Make these turns, and what was outside of turns, a part of it."""
-        groups, before = in_order(records, asides), len(self.messages)
         self.messages = self.followed_by(records, asides)
-        appended = sum(len(group.messages) for group in groups)
-        if any(group.raw is not None for group in groups) or len(self.messages) != before + appended:
+        self._records += records
+        self._asides += asides
+        together = in_order(self._records, self._asides)
+        if any(group.raw is not None for group in together) or self._length_without(together) != self._start:
             # Something was replaced or removed: who knows which messages are whose.
             self._records, self._asides, self._start, self._until = [], [], len(self.messages), -math.inf
             return
-        self._records += records
-        self._asides += asides
-        self._until = max([self._until, *(g.at for g in groups), *(record.last_heard for record in records)])
+        self._until = max([self._until, *(g.at for g in together), *(record.last_heard for record in records)])
         self._shorten()
 
+    def _length_without(self, groups: Sequence[Group]) -> int:
+        return len(self.messages) - sum(len(group.messages) for group in groups)
+
     def _shorten(self) -> None:
-        """Let go of the older half of the last turns, unless what they did is mixed with what came later."""
-        if len(self._records) + len(self._asides) <= 2 * _RECENT:
-            return
+        """Let go of all but the last turns, unless what the others did is mixed with theirs."""
         records = self._records[-_RECENT:]
         began = min((group.at for record in records for group in record.groups()), default=math.inf)
         asides = [group for group in self._asides if group.at >= began]
-        gone = in_order(self._records[:-_RECENT], [group for group in self._asides if group.at < began])
-        if gone and gone[-1].at > began:
-            return
-        self._records, self._asides = records, asides
-        self._start = len(self.messages) - sum(len(group.messages) for group in in_order(records, asides))
+        gone, earlier = self._records[:-_RECENT], [group for group in self._asides if group.at < began]
+        if all(group.at <= began for group in in_order(gone, earlier)) and all(r.last_heard <= began for r in gone):
+            self._records, self._asides = records, asides
+            self._start = self._length_without(in_order(records, asides))
 
 
 def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMessage]:

@@ -33,7 +33,7 @@ WARM_UP = 3
 STORY = "Once upon a time there was a fox. It lived in a wood with nine other foxes and a very old bear."
 IS_MEMORY = {
     # What was said and done is kept: it is the call's memory.
-    "LiveState._messages",
+    "Past.messages",
     "LiveState._values",
     "LiveState._base",
     "LiveState._channels",
