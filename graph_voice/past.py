@@ -13,8 +13,8 @@ from graph_voice.state import merge_messages
 
 __all__ = ["Past"]
 
-_RECENT = 8
-"""Turns of the past between which something may still come that happened before them."""
+_RECENT = 32
+"""Groups of messages at the end of the past between which something may still come that happened before them."""
 
 
 class Past:
@@ -55,20 +55,23 @@ class Past:
             self._records, self._asides, self._start, self._until = [], [], len(self.messages), -math.inf
             return
         self._until = max([self._until, *(g.at for g in together), *(record.last_heard for record in records)])
-        self._shorten()
+        if len(together) > _RECENT:
+            self._let_go(together[-_RECENT].at)
 
     def _length_without(self, groups: Sequence[Group]) -> int:
         return len(self.messages) - sum(len(group.messages) for group in groups)
 
-    def _shorten(self) -> None:
-        """Let go of all but the last turns, unless what the others did is mixed with theirs."""
-        records = self._records[-_RECENT:]
-        began = min((group.at for record in records for group in record.groups()), default=math.inf)
-        asides = [group for group in self._asides if group.at >= began]
-        gone, earlier = self._records[:-_RECENT], [group for group in self._asides if group.at < began]
-        if all(group.at <= began for group in in_order(gone, earlier)) and all(r.last_heard <= began for r in gone):
-            self._records, self._asides = records, asides
-            self._start = self._length_without(in_order(records, asides))
+    def _let_go(self, until: float) -> None:
+        """Of what was over before this moment, unless some of it is mixed with what came later."""
+        records, asides = list[TurnRecord](), [group for group in self._asides if group.at >= until]
+        for record in self._records:
+            times = [group.at for group in record.groups()]
+            if not times or min(times) >= until:
+                records.append(record)
+            elif max(*times, record.last_heard) > until:
+                return
+        self._records, self._asides = records, asides
+        self._start = self._length_without(in_order(records, asides))
 
 
 def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMessage]:
