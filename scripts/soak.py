@@ -249,6 +249,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--add", action="store_true", help="add to the report that is there")
     parser.add_argument("--no-report", action="store_true", help="leave docs/soak.md and docs/soak.json as they are")
     options = parser.parse_args()
+    if options.processes < 1:
+        parser.error("--processes: at least 1")
     if options.quick:
         options.barge_ins, options.discarded, options.crashes, options.no_report = 500, 50, 0, True
         options.seconds = min(options.seconds, 120.0)
