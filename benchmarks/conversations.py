@@ -25,7 +25,7 @@ from benchmarks.ways import Way
 from graph_voice import Agent as GraphDefinition
 from graph_voice import Conversation, Handoff, create_voice_graph, function_tool
 from graph_voice_livekit import GraphAgent
-from graph_voice_livekit.converters import to_chat_context
+from graph_voice_livekit.convert.converters import to_chat_context
 
 __all__ = ["Talk", "Took", "a_talk", "history"]
 

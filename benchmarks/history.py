@@ -15,8 +15,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
 from graph_voice import history
-from graph_voice.chat_context import carry, earlier_context, resolve, shortened, view
-from graph_voice.reducers import merge_messages
+from graph_voice.history.context import carry, earlier_context, resolve, shortened, view
+from graph_voice.history.reducers import merge_messages
 
 SIZES = (10, 100, 1_000, 5_000)
 

@@ -94,7 +94,7 @@ async def measure(method: str, preloaded: list[str], idle: int, rounds: int, fol
 
 def main(method: str, preloaded: str, idle: str, rounds: str) -> None:
     """Print what was measured as JSON."""
-    from graph_voice_livekit.server import PRELOADED
+    from graph_voice_livekit.worker.server import PRELOADED
 
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
     modules = list(PRELOADED) if preloaded == "ours" else []

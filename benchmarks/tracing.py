@@ -26,9 +26,9 @@ from benchmarks.part import Effort, Measuring, Part, Row
 from benchmarks.stores import Stores
 from benchmarks.tables import markdown
 from graph_voice import Agent, Conversation, Handoff, Turn, create_voice_graph, events
-from graph_voice.conversation import hear
+from graph_voice.call.conversation import hear
+from graph_voice.call.trace import flush_traces
 from graph_voice.testing import ScriptedModel, call
-from graph_voice.trace import flush_traces
 
 __all__ = ["PART", "measure"]
 

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graph_voice import events, history, testing
-    from graph_voice.agent import Agent, Voice
-    from graph_voice.conversation import Conversation
+    from graph_voice.agents.agent import Agent, Voice
+    from graph_voice.agents.handoff import Handoff, Reply
+    from graph_voice.agents.run_context import RunContext
+    from graph_voice.agents.tools import StopResponse, ToolError, function_tool
+    from graph_voice.call.conversation import Conversation
+    from graph_voice.call.durable import Resumed
     from graph_voice.errors import GraphVoiceError
-    from graph_voice.graph import create_voice_graph
-    from graph_voice.handoff import Handoff, Reply
-    from graph_voice.live_saver import LiveSaver
-    from graph_voice.node_speech import say
-    from graph_voice.run_context import RunContext
-    from graph_voice.state import VoiceState
-    from graph_voice.tools import StopResponse, ToolError, function_tool
-    from graph_voice.turn import Turn
+    from graph_voice.graph.build import create_voice_graph
+    from graph_voice.graph.say import say
+    from graph_voice.graph.state import VoiceState
+    from graph_voice.storage.live_saver import LiveSaver
+    from graph_voice.turn.turn import Turn
 
 __all__ = [
     "Agent",
@@ -35,6 +36,7 @@ __all__ = [
     "Handoff",
     "LiveSaver",
     "Reply",
+    "Resumed",
     "RunContext",
     "StopResponse",
     "ToolError",
@@ -52,21 +54,22 @@ __all__ = [
 # LangGraph and LangChain take seconds to import: a name is imported when it is first used, so that the command line,
 # the errors and the events do without.
 _HOMES = {
-    "Agent": "agent",
-    "Conversation": "conversation",
-    "LiveSaver": "live_saver",
+    "Agent": "agents.agent",
+    "Conversation": "call.conversation",
+    "LiveSaver": "storage.live_saver",
     "GraphVoiceError": "errors",
-    "Handoff": "handoff",
-    "Reply": "handoff",
-    "RunContext": "run_context",
-    "StopResponse": "tools",
-    "ToolError": "tools",
-    "Turn": "turn",
-    "Voice": "agent",
-    "VoiceState": "state",
-    "create_voice_graph": "graph",
-    "function_tool": "tools",
-    "say": "node_speech",
+    "Handoff": "agents.handoff",
+    "Reply": "agents.handoff",
+    "Resumed": "call.durable",
+    "RunContext": "agents.run_context",
+    "StopResponse": "agents.tools",
+    "ToolError": "agents.tools",
+    "Turn": "turn.turn",
+    "Voice": "agents.agent",
+    "VoiceState": "graph.state",
+    "create_voice_graph": "graph.build",
+    "function_tool": "agents.tools",
+    "say": "graph.say",
 }
 _MODULES = ("events", "history", "testing")
 

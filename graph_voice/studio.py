@@ -11,9 +11,9 @@ from typing import Any
 from langgraph.graph import StateGraph
 
 from graph_voice.errors import LoadError, MissingDependencyError, ModelError
-from graph_voice.loading import load_graph, name_of
-from graph_voice.model_choice import choose_model
-from graph_voice.studio_context import studio_context
+from graph_voice.graph.studio_context import studio_context
+from graph_voice.launch.loading import load_graph, name_of
+from graph_voice.launch.model_choice import choose_model
 
 __all__ = ["studio_context", "studio_graph"]
 

@@ -6,8 +6,8 @@ import langsmith as langsmith_sdk
 import pytest
 from langsmith.utils import get_env_var
 
+from graph_voice.call.trace import flush_traces
 from graph_voice.testing.langsmith_sink import LangSmithSink
-from graph_voice.trace import flush_traces
 
 __all__ = ["langsmith"]
 

@@ -15,14 +15,14 @@ from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 from graph_voice import Agent as GraphDefinition
 from graph_voice import Conversation, Voice, history
 from graph_voice.errors import BuildError, ModelError
-from graph_voice.graph import METADATA, definition_of
-from graph_voice_livekit.bridge import Bridge
-from graph_voice_livekit.comeback import Hook
-from graph_voice_livekit.converters import to_chat_context
-from graph_voice_livekit.driver import TurnDriver
-from graph_voice_livekit.outside import Outsiders
-from graph_voice_livekit.reply import FLUSH, GraphLLM
-from graph_voice_livekit.voices import ARGUMENTS, Voices
+from graph_voice.graph.build import METADATA, definition_of
+from graph_voice_livekit.convert.converters import to_chat_context
+from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
+from graph_voice_livekit.session.bridge import Bridge
+from graph_voice_livekit.session.external import Outsiders
+from graph_voice_livekit.session.reply import FLUSH, GraphLLM
+from graph_voice_livekit.session.resume import Hook
+from graph_voice_livekit.session.turns import TurnDriver
 
 __all__ = ["GraphAgent", "NodeAgent"]
 
@@ -175,8 +175,8 @@ class GraphAgent(NodeAgent):
         saver: where the call is stored while it goes on, as `Conversation(saver=...)`. With the `thread_id` of a call
             that is there already, this one goes on where that was: same agent, history and userdata.
         on_resume: what the agent says then, in place of a greeting: instructions for the reply, or a function of
-            `graph_voice.durable.Resumed` that gives them, or None to wait for the caller. Default: to say that the line
-            was cut, and to go on.
+            `graph_voice.Resumed` that gives them, or None to wait for the caller. Default: to say that the line was
+            cut, and to go on.
 
     Raises `graph_voice.errors.BuildError` for a graph that can't speak.
     """

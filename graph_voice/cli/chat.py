@@ -55,13 +55,13 @@ def chat(
     Example: graph-voice chat graphs/customer_service.py --llm offline
     """
     # Here, so that the command line itself needs neither LangGraph nor a model's package.
+    from graph_voice.call.conversation import Conversation
     from graph_voice.cli.chat_loop import Chat
     from graph_voice.cli.chat_screen import Screen
     from graph_voice.cli.userdata_option import userdata_of
-    from graph_voice.conversation import Conversation
-    from graph_voice.loading import load_graph
-    from graph_voice.model_choice import choose_model
-    from graph_voice.speakers import speakers_of
+    from graph_voice.graph.speakers import speakers_of
+    from graph_voice.launch.loading import load_graph
+    from graph_voice.launch.model_choice import choose_model
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a letter that a terminal lacks is no reason to end a call

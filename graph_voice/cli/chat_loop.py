@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from graph_voice import events
+from graph_voice.call.conversation import Conversation
 from graph_voice.cli.chat_screen import LogLines, Screen
-from graph_voice.conversation import Conversation
 from graph_voice.drawing import to_ascii
-from graph_voice.graph import definition_of
-from graph_voice.turn import Turn
-from graph_voice.userdata import public_fields
+from graph_voice.graph.build import definition_of
+from graph_voice.turn.turn import Turn
+from graph_voice.userdata.channel import public_fields
 
 __all__ = ["INTERRUPTED", "Chat"]
 

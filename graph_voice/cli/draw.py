@@ -62,7 +62,8 @@ def draw(
     """
     chosen = _chosen(format, output)
     # Here, so that the command line itself needs neither LangGraph nor a model's package.
-    from graph_voice import drawing, loading
+    from graph_voice import drawing
+    from graph_voice.launch import loading
 
     with redirect_stdout(sys.stderr):  # what a user's file prints is no part of the drawing
         target = loading.load_graph(graph)

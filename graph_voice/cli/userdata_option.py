@@ -7,7 +7,7 @@ from langgraph.graph import StateGraph
 from pydantic import TypeAdapter, ValidationError
 
 from graph_voice.errors import UserdataError
-from graph_voice.userdata import UserdataChannel, explain
+from graph_voice.userdata.channel import UserdataChannel, explain
 
 __all__ = ["userdata_of"]
 

@@ -10,7 +10,7 @@ from langchain_core.runnables.graph import Graph
 from langgraph.graph import END, START, StateGraph
 
 from graph_voice.errors import BuildError
-from graph_voice.graph import METADATA
+from graph_voice.graph.build import METADATA
 
 TOOLS_SUFFIX = "_tools"
 

@@ -9,12 +9,12 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from graph_voice import events
-from graph_voice.conversation import Conversation
-from graph_voice.graph import definition_of
+from graph_voice.agents.tools import ToolError
+from graph_voice.call.conversation import Conversation
+from graph_voice.graph.build import definition_of
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
 from graph_voice.testing.voice import Line, Mark, ModelledVoice
-from graph_voice.tools import ToolError
-from graph_voice.turn import Turn
+from graph_voice.turn.turn import Turn
 
 __all__ = ["CoreFrontEnd"]
 

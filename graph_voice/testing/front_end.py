@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
-from graph_voice.conversation import Conversation
+from graph_voice.call.conversation import Conversation
 from graph_voice.errors import GraphVoiceError, MissingDependencyError
 
 __all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "counting", "front_end"]

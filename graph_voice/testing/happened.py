@@ -7,7 +7,7 @@ from typing import Any
 from graph_voice import events
 from graph_voice.testing.prompts import PromptError
 from graph_voice.testing.script import ScriptError
-from graph_voice.turn import Turn
+from graph_voice.turn.turn import Turn
 
 __all__ = [
     "AgentHandoff",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from graph_voice.conversation import Conversation
-from graph_voice.graph import definition_of
-from graph_voice.secrets import MASK
+from graph_voice.call.conversation import Conversation
+from graph_voice.graph.build import definition_of
+from graph_voice.secrets.values import MASK
 
 if TYPE_CHECKING:
     from graph_voice.testing.scripted_call import Call

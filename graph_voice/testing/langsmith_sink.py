@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from langsmith import Client
 
-from graph_voice.trace_sender import flush_traces
+from graph_voice.tracing.sender import flush_traces
 
 __all__ = ["LangSmithSink", "TracedRun"]
 

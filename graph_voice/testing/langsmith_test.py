@@ -4,8 +4,8 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from graph_voice.secrets import masked, secret_texts
-from graph_voice.userdata import public_fields
+from graph_voice.secrets.values import masked, secret_texts
+from graph_voice.userdata.channel import public_fields
 
 if TYPE_CHECKING:
     from graph_voice.testing.scripted_call import Call

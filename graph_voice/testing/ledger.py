@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from graph_voice.tool_run import ToolRun
+from graph_voice.turn.tool_run import ToolRun
 
 __all__ = ["Effects"]
 

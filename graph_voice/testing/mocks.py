@@ -5,9 +5,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graph_voice.conversation import Conversation
+from graph_voice.call.conversation import Conversation
 from graph_voice.errors import TurnError
-from graph_voice.graph import definition_of
+from graph_voice.graph.build import definition_of
 
 __all__ = ["require_known", "watched"]
 

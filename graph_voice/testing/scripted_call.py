@@ -14,10 +14,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from typing_extensions import TypeVar
 
 from graph_voice import events
-from graph_voice.conversation import Conversation
+from graph_voice.call.conversation import Conversation
 from graph_voice.errors import TurnError
-from graph_voice.live_saver import LiveSaver
 from graph_voice.models import model_from
+from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.testing import front_end as _front_ends
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError
 from graph_voice.testing.happened import CallerSaid, Entry, require_answers, transcript
@@ -27,8 +27,8 @@ from graph_voice.testing.mocks import require_known, watched
 from graph_voice.testing.planned import Crash, Planned, Speculation, named
 from graph_voice.testing.result import Result
 from graph_voice.testing.severed import SeverableSaver
-from graph_voice.tool_run import ToolRun
-from graph_voice.turn import Turn
+from graph_voice.turn.tool_run import ToolRun
+from graph_voice.turn.turn import Turn
 
 __all__ = ["Call"]
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from graph_voice.turn import Turn
+from graph_voice.turn.turn import Turn
 
 __all__ = ["Line", "Mark", "ModelledVoice"]
 

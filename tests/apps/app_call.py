@@ -10,8 +10,8 @@ from graph_agent_support import agrees, no_accidents, words
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from graph_voice import Conversation, Voice
-from graph_voice.graph import definition_of
-from graph_voice.loading import load_graph
+from graph_voice.graph.build import definition_of
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing import ScriptedModel
 from graph_voice.testing.invariants import check_invariants
 from graph_voice_livekit import GraphAgent

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graph_voice.drawing import to_svg
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from graph_voice import Conversation
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing import ScriptedModel, call, say
 
 pytestmark = pytest.mark.virtual_clock

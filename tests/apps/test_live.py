@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing import Call, ScriptedModel, call, say
 from graph_voice.testing.happened import AgentHandoff
 

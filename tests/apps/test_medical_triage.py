@@ -8,7 +8,7 @@ from app_call import GRAPHS, agents_of, app_call
 from langchain_core.messages import ToolMessage
 
 from graph_voice.drawing.picture import EdgeKind, picture
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing import call, say
 
 pytestmark = pytest.mark.virtual_clock

@@ -10,7 +10,7 @@ from app_call import app_call
 from langchain_core.callbacks import AsyncCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 
-from graph_voice.secrets import MASK
+from graph_voice.secrets.values import MASK
 from graph_voice.testing import call, say
 from graphs.restaurant.graph import takeaway
 from graphs.restaurant.payments import DECLINED

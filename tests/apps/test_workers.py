@@ -12,11 +12,11 @@ from langgraph.graph import StateGraph
 from livekit.agents import AgentServer, AgentSession
 
 from graph_voice import Voice
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing import ScriptedModel, call
 from graph_voice_livekit import GraphAgent
-from graph_voice_livekit.floor_attribute import show_floor
 from graph_voice_livekit.testing import FakeTTS
+from graph_voice_livekit.worker.active_agent_attribute import show_floor
 
 APPS = ["restaurant", "medical_triage"]
 

@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from turn_support import one_agent
 
 from graph_voice import history
-from graph_voice.content import plain_text
+from graph_voice.messages.content import plain_text
 from graph_voice.testing import ScriptedModel
 
 pytestmark = pytest.mark.virtual_clock

@@ -6,7 +6,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from graph_voice.fork import ForkSaver
+from graph_voice.storage.run_saver import ForkSaver
 
 
 class State(TypedDict, total=False):

@@ -20,7 +20,7 @@ def test_importing_the_package_and_its_errors_and_events_imports_no_heavy_librar
 
 def test_the_core_imports_no_audio_framework_and_no_provider() -> None:
     loaded = loaded_by("from graph_voice import *")
-    assert "graph_voice.conversation" in loaded
+    assert "graph_voice.call.conversation" in loaded
     assert not loaded & {"livekit", "langchain_openai", "langchain", "graph_voice_livekit"}
 
 

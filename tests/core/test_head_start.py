@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from turn_support import one_agent, play, told
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
-from graph_voice.prompt import build_prompt, complete_prompt, render_context
+from graph_voice.messages.prompt import build_prompt, complete_prompt, render_context
 from graph_voice.testing import ScriptedModel, call, run, say
 
 
@@ -73,7 +73,7 @@ async def test_a_run_that_has_begun_is_begun_once_and_is_no_turn() -> None:
     conversation.expect_turn()
     conversation.expect_turn()
     await settle()
-    assert len([t for t in asyncio.all_tasks() if t.get_name().startswith("graph_voice.turn")]) == 1
+    assert len([t for t in asyncio.all_tasks() if t.get_name().startswith("graph_voice.turn.turn")]) == 1
     conversation._ahead.drop()
     await settle()
     assert not changes

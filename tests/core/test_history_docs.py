@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
 from test_secrets import Gcm
 
-from graph_voice.durable import Resumed
+from graph_voice.call.durable import Resumed
 from graph_voice.testing import ScriptedModel, call
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -10,8 +10,8 @@ from langgraph.types import Command
 from pydantic import BaseModel, Field, SecretStr
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
-from graph_voice.chat_context import merge_chat_ctx, resolve
 from graph_voice.errors import HistoryError
+from graph_voice.history.context import merge_chat_ctx, resolve
 from graph_voice.testing import ScriptedModel, call, say
 
 RULES = SystemMessage("Never promise a date.", id="s1")

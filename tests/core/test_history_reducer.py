@@ -27,9 +27,9 @@ from langgraph.types import Overwrite
 from typing_extensions import TypedDict
 
 from graph_voice import VoiceState, history
-from graph_voice.chat_context import merge_chat_ctx
 from graph_voice.errors import HistoryError
-from graph_voice.reducers import merge_messages
+from graph_voice.history.context import merge_chat_ctx
+from graph_voice.history.reducers import merge_messages
 
 
 def texts(messages: list[AnyMessage]) -> list[str]:

@@ -25,10 +25,10 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveM
 from pydantic import BaseModel, SecretStr
 
 from graph_voice import history
-from graph_voice.chat_context import carry, merge_chat_ctx, resolve, shortened, view
 from graph_voice.errors import HistoryError
-from graph_voice.pairs import RUNNING
-from graph_voice.reducers import merge_messages
+from graph_voice.history.context import carry, merge_chat_ctx, resolve, shortened, view
+from graph_voice.history.reducers import merge_messages
+from graph_voice.messages.pairs import RUNNING
 
 
 class Caller(BaseModel):

@@ -8,8 +8,8 @@ from hostile_support import STRANGE, HostileCall, desk, effects_of, gullible
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 
 from graph_voice import ToolError, events, function_tool
+from graph_voice.graph.tool_call import MAX_OUTPUT
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
-from graph_voice.tool_call import MAX_OUTPUT
 
 pytestmark = pytest.mark.virtual_clock
 

@@ -15,11 +15,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from graph_voice import Agent, LiveSaver, VoiceState, create_voice_graph
-from graph_voice.fork import ForkSaver
-from graph_voice.handoff import handoff_record
-from graph_voice.journal import Journal
-from graph_voice.pending import Pending
+from graph_voice.agents.handoff import handoff_record
+from graph_voice.call.journal import Journal
+from graph_voice.storage.run_saver import ForkSaver
 from graph_voice.testing import ScriptedModel
+from graph_voice.turn.pending import Pending
 
 CONFIG: Any = {"configurable": {"thread_id": "call"}}
 GRAPH = create_voice_graph(

@@ -29,7 +29,7 @@ from graph_voice import (
     function_tool,
     history,
 )
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 
 ROOT = Path(__file__).parents[2]

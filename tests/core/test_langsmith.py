@@ -10,9 +10,9 @@ from langsmith_support import langsmith as langsmith
 from turn_support import hear, play, rest, until
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool, history
+from graph_voice.call.trace import LINGER
 from graph_voice.testing import Call, ScriptedModel, call, say
 from graph_voice.testing.langsmith_sink import LangSmithSink, TracedRun
-from graph_voice.trace import LINGER
 
 pytestmark = pytest.mark.virtual_clock
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from graph_voice.call.trace import FLUSH_TIMEOUT
 from graph_voice.testing.langsmith_sink import LangSmithSink
-from graph_voice.trace import FLUSH_TIMEOUT
 
 CALL = '''
 import asyncio, json, threading, time

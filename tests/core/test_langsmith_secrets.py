@@ -8,7 +8,7 @@ from langsmith_support import langsmith as langsmith
 from pydantic import BaseModel, SecretStr
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
-from graph_voice.secrets import MASK
+from graph_voice.secrets.values import MASK
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.langsmith_sink import LangSmithSink
 

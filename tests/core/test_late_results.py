@@ -19,8 +19,8 @@ from graph_voice import (
     events,
     function_tool,
 )
-from graph_voice import conversation as front_end
-from graph_voice.pairs import RUNNING
+from graph_voice.call import conversation as front_end
+from graph_voice.messages.pairs import RUNNING
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 

@@ -22,8 +22,8 @@ from typing_extensions import TypedDict
 
 from graph_voice import LiveSaver
 from graph_voice.errors import SaverError
-from graph_voice.reducers import merge_messages
-from graph_voice.write_behind import Lag
+from graph_voice.history.reducers import merge_messages
+from graph_voice.storage.write_behind import Lag
 
 KINDS = ["memory", "sqlite", "sqlite, blocking"]
 

@@ -9,7 +9,7 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from graph_voice.errors import GraphVoiceError, LoadError
-from graph_voice.loading import load_graph, load_module, load_object, locate, name_of, source_of
+from graph_voice.launch.loading import load_graph, load_module, load_object, locate, name_of, source_of
 
 GRAPH = """
 from typing_extensions import TypedDict

@@ -8,8 +8,8 @@ import pytest
 
 from graph_voice import Agent, create_voice_graph
 from graph_voice.errors import MissingDependencyError, ModelError
-from graph_voice.loading import load_graph
-from graph_voice.model_choice import DEFAULT_OPENAI_MODEL, GROUP, ModelChoice, choose_model
+from graph_voice.launch.loading import load_graph
+from graph_voice.launch.model_choice import DEFAULT_OPENAI_MODEL, GROUP, ModelChoice, choose_model
 from graph_voice.testing import ScriptedModel
 
 

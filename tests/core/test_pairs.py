@@ -4,7 +4,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
-from graph_voice.pairs import RUNNING, calls_of, keep_calls, pair_safe, paired, placeholder
+from graph_voice.messages.pairs import RUNNING, calls_of, keep_calls, pair_safe, paired, placeholder
 
 
 def asks(*ids: str, text: str = "", id: str = "asking") -> AIMessage:

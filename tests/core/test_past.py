@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
-from graph_voice.memory import Group, Spoken, Step, TurnRecord, in_order
-from graph_voice.past import Past
+from graph_voice.call.past import Past
+from graph_voice.turn.record import Group, Spoken, Step, TurnRecord, in_order
 
 LATER = st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0, 9.0])
 

@@ -18,9 +18,9 @@ from pydantic import BaseModel
 from turn_support import told
 
 from graph_voice import Agent, Conversation, Handoff, LiveSaver, RunContext, create_voice_graph, function_tool, history
+from graph_voice.storage.write_behind import Lag
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
-from graph_voice.write_behind import Lag
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from graph_voice.bindings import Bindings
-from graph_voice.prompt import OPENER, add_words, build_prompt
-from graph_voice.speech import settle_calls, without_calls
+from graph_voice.graph.generate import settle_calls, without_calls
+from graph_voice.messages.prompt import OPENER, add_words, build_prompt
+from graph_voice.models.bindings import Bindings
 from graph_voice.testing import ScriptedModel, check_prompt
 
 CALL = {"id": "c1", "name": "ping", "args": {}, "type": "tool_call"}

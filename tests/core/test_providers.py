@@ -22,7 +22,7 @@ from graph_voice import (
     function_tool,
     history,
 )
-from graph_voice.conversation import hear
+from graph_voice.call.conversation import hear
 from graph_voice.testing import call, say
 
 pytestmark = [  # google-genai's own doing, in its client

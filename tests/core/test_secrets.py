@@ -28,13 +28,13 @@ from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, field_val
 
 from graph_voice import Agent, Conversation, RunContext, ToolError, create_voice_graph, events, function_tool, history
 from graph_voice.errors import BuildError, UserdataError
-from graph_voice.plain_data import from_plain, to_plain
-from graph_voice.secret_arguments import seal_arguments, secret_schemas
-from graph_voice.secrets import MASK, Sealed, opened, seal_with, secret_texts
+from graph_voice.secrets.arguments import seal_arguments, secret_schemas
+from graph_voice.secrets.values import MASK, Sealed, opened, seal_with, secret_texts
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.langsmith_sink import LangSmithSink
-from graph_voice.userdata import UserdataChannel, public_fields
-from graph_voice.working_copy import WorkingCopy
+from graph_voice.userdata.channel import UserdataChannel, public_fields
+from graph_voice.userdata.plain import from_plain, to_plain
+from graph_voice.userdata.working_copy import WorkingCopy
 
 CARD = "4111222233334444"
 

@@ -20,8 +20,8 @@ from graph_voice import Agent, Conversation, create_voice_graph
 from graph_voice.checks import Severity, check_graph
 from graph_voice.cli import main
 from graph_voice.errors import BuildError
-from graph_voice.model_choice import choose_model
-from graph_voice.speakers import could_speak, speakers_of
+from graph_voice.graph.speakers import could_speak, speakers_of
+from graph_voice.launch.model_choice import choose_model
 from graph_voice.testing import ScriptedModel
 
 MODEL = ScriptedModel([])

@@ -18,9 +18,9 @@ from pydantic import BaseModel, SecretStr
 from test_secrets import Watcher, sqlite_bytes
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
-from graph_voice.secrets import MASK
-from graph_voice.spoken_numbers import numbers_in
-from graph_voice.spoken_secrets import close, hold_back, open_words, words_of
+from graph_voice.secrets.numbers import numbers_in
+from graph_voice.secrets.spoken import close, hold_back, open_words, words_of
+from graph_voice.secrets.values import MASK
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 

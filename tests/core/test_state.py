@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from graph_voice import Agent, VoiceState, create_voice_graph
+from graph_voice.agents.handoff import handoff_record
 from graph_voice.errors import BuildError
-from graph_voice.handoff import handoff_record
-from graph_voice.state import append_handoffs, last_agent, merge_contexts, schema_for
+from graph_voice.graph.state import append_handoffs, last_agent, merge_contexts, schema_for
 from graph_voice.testing import ScriptedModel
 
 

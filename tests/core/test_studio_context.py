@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 
 from graph_voice import Agent, Conversation, Handoff, Reply, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import BuildError, ModelError
-from graph_voice.graph import runtime_of
-from graph_voice.studio_context import edited, is_editable, studio_context
+from graph_voice.graph.build import runtime_of
+from graph_voice.graph.studio_context import edited, is_editable, studio_context
 from graph_voice.testing import ScriptedModel, call
 
 HELLO: Any = {"messages": [("user", "hello")]}
@@ -85,7 +85,7 @@ async def test_an_agents_model_comes_before_the_one_for_all_and_both_before_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     models = {name: ScriptedModel(lambda messages, name=name: name, name=name) for name in ("a:a", "a:all")}
-    monkeypatch.setattr("graph_voice.studio_context.model_from", models.__getitem__)
+    monkeypatch.setattr("graph_voice.graph.studio_context.model_from", models.__getitem__)
     configured = ScriptedModel(lambda messages: "configured")
     compiled = graph(ScriptedModel(lambda messages: "own")).compile()
 

@@ -16,7 +16,7 @@ from graph_voice.testing import Call, PlanError, ScriptedModel, call, fail, inva
 from graph_voice.testing.core_front_end import CoreFrontEnd
 from graph_voice.testing.happened import AgentHandoff, FunctionCall, FunctionCallOutput, Message
 from graph_voice.testing.severed import SeverableSaver
-from graph_voice.tool_run import ToolRun
+from graph_voice.turn.tool_run import ToolRun
 
 pytestmark = pytest.mark.virtual_clock
 HELLO = "Hello there."

@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from turn_support import told
 
 from graph_voice import Agent, Conversation, RunContext, Turn, create_voice_graph, events, function_tool
-from graph_voice.conversation import hear
+from graph_voice.call.conversation import hear
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 from graph_voice.testing.clock import run as run_virtual

@@ -13,7 +13,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, Turn, create_voice_graph, events, function_tool
-from graph_voice.conversation import hear
+from graph_voice.call.conversation import hear
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 
 

@@ -12,7 +12,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, ToolError, create_voice_graph, function_tool, history
-from graph_voice.handoff import Reply
+from graph_voice.agents.handoff import Reply
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 
 CONFIG: Any = {"configurable": {"thread_id": "call"}}

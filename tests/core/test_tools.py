@@ -24,10 +24,10 @@ from langgraph.types import Command
 from pydantic import BaseModel, SecretStr
 
 from graph_voice import Agent, RunContext, StopResponse, ToolError, VoiceState, create_voice_graph, function_tool
+from graph_voice.agents.tools import as_tool
 from graph_voice.errors import BuildError
+from graph_voice.graph.tool_call import MAX_OUTPUT
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice.tool_call import MAX_OUTPUT
-from graph_voice.tools import as_tool
 
 
 class Caller(BaseModel):

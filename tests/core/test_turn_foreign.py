@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from graph_voice import Agent, Conversation, Handoff, VoiceState, create_voice_graph, events
 from graph_voice.errors import BuildError
-from graph_voice.state import merge_messages
+from graph_voice.graph.state import merge_messages
 from graph_voice.testing import ScriptedModel, call, hang, say
 from graph_voice.testing.invariants import check_invariants
 

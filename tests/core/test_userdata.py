@@ -35,10 +35,10 @@ from pydantic import (
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import UserdataError
-from graph_voice.secrets import Sealed
+from graph_voice.secrets.values import Sealed
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice.userdata import UserdataChannel
-from graph_voice.working_copy import Assignments, WorkingCopy
+from graph_voice.userdata.channel import UserdataChannel
+from graph_voice.userdata.working_copy import Assignments, WorkingCopy
 
 
 class Color(enum.Enum):

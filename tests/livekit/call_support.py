@@ -13,7 +13,7 @@ from livekit import rtc
 from livekit.agents import APIConnectOptions, llm, stt, tts, utils, vad
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
-from graph_voice_livekit.call.pcm import SAMPLE_RATE, Samples
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples
 
 SECONDS_PER_CHARACTER = 0.05
 

@@ -14,8 +14,8 @@ from livekit.agents import AgentSession
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice import Voice
-from graph_voice.stage import NO_HANDOFF
 from graph_voice.testing import ScriptedModel, check_prompt
+from graph_voice.turn.nodes_side import NO_HANDOFF
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS, VoiceRig, voice_rig
 

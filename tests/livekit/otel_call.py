@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from test_graph_agent_native import SCRIPT, speak
 
+from graph_voice.call.trace import flush_traces
 from graph_voice.testing import run
-from graph_voice.trace import flush_traces
 
 
 def main() -> None:

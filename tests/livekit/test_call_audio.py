@@ -14,7 +14,7 @@ from call_support import frames, loud, pitch, tone
 from livekit.agents.voice.io import PlaybackFinishedEvent
 
 from graph_voice.errors import GraphVoiceError
-from graph_voice_livekit.call import (
+from graph_voice_livekit.inprocess import (
     AudioFileError,
     CallRecorder,
     FileAudioInput,
@@ -22,9 +22,9 @@ from graph_voice_livekit.call import (
     LineAudioInput,
     RecordingAudioOutput,
 )
-from graph_voice_livekit.call.clock import CallClock
-from graph_voice_livekit.call.pcm import SAMPLE_RATE, Samples, read_file
-from graph_voice_livekit.call.recorder import Channel
+from graph_voice_livekit.inprocess.clock import CallClock
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, read_file
+from graph_voice_livekit.inprocess.recorder import Channel
 
 pytestmark = pytest.mark.virtual_clock(limit=60)
 

@@ -20,8 +20,8 @@ from livekit.agents.voice import (
 )
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 
-from graph_voice_livekit.call.clock import CallClock
-from graph_voice_livekit.call.floor import Floor
+from graph_voice_livekit.inprocess.clock import CallClock
+from graph_voice_livekit.inprocess.floor import Floor
 
 pytestmark = pytest.mark.virtual_clock(limit=60)
 

@@ -17,9 +17,9 @@ from livekit.agents.voice import (
 )
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackProgressedEvent, PlaybackStartedEvent
 
-from graph_voice_livekit.call import CALLER, Line, Utterance
-from graph_voice_livekit.call.clock import CallClock
-from graph_voice_livekit.call.log import CallLogger
+from graph_voice_livekit.inprocess import CALLER, Line, Utterance
+from graph_voice_livekit.inprocess.clock import CallClock
+from graph_voice_livekit.inprocess.log import CallLogger
 
 pytestmark = pytest.mark.virtual_clock(limit=60)
 

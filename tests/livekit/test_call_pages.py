@@ -12,7 +12,7 @@ import pytest
 from call_support import tone
 from rich.console import Console
 
-from graph_voice_livekit.call import (
+from graph_voice_livekit.inprocess import (
     CALLER,
     CallLog,
     CallRecorder,
@@ -25,7 +25,7 @@ from graph_voice_livekit.call import (
     draw_timeline,
     transcript,
 )
-from graph_voice_livekit.call.palette import colours
+from graph_voice_livekit.inprocess.palette import colours
 
 
 def call(repeat: int = 1) -> CallLog:

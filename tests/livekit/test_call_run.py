@@ -27,7 +27,7 @@ from call_support import (
 from livekit import rtc
 from livekit.agents import Agent, APIError, ToolError, function_tool, llm
 
-from graph_voice_livekit.call import (
+from graph_voice_livekit.inprocess import (
     CALLER,
     CallerError,
     CallError,
@@ -37,8 +37,8 @@ from graph_voice_livekit.call import (
     make_session,
     run_call,
 )
-from graph_voice_livekit.call.caller import Lines
-from graph_voice_livekit.call.pcm import SAMPLE_RATE
+from graph_voice_livekit.inprocess.caller import Lines
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE
 
 pytestmark = pytest.mark.virtual_clock(limit=120)
 

@@ -14,8 +14,8 @@ from livekit import rtc
 from livekit.agents import Agent
 from speech_support import ALIKE, SEED
 
-from graph_voice_livekit.call import CALLER, SimulatedCaller, make_session, run_call
-from graph_voice_livekit.call.pcm import SAMPLE_RATE, Samples, synthesize
+from graph_voice_livekit.inprocess import CALLER, SimulatedCaller, make_session, run_call
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, synthesize
 
 pytest.importorskip("piper")
 pytest.importorskip("faster_whisper")

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from livekit.agents import llm
 
-from graph_voice_livekit.converters import from_chat_context, to_chat_context
+from graph_voice_livekit.convert.converters import from_chat_context, to_chat_context
 
 thorough = settings(
     max_examples=int(os.environ.get("GRAPH_VOICE_EXAMPLES", "200")),

@@ -19,7 +19,7 @@ from graph_voice.drawing import to_svg
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
-from graph_voice_livekit.state_file import write_state
+from graph_voice_livekit.console.state_file import write_state
 
 pytestmark = pytest.mark.virtual_clock
 

@@ -26,7 +26,7 @@ from native_support import LiveKitModel
 from pydantic import BaseModel
 
 from graph_voice import Agent, Handoff, LiveSaver, RunContext, create_voice_graph, function_tool, history
-from graph_voice.durable import UNKNOWN, Resumed
+from graph_voice.call.durable import UNKNOWN, Resumed
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS

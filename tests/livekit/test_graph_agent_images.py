@@ -17,7 +17,7 @@ from graph_voice import Agent, Handoff, Voice, create_voice_graph, history
 from graph_voice.errors import BuildError, ModelError
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 from graph_voice_livekit import GraphAgent
-from graph_voice_livekit.converters import from_chat_context, to_chat_context
+from graph_voice_livekit.convert.converters import from_chat_context, to_chat_context
 
 pytestmark = pytest.mark.virtual_clock
 

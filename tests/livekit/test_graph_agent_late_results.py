@@ -20,7 +20,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from livekit.agents import Agent as LiveKitAgent
 
 from graph_voice import Agent, RunContext, create_voice_graph, function_tool
-from graph_voice.pairs import RUNNING
+from graph_voice.messages.pairs import RUNNING
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeAudioOutput, VoiceRig, voice_rig

@@ -26,7 +26,7 @@ from graph_voice import Agent, Handoff, RunContext, Voice, create_voice_graph, f
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 from graph_voice_livekit import GraphAgent
-from graph_voice_livekit.lost_turns import LostTurns
+from graph_voice_livekit.session.lost_turns import LostTurns
 from graph_voice_livekit.testing import FakeAudioOutput, FakeSTT, FakeTTS, VoiceRig, voice_rig
 
 pytestmark = pytest.mark.virtual_clock

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph_voice_livekit.heard import split_heard
+from graph_voice_livekit.session.heard import split_heard
 
 WORD = st.sampled_from(
     [

@@ -15,9 +15,9 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from livekit.agents import llm
 
 from graph_voice import history
-from graph_voice.reducers import merge_messages
+from graph_voice.history.reducers import merge_messages
 from graph_voice.testing import ScriptedModel
-from graph_voice_livekit.converters import LIVEKIT, from_chat_context, to_chat_context
+from graph_voice_livekit.convert.converters import LIVEKIT, from_chat_context, to_chat_context
 
 Items = list[tuple[Any, ...]]
 TOOLS = ("look_up", "book")

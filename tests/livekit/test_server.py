@@ -14,7 +14,7 @@ from livekit.agents.testing import fake_job_context
 
 from graph_voice.errors import BuildError, LoadError
 from graph_voice_livekit import create_server
-from graph_voice_livekit import server as server_module
+from graph_voice_livekit.worker import server as server_module
 
 HERE = Path(__file__).parent
 WORKER = f"{HERE / 'worker_agent.py'}:graph"

@@ -17,7 +17,7 @@ from graph_voice import LiveSaver
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel
 from graph_voice_livekit import GraphAgent, create_server
-from graph_voice_livekit.server import PRELOADED
+from graph_voice_livekit.worker.server import PRELOADED
 
 WORKER = f"{Path(__file__).parent / 'worker_agent.py'}:graph"
 pytestmark = pytest.mark.virtual_clock

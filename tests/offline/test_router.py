@@ -23,7 +23,7 @@ from langgraph.prebuilt import ToolNode
 from pydantic import BaseModel, Field
 
 from graph_voice.errors import MissingDependencyError
-from graph_voice.prompt import OPENER, inline_instructions
+from graph_voice.messages.prompt import OPENER, inline_instructions
 from graph_voice_livekit.offline import embedding as embedding_module
 from graph_voice_livekit.offline.examples import ExamplesError
 from graph_voice_livekit.offline.router import IntentRouter, ToolChoiceError

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from graph_voice import Conversation, events
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 from graph_voice_livekit.offline.router import IntentRouter
 
 GRAPHS = Path(__file__).parents[2] / "graphs"

@@ -9,7 +9,7 @@ from proof_scenario import Scenario
 from proof_world import World, remembered
 
 from graph_voice import Conversation, Turn, events
-from graph_voice.memory import switch_key
+from graph_voice.turn.record import switch_key
 
 __all__ = ["Player"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hearing import likeness
 
-from graph_voice_livekit.failed_call import FAILED
+from graph_voice_livekit.worker.failed_call import FAILED
 from tests.rooms.caller import Caller, joined
 from tests.rooms.conftest import DESK
 from tests.rooms.desk import APOLOGY

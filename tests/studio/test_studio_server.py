@@ -9,7 +9,7 @@ import pytest
 from studio_server import ROOT, Studio
 
 from graph_voice.drawing.picture import EdgeKind, picture
-from graph_voice.loading import load_graph
+from graph_voice.launch.loading import load_graph
 
 FILES = [path for path in (ROOT / "graphs").glob("*.py") if path.stem not in ("studio", "__init__")]
 FOLDERS = [path.parent for path in (ROOT / "graphs").glob("*/graph.py")]

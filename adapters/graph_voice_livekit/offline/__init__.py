@@ -6,15 +6,15 @@ packages or paths. Importing this module loads no model; `load_all` does.
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelFileError, SpeechOptionError
-from .packages import Part, describe
-from .parts import OfflineParts, load_all
-from .stt import WhisperSTT
-from .tts import PiperTTS, voices
-from .vad import load_vad
+from graph_voice_livekit.offline.errors import ModelFileError, SpeechOptionError
+from graph_voice_livekit.offline.packages import Part, describe
+from graph_voice_livekit.offline.parts import OfflineParts, load_all
+from graph_voice_livekit.offline.stt import WhisperSTT
+from graph_voice_livekit.offline.tts import PiperTTS, voices
+from graph_voice_livekit.offline.vad import load_vad
 
 if TYPE_CHECKING:
-    from .router import IntentRouter
+    from graph_voice_livekit.offline.router import IntentRouter
 
 __all__ = [
     "IntentRouter",
@@ -34,7 +34,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The router needs no audio, and speech needs no router: neither should wait for the other's imports.
     if name == "IntentRouter":
-        from .router import IntentRouter
+        from graph_voice_livekit.offline.router import IntentRouter
 
         return IntentRouter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

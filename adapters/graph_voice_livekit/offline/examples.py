@@ -64,9 +64,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from graph_voice.errors import GraphVoiceError
-from graph_voice.loading import source_of
-
-from .slots import (
+from graph_voice.launch.loading import source_of
+from graph_voice_livekit.offline.slots import (
     PLACEHOLDER,
     SLOT_TYPES,
     SlotValue,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from livekit.agents import vad
 
-from .errors import SpeechOptionError
-from .piper_voice import VOICES
-from .stt import WhisperSTT
-from .tts import PiperTTS, voices
-from .vad import load_vad
+from graph_voice_livekit.offline.errors import SpeechOptionError
+from graph_voice_livekit.offline.piper_voice import VOICES
+from graph_voice_livekit.offline.stt import WhisperSTT
+from graph_voice_livekit.offline.tts import PiperTTS, voices
+from graph_voice_livekit.offline.vad import load_vad
 
 __all__ = ["OfflineParts", "load_all"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import SpokenPhoneme, align_words
-from .errors import ModelFileError, SpeechOptionError
-from .model_cache import ModelCache
-from .packages import check, find_weights, is_installed, require
-from .piper_noise import draw_noise, expose_noise, noise_inputs
+from graph_voice_livekit.offline.alignment import SpokenPhoneme, align_words
+from graph_voice_livekit.offline.errors import ModelFileError, SpeechOptionError
+from graph_voice_livekit.offline.model_cache import ModelCache
+from graph_voice_livekit.offline.packages import check, find_weights, is_installed, require
+from graph_voice_livekit.offline.piper_noise import draw_noise, expose_noise, noise_inputs
 
 __all__ = ["ROLE", "VOICES", "LoadedVoice", "Sentence", "Speech", "TimedWord", "voice_file"]
 

@@ -30,13 +30,12 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from graph_voice.errors import GraphVoiceError
-from graph_voice.summaries import REQUEST
-
-from .embedding import Index
-from .examples import AgentExamples, Examples, ExamplesError, Intent
-from .router_answer import RESPONSE_METADATA, Said
-from .router_prompt import Prompt
-from .slots import SlotValue, fill, is_bare, placeholders
+from graph_voice.history.summaries import REQUEST
+from graph_voice_livekit.offline.embedding import Index
+from graph_voice_livekit.offline.examples import AgentExamples, Examples, ExamplesError, Intent
+from graph_voice_livekit.offline.router_answer import RESPONSE_METADATA, Said
+from graph_voice_livekit.offline.router_prompt import Prompt
+from graph_voice_livekit.offline.slots import SlotValue, fill, is_bare, placeholders
 
 __all__ = ["IntentRouter", "Match", "ToolChoiceError"]
 

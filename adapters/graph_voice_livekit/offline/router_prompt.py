@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from .slots import SlotValue
+from graph_voice_livekit.offline.slots import SlotValue
 
 __all__ = ["Prompt"]
 

@@ -12,9 +12,9 @@ from livekit.agents import APIConnectOptions, LanguageCode, stt, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from numpy.typing import NDArray
 
-from .errors import ModelFileError
-from .model_cache import ModelCache
-from .packages import check, find_weights, require
+from graph_voice_livekit.offline.errors import ModelFileError
+from graph_voice_livekit.offline.model_cache import ModelCache
+from graph_voice_livekit.offline.packages import check, find_weights, require
 
 __all__ = ["WhisperSTT"]
 

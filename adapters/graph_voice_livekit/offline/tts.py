@@ -11,10 +11,9 @@ from livekit.agents import APIConnectOptions, APIError, tokenize, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, TimedString
 
 from graph_voice.errors import GraphVoiceError
-
-from .errors import SpeechOptionError
-from .packages import check, is_installed
-from .piper_voice import ROLE, VOICES, Sentence, Speech, voice_file
+from graph_voice_livekit.offline.errors import SpeechOptionError
+from graph_voice_livekit.offline.packages import check, is_installed
+from graph_voice_livekit.offline.piper_voice import ROLE, VOICES, Sentence, Speech, voice_file
 
 __all__ = ["PITCHES", "PiperTTS", "voices"]
 

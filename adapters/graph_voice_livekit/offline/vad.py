@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from livekit.agents import vad
 
-from .errors import SpeechOptionError
-from .packages import check, require
+from graph_voice_livekit.offline.errors import SpeechOptionError
+from graph_voice_livekit.offline.packages import check, require
 
 __all__ = ["load_vad"]
 

@@ -12,8 +12,8 @@ from livekit.agents import ToolError as LiveKitToolError
 from livekit.agents import mock_tools
 
 from graph_voice import Conversation, ToolError, Voice
-from graph_voice.durable import RESUME
-from graph_voice.roles import Roles
+from graph_voice.call.durable import RESUME
+from graph_voice.graph.roles import Roles
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.testing.rig import VoiceRig, voice_rig

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from livekit.agents import Agent, AgentSession, RunResult, llm
 from page_samples.page_llm import PageLLM, Prompt
 
-from graph_voice.prompt import OPENER
+from graph_voice.messages.prompt import OPENER
 from graph_voice.testing import ScriptedModel, say
 from graph_voice.testing.script import Call, Line, as_line
 from graph_voice_livekit import GraphAgent

@@ -1,0 +1,103 @@
+"""A spoken call in a notebook: `await hear(graph, ["Hello."])` as a cell's last line is a recording and its words."""
+
+import asyncio
+import base64
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import soundfile
+from langchain_core.language_models import BaseChatModel
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+
+from graph_voice import Conversation
+from graph_voice.launch.model_choice import ModelChoice
+from graph_voice_livekit.console.setup import CALLER_VOICE, CallParts
+from graph_voice_livekit.inprocess import CallResult, SimulatedCaller, make_session, run_call
+from graph_voice_livekit.inprocess.caller import Lines
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE
+from graph_voice_livekit.offline import load_all
+from graph_voice_livekit.offline.packages import is_installed
+
+__all__ = ["HeardCall", "hear"]
+
+_TOOL_STEPS = 20
+"""Rounds of tools per turn in LiveKit: the graph has a limit of its own."""
+
+
+@dataclass(frozen=True)
+class HeardCall:
+    """A call that is over: to be listened to, and to be looked at."""
+
+    conversation: Conversation[Any]
+    """What the graph remembers of it."""
+    result: CallResult
+
+    def mp3(self) -> bytes:
+        """The recording, caller and agents in one channel; some 4 kB a second."""
+        both = self.result.recorder.samples(self.result.duration).astype(np.int32).sum(axis=1)
+        file = io.BytesIO()
+        soundfile.write(
+            file,
+            np.clip(both, -32768, 32767).astype(np.int16),
+            SAMPLE_RATE,
+            format="MP3",
+            subtype="MPEG_LAYER_III",
+            bitrate_mode="CONSTANT",
+            compression_level=0.9,
+        )
+        return file.getvalue()
+
+    def __repr__(self) -> str:
+        return f"<HeardCall of {self.result.duration:.1f} s: {self.conversation!r}>"
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.mp3()).decode()
+        player = f'<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
+        return f'<div title="{escape(repr(self))}">{player}</div>{self.conversation._repr_html_()}'
+
+
+async def hear(
+    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+    lines: Sequence[str],
+    *,
+    llm: BaseChatModel | None = None,
+    seed: int = 0,
+    limit: float = 120.0,
+) -> HeardCall:
+    """Hold a call with the offline speech parts: a caller says these lines, the graph answers, each agent in a voice.
+
+    It takes as long as the call: the session is LiveKit's own, in real time, in this process, without a server.
+
+    Args:
+        graph: a voice graph.
+        lines: what the caller says, one turn each. A line begins when the answer to the one before is over.
+        llm: the model. Default: the graph's own.
+        seed: of the voices.
+        limit: seconds after which the call is ended.
+
+    Raises `MissingDependencyError` without `graph-voice[offline]`, and `CallError` when nobody answers.
+    """
+    with warnings.catch_warnings():
+        # Whisper's package asks for a progress bar, and its package for another one, which a notebook has not.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        # In the main thread: LiveKit's plugins are registered there.
+        speech = load_all(seed=seed if is_installed("onnx") else None)
+    probe: Conversation[Any] = Conversation(graph)
+    agents = sorted(
+        (name for name in probe.roles.nodes if name in probe.roles.agents), key=lambda n: n != probe.active_agent
+    )
+    parts = CallParts(graph, agents, ModelChoice(llm, "the given one" if llm else "the graph's own"), speech)
+    agent = parts.agent()
+    caller = SimulatedCaller(Lines.of(lines), voice=speech.tts(CALLER_VOICE), seed=seed)
+    session = make_session(stt=parts.recognition, vad=speech.vad, tts=speech.tts(0), max_tool_steps=_TOOL_STEPS)
+    try:
+        result = await run_call(agent, session, caller=caller, limit=limit)
+    finally:
+        await asyncio.shield(agent.aclose())
+    return HeardCall(agent.conversation, result)

@@ -1,0 +1,118 @@
+"""What the commands `talk` and `demo` put a call together from: a model, voices, and the offline speech parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from livekit.agents import stt as lk_stt
+from rich.console import Console
+
+from graph_voice import Conversation, Voice
+from graph_voice.graph.speakers import speakers_of
+from graph_voice.launch.loading import load_graph
+from graph_voice.launch.model_choice import ModelChoice, choose_model
+from graph_voice_livekit.agent import GraphAgent
+from graph_voice_livekit.offline import IntentRouter, OfflineParts, load_all
+from graph_voice_livekit.offline.packages import is_installed
+
+__all__ = ["CallParts", "Choices", "prepare"]
+
+CALLER_VOICE = "bright"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line chose."""
+
+    graph: str
+    llm: str | None = None
+    base_url: str | None = None
+    stt_model: Path | None = None
+    voice: Path | None = None
+    language: str = "en"
+    seed: int = 0
+    speak: Sequence[str] = ()
+    """The nodes that speak, of a graph that doesn't say so itself."""
+
+
+@dataclass(frozen=True)
+class CallParts:
+    """A call that is ready to start."""
+
+    graph: Any
+    agents: Sequence[str]
+    """In the order of the graph, the start agent first."""
+    model: ModelChoice
+    speech: OfflineParts
+    speak: Sequence[str] = ()
+    """The nodes that speak besides the agents."""
+
+    @property
+    def model_name(self) -> str:
+        return self.model.name
+
+    @property
+    def config(self) -> RunnableConfig:
+        return self.model.config
+
+    @property
+    def recognition(self) -> lk_stt.STT[Any]:
+        """Whisper hears utterances, so a VAD cuts them. One object for the call: LiveKit keeps it across handoffs."""
+        return lk_stt.StreamAdapter(stt=self.speech.stt, vad=self.speech.vad)
+
+    def voices(self) -> Mapping[str, Voice]:
+        """A voice of its own for each agent; the caller's is kept apart."""
+        names = [name for name in self.speech.voices if name != CALLER_VOICE]
+        return {
+            agent: Voice(tts=partial(self.speech.tts, names[index % len(names)]))
+            for index, agent in enumerate(self.agents)
+        }
+
+    def agent(self) -> GraphAgent:
+        """A new call of the graph."""
+        return GraphAgent(self.graph, voices=self.voices(), config=self.config, speak=self.speak)
+
+
+def prepare(choices: Choices, console: Console) -> CallParts:
+    """Load everything that a call needs, with progress on the console.
+
+    Raises:
+        LoadError: the graph can't be loaded.
+        MissingDependencyError: a package is missing; the message says how to get it.
+        ModelError: no model was given, and the graph has no example sentences beside it.
+        BuildError: the graph doesn't say who speaks, and it can't be told.
+    """
+    with console.status("Loading the graph...") as status:
+        graph = load_graph(choices.graph)
+        speak = speakers_of(graph, choices.speak)
+        status.update("Choosing the model...")
+        chosen = choose_model(
+            graph,
+            choices.graph,
+            llm=choices.llm,
+            base_url=choices.base_url,
+            seed=choices.seed,
+            offline=IntentRouter,  # ours, whether this package's entry points are known or not
+        )
+        status.update("Loading the model...")
+        chosen.warm_up()
+
+        def progress(step: str, done: float) -> None:
+            status.update(f"Loading {step}... {done:.0%}" if done < 1 else "Ready.")
+
+        speech = load_all(
+            progress,
+            stt_model=choices.stt_model,
+            voice=choices.voice,
+            language=choices.language,
+            seed=choices.seed if is_installed("onnx") else None,  # an optional package: a call goes without it too
+        )
+    conversation: Conversation[Any] = Conversation(graph, speak=speak)
+    roles = conversation.roles
+    agents = [name for name in roles.nodes if name in roles.agents]
+    agents.sort(key=lambda name: name != conversation.active_agent)
+    heard = [name for name in roles.nodes if name in roles.foreign_speakers]
+    return CallParts(graph, agents, chosen, speech, heard)

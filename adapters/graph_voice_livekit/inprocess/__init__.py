@@ -1,0 +1,37 @@
+"""A call in one process, without a server: audio in, audio out, a recording, and what is to be seen of it."""
+
+from graph_voice_livekit.inprocess.audio_in import FileAudioInput, Line, LineAudioInput
+from graph_voice_livekit.inprocess.audio_out import RecordingAudioOutput
+from graph_voice_livekit.inprocess.caller import SimulatedCaller
+from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Latency, Note, ToolCall, Utterance
+from graph_voice_livekit.inprocess.errors import AudioFileError, CallerError, CallError
+from graph_voice_livekit.inprocess.recorder import CallRecorder
+from graph_voice_livekit.inprocess.run import CallResult, make_session, run_call
+from graph_voice_livekit.inprocess.timeline import draw_timeline
+from graph_voice_livekit.inprocess.transcript import LivePrinter, transcript, write_transcript
+
+__all__ = [
+    "CALLER",
+    "AudioFileError",
+    "CallError",
+    "CallLog",
+    "CallRecorder",
+    "CallResult",
+    "CallerError",
+    "FileAudioInput",
+    "Handoff",
+    "Latency",
+    "Line",
+    "LineAudioInput",
+    "LivePrinter",
+    "Note",
+    "RecordingAudioOutput",
+    "SimulatedCaller",
+    "ToolCall",
+    "Utterance",
+    "draw_timeline",
+    "make_session",
+    "run_call",
+    "transcript",
+    "write_transcript",
+]

@@ -1,0 +1,198 @@
+"""What the agents hear: an audio file, or lines spoken at any moment, in real time."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from livekit import rtc
+from livekit.agents.voice.io import AudioInput
+
+from graph_voice_livekit.inprocess.clock import CallClock
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, frame, read_file, voiced
+
+__all__ = ["FRAME_SECONDS", "FileAudioInput", "Line", "LineAudioInput", "PacedAudioInput"]
+
+FRAME_SECONDS = 0.02
+_FRAME = int(SAMPLE_RATE * FRAME_SECONDS)
+
+Heard = Callable[[Samples, float], None]
+"""Takes samples and the call second at which the first of them sounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something the caller said, without the silence around it."""
+
+    text: str | None
+    """The words, where they are known; None for an audio file."""
+    started: float
+    """Call seconds."""
+    ended: float
+    """Call seconds."""
+
+
+class PacedAudioInput(AudioInput):
+    """A LiveKit audio input that gives one frame of 20 ms whenever 20 ms of the call have passed.
+
+    Frame n is due when the call is (n + 1) frames old, whatever happened before: a late reader gets the
+    frames it missed at once and is on time again, and nothing is kept in between. `on_heard` is told what
+    each frame held.
+    """
+
+    def __init__(self, *, label: str, clock: CallClock | None = None, on_heard: Heard | None = None) -> None:
+        super().__init__(label=label)
+        self.clock = clock or CallClock()
+        self.on_heard = on_heard
+        self.on_line: Callable[[Line], None] | None = None
+        """Is told each line when it begins: it plays without a gap, so its end is known."""
+        self._index = 0
+        self._closed = asyncio.Event()
+
+    @abstractmethod
+    def _next(self, count: int, at: float) -> Samples:
+        """The next `count` samples; they sound from call second `at` on."""
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        self.clock.start()
+        at = self._index * FRAME_SECONDS
+        await self.clock.sleep_until(at + FRAME_SECONDS)
+        if self._closed.is_set():
+            raise StopAsyncIteration
+        self._index += 1
+        samples = self._next(_FRAME, at)
+        if self.on_heard is not None:
+            self.on_heard(samples, at)
+        return frame(samples)
+
+    def close(self) -> None:
+        """End the stream: the reader gets no further frame."""
+        self._closed.set()
+
+    def _line(self, line: Line) -> None:
+        if self.on_line is not None:
+            self.on_line(line)
+
+
+class FileAudioInput(PacedAudioInput):
+    """Plays an audio file into the call in real time, then silence until it is closed.
+
+    Args:
+        path: any file that libsndfile reads, at any rate, mono or not.
+        held: silence flows until `release`: for a caller who lets the agent greet first.
+
+    Raises:
+        AudioFileError: the file is missing, empty or no audio. Raised here, before the call starts.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        held: bool = False,
+        clock: CallClock | None = None,
+        on_heard: Heard | None = None,
+    ) -> None:
+        super().__init__(label="FileAudioInput", clock=clock, on_heard=on_heard)
+        self.path = Path(path)
+        self._samples = read_file(path)
+        self._position = 0
+        self._held = held
+        self._finished = asyncio.Event()
+
+    @property
+    def duration(self) -> float:
+        """Seconds of audio in the file."""
+        return len(self._samples) / SAMPLE_RATE
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last sample has been given."""
+        return self._finished.is_set()
+
+    def release(self) -> None:
+        """Let a held file begin."""
+        self._held = False
+
+    async def wait_finished(self) -> None:
+        """Wait until the last sample of the file has been given."""
+        await self._finished.wait()
+
+    def _next(self, count: int, at: float) -> Samples:
+        if self._held or self.finished:
+            return np.zeros(count, dtype=np.int16)
+        if self._position == 0:
+            first, last = voiced(self._samples)
+            if last > first:
+                self._line(Line(None, at + first / SAMPLE_RATE, at + last / SAMPLE_RATE))
+        part = self._samples[self._position : self._position + count]
+        self._position += len(part)
+        if self._position >= len(self._samples):
+            self._finished.set()
+        return np.pad(part, (0, count - len(part)))
+
+
+class LineAudioInput(PacedAudioInput):
+    """Silence, into which lines can be spoken at any moment; lines queued together follow one another."""
+
+    def __init__(self, *, clock: CallClock | None = None, on_heard: Heard | None = None) -> None:
+        super().__init__(label="LineAudioInput", clock=clock, on_heard=on_heard)
+        self._queue: deque[_Spoken] = deque()
+
+    async def speak(self, samples: Samples, *, text: str | None = None) -> Line:
+        """Say samples (mono at `SAMPLE_RATE`) as soon as the line is free; returns when the last has sounded.
+
+        Cancelling takes back what has not sounded yet.
+        """
+        spoken = _Spoken(samples, text, asyncio.get_running_loop().create_future())
+        self._queue.append(spoken)
+        try:
+            return await spoken.done
+        except asyncio.CancelledError:
+            if spoken in self._queue:
+                self._queue.remove(spoken)
+            raise
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a line sounds, or waits to."""
+        return bool(self._queue)
+
+    def _next(self, count: int, at: float) -> Samples:
+        out = np.zeros(count, dtype=np.int16)
+        filled = 0
+        while filled < count and self._queue:
+            spoken = self._queue[0]
+            if spoken.began is None:
+                spoken.began = at + filled / SAMPLE_RATE
+                self._line(spoken.line())
+            part = spoken.samples[spoken.position : spoken.position + count - filled]
+            out[filled : filled + len(part)] = part
+            filled += len(part)
+            spoken.position += len(part)
+            if spoken.position >= len(spoken.samples):
+                self._queue.popleft()
+                if not spoken.done.done():
+                    spoken.done.set_result(spoken.line())
+        return out
+
+
+@dataclass(eq=False, slots=True)
+class _Spoken:
+    samples: Samples
+    text: str | None
+    done: asyncio.Future[Line]
+    position: int = 0
+    began: float | None = None
+
+    def line(self) -> Line:
+        began = self.began or 0.0
+        first, last = voiced(self.samples)
+        if last <= first:
+            last = len(self.samples)
+        return Line(self.text, began + first / SAMPLE_RATE, began + last / SAMPLE_RATE)

@@ -1,0 +1,414 @@
+"""Between one LiveKit session and one conversation: which speech drains which turn, and what became of it.
+
+Correlation needs no private API. `speech_created` is emitted synchronously, before the speech's task is made, so a
+ContextVar set in its handler is seen by everything that speech does. What was played is matched by the `extra` that
+travels with each chunk into the committed message, never by ids or text.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, HumanMessage
+from livekit.agents import NOT_GIVEN, AgentSession, RunContext, ToolError, llm, utils
+from livekit.agents.llm import ToolResult
+from livekit.agents.voice import SpeechHandle
+from livekit.agents.voice.events import (
+    ConversationItemAddedEvent,
+    EventTypes,
+    FunctionToolsExecutedEvent,
+    SpeechCreatedEvent,
+    ToolExecutionUpdatedEvent,
+    UserStateChangedEvent,
+)
+
+from graph_voice import Conversation, Turn, events, history
+from graph_voice.errors import SaverError
+from graph_voice.graph.build import definition_of
+from graph_voice.messages.pairs import RUNNING
+from graph_voice.turn.reply_options import ReplyOptions
+from graph_voice_livekit.convert.converters import said_by
+from graph_voice_livekit.session.ending import CallEnd
+from graph_voice_livekit.session.external import Outsiders
+from graph_voice_livekit.session.handoffs import Floor
+from graph_voice_livekit.session.heard import split_heard
+from graph_voice_livekit.session.measured import agent_spoke, user_spoke
+from graph_voice_livekit.session.open_question import OpenQuestion
+from graph_voice_livekit.session.quiet import Announcer
+from graph_voice_livekit.session.recovery import Recovery
+from graph_voice_livekit.session.reply import EXTRA
+from graph_voice_livekit.session.request import request_of
+from graph_voice_livekit.session.resume import Comeback, Hook
+from graph_voice_livekit.session.shared_userdata import SharedUserdata
+from graph_voice_livekit.session.tools import Mirrors
+from graph_voice_livekit.session.transfers import Transfers
+from graph_voice_livekit.session.turns import NO_HANDOFF, TurnDriver
+from graph_voice_livekit.session.unmirrored import settle_unmirrored
+
+if TYPE_CHECKING:
+    from graph_voice_livekit.agent import NodeAgent
+
+__all__ = ["Bridge"]
+
+logger = logging.getLogger("graph_voice.livekit")
+PAUSE = 0.02
+"""Seconds behind a turn after which the next one is prepared: what is still reported of it would be another past."""
+FLUSH_TIMEOUT = 5.0
+"""Seconds that the end of a call may take to be durable. LiveKit kills a job's process 10 seconds after it has begun to
+shut down (`shutdown_process_timeout`)."""
+_speech: ContextVar[SpeechHandle | None] = ContextVar("graph_voice_speech", default=None)
+
+
+class Bridge:
+    """One call. Made by `GraphAgent`, bound to the session when its first agent enters."""
+
+    def __init__(
+        self,
+        conversation: Conversation[Any],
+        make_agent: Callable[[str], "NodeAgent"],
+        outsiders: Outsiders,
+        arriving: history.Operation | None,
+        on_resume: Hook = None,
+    ) -> None:
+        self.conversation = conversation
+        self.userdata = SharedUserdata(conversation)
+        self.outsiders = outsiders
+        self.agents = conversation.roles.agents
+        self.calls: dict[str, TurnDriver] = {}
+        self.replies: dict[str, tuple[TurnDriver, list[tuple[str, str]]]] = {}
+        self.asking: dict[str, llm.FunctionCallOutput] = {}
+        """LiveKit's items of the calls that wait for an answer of the caller (LangGraph's `interrupt()`)."""
+        self.streams: dict[str, Any] = {}
+        self.own_lines: set[SpeechHandle] = set()
+        self._session: AgentSession[Any] | None = None
+        self._expecting: asyncio.TimerHandle | None = None
+        self._told: frozenset[str | None] = frozenset()
+        """Ids of the messages that were there before this call."""
+        self._drivers: set[TurnDriver] = set()
+        self._by_speech: dict[SpeechHandle, TurnDriver] = {}
+        self._users: dict[str, TurnDriver] = {}
+        self.recovery = Recovery(self)
+        self._next: TurnDriver | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.mirrors = Mirrors(self)
+        self._end = CallEnd(self._over)
+        self._announcer = Announcer(self)
+        self.transfers = Transfers(self)
+        self.comeback = Comeback(self, on_resume, outsiders)
+        self.floor = Floor(self, make_agent, outsiders, arriving, self.comeback)
+        self.open_question = OpenQuestion(conversation, self._say)
+
+    @property
+    def session(self) -> AgentSession[Any]:
+        assert self._session is not None, "the graph's first agent has not entered the session yet"
+        return self._session
+
+    @property
+    def bound(self) -> bool:
+        """The graph's first agent has entered the session."""
+        return self._session is not None
+
+    # ---- turns
+
+    @property
+    def busy(self) -> TurnDriver | None:
+        """A turn that happens, and that LiveKit still speaks, or will."""
+        # LiveKit may keep a reply to words that turned out to be no turn, until the next one.
+        return next((driver for driver in self._drivers if driver.turn.committed), None)
+
+    def speak(self, driver: TurnDriver, instructions: str | None = None) -> None:
+        """Ask LiveKit for a reply that goes on with this turn. `instructions`: the graph's, for LiveKit's traces."""
+        self._next = driver
+        try:
+            self.session.generate_reply(instructions=instructions or NOT_GIVEN)
+        except RuntimeError as error:  # the session closes
+            logger.debug("an agent's first words were dropped: %s", error)
+            driver.maybe_close()
+        finally:
+            self._next = None
+
+    def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        """The graph changed agents without a tool."""
+        self.transfers.by_edge(driver, event, _speech.get())
+
+    # ---- replies
+
+    def driver_for_reply(
+        self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
+    ) -> TurnDriver | None:
+        """The turn that this reply drains: the one its speech drains already, else a new one.
+
+        Args:
+            chat_ctx: what LiveKit would show a model.
+            own: the agent's own chat context.
+            tools: the only tools of this reply; None: all.
+            tool_choice: "none", "required", or the name of a tool; None: the model decides.
+        """
+        speech = _speech.get()
+        if speech is None:
+            return None
+        if (known := self._by_speech.get(speech)) is not None:
+            return known
+        if self.comeback.moving or any(driver.completes for driver in self._drivers):
+            return None  # the next agent answers, when it has the floor
+        asked = request_of(chat_ctx, own, self._is_known)
+        user = asked.user
+        self.userdata.take()
+        driver = self.drive(
+            self.conversation.turn(
+                None if user is None else said_by(user),
+                message_id=None if user is None else user.id,
+                instructions=asked.instructions,
+                options=ReplyOptions(None if asked.shown is None else tuple(asked.shown), tools, tool_choice),
+            )
+        )
+        if user is not None:
+            self._users[user.id] = driver
+        self._attach(driver, speech)
+        return driver
+
+    def drive(self, turn: Turn) -> TurnDriver:
+        driver = TurnDriver(self, turn)
+        self._drivers.add(driver)
+        return driver
+
+    def _attach(self, driver: TurnDriver, speech: SpeechHandle) -> None:
+        self._by_speech[speech] = driver
+        speech.add_done_callback(self._speech_ended)
+        driver.attach(speech)
+
+    def _speech_ended(self, speech: SpeechHandle) -> None:
+        self._by_speech.pop(speech, None)
+
+    def _is_known(self, message: llm.ChatMessage) -> bool:
+        """Whether this message was committed already, or was there before this call."""
+        if message.id in self._told:
+            return True
+        # LiveKit keeps its items in the order of time, so an item is found from the end without a look at all of them.
+        later = itertools.takewhile(lambda i: i.created_at >= message.created_at, reversed(self.session.history.items))
+        return any(item.id == message.id for item in later)
+
+    def forget(self, driver: TurnDriver) -> None:
+        """This turn is over."""
+        self._drivers.discard(driver)
+        for table in (self.calls, self._users):
+            for key in [k for k, v in table.items() if v is driver]:
+                del table[key]
+        for reply in [k for k, (owner, _) in self.replies.items() if owner is driver]:
+            del self.replies[reply]
+        self.userdata.give()
+        if driver.turn.call_ends and self._session is not None:
+            self._session.shutdown(drain=True)
+        elif not self._drivers:
+            self._expecting = asyncio.get_running_loop().call_later(PAUSE, self._prepare)
+
+    def _prepare(self) -> None:
+        """Nobody waits now: make what the next turn, or a handoff in it, would have to."""
+        self.conversation.expect_turn()
+        for name in self.agents:
+            if (definition := definition_of(self.conversation.graph, name)) is not None:
+                self.mirrors.of(definition.all_tools)
+
+    # ---- tools
+
+    async def execute(self, context: RunContext[Any]) -> Any:
+        """The body of every mirror: permit the call, wait for the graph's result, hand over what LiveKit expects."""
+        call_id = context.function_call.call_id
+        driver = self.calls.get(call_id)
+        batch = driver.batch_of(call_id) if driver is not None else None
+        if driver is None or batch is None:
+            raise ToolError("not done: this call belongs to a turn that is over.")
+        batch.started.add(call_id)
+        driver.mirror_started(context)
+        try:
+            driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
+            driver.turn.allow(call_id, host=context)
+            batch.speech = context.speech_handle
+            settle_unmirrored(driver, batch)
+            await self._wait(context.speech_handle, batch.done.wait())
+            if not batch.done.is_set():
+                # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
+                batch.unanswered[call_id] = None
+                return ToolResult(RUNNING, reply_required=False)
+            for line in batch.lines:
+                await self._wait(context.speech_handle, line.wait_for_playout())
+        finally:
+            driver.mirror_ended(context)
+        if (result := batch.results.get(call_id)) is None:
+            batch.unanswered[call_id] = None
+            return ToolResult(RUNNING, reply_required=batch.asks)
+        if batch.handoff is not None and context.speech_handle.interrupted:
+            if batch.handoff.call_id == call_id:
+                if batch.handoff.on_interruption == "cancel":
+                    raise ToolError(NO_HANDOFF)
+                self.transfers.complete(driver, batch.handoff)
+            return ToolResult(result.output, reply_required=False)
+        if batch.handoff is None:
+            if result.is_error:
+                raise ToolError(result.output)
+            return ToolResult(result.output)
+        # The next agent speaks, so nobody else replies to this batch.
+        answer = ToolResult(result.output, reply_required=False)
+        if batch.handoff.call_id != call_id:
+            return answer
+        return await self.floor.next_agent(driver, batch.handoff), answer
+
+    async def _wait(self, speech: SpeechHandle, what: Any) -> None:
+        waiting = asyncio.ensure_future(what)
+        try:
+            await speech.wait_if_not_interrupted([waiting])
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+
+    # ---- the session's events
+
+    def bind(self, session: AgentSession[Any]) -> None:
+        """The call is this session's from now on."""
+        self._session = session
+        self._told = frozenset(m.id for m in self.conversation.messages)
+        self.conversation.on_late_result = self._announcer.wanted
+        for event, handler in self._handlers().items():
+            session.on(event, handler)
+        self._end.bind(session)
+        self.userdata.bind(session)
+
+    def _handlers(self) -> "dict[EventTypes, Callable[[Any], None]]":
+        return {
+            "speech_created": self._on_speech_created,
+            "conversation_item_added": self._on_item_added,
+            "function_tools_executed": self._on_tools_executed,
+            "tool_execution_updated": self._on_tool_updated,
+            "user_input_transcribed": self.recovery.transcribed,
+            "agent_state_changed": self.recovery.agent_state_changed,
+            "user_state_changed": self._on_user_state_changed,
+        }
+
+    def _on_user_state_changed(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self.conversation.expect_turn()
+        self.recovery.user_state_changed(event)
+        self.open_question.user_state_changed(event)
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the session closes
+            self.session.say(text)
+
+    def _on_speech_created(self, event: SpeechCreatedEvent) -> None:
+        _speech.set(event.speech_handle)
+        if self._next is not None and event.source == "generate_reply":
+            driver, self._next = self._next, None
+            self._attach(driver, event.speech_handle)
+
+    def _on_item_added(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if item.type == "agent_handoff":
+            self.floor.changed(self.session.current_agent, item.new_agent_id)
+        elif item.type == "message" and item.role == "user":
+            self.recovery.claimed(item)
+            said = said_by(item)
+            if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
+                driver.commit(said, at=item.created_at)
+                user_spoke(driver.turn, item)
+                self._hold_back(item)
+            elif self.floor.is_outside:
+                self.floor.listen()
+            elif said:
+                self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
+        elif item.type == "message" and item.role == "assistant":
+            self._on_played(item)
+
+    def _hold_back(self, item: llm.ChatMessage) -> None:
+        """LiveKit's history is shown no more of the caller's words than the graph's is: what it is, is in the turn."""
+        if self.conversation.roles.takers:
+            parts = ((c, HumanMessage(c)) if isinstance(c, str) else (c, None) for c in item.content)
+            item.content = [c if said is None else self.conversation.hold_back(said).text for c, said in parts]
+
+    def _on_played(self, item: llm.ChatMessage) -> None:
+        mark = item.extra.get(EXTRA)
+        text = item.text_content or ""
+        if isinstance(mark, dict):
+            found = self.replies.pop(mark["reply"], None)
+            if found is not None:
+                driver, spoken = found
+                driver.turn.commit_reply()
+                agent_spoke(driver.turn, item, [message_id for message_id, _ in spoken])
+                parts = split_heard(spoken, text, interrupted=item.interrupted)
+                last = next((key for key in reversed(parts) if parts[key]), None)
+                for message_id, heard in parts.items():
+                    cut = item.interrupted and (message_id == last or not heard)
+                    driver.turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
+        elif self.floor.is_outside:
+            self.floor.listen()
+        elif _speech.get() not in self.own_lines and text:
+            # Said by the session itself: `session.say`.
+            self.conversation.add(AIMessage(text, id=item.id, name=self.floor.agent), at=item.created_at)
+
+    def _on_tool_updated(self, event: ToolExecutionUpdatedEvent) -> None:
+        if event.update.type != "tool_call_ended":
+            return
+        driver = self.calls.get(event.update.call_id)
+        if driver is not None and (batch := driver.batch_of(event.update.call_id)) is not None:
+            settle_unmirrored(driver, batch)
+
+    def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
+        for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
+            driver = self.calls.pop(call.call_id, None)
+            batch = driver.batch_of(call.call_id) if driver is not None else None
+            if driver is None or batch is None:
+                continue
+            if call.call_id not in batch.started:
+                # A mock ran in the mirror's place, or LiveKit answered the call itself.
+                text = output.output if output is not None else ""
+                driver.turn.resolve(call.call_id, text, is_error=output is not None and output.is_error)
+            elif call.call_id in batch.unanswered:
+                batch.unanswered[call.call_id] = output
+                batch.late_result(call.call_id)
+                if batch.asks and output is not None:
+                    self.asking[call.call_id] = output
+            elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
+                if output.is_error and batch.handoff.on_interruption == "complete":
+                    # Interrupted after the mirror had returned the next agent: LiveKit has cancelled it.
+                    output.output, output.is_error = batch.results[call.call_id].output, False
+                    self.transfers.complete(driver, batch.handoff)
+                elif output.is_error:
+                    driver.turn.reject_handoff(call.call_id, output.output)
+                    driver.cancel_entry()
+                    driver.maybe_close()
+                else:
+                    driver.entry_is_certain = True
+
+    async def aclose(self) -> None:
+        """End the call: close the session, let running tools finish, let the active agent leave."""
+        await self._end.aclose()
+
+    async def _over(self, reason: str) -> None:
+        """The session has closed: nothing is played any more."""
+        session = self._session
+        if session is not None:
+            self.floor.listen()
+        for driver in list(self._drivers):
+            await driver.aclose()
+        try:
+            await self.conversation.aclose(reason, flush_timeout=FLUSH_TIMEOUT)
+        except SaverError as error:
+            logger.error("call %s: the durable copy lacks its end: %s", self.conversation.thread_id, error)
+        await utils.aio.cancel_and_wait(*self._tasks)
+        if self._expecting is not None:
+            self._expecting.cancel()
+        for driver in list(self._drivers):
+            await driver.aclose()
+        if session is not None:
+            for event, handler in self._handlers().items():
+                session.off(event, handler)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run this beside everything else; it ends with the call."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

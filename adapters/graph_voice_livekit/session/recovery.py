@@ -1,0 +1,151 @@
+"""What the caller said and LiveKit dropped is answered, once, as soon as nobody else can answer it."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from livekit.agents import Agent, llm
+from livekit.agents.utils import is_given
+from livekit.agents.voice.events import AgentStateChangedEvent, UserInputTranscribedEvent, UserStateChangedEvent
+
+from graph_voice_livekit.session.lost_turns import LostTurns
+from graph_voice_livekit.session.quiet import wait_quiet
+
+if TYPE_CHECKING:
+    from graph_voice_livekit.session.bridge import Bridge
+    from graph_voice_livekit.session.turns import TurnDriver
+
+__all__ = ["Recovery"]
+
+logger = logging.getLogger("graph_voice.livekit")
+
+
+class Recovery:
+    """Finds the lost turns of one call, and has them answered.
+
+    A turn that was dropped during a handover is found when the floor has changed, and answered behind the new agent's
+    first words. One that was dropped because the agent could not be interrupted is found when the line is quiet.
+    """
+
+    def __init__(self, bridge: "Bridge") -> None:
+        self._bridge = bridge
+        self._lost = LostTurns()
+        self._found: llm.ChatMessage | None = None
+        """Dropped while the floor changed."""
+        self._ears: object = None
+        """The recogniser of the agent that has the floor, if another agent may go on with it."""
+        self._looking: asyncio.Task[None] | None = None
+
+    # ---- the session's events
+
+    def transcribed(self, event: UserInputTranscribedEvent) -> None:
+        self._lost.transcribed(event, protected=self._protected())
+        self._look()
+
+    def agent_state_changed(self, event: AgentStateChangedEvent) -> None:
+        del event
+        if self._protected():
+            self._lost.protect()
+            self._look()
+
+    def claimed(self, message: llm.ChatMessage) -> None:
+        """A user message is in the history."""
+        # The hook of an agent that is not the graph's may edit the words, and does not tell.
+        self._lost.claimed(message, edited=self._bridge.floor.is_outside)
+
+    def user_state_changed(self, event: UserStateChangedEvent) -> None:
+        max_delay = self._bridge.session.options.endpointing["max_delay"]
+        self._lost.user_state(speaks=event.new_state == "speaking", now=event.created_at, max_delay=max_delay)
+
+    @contextlib.contextmanager
+    def passing(self, message: llm.ChatMessage) -> Iterator[None]:
+        """Inside, the agent's `on_user_turn_completed` decides on a user turn that is over."""
+        self._lost.passed(message)
+        try:
+            yield
+        except Exception:  # StopResponse, or a failure
+            self._lost.stopped(message)  # LiveKit ignores the turn, and says why
+            raise
+
+    # ---- the floor changes
+
+    def begin(self, agent: Agent) -> None:
+        """This agent has the floor when the graph comes into the call."""
+        self._ears = _ears(agent, self._bridge)
+
+    def leaving(self) -> None:
+        """The agent that has the floor begins to hand over."""
+        self._lost.leaving(time.time())
+
+    def floor_changed(self, agent: Agent, *, ours: bool) -> None:
+        """Another agent has the floor. One that is not the graph's sees to itself."""
+        before, self._ears = self._ears, _ears(agent, self._bridge)
+        lost = self._lost.take(
+            self._bridge.session.options.endpointing["max_delay"],
+            recogniser_ended=before is None or before is not self._ears,
+        )
+        self._found = _together(self._found, lost) if ours else None
+
+    def take(self) -> llm.ChatMessage | None:
+        """What was dropped while the floor changed, once."""
+        found, self._found = self._found, None
+        return found
+
+    def answer_behind(self, entering: "TurnDriver") -> None:
+        """Answer it behind the first words of the agent that has the floor now."""
+        if (lost := self.take()) is not None:
+            self._bridge.background(self._answer_behind(entering, lost))
+
+    async def _answer_behind(self, entering: "TurnDriver", lost: llm.ChatMessage) -> None:
+        # Not before the graph has come to the new agent: until then it would answer in the old one's name.
+        await entering.arrived.wait()
+        self.answer(lost)
+
+    def answer(self, lost: llm.ChatMessage) -> None:
+        try:
+            self._bridge.session.generate_reply(user_input=lost)
+        except RuntimeError:
+            # The session closes, or the floor moves on at this moment: then the next agent finds the words.
+            self._found = _together(lost, self._found)
+        else:
+            logger.info("LiveKit dropped what the caller said while it could not be answered; it is answered now")
+
+    # ---- the agent can't be interrupted
+
+    def _protected(self) -> bool:
+        speech = self._bridge.session.current_speech
+        return speech is not None and not speech.allow_interruptions and not speech.interrupted
+
+    def _look(self) -> None:
+        if self._lost.suspected and (self._looking is None or self._looking.done()):
+            self._looking = self._bridge.background(self._answer_dropped())
+
+    async def _answer_dropped(self) -> None:
+        # A turn that ends behind the protected speech is LiveKit's to answer; only the quiet shows which one did not.
+        if not await wait_quiet(self._bridge) or self._bridge.floor.agent is None:
+            return
+        session = self._bridge.session
+        agent = session.current_agent
+        mode = agent.turn_detection if is_given(agent.turn_detection) else session.turn_detection
+        if mode in ("manual", "realtime_llm"):
+            return  # the words wait for the program to end the turn
+        if (lost := self._lost.take_dropped(session.options.interruption["min_words"])) is not None:
+            self.answer(lost)
+
+
+def _together(first: llm.ChatMessage | None, second: llm.ChatMessage | None) -> llm.ChatMessage | None:
+    """What was dropped at two moments, as one message at the time of its first words."""
+    if first is None or second is None:
+        return first or second
+    words = f"{first.text_content} {second.text_content}"
+    return llm.ChatMessage(role="user", content=[words], created_at=first.created_at)
+
+
+def _ears(agent: Agent, bridge: "Bridge") -> object:
+    """The recogniser that LiveKit keeps when the floor goes to an agent with the same one; None if it keeps none."""
+    if type(agent).stt_node is not Agent.stt_node:
+        return None
+    return agent.stt if is_given(agent.stt) else bridge.session.stt

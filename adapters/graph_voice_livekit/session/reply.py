@@ -1,0 +1,208 @@
+"""The `llm.LLM` behind a graph's agents: it generates nothing, it drains the turn. So LiveKit has its metrics."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, llm
+from livekit.agents.llm import ToolChoice
+from livekit.agents.metrics import LLMMetrics
+from livekit.agents.types import NotGivenOr
+from livekit.agents.utils import shortuuid
+
+from graph_voice import events
+from graph_voice_livekit.session.turns import Pause, TurnDriver
+
+if TYPE_CHECKING:
+    from graph_voice_livekit.session.bridge import Bridge
+
+__all__ = ["EXTRA", "FLUSH", "GraphLLM"]
+
+EXTRA = "graph_voice"
+"""The key under which a LiveKit message says which turn and messages of the graph it speaks."""
+FLUSH = "graph_voice.flush"
+"""The id of a chunk that is none: the voice is not to wait for more words. LiveKit's `FlushSentinel`."""
+
+
+class GraphLLM(llm.LLM[Any]):
+    """Stands in the place of the session's LLM for one agent of a graph."""
+
+    def __init__(self, bridge: "Bridge", agent: str, on_start: Callable[[], None], tools: frozenset[str]) -> None:
+        super().__init__()
+        self._tools = tools
+        self._times: dict[str, tuple[float, float]] = {}
+        """Reply -> seconds until the model's first piece, and to its end."""
+        self._on_start = on_start
+        self._bridge = bridge
+        self._agent = agent
+        self._label = f"graph_voice.{agent}"
+        self.model_name = "graph"
+
+    @property
+    def model(self) -> str:
+        """The model that answered last, as the graph reports it."""
+        return self.model_name
+
+    @property
+    def provider(self) -> str:
+        return "graph_voice"
+
+    def prewarm(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """LiveKit calls it while the agent starts, before it enters: what can't work is refused here."""
+        self._on_start()
+
+    def chat(
+        self,
+        *,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool] | None = None,
+        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+        tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
+        own_ctx: llm.ChatContext | None = None,
+    ) -> "_Reply":
+        """As LiveKit's. `own_ctx`: the agent's own chat context, to tell what somebody has changed for this reply."""
+        own = chat_ctx if own_ctx is None else own_ctx
+        given = frozenset(tool.id for tool in llm.ToolContext(tools or []).flatten())
+        driver = self._bridge.driver_for_reply(
+            chat_ctx,
+            own,
+            tools=None if given >= self._tools else self._tools & given,
+            tool_choice=_chosen(tool_choice),
+        )
+        # The graph retries inside its nodes: a retry here would run the turn twice.
+        options = APIConnectOptions(max_retry=0, timeout=conn_options.timeout)
+        return _Reply(
+            self,
+            driver,
+            chat_ctx=chat_ctx,
+            tools=tools or [],
+            conn_options=options,
+            calls_allowed=tool_choice != "none",
+        )
+
+    def note_usage(self, reply_id: str, used: Sequence[events.Usage]) -> None:
+        """Which models have answered in a reply, and how fast."""
+        self.model_name = used[-1].model
+        self._times[reply_id] = (used[-1].ttft, sum(u.duration for u in used))
+
+    def emit(self, event: Any, *args: Any) -> None:
+        """As LiveKit's. The metrics of a reply have the times of the model, as LiveKit's own plugins report them.
+
+        The graph runs ahead of the voice: when LiveKit asks for the reply, the model may have answered long ago, and
+        what LiveKit then waits for is nothing.
+        """
+        if event == "metrics_collected" and isinstance(metrics := args[0], LLMMetrics):
+            metrics.ttft, metrics.duration = self._times.pop(metrics.request_id, (metrics.ttft, metrics.duration))
+            if metrics.duration > 0:
+                metrics.tokens_per_second = metrics.completion_tokens / metrics.duration
+        super().emit(event, *args)
+
+    def report(self, error: BaseException) -> None:
+        """LiveKit's `error` event, as recoverable: the graph has said an apology, and the call goes on."""
+        self.emit(
+            "error",
+            llm.LLMError(
+                timestamp=time.time(),
+                label=self._label,
+                error=error if isinstance(error, Exception) else RuntimeError(str(error)),
+                recoverable=True,
+            ),
+        )
+
+
+class _Reply(llm.LLMStream):
+    """One reply: from where the turn is now, to its next tool calls, handoff or end."""
+
+    def __init__(
+        self,
+        owner: GraphLLM,
+        driver: TurnDriver | None,
+        *,
+        chat_ctx: llm.ChatContext,
+        tools: list[llm.Tool],
+        conn_options: APIConnectOptions,
+        calls_allowed: bool,
+    ) -> None:
+        self._owner = owner
+        self._driver = driver
+        self._calls_allowed = calls_allowed
+        super().__init__(owner, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
+
+    async def _run(self) -> None:
+        driver = self._driver
+        if driver is None:
+            return
+        reply_id = shortuuid("graph_")
+        spoken: list[tuple[str, str]] = []
+        used: list[events.Usage] = []
+        marks = {"turn": driver.turn.id, "reply": reply_id}
+        driver.bridge.replies[reply_id] = (driver, spoken)
+        while (event := await driver.next()) is not None:
+            match event:
+                case (
+                    events.Text(message_id=message_id, text=text)
+                    | events.Say(message_id=message_id, text=text)
+                    | events.Interrupt(message_id=message_id, text=text)
+                ):
+                    lead = _note(spoken, message_id, text)
+                    self._send(reply_id, llm.ChoiceDelta(role="assistant", content=lead + text, extra={EXTRA: marks}))
+                case events.ToolCalls(calls=calls):
+                    if not self._calls_allowed:
+                        # LiveKit drops calls here (its step limit, or the agent is leaving): running them in the
+                        # graph all the same would part the two.
+                        for call in calls:
+                            driver.turn.deny(call.id, "tools can't be used now.")
+                        continue
+                    self._send(reply_id, llm.ChoiceDelta(role="assistant", tool_calls=[_call(c) for c in calls]))
+                    return
+                case events.Usage():
+                    # LiveKit counts the last usage of a reply; a reply may hold several model calls (a tool's lines).
+                    used.append(event)
+                    self._owner.note_usage(reply_id, used)
+                    self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, usage=_counted(used)))
+                case Pause():
+                    self._event_ch.send_nowait(llm.ChatChunk(id=FLUSH))
+                case events.HandedOff():
+                    driver.bridge.switch_by_edge(driver, event)
+                    return
+                case events.Failed(error=error):
+                    driver.when_certain(partial(self._owner.report, error))
+
+    def _send(self, reply_id: str, delta: llm.ChoiceDelta) -> None:
+        self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, delta=delta))
+
+
+def _counted(used: Sequence[events.Usage]) -> llm.CompletionUsage:
+    read, written = sum(u.input_tokens for u in used), sum(u.output_tokens for u in used)
+    return llm.CompletionUsage(
+        completion_tokens=written,
+        prompt_tokens=read,
+        total_tokens=read + written,
+        prompt_cached_tokens=sum(u.cached_tokens for u in used),
+        cache_creation_tokens=sum(u.cache_creation_tokens for u in used),
+        reasoning_tokens=sum(u.reasoning_tokens for u in used),
+    )
+
+
+def _chosen(choice: NotGivenOr[ToolChoice]) -> str | None:
+    if isinstance(choice, dict):
+        return choice["function"]["name"]
+    return choice if choice in ("none", "required") else None
+
+
+def _note(spoken: list[tuple[str, str]], message_id: str, text: str) -> str:
+    """Add words to what this reply has spoken. Returns the space that parts two messages of one reply."""
+    if spoken and spoken[-1][0] == message_id:
+        spoken[-1] = (message_id, spoken[-1][1] + text)
+        return ""
+    spoken.append((message_id, text))
+    return " " if len(spoken) > 1 else ""
+
+
+def _call(call: events.ToolCall) -> llm.FunctionToolCall:
+    return llm.FunctionToolCall(name=call.name, arguments=json.dumps(call.args), call_id=call.id)

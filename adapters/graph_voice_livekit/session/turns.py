@@ -1,0 +1,401 @@
+"""Drains one turn of the graph, and tells it what LiveKit really did.
+
+A turn may be spoken by several LiveKit speeches: the reply, the reply after a tool, the first words of the next agent.
+They drain the same turn one after the other, so one user turn stays one graph run.
+"""
+
+import asyncio
+import functools
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from livekit.agents import NOT_GIVEN, RunContext, llm
+from livekit.agents.voice import SpeechHandle
+
+from graph_voice import Turn, events
+
+if TYPE_CHECKING:
+    from graph_voice_livekit.session.bridge import Bridge
+
+__all__ = ["NO_HANDOFF", "Batch", "Pause", "TurnDriver"]
+
+logger = logging.getLogger("graph_voice.livekit")
+NO_HANDOFF = "the agent handoff was interrupted and did not happen"
+"""LiveKit's words for the same case."""
+
+
+HELD_BACK = 0.05
+"""Seconds for which the last words of a message may wait for the next one in the voice's sentence tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(events.Event):
+    """A message is over, and nothing has come after it: a step of the graph takes its time."""
+
+
+@dataclass
+class Batch:
+    """The calls of one model step, which LiveKit executes through their mirrors."""
+
+    agent: str
+    calls: dict[str, events.ToolCall]
+    results: dict[str, events.ToolResult] = field(default_factory=dict)
+    handoff: events.HandedOff | None = None
+    started: set[str] = field(default_factory=set)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    lines: list[SpeechHandle] = field(default_factory=list)
+    """What the batch's tools, or its handoff, had said."""
+    asks: bool = False
+    """One of the calls has a question (LangGraph's `interrupt()`): those without a result get it in a later turn."""
+    unanswered: dict[str, llm.FunctionCallOutput | None] = field(default_factory=dict)
+    """Calls whose mirror a barge-in released before the result came, with LiveKit's item that waits for it."""
+    speech: SpeechHandle | None = None
+    """The speech whose mirrors wait for this batch, once one of them has started."""
+
+    def late_result(self, call_id: str) -> None:
+        """Put the real result into LiveKit's item, so that its history and judges know it as well."""
+        result, item = self.results.get(call_id), self.unanswered.get(call_id)
+        if result is not None and item is not None:
+            item.output, item.is_error = result.output, result.is_error
+
+
+class TurnDriver:
+    """One turn, between the graph and LiveKit. Owned by the bridge of the session."""
+
+    def __init__(self, bridge: "Bridge", turn: Turn) -> None:
+        self.bridge = bridge
+        self.turn = turn
+        self.entry: str | None = None
+        """The agent whose first words are expected to go on with this turn."""
+        self.entry_is_certain = False
+        """LiveKit has begun to hand off to it."""
+        self.arrived = asyncio.Event()
+        """The graph is with the agent that LiveKit is with: it has produced something for it, or is over."""
+        self.over = asyncio.Event()
+        """No speech of LiveKit's comes back to this turn."""
+        self.batches: list[Batch] = []
+        self.switch: events.HandedOff | None = None
+        """A handoff that no mirror carries out: by an edge of the graph, or by a call of an earlier process."""
+        self.spoken: list[tuple[str, str]] = []
+        """(message id, text) of what the current reply has handed to LiveKit."""
+        self.earlier: dict[str, llm.FunctionCallOutput] = {}
+        """LiveKit's items of the calls of earlier turns that were answered in this one."""
+        self._waiting: list[Callable[[], None]] = []
+        self._open: Batch | None = None
+        self._handles: set[SpeechHandle] = set()
+        self._contexts: list[RunContext[Any]] = []
+        self._items: deque[events.Event] = deque()
+        self._arrived = asyncio.Event()
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._awaited: str | None = None
+        """The message that the graph waits for before it goes on, outside of a batch (`ctx.say` in `on_enter`)."""
+        self._paused: str | None = None
+        """The one for which the reply ended, so that it is played; what comes behind it needs a reply of its own."""
+        self._said: str | None = None
+        """The last message that has no more words."""
+        self._held = False
+        turn.on_hold = self._hold
+        turn.on_wait = self._wait_for
+        turn.on_said = self._message_over
+        self._pump_task = asyncio.create_task(self._pump(), name=f"graph_voice.drain.{turn.id}")
+
+    # ---- from the graph
+
+    async def _pump(self) -> None:
+        """Sort the turn's events: words go to the reply that is being generated, results to the mirrors."""
+        async for event in self.turn:
+            match event:
+                case events.ToolCalls(agent=agent, calls=calls):
+                    self._open = Batch(agent, {c.id: c for c in calls})
+                    self.batches.append(self._open)
+                    for call in calls:
+                        self.bridge.calls[call.id] = self
+                    self._put(event)
+                case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.calls:
+                    self._result(self._open, event)
+                case events.ToolResult(call_id=call_id) if call_id in self.bridge.asking:
+                    self.when_certain(functools.partial(self._earlier_result, event))
+                case events.Interrupt():
+                    # The batch goes on with the caller's next words; until then its mirrors need not wait.
+                    if self._open is not None:
+                        self._open.asks = True
+                        self._close_batch(self._open)
+                    self._put(event)
+                case events.HandedOff():
+                    self._handed_off(event)
+                case events.Say() if self._open is not None and not self._open.done.is_set():
+                    self._say(self._open, event)
+                case events.Text() if self._open is not None and not self._open.done.is_set():
+                    self._stream_line(self._open, event)
+                case _:
+                    self._put(event)
+        if self._open is not None:  # the run ended in the middle of it
+            self._close_batch(self._open)
+        self._paused = None
+        self.maybe_close()
+
+    def _put(self, event: events.Event) -> None:
+        self._items.append(event)
+        self._arrived.set()
+        if self._paused is not None and not isinstance(event, events.Ended):
+            self._paused = None
+            self.bridge.speak(self)
+
+    def _wait_for(self, message_id: str) -> None:
+        if self.entry is not None and self.entry in self.bridge.outsiders:
+            logger.warning("agent %s is leaving; nobody can say its last words any more", self.turn.floor)
+            self.turn.heard(message_id, "")
+            return
+        if self._open is None:
+            self._awaited = message_id
+            self._arrived.set()
+
+    def _message_over(self, message_id: str) -> None:
+        self._said = message_id
+        self._arrived.set()
+
+    def _result(self, batch: Batch, event: events.ToolResult) -> None:
+        batch.results[event.call_id] = event
+        batch.late_result(event.call_id)
+        if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
+            # A handoff is said in the same breath as the result that carries it, so it would be there already.
+            self._close_batch(batch)
+
+    def _earlier_result(self, event: events.ToolResult) -> None:
+        """A call of an earlier turn, which had a question (LangGraph's `interrupt()`), has its answer now."""
+        if (asked := self.bridge.asking.pop(event.call_id, None)) is not None:
+            asked.output, asked.is_error = event.output, event.is_error
+            self.earlier[event.call_id] = asked
+
+    def _handed_off(self, event: events.HandedOff) -> None:
+        if self._open is not None and event.call_id in self._open.unanswered:
+            self._handed_off_late(self._open, event)
+            return
+        self.entry = event.new_agent
+        if self._open is not None and event.call_id in self._open.calls:
+            self._open.handoff = event
+            if len(self._open.results) == len(self._open.calls):
+                self._close_batch(self._open)
+        else:
+            # A switch by an edge: there is no tool whose mirror could return the next agent.
+            self._put(event)
+
+    def _handed_off_late(self, batch: Batch, event: events.HandedOff) -> None:
+        """A barge-in released the mirror before the handoff came: LiveKit can't carry it out any more."""
+        self._close_batch(batch)
+        if event.on_interruption == "complete" and not self.turn.closed:
+            batch.handoff = event
+            self.bridge.transfers.complete(self, event)
+            return
+        assert event.call_id is not None
+        self.turn.reject_handoff(event.call_id, NO_HANDOFF)
+        if (found := self.turn.record.call(event.call_id)) is not None and (told := found[1].result) is not None:
+            batch.results[event.call_id] = replace(batch.results[event.call_id], output=told.text, is_error=True)
+            batch.late_result(event.call_id)
+
+    def _close_batch(self, batch: Batch) -> None:
+        batch.done.set()
+        self._open = None
+
+    def _say(self, batch: Batch, event: events.Say) -> None:
+        self._speak_aside(batch, event.message_id, event.text)
+
+    def _stream_line(self, batch: Batch, event: events.Text) -> None:
+        """Words that a tool has generated while it runs (`ctx.generate_reply`)."""
+        stream = self.bridge.streams.get(event.message_id)
+        if stream is None:
+            stream = self.bridge.streams[event.message_id] = _Words()
+            self._speak_aside(batch, event.message_id, stream)
+            self._watch(asyncio.create_task(self._end_stream(event.message_id, stream)))
+        stream.push(event.text)
+
+    async def _end_stream(self, message_id: str, stream: "_Words") -> None:
+        await self.turn.wait_line(message_id)
+        stream.end()
+        self.bridge.streams.pop(message_id, None)
+
+    def _speak_aside(self, batch: Batch, message_id: str, text: "str | _Words") -> None:
+        try:
+            # A tool that disallows interruptions means its own words as well.
+            handle = self.bridge.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
+        except RuntimeError as error:
+            logger.warning("a line of the graph could not be spoken: %s", error)
+            self.turn.heard(message_id, "")
+            return
+        self.bridge.own_lines.add(handle)
+        batch.lines.append(handle)
+
+        def played(done: SpeechHandle) -> None:
+            done.remove_done_callback(played)  # LiveKit keeps each handle for as long as the session lives
+            self.bridge.own_lines.discard(done)
+            words = [i for i in done.chat_items if i.type == "message" and i.role == "assistant"]
+            text = " ".join(t for i in words if (t := i.text_content))
+            self.turn.heard(message_id, text, at=words[0].created_at if words else None)
+            if done.interrupted:
+                self._barge_in()
+
+        handle.add_done_callback(played)
+
+    # ---- what waits until the turn is certain
+
+    def when_certain(self, act: Callable[[], None]) -> None:
+        """Do it now if the user turn really happened, else as soon as it has. A guess that is dropped never does it."""
+        if self.turn.committed:
+            act()
+        else:
+            self._waiting.append(act)
+
+    def commit(self, said: Any, at: float) -> None:
+        """The user turn really happened, with these final words."""
+        self.turn.commit(said, at=at)
+        waiting, self._waiting = self._waiting, []
+        for act in waiting:
+            act()
+
+    # ---- to LiveKit
+
+    async def next(self) -> events.Event | None:
+        """The next thing for the reply that is being generated; None when this reply has nothing more to say.
+
+        That is the end of the turn, or a line that must be played before the graph goes on: LiveKit takes a reply as
+        played when it has ended.
+        """
+        while not self._items:
+            if self._pump_task.done():
+                return None
+            if self._awaited is not None and self.turn.peek() is None:
+                self._paused, self._awaited = self._awaited, None
+                return None
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(None if self._said is None else HELD_BACK):
+                    await self._arrived.wait()
+            except TimeoutError:
+                self._said = None
+                return Pause()
+        self.arrived.set()
+        event = self._items[0]
+        if isinstance(event, events.Ended):
+            return None
+        if isinstance(event, events.Text) and event.message_id != self._said:
+            self._said = None
+        return self._items.popleft()
+
+    def batch_of(self, call_id: str) -> Batch | None:
+        return next((b for b in self.batches if call_id in b.calls), None)
+
+    # ---- from LiveKit
+
+    def attach(self, handle: SpeechHandle) -> None:
+        """A LiveKit speech drains this turn from now on."""
+        if handle in self._handles:
+            return
+        self._handles.add(handle)
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(_: SpeechHandle) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        handle.add_done_callback(ended)
+        self._watch(asyncio.create_task(self._follow(handle, over)))
+
+    def _barge_in(self) -> None:
+        """The caller interrupted a line of this turn, so the turn: for LiveKit the line is a speech of its own."""
+        self.turn.interrupt()
+        for handle in self._handles:
+            if handle.allow_interruptions:
+                handle.interrupt()
+
+    def _watch(self, task: "asyncio.Task[None]") -> None:
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _follow(self, handle: SpeechHandle, over: "asyncio.Future[None]") -> None:
+        await handle.wait_if_not_interrupted([over])
+        if handle.interrupted:
+            self.turn.interrupt()
+        await over
+        self.arrived.set()
+        self._handles.discard(handle)
+        if handle.interrupted and not self.entry_is_certain:
+            self.cancel_entry()
+        if self._paused is not None and not self._reported(self._paused):
+            self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it any longer
+        self.maybe_close()
+
+    def _reported(self, message_id: str) -> bool:
+        found = self.turn.record.spoken(message_id)
+        return found is not None and found[1].heard is not None
+
+    @property
+    def completes(self) -> bool:
+        """Whether the floor is on its way to the next agent although the caller has interrupted."""
+        batch = next((b for b in reversed(self.batches) if b.handoff is not None), None)
+        if self.entry is None or batch is None or batch.handoff is None or batch.handoff.on_interruption == "cancel":
+            return False
+        return self.turn.interrupted or any(handle.interrupted for handle in self._handles)
+
+    @property
+    def speeches(self) -> list[SpeechHandle]:
+        """LiveKit's speeches that drain this turn now."""
+        return list(self._handles)
+
+    def cancel_entry(self) -> None:
+        """Nobody takes the floor: the handoff of this turn did not happen."""
+        self.entry, self.entry_is_certain = None, False
+
+    def maybe_close(self) -> None:
+        """Close the turn once no speech of LiveKit's can come back to it."""
+        if self._handles or self.entry is not None or (self._paused is not None and not self.turn.interrupted):
+            return
+        if not self.turn.committed:
+            self.turn.discard_if_possible()
+        self.turn.close()
+        self.over.set()
+        self.bridge.forget(self)
+
+    def mirror_started(self, context: RunContext[Any]) -> None:
+        self._contexts.append(context)
+
+    def mirror_ended(self, context: RunContext[Any]) -> None:
+        self._contexts.remove(context)
+
+    def _hold(self, held: bool) -> None:
+        """`ctx.disallow_interruptions()` of a graph tool reaches the speech that carries the call."""
+        self._held = held
+        for context in self._contexts:
+            try:
+                if held:
+                    context.disallow_interruptions()
+            except RuntimeError:
+                logger.warning("%s can't be protected: it was interrupted already", context.function_call.name)
+
+    async def aclose(self) -> None:
+        """The session is over: nothing more is heard, and running tools end by themselves."""
+        for task in list(self._watchers):
+            task.cancel()
+        self.arrived.set()
+        self.entry = None
+        self._handles.clear()
+        self.maybe_close()
+
+
+class _Words:
+    """A line that grows while it is spoken: the text that LiveKit's `say` takes as an async iterable."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def push(self, text: str) -> None:
+        self._queue.put_nowait(text)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (text := await self._queue.get()) is not None:
+            yield text

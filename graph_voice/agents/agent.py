@@ -1,0 +1,262 @@
+"""Agents: who speaks in a call. LiveKit's `Agent`, as a definition that holds no state of a call."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+
+from graph_voice.agents.handoff import Handoff, TransferTool
+from graph_voice.agents.tools import as_tool, is_function_tool
+from graph_voice.errors import BuildError
+from graph_voice.history.operations import Operation
+
+__all__ = ["Agent", "Text", "Voice"]
+
+Text = str | Callable[[Any], str]
+"""Fixed text, or a function of the userdata."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How an agent hears and sounds: plain data, which the LiveKit adapter resolves.
+
+    Each of `stt`, `tts` and `vad` is a model string ("cartesia/sonic-3:voice-id"), a dict of arguments, or a
+    zero-argument callable that returns a LiveKit plugin. What is None is the session's own.
+    """
+
+    stt: str | Mapping[str, Any] | Callable[[], Any] | None = None
+    tts: str | Mapping[str, Any] | Callable[[], Any] | None = None
+    vad: Mapping[str, Any] | Callable[[], Any] | None = None
+    turn_handling: Mapping[str, Any] | None = None
+    """LiveKit's `TurnHandlingOptions`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of LiveKit's `Agent`."""
+    llm: InitVar[None] = None
+    """There is none: a model, realtime ones included, is refused with `BuildError`, which says where it belongs."""
+
+    def __post_init__(self, llm: Any) -> None:
+        if llm is not None or "llm" in self.options:
+            raise BuildError(
+                "Voice(llm=...): a voice has no model, the agent has: Agent(..., llm=...), a LangChain chat model. "
+                "A realtime (speech-to-speech) model can't be one, since it answers by itself, past the graph: use a "
+                "chat model there, and stt and tts here."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """JSON data for drawings and LangGraph Studio; callables by their name."""
+        found: dict[str, Any] = {}
+        for name in ("stt", "tts", "vad", "turn_handling"):
+            value = getattr(self, name)
+            if value is not None:
+                found[name] = getattr(value, "__name__", repr(value)) if callable(value) else value
+        return found
+
+
+class Agent:
+    """An agent of a voice graph: a node, with its tools and the ways out of it.
+
+    Write an instance, or a subclass with class attributes, `@function_tool` methods and
+    `async def on_enter(self, ctx)` / `async def on_exit(self, ctx)`. An agent holds nothing of a call (that belongs in
+    the userdata), so one instance serves any number of calls.
+
+    Args:
+        name: the node's name; letters, digits, `_` and `-`.
+        instructions: the system prompt: text, or a function of the userdata. Rendered for each model call.
+        tools: `@function_tool` functions, plain functions, or LangChain tools.
+        handoffs: `Handoff`s, and names of targets that the tools hand off to by `ctx.handoff(name)`.
+        on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
+            agent replies at once from its instructions.
+        on_exit: an async function of the `RunContext`, run when the agent hands off.
+        llm: a LangChain chat model or a string such as "openai:gpt-4.1". Default: the graph's.
+        fallback: the model that answers when `llm` fails before its first word. Default: the graph's.
+        voice: how it hears and sounds.
+        on_enter_tools: "own" (default) lets the first reply use the agent's tools but no transfer, so that it can't
+            bounce away unheard; "none" withholds all tools.
+        context: a history operation that keeps what the model is shown short while the agent has the floor, such as
+            `history.when(max_items=60, then=history.summarize(keep_last_turns=6))`. A `Conversation` applies it
+            between turns, in the background; without one (Studio, `ainvoke`) it is applied when a turn begins.
+
+    Raises `BuildError` for what can't work: a bad name, no instructions, two tools of one name, an `on_enter` that is
+    neither text nor a function.
+    """
+
+    name: str = ""
+    instructions: Text = ""
+    tools: Sequence[Any] = ()
+    handoffs: Sequence[Handoff | str] = ()
+    llm: BaseChatModel | str | None = None
+    fallback: BaseChatModel | str | None = None
+    voice: Voice | None = None
+    on_enter_tools: Literal["own", "none"] = "own"
+    on_enter: Any = None
+    on_exit: Any = None
+    context: Operation | None = None
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        instructions: Text | None = None,
+        tools: Sequence[Any] | None = None,
+        handoffs: Sequence[Handoff | str] | None = None,
+        on_enter: str | Callable[[Any], Any] | None = None,
+        on_exit: Callable[[Any], Any] | None = None,
+        llm: BaseChatModel | str | None = None,
+        fallback: BaseChatModel | str | None = None,
+        voice: Voice | None = None,
+        on_enter_tools: Literal["own", "none"] | None = None,
+        context: Operation | None = None,
+    ) -> None:
+        given = {
+            "name": name,
+            "instructions": instructions,
+            "tools": tools,
+            "handoffs": handoffs,
+            "on_enter": on_enter,
+            "on_exit": on_exit,
+            "llm": llm,
+            "fallback": fallback,
+            "voice": voice,
+            "on_enter_tools": on_enter_tools,
+            "context": context,
+        }
+        for attribute, value in given.items():
+            if value is not None:
+                setattr(self, attribute, value)
+        for attribute in ("instructions", "on_enter"):
+            # `instructions = lambda userdata: ...` in a class body is a function of the userdata, not a method.
+            raw = inspect.getattr_static(self, attribute)
+            if inspect.isfunction(raw) and len(inspect.signature(raw).parameters) == 1:
+                setattr(self, attribute, raw)
+        if not self.name and type(self) is not Agent:
+            self.name = _snake_case(type(self).__name__)
+        self._check()
+        self.declared = [h for h in self.handoffs if isinstance(h, Handoff)]
+        self.ways: dict[str, Handoff] = {}
+        """Target -> the way that `ctx.handoff` takes: the one declared for the agent's own tools, else a tool's."""
+        for handoff in sorted(self.handoffs, key=lambda h: 2 if isinstance(h, str) else int(h.tool)):
+            way = Handoff(handoff) if isinstance(handoff, str) else handoff
+            self.ways.setdefault(way.to, way)
+        self.transfers: list[TransferTool] = [
+            h.transfer_tool() for h in self.handoffs if isinstance(h, Handoff) and h.tool
+        ]
+        self.own_tools: list[BaseTool] = [as_tool(t, agent=self.name) for t in [*self.tools, *self._tool_methods()]]
+        seen: set[str] = set()
+        for tool in self.all_tools:
+            if tool.name in seen:
+                raise BuildError(f'agent "{self.name}" has two tools named "{tool.name}"; rename one.')
+            if not _TOOL_NAME.match(tool.name):
+                hint = f'Handoff("{tool.handoff.to}", name="...")' if isinstance(tool, TransferTool) else "rename it"
+                raise BuildError(
+                    f'agent "{self.name}": the tool name "{tool.name}" is refused by the providers, which take up to '
+                    f"64 letters, digits, '_' and '-': {hint}."
+                )
+            seen.add(tool.name)
+
+    def _check(self) -> None:
+        """Raise `BuildError` for what would fail in the middle of a call."""
+        name = self.name
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise BuildError(
+                f"Agent({name!r}): a name is up to 64 letters, digits, '_' and '-', and starts with a letter: it "
+                "becomes a node of the graph and part of a tool's name."
+            )
+        written = self.instructions
+        if not written or (isinstance(written, str) and not written.strip()):
+            raise BuildError(f'agent "{name}" has no instructions: Agent("{name}", instructions="...").')
+        if not isinstance(written, str) and not _takes_one(written):
+            raise BuildError(
+                f'agent "{name}": instructions={written!r} is neither text nor a function of the userdata that returns '
+                'text: instructions="...", or instructions=lambda userdata: f"...".'
+            )
+        if inspect.iscoroutinefunction(written):
+            raise BuildError(
+                f'agent "{name}": its instructions are an async function. Make it a plain one of the userdata, and '
+                "load what it needs in on_enter or in a tool."
+            )
+        if self.on_enter is not None and not isinstance(self.on_enter, str) and not _takes_one(self.on_enter):
+            raise BuildError(
+                f'agent "{name}": on_enter={self.on_enter!r} is none of: instructions for the first reply (text, or a '
+                "function of the userdata), an async function of the RunContext."
+            )
+        if self.on_exit is not None and not _takes_one(self.on_exit):
+            raise BuildError(f'agent "{name}": on_exit={self.on_exit!r} is no function of the RunContext.')
+        if isinstance(self.handoffs, str):
+            raise BuildError(f'agent "{name}": handoffs is a list: handoffs=["{self.handoffs}"].')
+        for handoff in self.handoffs:
+            if not isinstance(handoff, Handoff | str):
+                hint = f'"{handoff.name}"' if isinstance(handoff, Agent) else '"billing"'
+                raise BuildError(
+                    f'agent "{name}": handoffs has {handoff!r}. Write the name of the target, handoffs=[{hint}], or '
+                    f"Handoff({hint}, ...)."
+                )
+        if self.on_enter_tools not in ("own", "none"):
+            raise BuildError(f'agent "{name}": on_enter_tools={self.on_enter_tools!r}: write "own" or "none".')
+        if self.context is not None and not isinstance(self.context, Operation):
+            raise BuildError(
+                f'agent "{name}": context={self.context!r} is no history operation. Write '
+                "context=history.when(max_items=60, then=history.summarize(keep_last_turns=6))."
+            )
+
+    @property
+    def all_tools(self) -> list[BaseTool]:
+        return [*self.own_tools, *self.transfers]
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """Every target that this agent may hand off to."""
+        return frozenset(self.ways)
+
+    @property
+    def enters_by_method(self) -> bool:
+        """Whether `on_enter` acts for itself (an async method) instead of being instructions for a reply."""
+        return inspect.iscoroutinefunction(self.on_enter)
+
+    def render(self, userdata: Any) -> str:
+        """The instructions of this moment."""
+        return _render(self.instructions, userdata)
+
+    def render_on_enter(self, userdata: Any) -> str | None:
+        """The instructions for the first reply, if there are any."""
+        if self.on_enter is None or self.enters_by_method:
+            return None
+        return _render(self.on_enter, userdata)
+
+    def _tool_methods(self) -> list[Any]:
+        found = []
+        for attribute in dir(type(self)):
+            if not attribute.startswith("__") and is_function_tool(getattr(type(self), attribute, None)):
+                found.append(getattr(self, attribute))
+        return found
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _render(text: Text, userdata: Any) -> str:
+    return text(userdata) if callable(text) else text
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether it can be called with one argument; what has no signature (a builtin) may."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _snake_case(name: str) -> str:
+    name = re.sub(r"Agent$", "", name) or name
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

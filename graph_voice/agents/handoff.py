@@ -1,0 +1,116 @@
+"""Handoffs: how one agent gives the floor to another, and what the other one is told.
+
+Follows LiveKit's agent handoffs (a tool that returns an agent) and its `AgentHandoff` chat item.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from graph_voice import history as _history
+from graph_voice.errors import BuildError
+from graph_voice.events import OnInterruption
+from graph_voice.messages.pairs import transfer_answer
+
+__all__ = ["AgentHandoff", "Handoff", "Reply", "TransferTool", "handoff_record"]
+
+
+class AgentHandoff(TypedDict):
+    """A handoff that happened, as the state's `handoffs` and the transfer's `ToolMessage.artifact` keep it."""
+
+    old_agent_id: str | None
+    new_agent_id: str
+    tool_call_id: str | None
+    created_at: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A line that the model words itself, from these instructions."""
+
+    instructions: str
+
+
+Line = str | Reply | Callable[[Any], str]
+"""What may be said at a handoff: fixed text, generated text, or a function of the userdata."""
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """A declared way from one agent to another. It becomes the tool `transfer_to_<to>` and an edge of the graph.
+
+    With `tool=False` it declares only how the way is taken (`history`, `say`, `result`) by the agent's own tools, which
+    return `ctx.handoff("<to>")`.
+
+    Raises `BuildError` when `to` is empty.
+    """
+
+    to: str
+    """The target: an agent's name, or any node of the graph."""
+    description: str | None = None
+    """What the model reads to decide. Default: "Transfer the caller to <to>."."""
+    history: _history.Operation = field(default_factory=_history.fresh, kw_only=True)
+    """What the target's model is shown of the conversation. Default: nothing, as in LiveKit."""
+    say: Line | None = field(default=None, kw_only=True)
+    """Spoken by the old agent before the floor changes."""
+    result: str | None = field(default=None, kw_only=True)
+    """What the transfer tool answers. Default: "Transferring to <to>."."""
+    name: str | None = field(default=None, kw_only=True)
+    """The tool's name. Default: `transfer_to_<to>`."""
+    on_interruption: OnInterruption = field(default="cancel", kw_only=True)
+    """What becomes of the handoff when the caller interrupts while it is announced. "cancel", as in LiveKit: the agent
+    keeps the floor and answers. "complete": the announcement is cut off, the floor changes, and what the caller says is
+    the new agent's to answer."""
+    tool: bool = field(default=True, kw_only=True)
+    """Whether the agent's model gets a tool that takes this way. False: only the agent's own tools take it."""
+
+    def __post_init__(self) -> None:
+        if not self.to:
+            raise BuildError("Handoff(to=...) needs the name of the agent to hand off to.")
+        if self.on_interruption not in get_args(OnInterruption):
+            raise BuildError(
+                f'Handoff("{self.to}", on_interruption={self.on_interruption!r}): write "cancel" or "complete".'
+            )
+        if not self.tool and (self.name or self.description):
+            raise BuildError(
+                f'Handoff("{self.to}", tool=False) has no tool, so it takes neither a name nor a description: leave '
+                "them out, or leave out tool=False."
+            )
+
+    @property
+    def tool_name(self) -> str:
+        return self.name or f"transfer_to_{self.to}"
+
+    def transfer_tool(self) -> "TransferTool":
+        """The tool that an agent's model calls to take this way."""
+        text = self.description or f"Transfer the caller to {self.to.replace('_', ' ')}."
+        return TransferTool(name=self.tool_name, description=text, handoff=self)
+
+    @property
+    def answer(self) -> str:
+        """What the transfer tool answers."""
+        return self.result or transfer_answer(self.to)
+
+
+class _NoArguments(BaseModel):
+    """Transfer tools take no arguments."""
+
+
+class TransferTool(BaseTool):
+    """The tool that a `Handoff` becomes. Running it does nothing: the tool node reads its `handoff`."""
+
+    handoff: Handoff
+    args_schema: type[BaseModel] = _NoArguments
+
+    def _run(self, *args: Any, **kwargs: Any) -> str:
+        return self.handoff.answer
+
+
+def handoff_record(old: str | None, new: str, call_id: str | None) -> AgentHandoff:
+    return AgentHandoff(old_agent_id=old, new_agent_id=new, tool_call_id=call_id, created_at=time.time())

@@ -1,0 +1,155 @@
+"""What a tool, or an agent's `on_enter` and `on_exit`, can see and do. LiveKit's `RunContext`."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic
+
+from langchain_core.messages import AIMessage, AnyMessage
+from langgraph.runtime import Runtime
+from langgraph.store.base import BaseStore
+from typing_extensions import TypeVar
+
+from graph_voice.agents.handoff import Handoff, Line, Reply
+from graph_voice.errors import HandoffError, TurnError
+from graph_voice.events import OnInterruption
+
+if TYPE_CHECKING:
+    from graph_voice.history import Operation
+
+__all__ = ["RunContext", "running"]
+
+U = TypeVar("U", default=Any)
+
+running: ContextVar["RunContext[Any] | None"] = ContextVar("graph_voice_running", default=None)
+"""The context of the call or hook that runs in this task."""
+
+
+def new_id(kind: str) -> str:
+    return f"{kind}-{uuid.uuid4().hex[:12]}"
+
+
+@dataclass
+class RunContext(Generic[U]):
+    """The context of one tool call, or of an agent's `on_enter` or `on_exit`.
+
+    A tool gets it by a parameter annotated `RunContext[Caller]`, whatever the parameter's name.
+    """
+
+    agent: str
+    """The name of the agent that has the floor."""
+    userdata: U
+    """Shared by the tools of one batch: in-place changes count, and one update leaves the node."""
+    state: dict[str, Any]
+    """The graph's state when the batch began."""
+    chat_ctx: list[AnyMessage]
+    """What the agent's model was shown of the conversation. LiveKit's `agent.chat_ctx`."""
+    runtime: Runtime[Any]
+    tool_call_id: str | None = None
+    """None in `on_enter` and `on_exit`. The same after a crash: use it as the key of what must happen once."""
+    host: Any = None
+    """The front end's own context of this call (LiveKit's `RunContext`), when there is one."""
+    close_reason: str | None = None
+    """In `on_exit`: why the call ends, such as "participant_disconnected" (LiveKit's `CloseReason`). None when the
+    agent hands over, and everywhere else. At the call's end `say` and `generate_reply` do nothing."""
+
+    spoken: list[AIMessage] = field(default_factory=list, repr=False)
+    """What `say` and `generate_reply` produced, in order."""
+    already_said: list[str] = field(default_factory=list, repr=False)
+    """What this call said before it asked (`interrupt()`). It runs again from its start, and is not to say it again."""
+    requested: Handoff | None = field(default=None, repr=False)
+    returned_none: bool = field(default=False, repr=False)
+    ending: bool = field(default=False, repr=False)
+    speak: Callable[[str, Line], Awaitable[str]] | None = field(default=None, repr=False)
+    hold: Callable[[], None] | None = field(default=None, repr=False)
+    held: bool = field(default=False, repr=False)
+    ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
+    """The agent's declared handoffs, by target."""
+
+    @classmethod
+    def current(cls) -> "RunContext[Any]":
+        """The context of the running call. Raises `TurnError` outside of one."""
+        found = running.get()
+        if found is None:
+            raise TurnError("There is no RunContext here: the tool was called by hand. Pass a context of your own.")
+        return found
+
+    @property
+    def context(self) -> Any:
+        """The graph's run context (LangGraph's `context=`): clients, settings; never stored."""
+        return self.runtime.context
+
+    @property
+    def store(self) -> BaseStore | None:
+        """LangGraph's store, for what outlives the call."""
+        return self.runtime.store
+
+    def handoff(
+        self,
+        to: str,
+        result: str | None = None,
+        *,
+        history: "Operation | None" = None,
+        say: Line | None = None,
+        on_interruption: OnInterruption | None = None,
+    ) -> Handoff:
+        """Return this from a tool to hand off: `return ctx.handoff("billing")`.
+
+        Args:
+            to: the target, which the agent must declare in `handoffs=[...]`.
+            result: what the tool answers. Default: "Transferring to <to>.".
+            history: what the target is shown. Default: what the agent's declaration says.
+            say: spoken by this agent before the floor changes.
+            on_interruption: what becomes of the handoff when the caller interrupts while it is announced, "cancel" or
+                "complete". Default: what the agent's declaration says.
+
+        Raises `HandoffError` for a target that is not declared.
+        """
+        way = self.ways.get(to)
+        if way is None:
+            raise HandoffError(
+                f'agent "{self.agent}" may not hand off to "{to}": declare it, '
+                f'Agent("{self.agent}", ..., handoffs=["{to}"]). Declared: {", ".join(sorted(self.ways)) or "none"}.'
+            )
+        return replace(
+            way,
+            result=way.result if result is None else result,
+            history=way.history if history is None else history,
+            say=way.say if say is None else say,
+            on_interruption=way.on_interruption if on_interruption is None else on_interruption,
+        )
+
+    async def say(self, text: str) -> None:
+        """Speak a fixed line, and wait until it was played (or interrupted) before going on. LiveKit's `say`."""
+        await self._speak(text)
+
+    async def generate_reply(self, instructions: str) -> str:
+        """Speak a line that the model words from these instructions; wait until it was played. Returns its text.
+
+        LiveKit's `session.generate_reply` inside a tool.
+        """
+        return await self._speak(Reply(instructions))
+
+    async def _speak(self, line: Line) -> str:
+        if self.already_said:
+            return self.already_said.pop(0)
+        if self.speak is None:
+            raise TurnError("This RunContext has no voice: it was made by hand.")
+        return await self.speak(new_id("say"), line)
+
+    def disallow_interruptions(self) -> None:
+        """The caller can't interrupt from here to the end of this call. LiveKit's method of the same name."""
+        if self.hold is not None and not self.held:
+            self.held = True
+            self.hold()
+
+    def end_call(self) -> None:
+        """End the call after what is being said. The front end hangs up."""
+        self.ending = True
+
+    def request_handoff(self, request: Handoff) -> None:
+        """What returning `request` from the tool does."""
+        if request.to not in self.ways:
+            self.handoff(request.to)
+        self.requested = request

@@ -1,0 +1,309 @@
+"""Tools: what an agent's model may call. LiveKit's `function_tool`, as a LangChain tool."""
+
+import asyncio
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
+from langchain_core.tools import tool as _langchain_tool
+from langchain_core.utils.pydantic import get_fields
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.types import Command
+from pydantic import BaseModel, TypeAdapter
+
+from graph_voice.agents.handoff import Handoff
+from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
+from graph_voice.errors import BuildError
+from graph_voice.secrets.arguments import conceal, masked_output, with_sealed_arguments
+from graph_voice.secrets.values import secret_texts
+from graph_voice.userdata.working_copy import Assignments
+
+__all__ = [
+    "FunctionTool",
+    "StopResponse",
+    "ToolError",
+    "as_tool",
+    "function_tool",
+    "is_function_tool",
+    "takes_state",
+]
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ToolError(Exception):
+    """Raised by a tool to tell the model what went wrong, in these words. LiveKit's `ToolError`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class StopResponse(Exception):  # LiveKit's name
+    """Raised by a tool to end the turn without a reply, unless another call of its batch wants one. LiveKit's
+    `StopResponse`."""
+
+
+class FunctionTool(StructuredTool):
+    """What `@function_tool` makes: a LangChain tool whose `RunContext` parameter the model never sees."""
+
+    takes_context: bool = False
+    """Whether the function has a `RunContext` parameter."""
+    handoffs: tuple[str, ...] = ()
+    """Targets that this tool may hand off to, for the drawing."""
+    timeout: float | None = None
+    """Seconds after which the model is told that the tool did not answer."""
+    idempotent: bool = False
+    """Whether the tool may run again for the same call after a crash."""
+    slow: SlowTool = SlowTool()
+    """What is said while it runs long, and what becomes of a result that comes late."""
+
+
+@overload
+def function_tool(fn: F, /) -> F: ...
+@overload
+def function_tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    handoffs: Sequence[str] = (),
+    timeout: float | None = None,
+    idempotent: bool = False,
+    filler: Filler | None = None,
+    filler_after: float = FILLER_AFTER,
+    late: LatePolicy = "announce",
+) -> Callable[[F], F]: ...
+def function_tool(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    handoffs: Sequence[str] = (),
+    timeout: float | None = None,
+    idempotent: bool = False,
+    filler: Filler | None = None,
+    filler_after: float = FILLER_AFTER,
+    late: LatePolicy = "announce",
+) -> Any:
+    """Mark a function, or a method of an `Agent` subclass, as a tool.
+
+    The parameters' annotations are the schema, the docstring is the description. A parameter annotated
+    `RunContext[...]` gets the call's context and is not part of the schema. A sync function runs in a thread.
+
+    Args:
+        name: the tool's name. Default: the function's.
+        description: what the model reads. Default: the docstring.
+        handoffs: agents that the tool may return with `ctx.handoff(...)`, to name the tool on the drawing.
+        timeout: seconds after which the model is told that the tool did not answer. Default: no limit.
+        idempotent: the tool may run again for the same `ctx.tool_call_id` after a crash.
+        filler: said once when the call keeps the caller waiting: a text, a function of the userdata, or a list of
+            texts that the tool's calls take in turn. Several slow calls at once have one filler. A tool that says
+            something itself (`ctx.say`) has none. LiveKit's `RunContext.with_filler`.
+        filler_after: seconds of silence, while the call runs, after which the filler is said.
+        late: what becomes of a result that comes after a barge-in, when the caller was answered without it.
+            "announce": the agent that has the floor speaks of it by itself, unless a reply has done so meanwhile;
+            "merge": it is remembered, and the next model call sees it.
+
+    The function stays an ordinary function: it can be called in a test as it is. Any other LangChain tool (an MCP
+    tool, say) declares `filler`, `filler_after` and `late` in its `metadata`.
+
+    Raises `BuildError` for a filler that is no line, a delay that is not above 0, and an unknown policy.
+    """
+
+    def mark(target: Any) -> Any:
+        if isinstance(target, BaseTool):
+            raise BuildError(f"{target.name} is a LangChain tool already: list it in tools=[...] as it is.")
+        function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
+        function.__graph_voice_tool__ = {
+            "name": name or function.__name__,
+            "description": description,
+            "handoffs": tuple(handoffs),
+            "timeout": timeout,
+            "idempotent": idempotent,
+            "slow": SlowTool(filler, filler_after, late).check(name or function.__name__),
+        }
+        return target
+
+    return mark if fn is None else mark(fn)
+
+
+def is_function_tool(value: Any) -> bool:
+    return hasattr(value, "__graph_voice_tool__")
+
+
+def as_tool(value: Any, *, agent: str = "") -> BaseTool:
+    """A LangChain tool from whatever may stand in `Agent(tools=[...])`. Raises `BuildError` for anything else."""
+    if isinstance(value, BaseTool):
+        return with_sealed_arguments(value)
+    if is_function_tool(value):
+        return _build(value, **value.__graph_voice_tool__)
+    if callable(value) and hasattr(value, "__name__"):
+        if _context_parameter(value) is not None:
+            return _build(value, name=value.__name__)
+        try:
+            made: BaseTool = _langchain_tool(parse_docstring=True, error_on_invalid_docstring=False)(value)
+            return with_sealed_arguments(made)
+        except ValueError as error:
+            raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
+    raise BuildError(f"agent {agent!r}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise BuildError(
+            f"{getattr(fn, '__qualname__', fn)}: the annotation {error.name!r} can't be resolved. Import it at the top "
+            "level of the module, not under TYPE_CHECKING."
+        ) from error
+
+
+def takes_state(tool: BaseTool) -> bool:
+    """Whether a tool can see the state, and the userdata in it: by its `RunContext`, or by an injected argument."""
+    if isinstance(tool, FunctionTool) and tool.takes_context:
+        return True
+    shown = tool.tool_call_schema
+    if isinstance(shown, dict):
+        return False  # a JSON schema has no injected arguments
+    return set(get_fields(tool.get_input_schema())) != set(get_fields(shown))
+
+
+def _is_context(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return any(map(_is_context, typing.get_args(annotation)))
+    return annotation is RunContext or typing.get_origin(annotation) is RunContext
+
+
+def _context_parameter(fn: Callable[..., Any]) -> str | None:
+    hints = _hints(fn)
+    return next((p for p in inspect.signature(fn).parameters if _is_context(hints.get(p))), None)
+
+
+def _build(
+    fn: Callable[..., Any],
+    *,
+    name: str,
+    description: str | None = None,
+    handoffs: tuple[str, ...] = (),
+    timeout: float | None = None,
+    idempotent: bool = False,
+    slow: SlowTool | None = None,
+) -> FunctionTool:
+    context = _context_parameter(fn)
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise BuildError(f"tool {name!r}: *{parameter.name} has no schema; name each parameter.")
+    text = description or (inspect.getdoc(fn) or "").partition("\nArgs:\n")[0].strip()
+    if not text:
+        raise BuildError(f"tool {name!r}: the model decides by the description, so give the function a docstring.")
+    schema = create_schema_from_function(
+        name,
+        fn,
+        filter_args=[context] if context else [],
+        parse_docstring=True,
+        error_on_invalid_docstring=False,
+    )
+    is_async = inspect.iscoroutinefunction(fn)
+
+    def bound(arguments: dict[str, Any]) -> dict[str, Any]:
+        return arguments if context is None else {**arguments, context: RunContext.current()}
+
+    async def call_async(**arguments: Any) -> Any:
+        arguments = bound(arguments)
+        try:
+            result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
+            if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
+                result = await result
+        except GraphInterrupt:
+            # It will run again from its start, so what it has assigned by now would count twice. At once, before
+            # another call of the batch builds on it.
+            if (assignments := Assignments.current()) is not None:
+                assignments.undo()
+            raise
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            if (concealed := conceal(error, _secrets(arguments))) is not error:
+                raise concealed from None
+            raise
+        return masked_output(_output(result), _secrets(arguments))
+
+    def call_sync(**arguments: Any) -> Any:
+        if is_async:
+            raise NotImplementedError(f"tool {name!r} is async: use ainvoke.")
+        return _output(fn(**bound(arguments)))
+
+    made = FunctionTool(
+        name=name,
+        description=text,
+        args_schema=schema,
+        func=call_sync,
+        coroutine=call_async,
+        handoffs=handoffs,
+        timeout=timeout,
+        idempotent=idempotent,
+        slow=slow or SlowTool(),
+        takes_context=context is not None,
+    )
+    return with_sealed_arguments(made)
+
+
+def _secrets(arguments: dict[str, Any]) -> list[str]:
+    """The secrets that a call knows: of its arguments and of the userdata."""
+    given = [v for v in arguments.values() if not isinstance(v, RunContext)]
+    contexts = [v.userdata for v in arguments.values() if isinstance(v, RunContext)]
+    return secret_texts([given, contexts])
+
+
+def _output(result: Any) -> Any:
+    """What a function returned, as LangChain takes it: text, or messages and commands as they are."""
+    if isinstance(result, Handoff):
+        RunContext.current().request_handoff(result)
+        return result.answer
+    if isinstance(result, Command):
+        return _with_answer(result)
+    if result is None:
+        if (ctx := running.get()) is not None:
+            ctx.returned_none = True
+        return ""
+    if isinstance(result, str | ToolMessage) or _is_for_langchain(result):
+        return result
+    if isinstance(result, BaseModel | dict | list | tuple | set | frozenset) or dataclasses.is_dataclass(result):
+        return _JSON.dump_json(result, fallback=str).decode()
+    return str(result)
+
+
+def _is_for_langchain(result: Any) -> bool:
+    """Messages and commands, or content blocks (`{"type": "image", ...}`)."""
+    return (
+        isinstance(result, list)
+        and bool(result)
+        and all(
+            isinstance(item, ToolMessage | Command) or (isinstance(item, dict) and item.get("type") in _BLOCKS)
+            for item in result
+        )
+    )
+
+
+_BLOCKS = frozenset({"text", "image", "image_url", "audio", "file", "video", "json"})
+
+
+def _with_answer(command: Command[Any]) -> Command[Any]:
+    """LangGraph wants each `Command(update=...)` of a tool to hold the call's answer; an empty one, if it has none."""
+    if not isinstance(command.update, dict) or command.graph is not None:
+        return command
+    call_id = RunContext.current().tool_call_id or ""
+    messages = command.update.get("messages", [])
+    messages = list(messages) if isinstance(messages, list | tuple) else [messages]
+    if any(isinstance(m, ToolMessage) and m.tool_call_id == call_id for m in messages):
+        return command
+    update = {**command.update, "messages": [*messages, ToolMessage("", tool_call_id=call_id)]}
+    return dataclasses.replace(command, update=update)

@@ -1,0 +1,77 @@
+"""Long stays: the active agent's context is kept within its declared limits, between turns.
+
+`Agent(context=history.when(max_items=60, then=...))` says what is done with a context that has grown too long. It is
+done in the background, so that no turn waits for a summary; the turns that come meanwhile see the long one.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from graph_voice.call.summaries_ahead import background
+from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.build import runtime_of
+from graph_voice.history.context import shortened
+from graph_voice.history.operations import Operation
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+
+__all__ = ["Upkeep"]
+
+logger = logging.getLogger("graph_voice")
+
+
+class Upkeep:
+    """The upkeep of one call's context. Owned by its conversation, which says when a turn has settled."""
+
+    def __init__(self, conversation: "Conversation[Any]") -> None:
+        self._conversation = conversation
+        self._task: asyncio.Task[None] | None = None
+        self._agent = ""
+
+    def begin(self) -> None:
+        """A turn has settled: shorten the active agent's context if its policy says so. Returns at once."""
+        conversation = self._conversation
+        agent = conversation.active_agent
+        if self._task is not None and not self._task.done():
+            if agent == self._agent:
+                return  # what it makes counts as long as the conversation it was made of is still there
+            self._task.cancel()
+        runtime = runtime_of(conversation.graph, agent)
+        if runtime is None or runtime.agent.context is None:
+            return
+        self._agent = agent
+        self._task = asyncio.create_task(
+            self._shorten(runtime, runtime.agent.context), name="graph_voice.call.compaction"
+        )
+        self._task.add_done_callback(_log_failure)
+
+    async def _shorten(self, runtime: AgentRuntime, policy: Operation) -> None:
+        conversation, name = self._conversation, runtime.agent.name
+        state = dict(conversation.state)
+        config = background(conversation)
+        model = runtime.model(config) if policy.asks_model else None
+        update = await shortened(state, policy, agent=name, model=model, config=config)
+        # Meanwhile the floor may have changed, an operation been resolved, words been corrected: then it was made of
+        # another conversation, and the next turn that settles is the next occasion.
+        now = conversation.state
+        known = state["messages"]
+        if (
+            update is not None
+            and conversation.active_agent == name
+            and now.get("chat_ctx") == state.get("chat_ctx")
+            and now["messages"][: len(known)] == known
+        ):
+            conversation.update_chat_ctx(update)
+
+    async def aclose(self) -> None:
+        """The call is over: stop what is being made."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("the context could not be shortened", exc_info=error)

@@ -1,0 +1,160 @@
+"""What nodes that are not ours say and write: users' nodes, subgraphs, whole graphs of somebody else."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    RemoveMessage,
+    ToolMessage,
+    convert_to_messages,
+)
+from langgraph.runtime import RunControl
+from langgraph.types import Overwrite
+
+from graph_voice.graph.roles import Roles
+from graph_voice.messages.provider_data import with_words
+from graph_voice.turn.record import Call, Step
+from graph_voice.turn.turn import Turn
+
+__all__ = ["Foreign"]
+
+
+class Foreign:
+    """Follows the nodes of one run that are not ours.
+
+    Args:
+        turn: the turn whose run it is.
+        roles: of the graph.
+        known: message id -> message, as the run found them: a subgraph returns the whole conversation with its own
+            words, and only the latter are new.
+    """
+
+    def __init__(self, turn: Turn, roles: Roles, known: Mapping[Any, BaseMessage]) -> None:
+        self._turn = turn
+        self._roles = roles
+        self._known = known
+        self._running: dict[str, tuple[str, ...]] = {}
+        """Task id -> the names of its node and those around it, outermost first."""
+
+    # ---- while it runs
+
+    @contextmanager
+    def stoppable(self, control: RunControl) -> Iterator[None]:
+        """Inside, a barge-in cuts a node that is speaking, and lets any other end before the run stops."""
+        turn = self._turn
+
+        def stop() -> None:
+            control.request_drain("barge-in")
+
+        turn.on_stop = stop
+        if turn.interrupted:
+            stop()
+        with turn.cuttable(self._only_speaking):
+            yield
+
+    def _only_speaking(self) -> bool:
+        """Whether nothing runs but models whose words are spoken: then nothing is lost by stopping at once."""
+        paths = set(self._running.values())
+        leaves = [p for p in paths if not any(q != p and q[: len(p)] == p for q in paths)]
+        return all(self._roles.speaker(path) is not None for path in leaves)
+
+    def follow(self, part: Mapping[str, Any]) -> None:
+        """One part of LangGraph's stream, mode "messages" or "tasks"."""
+        outer = tuple(name.partition(":")[0] for name in part["ns"])
+        if part["type"] == "tasks":
+            task = part["data"]
+            if "triggers" in task:
+                self._running[task["id"]] = (*outer, task["name"])
+            elif (path := self._running.pop(task["id"], None)) is not None and self._roles.speaker(path) is not None:
+                self._turn.said()
+            return
+        message, metadata = part["data"]
+        node = metadata.get("langgraph_node", "")
+        path = outer if outer and outer[-1] == node else (*outer, node)
+        self._words(path, message, metadata)
+
+    def _words(self, path: tuple[str, ...], message: Any, metadata: Mapping[str, Any]) -> None:
+        speaker = self._roles.speaker(path)
+        if speaker is None or metadata.get("speak") is False:
+            return  # an inner node may be declared silent
+        if not isinstance(message, AIMessage) or not message.id or not message.text:
+            return
+        if isinstance(message, AIMessageChunk) or self._is_new(speaker, message):
+            self._turn.say_text(speaker, message.id, message.text)
+
+    def _is_new(self, node: str, message: AIMessage) -> bool:
+        return (
+            message.id not in self._known
+            and self._turn.record.spoken(str(message.id)) is None
+            and self._streamed(node, message) is None
+        )
+
+    def _streamed(self, node: str, message: AIMessage) -> Step | None:
+        """The step whose words were streamed, when the node returns them as a message with another id."""
+        for step in self._turn.record.steps():
+            if step.agent == node and step.message is None and step.words.produced.strip() == message.text.strip():
+                return step
+        return None
+
+    # ---- when it is done
+
+    def messages(self, node: str, update: Any) -> None:
+        """The messages of a finished node. Its calls have run when it is done; speech still has to be heard."""
+        if isinstance(update, Overwrite):
+            kept = [m for m in convert_to_messages(list(update.value or ())) if not self._take(node, m)]
+            self._turn.remember(Overwrite(kept))
+            return
+        for message in convert_to_messages(update if isinstance(update, list) else [update]):
+            if not self._take(node, message):
+                self._turn.remember([message])
+
+    def _take(self, node: str, message: BaseMessage) -> bool:
+        """Whether this message is in the record now, or was there before: then it is no update of its own."""
+        record = self._turn.record
+        if isinstance(message, RemoveMessage):
+            return False
+        if message.id is not None and (before := self._known.get(message.id)) is not None:
+            return _same(before, message)
+        if isinstance(message, ToolMessage):
+            if (found := record.call(message.tool_call_id)) is None:
+                return False
+            found[1].result, found[1].status = message, "done"
+            return True
+        if not isinstance(message, AIMessage):
+            return False
+        known = record.spoken(message.id) if message.id is not None else None
+        if known is not None and known[0].message is not None:
+            return known[0].message is message or _same(known[0].message, message)
+        self._finish(node, message)
+        return True
+
+    def _finish(self, node: str, message: AIMessage) -> None:
+        speaks = node in self._roles.foreign_speakers
+        streamed = self._streamed(node, message) if speaks and message.text else None
+        if message.id is not None and self._turn.record.spoken(message.id) is not None:
+            streamed = None
+        message_id = streamed.words.id if streamed is not None else message.id or f"run-{uuid.uuid4()}"
+        step = self._turn.record.step(node, message_id)
+        step.message = message
+        step.calls = {c["id"]: Call(c["id"], c["name"], "running") for c in message.tool_calls if c["id"]}
+        if step.calls:
+            step.at = step.at or time.time()
+            if not speaks and message.text:
+                # Its calls are what happened; its words were never meant to be heard.
+                step.message = message.model_copy(update=with_words(message, ""))
+        if speaks and message.text and not step.words.produced:
+            self._turn.say_text(node, message_id, message.text)
+
+
+def _same(a: BaseMessage, b: BaseMessage) -> bool:
+    return (
+        type(a) is type(b)
+        and a.content == b.content
+        and getattr(a, "tool_calls", None) == getattr(b, "tool_calls", None)
+    )

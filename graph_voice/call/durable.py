@@ -1,0 +1,325 @@
+"""A call that survives its process: what it remembers is stored behind it, and taken up again from there."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.types import StateSnapshot
+from tenacity import AsyncRetrying, wait_exponential
+
+from graph_voice.agents.handoff import TransferTool
+from graph_voice.agents.tools import FunctionTool
+from graph_voice.call.journal import ASKING, Journal
+from graph_voice.call.live_state import LiveState
+from graph_voice.errors import SaverError, TurnError
+from graph_voice.graph.build import runtime_of
+from graph_voice.messages.pairs import placeholder
+from graph_voice.storage.live_saver import LiveSaver
+from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.turn.nodes_side import NO_HANDOFF, answer
+from graph_voice.turn.pending import Pending
+from graph_voice.turn.record import Call
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+
+_Read = tuple[CheckpointTuple, StateSnapshot, list[CheckpointTuple]]
+"""The thread's head, its state, and the checkpoints of the subgraphs that wait in it."""
+
+__all__ = ["RESUME", "UNKNOWN", "Durable", "Resumed"]
+
+logger = logging.getLogger("graph_voice")
+
+RESUME = (
+    "The line was cut for a moment and the call is connected again. Say so in a few words, and go on where it was: "
+    "repeat what the caller has not heard, or ask again what you wanted to know."
+)
+UNKNOWN = "The call was stopped before it ended; whether it took effect is unknown."
+_INTERVAL = 0.5
+"""Seconds that a change may wait for others before it is stored, unless somebody waits for it."""
+_PATIENCE = 0.3
+"""Seconds that a tool or a reply waits for the store; a store that was late once is not waited for until it is back."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """In which state a call was found that another process had left."""
+
+    unanswered: bool
+    """Whether the caller's last words have no reply that was heard."""
+    again: tuple[str, ...] = ()
+    """Names of the tools that were running and are run again: they are declared `idempotent`."""
+    unknown: tuple[str, ...] = ()
+    """Names of the tools that were running, and nobody knows whether they took effect."""
+    seconds: float = field(default=0.0, compare=False)
+    """Since something of the call was stored for the last time, by the clocks of the two machines."""
+
+
+class Durable:
+    """The durable side of one conversation.
+
+    Args:
+        conversation: what it belongs to.
+        live: what it remembers.
+        saver: a `LiveSaver`, or the checkpointer to put behind one.
+        waiting: the run that waits in `interrupt()` now.
+    """
+
+    def __init__(
+        self,
+        conversation: "Conversation[Any]",
+        live: LiveState,
+        saver: BaseCheckpointSaver[Any],
+        waiting: Callable[[], Pending | None],
+    ) -> None:
+        self._conversation = conversation
+        self._live = live
+        self._own = not isinstance(saver, LiveSaver)
+        self.saver = saver if isinstance(saver, LiveSaver) else LiveSaver(saver)
+        self.journal = Journal(
+            self.saver,
+            conversation.thread_id,
+            conversation.graph.channels,
+            live.checkpoint_values,
+            waiting,
+            interval=_INTERVAL,
+        )
+        self.resumed: Resumed | None = None
+        self._question: Pending | None = None
+        self._batch: Pending | None = None
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self._changed = False
+        """Whether something changed before the thread was read."""
+        self._late = False
+
+    @property
+    def config(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self._conversation.thread_id}}
+
+    # ---- open
+
+    @property
+    def opened(self) -> bool:
+        """Whether the thread was read."""
+        return self._opened
+
+    async def open(self, patience: float | None = None) -> Pending | None:
+        """Read what the thread holds. Returns the run that waits in `interrupt()`.
+
+        Args:
+            patience: seconds; then the call goes on as a new one. None: raises what the saver raises.
+        """
+        async with self._opening:
+            if not self._opened:
+                self._question = await self._open(patience)
+                self._opened = True
+        if self._changed:
+            self._changed = False
+            self.journal.changed()
+        return self._question
+
+    async def _open(self, patience: float | None) -> Pending | None:
+        read = await self._read() if patience is None else await self._read_soon(patience)
+        return self._restore(*read) if read is not None else None
+
+    async def _read_soon(self, patience: float) -> "_Read | None":
+        retrying = AsyncRetrying(wait=wait_exponential(multiplier=0.05, max=1), sleep=asyncio.sleep)
+        error: object = "it does not answer"
+        try:
+            async with asyncio.timeout(patience):
+                async for attempt in retrying:
+                    with attempt:
+                        try:
+                            return await self._read()
+                        except Exception as failed:
+                            error = repr(failed)
+                            raise
+        except TimeoutError:
+            logger.error(
+                "thread %s can't be read, and the call goes on as a new one: %s", self._conversation.thread_id, error
+            )
+        return None
+
+    async def _read(self) -> "_Read | None":
+        head = await self.saver.aget_tuple(self.config)
+        if head is None:
+            return None
+        graph = self._conversation.graph.copy(update={"checkpointer": self.saver})
+        found = await graph.aget_state(self.config, subgraphs=True)
+        return head, found, [t for where in _inner(found) if (t := await self.saver.aget_tuple(where)) is not None]
+
+    def _restore(self, head: CheckpointTuple, found: StateSnapshot, inner: Sequence[CheckpointTuple]) -> Pending | None:
+        """Make what was read what is remembered. Nothing is awaited: somebody may be speaking."""
+        # Copies: a message as a serializer has made it takes twice as long to look at, and each turn looks at all.
+        loaded = [message.model_copy() for message in found.values.get("messages") or ()]
+        messages = _with_open_transfers(loaded, found.values.get("handoffs") or ())
+        self._live.restore({**found.values, "messages": messages}, head.checkpoint["channel_values"])
+        self.journal.begin(head, self._live.checkpoint_values(found.values.get("messages") or ()))
+        unfinished, question = _unfinished(messages), None
+        if found.interrupts:
+            asked_by = cast(dict[str, Any], head.metadata).get(ASKING)
+            asking = next((m for m in reversed(unfinished) if asked_by in (m.id, None)), None)
+            calls = {} if asking is None else _calls(asking, messages)
+            run = ForkSaver.of([head, *inner])
+            question = Pending(found.interrupts, run, calls, asking.id if asking else None, stored=True)
+            unfinished = [m for m in unfinished if m is not asking]
+        again, unknown = list[str](), list[str]()
+        for message in unfinished:
+            # Of an earlier batch nobody waits for the rest: the caller has gone on to something else since.
+            self._take_up(message, messages, again, unknown, last=message is unfinished[-1])
+        away = datetime.now(UTC) - datetime.fromisoformat(head.checkpoint["ts"])
+        unanswered = _unanswered(messages) or bool(unfinished)
+        self.resumed = Resumed(unanswered, tuple(again), tuple(unknown), max(0.0, away.total_seconds()))
+        return question
+
+    def _take_up(
+        self, asking: AIMessage, messages: Sequence[AnyMessage], again: list[str], unknown: list[str], *, last: bool
+    ) -> None:
+        """What becomes of the calls that were running: only an idempotent tool of the last batch may act again."""
+        calls = _calls(asking, messages)
+        open_calls = [call for call in calls.values() if call.open]
+        repeated = [call for call in open_calls if last and self._is_idempotent(asking.name or "", call.name)]
+        lost = [call for call in open_calls if call not in repeated]
+        for call in lost:
+            told = NO_HANDOFF if _is_transfer(call.result) else UNKNOWN
+            call.status, call.result = "done", answer(call.id, call.name, told, is_error=True)
+            logger.warning("thread %s: tool %s was running: %s", self._conversation.thread_id, call.name, told)
+            self._conversation.add(call.result)
+            if told == UNKNOWN:
+                unknown.append(call.name)
+        if repeated:
+            again += [call.name for call in repeated]
+            own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
+            self._batch = Pending((), ForkSaver({"messages": own}), calls, asking.id)
+
+    def _is_idempotent(self, agent: str, name: str) -> bool:
+        runtime = runtime_of(self._conversation.graph, agent)
+        tool = next((t for t in runtime.agent.all_tools if t.name == name), None) if runtime is not None else None
+        return isinstance(tool, TransferTool) or (isinstance(tool, FunctionTool) and tool.idempotent)
+
+    def take_batch(self) -> Pending | None:
+        """The calls that were running when the other process ended and are to run again, once."""
+        batch, self._batch = self._batch, None
+        return batch
+
+    # ---- while the call goes on
+
+    def changed(self) -> None:
+        """Something that is remembered has changed."""
+        if self._opened:
+            self.journal.changed()
+        else:
+            self._changed = True
+
+    async def stored(self, upto: int | None = None) -> bool:
+        """Return when all that is remembered now is durable. False: the store is late, and the call goes on.
+
+        Args:
+            upto: what `Journal.hurry` has returned: what came later is not waited for.
+        """
+        if self._late and self.saver.lag.error is not None:
+            return False
+        done = await self.journal.barrier(_PATIENCE, upto=upto)
+        if not done and not self._late:
+            logger.warning("thread %s: the durable copy is late, and the call goes on", self._conversation.thread_id)
+        self._late = not done
+        return done
+
+    def last_words(self) -> str | None:
+        """What is said in place of an answer, when the call has to end since its store is too late for it."""
+        words = self.saver.last_words(self._conversation.value("userdata"))
+        if words is not None:
+            logger.error("thread %s: the durable copy is too late; the call ends", self._conversation.thread_id)
+        return words
+
+    async def flush(self, timeout: float | None) -> None:
+        if not await self.journal.barrier(timeout):
+            lag = self.saver.lag
+            raise SaverError(
+                f"thread {self._conversation.thread_id!r} is not durable after {timeout} s; the oldest write waits for "
+                f"{lag.seconds:.1f} s. Last error: {lag.error!r}"
+            ) from lag.error
+
+    async def aclose(self, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        until = None if timeout is None else loop.time() + timeout
+        try:
+            if self.opened:
+                await self.journal.aclose(timeout)
+        finally:
+            if self._own:
+                await self.saver.aclose(None if until is None else max(0.0, until - loop.time()))
+
+    async def abandon(self) -> None:
+        """Write nothing more."""
+        self._opened = False
+        await self.journal.abandon()
+        if self._own:
+            await self.saver.abandon()
+
+    def require_open(self) -> None:
+        if not self.opened:
+            raise TurnError(
+                "A conversation with a saver reads its thread before its first turn: `await conversation.open()`, or "
+                "`async with Conversation(..., saver=...) as conversation:`."
+            )
+
+
+def _with_open_transfers(messages: Sequence[AnyMessage], handoffs: Sequence[Mapping[str, Any]]) -> list[AnyMessage]:
+    """A transfer that is answered, and whose floor had not changed when the process ended, is still running."""
+    happened = {handoff["tool_call_id"] for handoff in handoffs}
+    found: list[AnyMessage] = []
+    for message in messages:
+        if _is_transfer(message) and message.tool_call_id not in happened:
+            still = placeholder(message.tool_call_id, message.name or "")
+            message = still.model_copy(update={"artifact": message.artifact})
+        found.append(message)
+    return found
+
+
+def _is_transfer(message: AnyMessage | None) -> TypeGuard[ToolMessage]:
+    return (
+        isinstance(message, ToolMessage) and isinstance(message.artifact, dict) and "new_agent_id" in message.artifact
+    )
+
+
+def _unfinished(messages: Sequence[AnyMessage]) -> list[AIMessage]:
+    """The messages with calls of which one was still running: a caller may have gone on while a tool ran."""
+    running = {
+        m.tool_call_id for m in messages if isinstance(m, ToolMessage) and m.additional_kwargs.get("placeholder")
+    }
+    return [m for m in messages if isinstance(m, AIMessage) and any(call["id"] in running for call in m.tool_calls)]
+
+
+def _calls(asking: AIMessage, messages: Sequence[AnyMessage]) -> dict[str, Call]:
+    answers = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
+    calls = {}
+    for call in asking.tool_calls:
+        if call["id"] is not None:
+            found = Call(call["id"], call["name"], "running", answers.get(call["id"]))
+            found.status = "running" if found.open else "done"
+            calls[found.id] = found
+    return calls
+
+
+def _unanswered(messages: Sequence[AnyMessage]) -> bool:
+    last = next((m for m in reversed(messages) if isinstance(m, AIMessage | HumanMessage) and m.text.strip()), None)
+    return isinstance(last, HumanMessage)
+
+
+def _inner(found: StateSnapshot) -> list[RunnableConfig]:
+    """Where the checkpoints of the subgraphs are that wait."""
+    configs: list[RunnableConfig] = []
+    for task in found.tasks:
+        if isinstance(task.state, StateSnapshot):
+            configs += [task.state.config, *_inner(task.state)]
+        elif isinstance(task.state, Mapping):
+            configs.append(task.state)
+    return configs

@@ -1,0 +1,106 @@
+"""The end of a call: what still runs comes to an end, and the agent that has the floor leaves."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.runtime import Runtime
+
+from graph_voice.agents.handoff import Line
+from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.build import runtime_of
+from graph_voice.userdata.working_copy import WorkingCopy
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+
+__all__ = ["CLOSE_TIMEOUT", "leave_call", "stop"]
+
+logger = logging.getLogger("graph_voice")
+
+CLOSE_TIMEOUT = 30.0
+"""Seconds that running tools may take when the call has ended, and then `on_exit`."""
+_GRACE = 1.0
+"""Seconds in which what was cancelled may clean up."""
+
+
+async def stop(running: set[asyncio.Task[Any]], timeout: float | None) -> None:
+    """Wait until nothing runs any more. What does not end within `timeout` seconds is cancelled.
+
+    Args:
+        running: tasks; each leaves the set when it is done, and may put another one in.
+        timeout: seconds; None waits for as long as it takes.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            while running:
+                await asyncio.wait(running)
+    except TimeoutError:
+        logger.warning(
+            "%d turns did not end within %g seconds of the call's end; they are stopped", len(running), timeout
+        )
+        try:
+            async with asyncio.timeout(_GRACE):
+                while running:
+                    for task in running:
+                        task.cancel()
+                    await asyncio.wait(running, timeout=_GRACE / 10)
+        except TimeoutError:
+            logger.error("%d turns could not be stopped; their tools ignore cancellation", len(running))
+
+
+async def leave_call(conversation: "Conversation[Any]", reason: str, timeout: float | None) -> dict[str, Any]:
+    """Run the `on_exit` of the agent that has the floor. Returns an update of the state; never raises.
+
+    Args:
+        reason: what the agent finds as `ctx.close_reason`.
+        timeout: seconds; then it is cancelled, and what it has changed by then counts.
+    """
+    runtime = runtime_of(conversation.graph, conversation.active_agent)
+    if runtime is None or runtime.agent.on_exit is None:
+        return {}
+    work = WorkingCopy(conversation.state)
+
+    async def leave(_: Any, config: RunnableConfig) -> None:
+        await _leave(runtime, conversation, work, config, reason)
+
+    try:
+        # A run of its own: what the hook does (a model that sums the call up) is on the call's trace.
+        async with asyncio.timeout(timeout):
+            await RunnableLambda(leave).ainvoke(reason, conversation.traces.config(_config(conversation, runtime)))
+    except TimeoutError:
+        logger.error("agent %s: on_exit did not end within %s seconds", runtime.agent.name, timeout)
+    except Exception:
+        logger.exception("agent %s: on_exit failed", runtime.agent.name)
+    if (wrong := work.undo_invalid()) is not None:
+        logger.error("agent %s: on_exit set invalid userdata, which is not stored: %s", runtime.agent.name, wrong)
+    return {"userdata": changes} if (changes := work.changes()) else {}
+
+
+async def _leave(
+    runtime: AgentRuntime, conversation: "Conversation[Any]", work: WorkingCopy, config: RunnableConfig, reason: str
+) -> None:
+    own: Runtime[Any] = Runtime(context=conversation.context, store=conversation.store or conversation.graph.store)
+    ctx = runtime.context(conversation.state, config, own, None, userdata=work.current)
+    if "userdata" in conversation.state:
+        ctx.userdata = work.value
+    ctx.close_reason = reason
+    ctx.speak = _unheard
+    await runtime.run_hook(runtime.agent.on_exit, ctx)
+
+
+async def _unheard(message_id: str, line: Line) -> str:
+    """Nobody is on the line any more: nothing is generated, said or remembered."""
+    return ""
+
+
+def _config(conversation: "Conversation[Any]", runtime: AgentRuntime) -> RunnableConfig:
+    config = conversation.config
+    named = {"thread_id": conversation.thread_id}
+    return {
+        **config,
+        "configurable": {**config.get("configurable", {}), **named},
+        "metadata": {**config.get("metadata", {}), **named},
+        "run_name": f"{runtime.agent.name}.on_exit",
+    }

@@ -1,0 +1,104 @@
+"""A run that begins before the caller has finished: it comes as far as the agent's first step, and waits for the words.
+
+Between two turns nobody waits, so that is when LangGraph reads the state, finds the node and renders what the model is
+shown of the past. When the caller has spoken, only their words are missing.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from langgraph.graph import START, StateGraph
+from langgraph.pregel import Pregel
+
+from graph_voice.call.live_state import LiveState
+from graph_voice.call.trace import is_traced
+from graph_voice.graph.roles import Roles
+from graph_voice.turn.turn import Turn
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+
+__all__ = ["HeadStart"]
+
+
+class HeadStart:
+    """The run of the caller's next turn. Owned by its conversation.
+
+    It counts only if nothing it began from has changed since. Else it is dropped: it has done nothing but read.
+
+    Args:
+        conversation: whose.
+        live: what it remembers.
+        run: runs the graph of a turn.
+    """
+
+    def __init__(self, conversation: "Conversation[Any]", live: LiveState, run: Callable[[Turn], Any]) -> None:
+        self._conversation = conversation
+        self._live = live
+        self._run = run
+        self._turn: Turn | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._began_from: tuple[Any, ...] = ()
+        self._may = _only_ours(conversation.graph, conversation.roles)
+
+    def begin(self) -> None:
+        """Begin it, unless it has begun already. Returns at once."""
+        conversation = self._conversation
+        if self._is_good() or not self._may or conversation.closed or conversation.interrupts:
+            return
+        if conversation.active_agent not in conversation.roles.agents:
+            return
+        self.drop()
+        if is_traced(conversation.config):
+            return  # a trace begins with what the caller said
+        self._began_from = self._ground()
+        self._turn = Turn(conversation, text=None, message_id=None, instructions=None)
+        self._turn.began_in = contextvars.copy_context()
+        self._task = self._turn.start(self._run)
+
+    def take(self) -> Turn | None:
+        """The turn whose run has begun, to be given its words; None when there is none that counts."""
+        if self._turn is None:
+            return None
+        if not self._is_good() or is_traced(self._conversation.config):
+            self.drop()
+            return None
+        turn, self._turn, self._task = self._turn, None, None
+        return turn
+
+    def drop(self) -> None:
+        """Forget it."""
+        if self._task is not None:
+            self._task.cancel()
+        self._turn = self._task = None
+
+    async def aclose(self) -> None:
+        """Forget it, and return when it is gone."""
+        task = self._task
+        self.drop()
+        if task is not None:
+            await asyncio.wait([task])
+
+    def _is_good(self) -> bool:
+        return (
+            self._turn is not None
+            and self._task is not None
+            and not self._task.done()
+            and self._began_from == self._ground()
+        )
+
+    def _ground(self) -> tuple[Any, ...]:
+        """What it begins from. Userdata may be changed in place, so it is compared by value."""
+        c = self._conversation
+        return (self._live.version, id(c.context), id(c.store), id(c.config), self._live.stored_userdata())
+
+
+def _only_ours(graph: Pregel[Any, Any, Any, Any], roles: Roles) -> bool:
+    """Whether a run comes to an agent's step before to any code that is not ours: that would not wait for the words."""
+    builder = getattr(graph, "builder", None)
+    if not isinstance(builder, StateGraph) or graph.step_timeout is not None:
+        return False
+    ways = len(builder.branches[START]) + sum(start == START for start, _ in builder.edges)
+    return ways == 1 and all(node.ours for node in roles.nodes.values())

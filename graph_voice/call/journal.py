@@ -1,0 +1,318 @@
+"""The durable copy of a call: its remembered state as checkpoints of its LangGraph thread, written behind."""
+
+import asyncio
+import contextvars
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import RemoveMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels import DeltaChannel
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, empty_checkpoint
+
+from graph_voice.errors import SaverError
+from graph_voice.storage.live_saver import LiveSaver
+from graph_voice.turn.pending import Pending
+
+__all__ = ["ASKING", "Journal"]
+
+logger = logging.getLogger("graph_voice")
+
+ASKING = "graph_voice_asking"
+"""In the metadata of a run that waits in `interrupt()`: the id of the message whose calls wait."""
+Values = Mapping[str, Any]
+_SNAPSHOT_EVERY = 256
+"""Items written as differences before the whole list is written again; later, as many as the list then had."""
+
+
+class Journal:
+    """Writes what is remembered of a call, whenever it changes: never more than one checkpoint on its way.
+
+    What changes meanwhile is in the next one, so a slow store makes larger checkpoints and no longer queue. The lists
+    of the call (`DeltaChannel`s: `messages`, `handoffs`) are written as differences: a turn costs the same bytes in a
+    long call as in a short one. LangGraph reads these checkpoints as its own.
+
+    Args:
+        saver: where to.
+        thread_id: the call's thread.
+        channels: the graph's channels.
+        values: what is remembered now, as a checkpoint holds it.
+        waiting: the run that waits in `interrupt()` now; None when none does.
+        interval: seconds that a change may wait for others, unless somebody waits in `barrier`.
+    """
+
+    def __init__(
+        self,
+        saver: LiveSaver,
+        thread_id: str,
+        channels: Mapping[str, Any],
+        values: Callable[[], Values],
+        waiting: Callable[[], Pending | None],
+        *,
+        interval: float,
+    ) -> None:
+        self.saver = saver
+        self._thread_id = thread_id
+        self._lists = [name for name, channel in channels.items() if isinstance(channel, DeltaChannel)]
+        self._values = values
+        self._waiting = waiting
+        self._interval = interval
+        self._line = _Line(saver)
+        self._changes = 0
+        self._durable = 0
+        self._now = asyncio.Event()
+        """Somebody waits for what is remembered by now."""
+        self._stored = asyncio.Condition()
+        self._worker: asyncio.Task[None] | None = None
+
+    def begin(self, head: CheckpointTuple | None, values: Values) -> None:
+        """Go on behind this checkpoint, which holds these values."""
+        self._line.begin(head, values)
+
+    def changed(self) -> None:
+        """Something remembered has changed: it is written soon."""
+        self._changes += 1
+        if self._worker is None or self._worker.done():
+            # An empty context: the worker must not keep alive the turn that happened to wake it, nor be traced in it.
+            self._worker = asyncio.get_running_loop().create_task(
+                self._work(), name="graph_voice journal", context=contextvars.Context()
+            )
+
+    def hurry(self) -> int:
+        """Write what is remembered now, and wait for no more. Returns what `barrier` takes to wait for just that."""
+        if self._durable < self._changes:
+            self._now.set()
+        return self._changes
+
+    async def barrier(self, timeout: float | None = None, *, upto: int | None = None) -> bool:
+        """Return when all that is remembered now is durable: True; False when `timeout` seconds are over before.
+
+        Args:
+            timeout: seconds.
+            upto: what `hurry` has returned: what came later is not waited for.
+        """
+        wanted = self._changes if upto is None else upto
+        if self._durable >= wanted:
+            return True
+        self._now.set()
+        try:
+            async with asyncio.timeout(timeout), self._stored:
+                await self._stored.wait_for(lambda: self._durable >= wanted)
+        except TimeoutError:
+            return False
+        return True
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """Write what is left, and stop. Raises `SaverError` when it is not durable after `timeout` seconds."""
+        done = await self.barrier(timeout)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+        if not done:
+            raise SaverError(
+                f"thread {self._thread_id!r}: the end of the call is not durable after {timeout} s. "
+                f"Last error: {self.saver.lag.error!r}"
+            )
+
+    async def abandon(self) -> None:
+        """Stop at once, whatever is not written."""
+        self._durable = self._changes
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+
+    async def _work(self) -> None:
+        while self._durable < self._changes:
+            if not self._now.is_set():
+                try:
+                    async with asyncio.timeout(self._interval):
+                        await self._now.wait()
+                except TimeoutError:
+                    pass
+            self._now.clear()
+            upto = self._changes
+            await self._write()
+            async with self._stored:
+                self._durable = upto
+                self._stored.notify_all()
+
+    async def _write(self) -> None:
+        try:
+            self._line.put(self._thread_id, dict(self._values()), self._lists, self._waiting())
+            await self.saver.flush(self._thread_id)
+        except SaverError as error:
+            logger.error("thread %s: part of the call is not in the durable copy: %s", self._thread_id, error)
+
+
+class _Line:
+    """The checkpoints of one thread, each behind the last."""
+
+    def __init__(self, saver: LiveSaver) -> None:
+        self._saver = saver
+        self._id = empty_checkpoint()["id"]
+        """Of the last checkpoint; at first, what a first one comes behind."""
+        self._step = -1
+        self._parent: Checkpoint | None = None
+        self._written: dict[str, Any] = {}
+        self._behind: dict[str, int] = {}
+        """List -> how many items were written as differences since it was written as a whole."""
+        self._whole: dict[str, int] = {}
+        """List -> how long it was then."""
+        self._must_be_whole = False
+        self._versions: dict[str, Any] = {}
+        self._counter: Any = None
+
+    def begin(self, head: CheckpointTuple | None, values: Values) -> None:
+        if head is None:
+            return
+        self._id, self._parent = head.checkpoint["id"], head.checkpoint
+        self._step = head.metadata.get("step", -1)
+        self._versions = dict(head.checkpoint["channel_versions"])
+        self._counter = max(self._versions.values(), default=None)
+        self._written = dict(values)
+        # What its run wrote on top of it was not said of the caller's ears.
+        self._must_be_whole = bool(head.pending_writes)
+
+    def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: Pending | None) -> None:
+        if waiting is not None:
+            self._put_waiting(thread_id, values, waiting)
+            return
+        changed = [name for name, value in values.items() if not _same(self._written.get(name, _NOTHING), value)]
+        changed += [name for name in self._written if name not in values]
+        if not changed and not self._must_be_whole and self._parent is not None:
+            return  # what has changed meanwhile is as it was again
+        writes: list[tuple[str, Any]] = []
+        held = {name: value for name, value in values.items() if name not in lists}
+        for name in lists:
+            value = values.get(name)
+            if value is None or (name not in changed and not self._must_be_whole):
+                continue
+            update = _difference(self._written.get(name) or [], value)
+            behind = self._behind.get(name, 0) + len(update or ())
+            limit = max(_SNAPSHOT_EVERY, self._whole.get(name, 0))
+            if update is None or behind > limit or self._must_be_whole or self._parent is None:
+                held[name] = value
+                self._behind[name], self._whole[name] = 0, len(value)
+            elif update:
+                writes.append((name, update))
+                self._behind[name] = behind
+        self._step += 1
+        if writes:
+            where = self._where(thread_id)
+            self._saver.put_writes(where, writes, f"graph_voice-{self._step}", f"graph_voice:{self._step:012}")
+        self._must_be_whole = False
+        self._put(thread_id, self._next_id(), held, changed, {"source": "update", "step": self._step, "parents": {}})
+        self._written = dict(values)
+
+    def _put(
+        self, thread_id: str, checkpoint_id: str, held: dict[str, Any], changed: Sequence[str], metadata: Any
+    ) -> None:
+        self._counter = self._saver.get_next_version(self._counter, None)
+        new = dict.fromkeys(changed, self._counter)
+        self._versions.update(new)
+        checkpoint = empty_checkpoint()
+        checkpoint["id"] = checkpoint_id
+        checkpoint["channel_values"] = held
+        checkpoint["channel_versions"] = dict(self._versions)
+        checkpoint["updated_channels"] = sorted(changed)
+        self._saver.put(self._where(thread_id), checkpoint, metadata, new)
+        self._id, self._parent = checkpoint_id, checkpoint
+
+    def _put_waiting(self, thread_id: str, values: dict[str, Any], waiting: Pending) -> None:
+        """A run that waits in `interrupt()` is stored as it is, with what is remembered in place of what it wrote."""
+        number = _Versions(self._saver, self._counter)
+        for found, writes in waiting.saver.export():
+            checkpoint = number.translate(found.checkpoint)
+            metadata: Any = {**found.metadata, ASKING: waiting.asking}
+            namespace = found.config["configurable"].get("checkpoint_ns", "")
+            where: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
+            if namespace == "":
+                checkpoint["channel_values"] = {**checkpoint["channel_values"], **values}
+                checkpoint["channel_versions"] = {
+                    **dict.fromkeys(values, number.first),
+                    **checkpoint["channel_versions"],
+                }
+                if checkpoint["id"] != self._id and self._parent is not None:
+                    where = self._where(thread_id)
+                self._step = found.metadata.get("step", self._step)
+                self._versions = dict(checkpoint["channel_versions"])
+                self._id, self._parent = checkpoint["id"], checkpoint
+            put = self._saver.put(where, checkpoint, metadata, checkpoint["channel_versions"])
+            for task_id, task_writes in writes.items():
+                self._saver.put_writes(put, task_writes, task_id)
+        self._counter = number.last
+        self._written = dict(values)
+        self._must_be_whole = True
+
+    def _where(self, thread_id: str) -> RunnableConfig:
+        where: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+        if self._parent is not None:
+            where["configurable"]["checkpoint_id"] = self._id
+        return where
+
+    def _next_id(self) -> str:
+        """The next id there is, and not one of the present moment: a run that began before, and waits in `interrupt()`
+        later, has to come behind it, since the thread's head is the greatest id, and its tasks are named by its own."""
+        return str(uuid.UUID(int=uuid.UUID(self._id).int + 1))
+
+
+class _Versions:
+    """A run's own version numbers as the durable saver writes versions."""
+
+    def __init__(self, saver: LiveSaver, counter: Any) -> None:
+        self._saver = saver
+        self.first = self.last = saver.get_next_version(counter, None)
+        self._known: dict[Any, Any] = {}
+
+    def translate(self, checkpoint: Checkpoint) -> Checkpoint:
+        numbers = {*checkpoint["channel_versions"].values()}
+        numbers.update(v for seen in checkpoint["versions_seen"].values() for v in seen.values())
+        for number in sorted(numbers - set(self._known)):
+            self.last = self._known[number] = self._saver.get_next_version(self.last, None)
+        return {
+            **checkpoint,
+            "channel_values": dict(checkpoint["channel_values"]),
+            "channel_versions": {k: self._known[v] for k, v in checkpoint["channel_versions"].items()},
+            "versions_seen": {
+                node: {k: self._known[v] for k, v in seen.items()} for node, seen in checkpoint["versions_seen"].items()
+            },
+        }
+
+
+_NOTHING = object()
+
+
+def _same(before: Any, after: Any) -> bool:
+    return before is after or bool(before == after)
+
+
+def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None:
+    """The update that makes `after` of `before` by the channel's own reducer; None when only the whole list does.
+
+    Items are messages (by id: appended, replaced in place, removed) or values that are only ever appended.
+    """
+    same = 0
+    for old, new in zip(before, after, strict=False):
+        if old is not new and old != new:
+            break
+        same += 1
+    if same == len(before):
+        return list(after[same:])
+    old_ids, new_ids = [_id(item) for item in before[same:]], [_id(item) for item in after[same:]]
+    if None in old_ids or None in new_ids:
+        return None
+    kept = [found for found in old_ids if found in set(new_ids)]
+    if new_ids[: len(kept)] != kept:
+        return None  # something came in between
+    old_by_id = dict(zip(old_ids, before[same:], strict=True))
+    update: list[Any] = [
+        RemoveMessage(id=found) for found in old_ids if found is not None and found not in set(new_ids)
+    ]
+    update += [item for item in after[same:] if old_by_id.get(_id(item)) != item]
+    return update
+
+
+def _id(item: Any) -> str | None:
+    return getattr(item, "id", None)

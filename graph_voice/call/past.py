@@ -1,0 +1,86 @@
+"""The part of a call that nothing changes any more."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AnyMessage
+from langgraph.types import Overwrite
+
+from graph_voice.graph.state import merge_messages
+from graph_voice.messages.pairs import pair_safe
+from graph_voice.turn.record import Group, TurnRecord, in_order
+
+__all__ = ["Past"]
+
+_RECENT = 32
+"""Groups of messages at the end of the past between which something may still come that happened before them."""
+
+
+class Past:
+    """Messages, in the order in which they happened.
+
+    A front end may date something back to when it happened (LiveKit files what the caller said under the moment in
+    which they had said it, however late it is answered), so the end of the past is not always the place of what comes.
+
+    Args:
+        messages: of a conversation that went before.
+    """
+
+    def __init__(self, messages: Sequence[AnyMessage]) -> None:
+        self.messages: list[AnyMessage] = pair_safe(messages)
+        self._start = len(self.messages)
+        """Where the messages of the last turns begin."""
+        self._records: list[TurnRecord] = []
+        self._asides: list[Group] = []
+        self._until = -math.inf
+        """When the last of them was heard, or happened."""
+
+    def followed_by(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[AnyMessage]:
+        """The messages with these turns, and what was outside of turns, behind or between them."""
+        groups = in_order(records, asides)
+        if not groups or groups[0].at >= self._until:
+            return _merged(self.messages, groups)
+        together = in_order([*self._records, *records], [*self._asides, *asides])
+        return _merged(self.messages[: self._start], together)
+
+    def add(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> None:
+        """Make these turns, and what was outside of turns, a part of it."""
+        self.messages = self.followed_by(records, asides)
+        self._records += records
+        self._asides += asides
+        together = in_order(self._records, self._asides)
+        if any(group.raw is not None for group in together) or self._length_without(together) != self._start:
+            # Something was replaced or removed: who knows which messages are whose.
+            self._records, self._asides, self._start, self._until = [], [], len(self.messages), -math.inf
+            return
+        self._until = max([self._until, *(g.at for g in together), *(record.last_heard for record in records)])
+        if len(together) > _RECENT:
+            self._let_go(together[-_RECENT].at)
+
+    def _length_without(self, groups: Sequence[Group]) -> int:
+        return len(self.messages) - sum(len(group.messages) for group in groups)
+
+    def _let_go(self, until: float) -> None:
+        """Of what was over before this moment, unless some of it is mixed with what came later."""
+        records, asides = list[TurnRecord](), [group for group in self._asides if group.at >= until]
+        for record in self._records:
+            times = [group.at for group in record.groups()]
+            if not times or min(times) >= until:
+                records.append(record)
+            elif max(*times, record.last_heard) > until:
+                return
+        self._records, self._asides = records, asides
+        self._start = self._length_without(in_order(records, asides))
+
+
+def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMessage]:
+    update = list[Any]()
+    for group in groups:
+        if isinstance(group.raw, Overwrite):
+            messages, update = [], list(group.raw.value or ())
+        else:
+            update += group.messages if group.raw is None else group.raw
+    merged = merge_messages(messages, update)
+    # Ours are paired as they are; what came from elsewhere may have torn a pair apart.
+    return pair_safe(merged) if any(group.foreign for group in groups) else merged

@@ -1,0 +1,201 @@
+"""Running the graph of one turn, and recording what its nodes wrote."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.pregel import Pregel
+from langgraph.runtime import RunControl
+from langgraph.types import Interrupt
+
+from graph_voice.agents.handoff import AgentHandoff, handoff_record
+from graph_voice.call.custom_nodes import Foreign
+from graph_voice.call.durable import UNKNOWN
+from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.turn.pending import Pending
+from graph_voice.turn.record import Write, switch_key
+from graph_voice.turn.turn import Turn, answer
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+
+__all__ = ["Runner"]
+
+
+class Silence(RuntimeError):
+    """A graph that ended without a word."""
+
+
+class Runner:
+    """One graph run of one turn, from its fork to what it leaves."""
+
+    def __init__(self, turn: Turn, conversation: "Conversation[Any]", saver: ForkSaver) -> None:
+        self._turn = turn
+        self._roles = conversation.roles
+        self._conversation = conversation
+        self._saver = saver
+        self._interrupts: dict[str, Interrupt] = {}
+        self._last_node: str | None = None
+        known: dict[Any, BaseMessage] = {}
+        if not all(node.ours for node in self._roles.nodes.values()):
+            known = {m.id: m for m in conversation.state["messages"]}
+            if turn.record.user is not None:
+                known[turn.record.user.id] = turn.record.user
+        self._known: Mapping[Any, BaseMessage] = known
+        self._foreign = Foreign(turn, self._roles, known) if self._roles.foreign_speakers else None
+
+    async def run(self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig) -> None:
+        """Run the graph to its end. Errors become `Failed` events and an apology; a discard is a cancellation."""
+        turn = self._turn
+        try:
+            if self._foreign is None:
+                await self._stream(graph, payload, config, RunControl())
+            else:
+                control = RunControl()
+                with self._foreign.stoppable(control):
+                    await self._stream(graph, payload, config, control)
+            self._ask()
+            if not self._answered():
+                raise Silence(f"the graph ended without a word (last node: {self._last_node})")
+        except GraphDrained:
+            pass  # a barge-in: the step that ran has ended
+        except Exception as error:
+            turn.apologise(self._speaker, error)
+        finally:
+            self._end_calls()
+            turn.on_stop = None
+
+    async def _stream(
+        self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
+    ) -> None:
+        turn = self._turn
+        modes: list[Any] = ["updates"] if self._foreign is None else ["updates", "messages", "tasks"]
+        async for part in graph.astream(
+            payload,
+            config,
+            context=self._conversation.context,
+            stream_mode=modes,
+            subgraphs=self._foreign is not None,
+            control=control,
+            version="v2",
+        ):
+            turn.enter_context()
+            if part["type"] == "updates":
+                # A subgraph's inner updates come as one of its own node; what an interrupted run had finished before
+                # is told again, and recorded already.
+                if not part["ns"] and not part["data"].get("__metadata__", {}).get("cached"):
+                    for node, update in part["data"].items():
+                        self._record(node, update)
+                    turn.store_results()
+            elif self._foreign is not None:
+                self._foreign.follow(part)
+
+    def _record(self, node: str, update: Any) -> None:
+        """One finished node: its writes, and its messages if nobody else has recorded them."""
+        if node == "__interrupt__":
+            self._interrupts.update((found.id, found) for found in update)
+            return
+        self._last_node = node
+        for part in update if isinstance(update, list) else [update]:
+            if not isinstance(part, Mapping):
+                continue
+            values = {k: v for k, v in part.items() if k != "messages"}
+            switch = self._switch(node, values)
+            if switch is not None:
+                values["handoffs"] = [*values.get("handoffs", ()), switch]
+            if values:
+                self._turn.wrote(Write(node, values, _handoff_key(values), self._roles.agent_of(node)))
+            if switch is not None:
+                self._turn.handed_off(None, switch["old_agent_id"] or "", switch["new_agent_id"])
+            if "messages" not in part:
+                continue
+            if self._roles.is_ours(node):
+                self._keep_additions(part["messages"])
+            elif self._foreign is not None:
+                self._foreign.messages(node, part["messages"])
+            else:
+                Foreign(self._turn, self._roles, self._known).messages(node, part["messages"])
+
+    def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
+        """A node of the user's that gives the floor to an agent by writing `active_agent`: a handoff without a tool."""
+        new = values.get("active_agent")
+        if (
+            self._roles.is_ours(node)
+            or new not in self._roles.agents | self._roles.external
+            or new == self._speaker
+            or "handoffs" in values
+        ):
+            return None
+        return handoff_record(self._speaker, str(new), None)
+
+    def _keep_additions(self, messages: Any) -> None:
+        """Messages that a tool added by `Command(update=...)`; those of the node itself are in the record already."""
+        record, resumed = self._turn.record, self._turn.resumes
+        for message in messages if isinstance(messages, list) else [messages]:
+            if isinstance(message, BaseMessage) and message.id is not None:
+                if record.user is not None and message.id == record.user.id:
+                    continue
+                if record.spoken(message.id) is not None or (resumed is not None and message.id == resumed.asking):
+                    continue
+                if isinstance(message, ToolMessage) and (
+                    record.call(message.tool_call_id) is not None or record.was_rejected(message.tool_call_id)
+                ):
+                    continue
+                if isinstance(message, AIMessage) and not message.tool_calls and not message.content:
+                    continue
+            self._turn.remember([message])
+
+    def _ask(self) -> None:
+        """LangGraph's `interrupt()`: one question is asked now, the others after its answer."""
+        if not self._interrupts:
+            return
+        turn, resumed = self._turn, self._turn.resumes
+        asking = next((s for s in reversed(list(turn.record.steps())) if _waits(s)), None)
+        asked_by: str | None
+        if asking is not None:
+            calls, asked_by = dict(asking.calls), asking.words.id
+        elif resumed is not None:
+            calls, asked_by = dict(resumed.calls), resumed.asking
+        else:
+            calls, asked_by = {}, None
+        turn.pending = Pending(tuple(self._interrupts.values()), self._saver, calls, asked_by)
+        first = turn.pending.interrupts[0]
+        turn.asked(self._speaker, first.id, first.value, asking.words.id if asking is not None else None)
+
+    def _answered(self) -> bool:
+        turn = self._turn
+        if turn.interrupted or turn.pending is not None or self._roles.is_ours(self._last_node or ""):
+            return True  # our own agents are silent only where they may be
+        if self._roles.may_be_silent(self._last_node or ""):
+            return True
+        return any(words.produced.strip() for step in turn.record.steps() for words in (step.words, *step.lines))
+
+    def _end_calls(self) -> None:
+        """A call that was running when the run broke off has no result, and none will come."""
+        turn = self._turn
+        if turn.pending is not None:
+            return
+        for step in turn.record.steps():
+            for call in step.calls.values():
+                if call.open and not self._roles.is_ours(step.agent):
+                    call.status = "refused"  # the node that would have run it never came
+                elif call.open:
+                    call.result = answer(call.id, call.name, UNKNOWN, is_error=True)
+
+    @property
+    def _speaker(self) -> str:
+        return self._turn.speaker
+
+
+def _waits(step: Any) -> bool:
+    return any(call.open for call in step.calls.values())
+
+
+def _handoff_key(values: Mapping[str, Any]) -> str | None:
+    handoffs = values.get("handoffs")
+    if not handoffs:
+        return None
+    last = handoffs[-1]
+    return str(last["tool_call_id"] or switch_key(last["new_agent_id"]))

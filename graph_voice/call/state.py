@@ -1,0 +1,226 @@
+"""What is remembered of a call, read and changed from outside its turns."""
+
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic
+
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels.base import BaseChannel
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import Interrupt
+from typing_extensions import TypeVar
+
+from graph_voice import history as _history
+from graph_voice.agents.handoff import AgentHandoff, handoff_record
+from graph_voice.call.live_state import LiveState
+from graph_voice.errors import BuildError, TurnError
+from graph_voice.graph.agent_runtime import USUAL_APOLOGY, Apology
+from graph_voice.graph.build import runtime_of
+from graph_voice.graph.roles import Roles
+from graph_voice.graph.state import merge_messages
+from graph_voice.history.context import carry, resolve, view
+from graph_voice.secrets.spoken import hold_back
+from graph_voice.turn.pending import Pending
+from graph_voice.turn.record import Entry, Group
+from graph_voice.turn.turn import Turn
+
+__all__ = ["CallState", "pending_after"]
+
+logger = logging.getLogger("graph_voice")
+U = TypeVar("U", default=Any)
+M = TypeVar("M", bound=BaseMessage)
+
+
+class CallState(Generic[U]):
+    """The remembered state of one call. `Conversation` runs the turns that it comes from.
+
+    Args:
+        graph: as for `Conversation`, and so are all the others.
+        thread_id: the call's name.
+        userdata: the caller's facts at the beginning.
+        messages: a conversation that went before.
+        config: a LangChain `RunnableConfig`.
+        speak: nodes that speak.
+        silent: nodes with which a turn may end without a word.
+        apology: what is said when something failed.
+
+    Raises `BuildError` when the graph has no `messages` channel, or nobody in it speaks.
+    """
+
+    def __init__(
+        self,
+        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+        *,
+        thread_id: str | None,
+        userdata: U | None,
+        messages: Sequence[Any] | None,
+        config: RunnableConfig | None,
+        speak: Sequence[str],
+        silent: Sequence[str],
+        apology: Apology | None,
+    ) -> None:
+        self.graph: Pregel[Any, Any, Any, Any] = graph.compile() if isinstance(graph, StateGraph) else graph
+        self.thread_id = thread_id or f"call-{uuid.uuid4().hex[:12]}"
+        self.config: RunnableConfig = config or {}
+        channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
+        if "messages" not in channels:
+            named = ", ".join(name for name in channels if not name.startswith("__") and ":" not in name)
+            raise BuildError(
+                "This graph has no `messages` channel, so there is nothing to speak from or to. Let its state extend "
+                f"LangGraph's MessagesState, or rename the key that holds the conversation. Its keys are: {named}."
+            )
+        self._messages_channel = channels["messages"]
+        self.roles = Roles(self.graph, speak, silent)
+        self._apology = apology if apology is not None else self.roles.apology
+        self._order = itertools.count(1)
+        self._live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
+        if userdata is not None:
+            self.update_userdata(userdata)
+        self._pending: Pending | None = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state as remembered now: what the graph produced, filtered by what was acknowledged."""
+        return self._live.values
+
+    def value(self, channel: str) -> Any:
+        """What one channel of the state holds, None when nothing. Cheaper than `state`, but for `messages`."""
+        return self._live.others.get(channel) if channel != "messages" else self.messages
+
+    @property
+    def messages(self) -> list[AnyMessage]:
+        """Everything said (as heard) and done. LiveKit's `session.history`."""
+        return list(self.state.get("messages") or ())
+
+    @property
+    def chat_ctx(self) -> list[AnyMessage]:
+        """What the active agent's model is shown of it. LiveKit's `agent.chat_ctx`."""
+        return view(self.state)
+
+    @property
+    def userdata(self) -> U:
+        """The caller's facts. LiveKit's `session.userdata`."""
+        found: U = self._live.others["userdata"]
+        return found
+
+    @property
+    def active_agent(self) -> str:
+        """Who has the floor."""
+        return self._live.others.get("active_agent") or self.roles.start or ""
+
+    @property
+    def handoffs(self) -> list[AgentHandoff]:
+        """Every handoff that happened."""
+        return list(self._live.others.get("handoffs") or ())
+
+    @property
+    def interrupts(self) -> tuple[Interrupt, ...]:
+        """What the graph waits for (LangGraph's `interrupt()`); the next `turn(text)` answers the first one."""
+        pending = self._waiting()
+        return pending.interrupts if pending is not None else ()
+
+    def _waiting(self) -> Pending | None:
+        found = self._pending
+        for turn in self._live.turns:
+            found = pending_after(found, turn)
+        return found
+
+    @property
+    def apology(self) -> str:
+        """What is said when something failed. A function of the userdata that fails is logged, and not asked twice."""
+        if not callable(self._apology):
+            return self._apology
+        try:
+            return self._apology(self.value("userdata"))
+        except Exception:
+            logger.exception("the function that words the apology failed; the usual one is said")
+            return USUAL_APOLOGY
+
+    # ---- what happens outside a turn
+
+    def add(self, message: Any, at: float | None = None) -> None:
+        """Remember what was said outside a turn (LiveKit's `session.say`).
+
+        Args:
+            message: a LangChain message, or what `convert_to_messages` takes.
+            at: when, in seconds since the epoch. Default: now.
+        """
+        # What is said twice was said twice: an id that follows from the words would make it one message.
+        (said,) = (self.hold_back(m) for m in convert_to_messages([message]))
+        if said.id is None:
+            said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
+        self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), foreign=True))
+
+    def hold_back(self, message: M) -> M:
+        """What the caller said, with the numbers held back that may be secrets: see `graph_voice.secrets.spoken`."""
+        if not self.roles.takers or not isinstance(message, HumanMessage):
+            return message
+        # A handoff on its way: nobody knows yet who will answer.
+        hearers = {self.active_agent, *(turn.floor for turn in self._live.turns)}
+        return hold_back(message, self.roles.takers & hearers)
+
+    async def update_agent(
+        self, name: str, history: _history.Operation | None = None, *, old: str | None = None
+    ) -> None:
+        """Give the floor to another agent from outside. LiveKit's `session.update_agent`.
+
+        Args:
+            name: the agent.
+            history: what it is shown. Default: `fresh()`.
+            old: who had the floor, when that is nobody whom the graph knows. Default: the active agent.
+
+        Raises `TurnError` for a name that is no agent of the graph.
+        """
+        known = self.roles.agents | self.roles.external
+        if name not in known:
+            raise TurnError(f'update_agent("{name}"): the agents are {", ".join(sorted(known))}.')
+        state = self.state
+        messages = state.get("messages") or []
+        active = self.active_agent
+        runtime = runtime_of(self.graph, active) or runtime_of(self.graph, name)
+        ctx = await resolve(
+            state,
+            model=lambda: runtime.model(self.config) if runtime is not None else None,
+            operation=history or _history.fresh(),
+            agent=name,
+        )
+        self._apply(
+            {
+                "active_agent": name,
+                "handoffs": [handoff_record(old or active, name, None)],
+                "chat_ctx": {**(ctx or {}), "entering": True},
+                "contexts": {active: carry(view(state), messages)},
+            },
+            takes_floor=old is None,
+        )
+
+    def update_userdata(self, userdata: U) -> None:
+        """Replace the userdata from outside (LiveKit's `session.userdata = ...`)."""
+        self._apply({"userdata": userdata})
+
+    def update_chat_ctx(self, update: Mapping[str, Any]) -> None:
+        """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
+        self._apply({"chat_ctx": update})
+
+    def _apply(self, values: Mapping[str, Any], *, takes_floor: bool = False) -> None:
+        # Behind what the live turns have written so far, so that it is the newest.
+        self._live.write(Entry(self.next_order(), dict(values), takes_floor=takes_floor))
+
+    def next_order(self) -> int:
+        """The place of what happens now among all that happens in the call."""
+        return next(self._order)
+
+
+def pending_after(pending: Pending | None, turn: Turn) -> Pending | None:
+    """What the graph waits for after this turn, when it waited for `pending` before."""
+    if not turn.committed:
+        return pending
+    if turn.resumes is not None and pending is not None and turn.resumes.saver is pending.saver:
+        pending = None
+    # What was asked behind a handoff that did not happen was not asked.
+    return turn.pending if turn.pending is not None and turn.record.floor_is_certain else pending

@@ -1,0 +1,145 @@
+"""Preparing summaries in the background, so that no caller waits for one at a handoff.
+
+When the active agent declares a handoff whose history policy holds `history.summarize(...)`, each settled turn is the
+occasion: the model works while the caller talks. At the handoff the newest summary that is ready is used, with what
+was said after it verbatim (`graph_voice.history.summaries`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AnyMessage
+from langchain_core.runnables import RunnableConfig
+
+from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.build import runtime_of
+from graph_voice.history.apply import apply
+from graph_voice.history.context import earlier_context, view
+from graph_voice.history.operations import Operation
+from graph_voice.history.pure_operations import exceeds
+from graph_voice.history.summaries import Line, Prepared, ask, head_lines, key_of
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+
+__all__ = ["STALE_AFTER", "Preparer", "background"]
+
+logger = logging.getLogger("graph_voice")
+
+STALE_AFTER = 2
+"""User turns that a prepared summary may lack before another is prepared."""
+
+Key = tuple[Any, Any]
+
+
+def background(conversation: "Conversation[Any]") -> RunnableConfig:
+    """The config of a model's run that belongs to the call and to none of its turns."""
+    metadata = {**conversation.config.get("metadata", {}), "thread_id": conversation.thread_id}
+    return {**conversation.config, "metadata": metadata}
+
+
+class Preparer:
+    """The prepared summaries of one call. Owned by its conversation, which says when a turn has settled."""
+
+    def __init__(self, conversation: "Conversation[Any]") -> None:
+        self._conversation = conversation
+        self._known: dict[Key, list[Prepared]] = {}
+        self._planning: asyncio.Task[None] | None = None
+
+    def ready(self, key: Key, lines: Sequence[Line]) -> Prepared | None:
+        """The newest summary of the beginning of these lines that can be used now."""
+        found = [p for p in self._known.get(key, ()) if p.succeeded and p.fits(lines)]
+        return found[-1] if found else None
+
+    def coming(self, key: Key, lines: Sequence[Line]) -> Prepared | None:
+        """The newest one that is still being made."""
+        found = [p for p in self._known.get(key, ()) if not p.task.done() and p.fits(lines)]
+        return found[-1] if found else None
+
+    def prepare(self) -> None:
+        """A turn has settled: have made what a handoff of the active agent may need. Returns at once."""
+        conversation = self._conversation
+        runtime = runtime_of(conversation.graph, conversation.active_agent)
+        ways = runtime.agent.declared if runtime is not None else ()
+        policies = [(way.to, way.history) for way in ways if any(s["op"] == "summarize" for s in way.history.flat())]
+        if self._planning is not None:
+            self._planning.cancel()  # it looks at an older conversation
+        if runtime is None or not (policies or self._known):
+            return
+        self._planning = asyncio.create_task(self._plan(policies, dict(conversation.state), runtime))
+        self._planning.add_done_callback(_log_failure)
+
+    async def _plan(
+        self, policies: Sequence[tuple[str, Operation]], state: dict[str, Any], runtime: AgentRuntime
+    ) -> None:
+        wanted: dict[Key, list[Sequence[Line]]] = {}
+        for target, policy in policies:
+            found = await self._before_summary(policy, view(state), state, target)
+            if found is None:
+                continue
+            messages, step = found
+            lines = head_lines(messages, step)
+            if any(line.is_turn for line in lines):  # a greeting alone is not worth a summary
+                wanted.setdefault(key_of(step), []).append(lines)
+                self._refresh(lines, step, runtime)
+        self._forget_all_but(wanted)
+
+    async def _before_summary(
+        self, policy: Operation, shown: list[AnyMessage], state: dict[str, Any], target: str
+    ) -> tuple[list[AnyMessage], dict[str, Any]] | None:
+        """What the first `summarize` step of a policy would get now, and its arguments. None: it would not be done."""
+        for step in policy.steps:
+            args = {k: v for k, v in step.items() if k != "op"}
+            if step["op"] == "summarize":
+                return shown, args
+            if step["op"] == "when":
+                then = Operation(args.pop("then"))
+                if not exceeds(shown, **args):
+                    continue
+                if (found := await self._before_summary(then, shown, state, target)) is not None:
+                    return found
+            shown = await apply(
+                Operation([step]), shown, userdata=state.get("userdata"), earlier=earlier_context(state, target)
+            )
+        return None
+
+    def _refresh(self, lines: Sequence[Line], step: dict[str, Any], runtime: AgentRuntime) -> None:
+        known = self._known.setdefault(key_of(step), [])
+        turns = sum(line.is_turn for line in lines)
+        if any(p.alive and p.fits(lines) and turns - p.turns <= STALE_AFTER for p in known):
+            return
+        config = background(self._conversation)
+        model = None if step.get("model") is not None else runtime.model(config)
+        task = asyncio.create_task(ask(lines, step, model, config), name="graph_voice.summary")
+        task.add_done_callback(_log_failure)
+        known.append(Prepared(tuple(line.text for line in lines), turns, task))
+
+    def _forget_all_but(self, wanted: dict[Key, list[Sequence[Line]]]) -> None:
+        """Summaries of what is no longer shown to the active agent; and of those that fit, all before the newest."""
+        for key, known in list(self._known.items()):
+            fitting = [p for p in known if p.alive and any(p.fits(lines) for lines in wanted.get(key, ()))]
+            newest = max((i for i, p in enumerate(fitting) if p.succeeded), default=0)
+            self._known[key] = kept = fitting[newest:]
+            for prepared in known:
+                if prepared not in kept:
+                    prepared.task.cancel()
+            if not kept:
+                del self._known[key]
+
+    async def aclose(self) -> None:
+        """The call is over: stop what is being made."""
+        tasks: list[asyncio.Task[Any]] = [p.task for known in self._known.values() for p in known]
+        if self._planning is not None:
+            tasks.append(self._planning)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._known.clear()
+
+
+def _log_failure(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        # The next settled turn tries again, and a handoff before that asks for itself.
+        logger.warning("a summary could not be prepared: %r", error)

@@ -1,0 +1,255 @@
+"""The trace of a turn: our own run at the root, the graph run below it."""
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks.manager import AsyncCallbackManager
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.langchain import LangChainTracer
+from langsmith.utils import tracing_is_enabled
+
+from graph_voice.graph.build import runtime_of
+from graph_voice.messages.content import plain_text
+from graph_voice.secrets.spoken import taken
+from graph_voice.secrets.values import secret_texts
+from graph_voice.tracing.feedback import Score, Subject, give
+from graph_voice.tracing.log import Amendment, NotingTracer, TraceLog
+from graph_voice.tracing.redaction import Cover
+from graph_voice.tracing.runs import runs_of
+from graph_voice.tracing.sender import FLUSH_TIMEOUT, flush_traces, leave_no_thread, send_runs, sender
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+    from graph_voice.turn.turn import Turn
+
+__all__ = ["FLUSH_TIMEOUT", "CallTrace", "Trace", "flush_traces", "is_traced"]
+
+RECURSION_LIMIT = 100
+"""Supersteps of one turn, unless the conversation's config says otherwise."""
+PUNCTUAL = 0.3
+"""Seconds by which the durable copy may be behind without that being said in the trace."""
+LINGER = 1.0
+"""Seconds for which the trace of a turn that is over waits for what the front end still has to say of it, such as what
+was heard of a line that ended after its reply. Then it is sent, and what is sent is not amended."""
+
+
+def listening(config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> AsyncCallbackManager:
+    """Who listens to a run that begins here: callbacks, and a tracer that the environment asks for."""
+    if tracing_is_enabled():
+        leave_no_thread()
+    return AsyncCallbackManager.configure(
+        inheritable_callbacks=config.get("callbacks"),
+        inheritable_tags=config.get("tags"),
+        inheritable_metadata=dict(metadata or {}),
+    )
+
+
+def is_traced(config: RunnableConfig) -> bool:
+    """Whether somebody listens to a run that begins here."""
+    return bool(listening(config).handlers)
+
+
+class CallTrace:
+    """What the traces of a call have in common: its secrets, and the last turn, which is judged."""
+
+    def __init__(self, conversation: "Conversation[Any]") -> None:
+        self._conversation = conversation
+        runtimes = [runtime_of(conversation.graph, name) for name in conversation.roles.agents]
+        self._schemas: dict[str, Any] = {k: s for r in runtimes if r is not None for k, s in r.secret_schemas.items()}
+        self._secrets: set[str] = set()
+        self._lingering: set[Trace] = set()
+        self.last: Trace | None = None
+        """Of the turn that was committed last."""
+
+    async def begin(self, turn: "Turn") -> "Trace":
+        """Open the root of this turn's trace, and make the config of its graph run."""
+        conversation = self._conversation
+        config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **conversation.config}
+        configurable = {**config.get("configurable", {}), "thread_id": conversation.thread_id}
+        metadata = {**config.get("metadata", {}), "thread_id": conversation.thread_id, "turn_id": turn.id}
+        if (behind := conversation.durable_lag) > PUNCTUAL:
+            metadata["durable_lag_ms"] = round(behind * 1000)
+        callbacks = listening(config, metadata)
+        config = {**config, "configurable": configurable, "metadata": metadata}
+        if not callbacks.handlers:
+            return Trace(self, None, config, turn.scores)
+        self.learn(conversation.value("userdata"))
+        log = TraceLog.of(callbacks)
+        text = plain_text(turn.record.user) if turn.record.user is not None else None
+        manager = await callbacks.on_chain_start(
+            {}, {"text": text, "instructions": turn.instructions}, name=config.get("run_name") or "turn"
+        )
+        config = {**config, "callbacks": manager.get_child(), "run_name": "graph"}
+        return Trace(self, manager, config, turn.scores, log)
+
+    def config(self, config: RunnableConfig) -> RunnableConfig:
+        """The config of a run of the call that is outside its turns, such as the active agent's `on_exit`."""
+        callbacks = listening(config, config.get("metadata"))
+        if (log := TraceLog.of(callbacks)) is None:
+            return config
+        log.when_over = functools.partial(self._deliver, log)
+        return {**config, "callbacks": callbacks}
+
+    def _deliver(self, log: TraceLog) -> None:
+        cover = self.cover()
+        sender.put(lambda: log.context.run(send_runs, log.client, runs_of(log, cover)), log.client)
+
+    @property
+    def thread_id(self) -> str:
+        return self._conversation.thread_id
+
+    def score(self, turn: "Turn | None", score: Score) -> bool:
+        """Give feedback on this turn; on the last one that is over, when there is none. False: it is not traced."""
+        if turn is not None and turn.trace is None:
+            if (traced := is_traced(self._conversation.config)) and not turn.task_done:
+                turn.scores.append(score)  # its run is about to begin
+            return traced
+        trace = turn.trace if turn is not None else self.last
+        return trace is not None and trace.score(score)
+
+    # ---- secrets
+
+    def learn(self, found: Any) -> None:
+        """Keep the secrets in this: userdata, arguments of calls. They are hidden in all that is sent from now on."""
+        self._secrets.update(secret_texts(found), taken(found))
+
+    def cover(self, turn: "Turn | None" = None) -> Cover:
+        """Hides what is known to be secret by now."""
+        self.learn(self._conversation.value("userdata"))
+        for step in turn.record.steps() if turn is not None else ():
+            for call in step.message.tool_calls if step.message is not None else ():
+                self.learn(call["args"])
+        return Cover(self._schemas, self._conversation.roles.takers, self._secrets)
+
+    # ---- traces that are not sent yet
+
+    def linger(self, trace: "Trace") -> None:
+        """This trace is sent in a second, or when the call ends."""
+        self._lingering.add(trace)
+
+    def sent(self, trace: "Trace") -> None:
+        self._lingering.discard(trace)
+
+    def close(self) -> None:
+        """The call is over: send what waits. Returns at once."""
+        for trace in list(self._lingering):
+            trace.send()
+
+
+class Trace:
+    """The turn's own run: the root of its trace, open from the turn's start to its `close()`, the graph run below it.
+
+    So what was heard, which is known only after the graph has ended, is still on the root.
+    """
+
+    def __init__(
+        self,
+        call: CallTrace,
+        manager: Any,
+        config: RunnableConfig,
+        scores: list[Score],
+        log: TraceLog | None = None,
+    ) -> None:
+        self._call = call
+        self._manager = manager
+        self._log = log
+        self._turn: Turn | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._scores = scores
+        self._sent = False
+        self._later: tuple[Any, Subject] | None = None
+        self.is_open = True
+        """Nobody has begun to close it."""
+        self.config = config
+        """For the graph run."""
+
+    async def finish(self, turn: "Turn") -> None:
+        """Close the root. Call it once, when the turn is settled."""
+        if self._manager is None:
+            return
+        if turn.committed:
+            self._call.last = self
+        manager, outcome, tags = self._manager, _outcome(turn), _tags(turn)
+        manager.tags = [*manager.tags, *tags]  # handlers get the tags again with the end
+        for handler in manager.handlers:
+            if isinstance(handler, NotingTracer) or not isinstance(handler, BaseTracer):
+                continue
+            if (run := handler.run_map.get(str(manager.run_id))) is not None:
+                run.add_tags(tags)
+                run.add_metadata(_metadata(turn, outcome))
+        await manager.on_chain_end(outcome)
+        if self._log is not None:
+            self._turn = turn
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self.send)
+            self._call.linger(self)
+
+    def send(self) -> None:
+        """Nothing more is known of the turn: send its trace. Returns at once."""
+        turn, log = self._turn, self._log
+        if turn is None or log is None or self._sent:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sent, self._turn, self._log = True, None, None  # a call of a thousand turns keeps none of them
+        self._call.sent(self)
+        outcome = _outcome(turn)
+        log.amend(self._manager.run_id, Amendment(outcome, _metadata(turn, outcome), _tags(turn)))
+        for key, run_id in log.handoffs.items():
+            decision = turn.record.handoffs.get(key)
+            happened = decision is not None and decision.happened
+            log.amend(run_id, Amendment({"confirmed": happened}, tags=() if happened else ("rejected",)))
+        cover, cut = self._call.cover(turn), next(iter(_tags(turn)), None)
+        client, scores, subject = log.client, self._scores, self._subject(log.project)
+
+        def work() -> None:
+            log.context.run(send_runs, client, runs_of(log, cover, cut))
+            for score in scores:
+                give(client, subject, score)
+
+        sender.put(work, client)
+        self._later = (client, subject)
+        self._manager = None  # its handlers hold all that was noted
+
+    def score(self, score: Score) -> bool:
+        """Give feedback on the root, behind the trace itself. Returns at once. False: no LangSmith tracer listens."""
+        if self._later is not None:
+            client, subject = self._later
+        elif self._manager is None:
+            return False
+        elif self._log is not None:
+            self._scores.append(score)
+            return True
+        else:
+            tracer = next((h for h in self._manager.handlers if isinstance(h, LangChainTracer)), None)
+            if tracer is None:
+                return False
+            client, subject = tracer.client, self._subject(tracer.project_name)
+        sender.put(functools.partial(give, client, subject, score), client)
+        return True
+
+    def _subject(self, project: str | None) -> Subject:
+        return Subject(self._manager.run_id, project, self._call.thread_id)
+
+
+def _tags(turn: "Turn") -> list[str]:
+    return [name for name in ("interrupted", "discarded") if getattr(turn, name)]
+
+
+def _outcome(turn: "Turn") -> dict[str, Any]:
+    """The outputs of the root."""
+    said = [words for step in turn.record.steps() for words in (step.words, *step.lines)]
+    return {
+        "text": plain_text(turn.record.user) if turn.record.user is not None else None,
+        "heard": " ".join(words.heard for words in said if words.heard),
+        "generated": " ".join(words.produced for words in said if words.produced),
+        "interrupted": turn.interrupted,
+        "discarded": turn.discarded,
+    }
+
+
+def _metadata(turn: "Turn", outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of the root that is known at its end; the words as well, since LangSmith filters by metadata."""
+    return {"heard": outcome["heard"], "generated": outcome["generated"], **turn.timings.metadata()}

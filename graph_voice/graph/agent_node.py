@@ -1,0 +1,190 @@
+"""The node of an agent: one model step, or its `on_enter` method."""
+
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph import END
+from langgraph.runtime import Runtime
+
+from graph_voice.agents.handoff import TransferTool
+from graph_voice.graph.agent_runtime import AgentRuntime, hops
+from graph_voice.graph.external import take_floor
+from graph_voice.graph.generate import settle_calls, used_call_ids, without_calls
+from graph_voice.graph.retry import SilentModelError
+from graph_voice.graph.studio_context import edited
+from graph_voice.history.context import resolve, shortened, view
+from graph_voice.messages.pairs import keep_calls
+from graph_voice.messages.prompt import complete_prompt, is_blank, render_context
+from graph_voice.secrets.arguments import seal_arguments
+from graph_voice.secrets.spoken import open_words
+from graph_voice.turn.reply_options import ReplyOptions
+from graph_voice.turn.turn import Turn, current_turn
+from graph_voice.userdata.channel import required
+from graph_voice.userdata.working_copy import WorkingCopy
+
+__all__ = ["AgentNode"]
+
+
+class AgentNode:
+    """One step of an agent: render the prompt, call the model, stream its words."""
+
+    def __init__(self, runtime: AgentRuntime) -> None:
+        self.runtime = runtime
+        self.agent = runtime.agent
+
+    async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
+        """The node: an update of the state."""
+        if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
+            return await AgentNode(changed).step(state, config, runtime)
+        turn = current_turn.get()
+        if turn is None or not turn.waits_for_words:
+            return await self._step(state, config, runtime, turn)
+        # The run has begun before the caller has finished: their words come here, instead of with its input.
+        shown = render_context(view(state))
+        user = await turn.wait_words()
+        if not is_blank(user):
+            shown.append(user)
+        messages = [*(state.get("messages") or []), user]
+        update = await self._step({**state, "messages": messages}, config, runtime, turn, shown)
+        return {**update, "messages": [user, *update.get("messages", [])]}
+
+    async def _step(
+        self,
+        state: dict[str, Any],
+        config: RunnableConfig,
+        runtime: Runtime[Any],
+        turn: Turn | None,
+        shown: list[AnyMessage] | None = None,
+    ) -> dict[str, Any]:
+        """`shown`: what the model is shown of this state, when that was rendered already."""
+        if turn is not None and turn.interrupted:
+            return {}
+        if self._has_open_batch(state):
+            return {}  # a crash came before its calls had ended: they run first
+        update = take_floor(state, turn, self.agent.name, self.runtime.settings.agents)
+        state = {**state, **update}
+        resolved = await resolve(state, model=lambda: self.runtime.model(config))
+        if resolved is not None:
+            shown = None
+            update["chat_ctx"] = state["chat_ctx"] = resolved
+        if turn is None and self.agent.context is not None and _caller_waits(state):
+            # Nobody else does it: outside a conversation there is no time between turns.
+            model = self.runtime.model(config) if self.agent.context.asks_model else None
+            short = await shortened(state, self.agent.context, agent=self.agent.name, model=model, config=config)
+            if short is not None:
+                update["chat_ctx"] = state["chat_ctx"] = short
+        entering = bool((state.get("chat_ctx") or {}).get("entering"))
+        if entering:
+            update["chat_ctx"] = {k: v for k, v in state["chat_ctx"].items() if k != "entering"}
+            state["chat_ctx"] = update["chat_ctx"]
+            # The caller spoke before the agent came to its first words: they are answered, not greeted over.
+            entering = not _caller_waits(state)
+        if entering and self.agent.enters_by_method:
+            return {**update, **await self._enter(state, config, runtime, turn)}
+        made = await self._reply(state, config, turn, entering=entering, shown=shown)
+        return {**update, **made}
+
+    def route(self, state: dict[str, Any]) -> str:
+        """Where the graph goes from here: to the tools, or to the end."""
+        turn = current_turn.get()
+        if self._has_open_batch(state) and not (turn is not None and turn.interrupted):
+            return f"{self.agent.name}_tools"
+        return END
+
+    def _has_open_batch(self, state: dict[str, Any]) -> bool:
+        """Whether the conversation ends with calls of this agent that nothing has answered."""
+        messages = state.get("messages") or []
+        answered = set()
+        for message in reversed(messages):
+            if isinstance(message, ToolMessage):
+                answered.add(message.tool_call_id)
+                continue
+            asked = message.tool_calls if isinstance(message, AIMessage) else []
+            return bool(self.agent.all_tools) and any(call["id"] not in answered for call in asked)
+        return False
+
+    async def _enter(
+        self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], turn: Turn | None
+    ) -> dict[str, Any]:
+        work = WorkingCopy(state)
+        ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
+        await self.runtime.run_hook(self.agent.on_enter, ctx)
+        work.undo_invalid()
+        update: dict[str, Any] = {}
+        if ctx.spoken:
+            update["messages"] = list(ctx.spoken)
+        if changes := work.changes():
+            update["userdata"] = changes
+        if ctx.ending and turn is not None:
+            turn.call_ends = True
+        return update
+
+    async def _reply(
+        self,
+        state: dict[str, Any],
+        config: RunnableConfig,
+        turn: Turn | None,
+        *,
+        entering: bool,
+        shown: list[AnyMessage] | None = None,
+    ) -> dict[str, Any]:
+        agent, userdata = self.agent, required(state)
+        tools, withheld = agent.all_tools, frozenset[str]()
+        messages = state.get("messages") or []
+        may_call = bool(tools) and hops(messages) < self.runtime.settings.max_hops
+        if entering:
+            # The first reply can't transfer: a caller must not be passed on unheard.
+            tools = [t for t in tools if not isinstance(t, TransferTool)]
+            withheld = frozenset(t.name for t in agent.transfers)
+            may_call = may_call and agent.on_enter_tools != "none"
+        instructions = agent.render_on_enter(userdata) if entering else None
+        if turn is not None and turn.instructions is not None:
+            instructions, turn.instructions = turn.instructions, None
+        options = turn.take_options() if turn is not None else ReplyOptions()
+        if options.tools is not None:
+            tools = [t for t in tools if t.name in options.tools]
+            withheld |= {t.name for t in agent.all_tools} - options.tools
+        may_call = may_call and bool(tools) and options.tool_choice != "none"
+        must_call = {None: None, "none": None, "required": "any"}.get(options.tool_choice, options.tool_choice)
+        try:
+            if options.messages is not None and turn is not None:
+                shown = render_context([*options.messages, *(m for m in messages if m.id not in turn.before)])
+            elif shown is None:
+                shown = render_context(view(state))
+            if self.runtime.secret_schemas:
+                shown = open_words(shown, agent.name)
+            prompt = complete_prompt(agent.render(userdata), shown, reply_instructions=instructions)
+            made = await self.runtime.ask(
+                prompt, config, turn, tools=tools, may_call=may_call, must_call=must_call, withheld=withheld
+            )
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            if turn is not None:
+                said = turn.apologise(self.agent.name, error)
+                return {} if said is None else {"messages": [said]}
+            if isinstance(error, SilentModelError):
+                return {}  # as LangGraph's own agents: nothing was said, and nothing failed
+            raise
+        message = made.message
+        if made.cut:
+            return {"messages": [message]} if message.content else {}
+        message = settle_calls(message, used_call_ids(messages)) if may_call else without_calls(message)
+        if withheld:
+            message = keep_calls(
+                message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]
+            )
+        message = seal_arguments(message, self.runtime.secret_schemas)
+        if turn is not None:
+            turn.message(agent.name, message)
+        return {"messages": [message]}
+
+
+def _caller_waits(state: dict[str, Any]) -> bool:
+    """Whether the last that happened are words of the caller, and the agent is shown them. A policy may have left out
+    what came behind them (`exclude_tool_calls`: the transfer), so the view alone does not tell."""
+    shown = next((m for m in reversed(view(state)) if not isinstance(m, SystemMessage)), None)
+    last = next((m for m in reversed(state.get("messages") or []) if not isinstance(m, SystemMessage)), None)
+    return isinstance(shown, HumanMessage) and last is not None and last.id == shown.id

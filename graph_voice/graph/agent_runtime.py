@@ -1,0 +1,205 @@
+"""What the two nodes of an agent share: its model, its voice, and the contexts of its tools and hooks."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy
+
+from graph_voice.agents.agent import Agent
+from graph_voice.agents.handoff import Line, Reply
+from graph_voice.agents.run_context import RunContext, running
+from graph_voice.graph.generate import Generated
+from graph_voice.graph.retry import RETRY, ask
+from graph_voice.history.context import view
+from graph_voice.messages.pairs import GOTO
+from graph_voice.messages.prompt import build_prompt
+from graph_voice.models import model_from, run_models
+from graph_voice.models.bindings import Bindings
+from graph_voice.secrets.arguments import secret_schemas
+from graph_voice.turn.turn import Turn
+
+__all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "since_last_user"]
+
+
+Apology = str | Callable[[Any], str]
+"""What is said when something failed: a text, or a function of the userdata."""
+
+
+USUAL_APOLOGY = "I'm sorry, something went wrong on my side. Could you say that again?"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every agent of one graph."""
+
+    agents: frozenset[str]
+    """The names of the agents; a handoff to another node does not change who has the floor."""
+    external: frozenset[str] = frozenset()
+    """Those among them that are not the graph's own."""
+    max_hops: int = 4
+    """Handoffs per turn, after which the agent that has the floor must answer."""
+    apology: Apology = USUAL_APOLOGY
+    """Said when a model fails, or answers with nothing."""
+    retry: RetryPolicy = RETRY
+    """How often, and after which errors, a model that has not said anything yet is asked again."""
+    first_token_timeout: float | None = 10.0
+    """Seconds until the first piece of a model's answer; then it has failed. LiveKit's default for a model."""
+
+
+class AgentRuntime:
+    """One agent of one graph, at run time. Holds nothing of a call."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        llm: BaseChatModel | str | None,
+        settings: Settings,
+        fallback: BaseChatModel | str | None = None,
+    ) -> None:
+        self.agent = agent
+        self.settings = settings
+        self.own_model = model_from(agent.llm if agent.llm is not None else llm)
+        self.fallback = model_from(agent.fallback if agent.fallback is not None else fallback)
+        self.bindings = Bindings(agent.name)
+        self.secret_schemas = secret_schemas(agent.own_tools)
+        """Of the tools that take a secret."""
+        self.editable = False
+        """Whether a run's context may change the instructions and the model (`studio_context`)."""
+        self.override: BaseChatModel | None = None
+        """The model that a run's context names; it comes before all others."""
+
+    def models(self, config: RunnableConfig) -> list[BaseChatModel]:
+        """The model of this run, then its fallback. Raises `ModelError` when there is none."""
+        override = self.override or config.get("configurable", {}).get("llm")
+        return run_models(f'agent "{self.agent.name}"', self.own_model, self.fallback, override)
+
+    def model(self, config: RunnableConfig) -> BaseChatModel:
+        """The model of this run. Raises `ModelError` when there is none."""
+        return self.models(config)[0]
+
+    async def ask(
+        self,
+        prompt: Sequence[AnyMessage],
+        config: RunnableConfig,
+        turn: Turn | None,
+        *,
+        tools: Sequence[Any],
+        may_call: bool,
+        must_call: str | None = None,
+        withheld: frozenset[str] = frozenset(),
+        message_id: str | None = None,
+    ) -> Generated:
+        """The answer of the agent's model, or of its fallback; see `attempts.ask`."""
+        made = await ask(
+            self.models(config),
+            prompt,
+            config,
+            agent=self.agent.name,
+            turn=turn,
+            bindings=self.bindings,
+            tools=tools,
+            may_call=may_call,
+            must_call=must_call,
+            withheld=withheld,
+            message_id=message_id,
+            retry=self.settings.retry,
+            first_token_timeout=self.settings.first_token_timeout,
+        )
+        if turn is not None and made.message.id is not None:
+            turn.conversation.late.shown(prompt, turn, made.message.id)
+        return made
+
+    def context(
+        self,
+        state: Mapping[str, Any],
+        config: RunnableConfig,
+        runtime: Runtime[Any],
+        turn: Turn | None,
+        *,
+        userdata: Any,
+        tool_call_id: str | None = None,
+        step_id: str | None = None,
+        host: Any = None,
+    ) -> RunContext[Any]:
+        """The context of a tool call (`step_id`: the message that asked for it) or of a hook."""
+        ctx: RunContext[Any] = RunContext(
+            agent=self.agent.name,
+            userdata=userdata,
+            state=dict(state),
+            chat_ctx=view(state),
+            runtime=runtime,
+            tool_call_id=tool_call_id,
+            host=host,
+            ways=self.agent.ways,
+            hold=turn.hold if turn is not None else None,
+        )
+
+        async def speak(message_id: str, line: Line) -> str:
+            text = await self.speak(
+                line, state, config, turn, userdata=userdata, message_id=message_id, step_id=step_id
+            )
+            ctx.spoken.append(AIMessage(text, id=message_id, name=self.agent.name))
+            if turn is not None:
+                await turn.wait_heard(message_id)
+            return text
+
+        ctx.speak = speak
+        return ctx
+
+    async def speak(
+        self,
+        line: Line,
+        state: Mapping[str, Any],
+        config: RunnableConfig,
+        turn: Turn | None,
+        *,
+        userdata: Any,
+        message_id: str,
+        step_id: str | None,
+    ) -> str:
+        """Say a line outside a model step; returns its text at once, without waiting for playout."""
+        if isinstance(line, Reply):
+            if turn is not None:
+                turn.begin_line(self.agent.name, message_id, step_id)
+            prompt = build_prompt(self.agent.render(userdata), view(state), reply_instructions=line.instructions)
+            try:
+                made = await self.ask(
+                    prompt, config, turn, tools=self.agent.all_tools, may_call=False, message_id=message_id
+                )
+            finally:
+                if turn is not None:
+                    turn.line_done(message_id)
+            return made.message.text
+        text = line(userdata) if callable(line) else line
+        if turn is not None:
+            turn.line(self.agent.name, message_id, text, step_id=step_id)
+        return text
+
+    async def run_hook(self, hook: Any, ctx: RunContext[Any]) -> None:
+        """Run `on_enter` or `on_exit`, sync or async."""
+        token = running.set(ctx)
+        try:
+            result = hook(ctx)
+            if inspect.isawaitable(result):
+                await result
+        finally:
+            running.reset(token)
+
+
+def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:
+    """The messages of this turn: those behind the last user message."""
+    for index in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[index], HumanMessage):
+            return messages[index + 1 :]
+    return messages
+
+
+def hops(messages: list[AnyMessage]) -> int:
+    """Handoffs since the caller last spoke."""
+    return sum(isinstance(m, ToolMessage) and GOTO in m.additional_kwargs for m in since_last_user(messages))

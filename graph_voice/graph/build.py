@@ -1,0 +1,274 @@
+"""From agents to a LangGraph `StateGraph`: agents are nodes, handoffs are labelled conditional edges."""
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Self, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import RetryPolicy
+
+from graph_voice.agents.agent import Agent
+from graph_voice.agents.tools import FunctionTool
+from graph_voice.errors import BuildError
+from graph_voice.graph.agent_node import AgentNode
+from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
+from graph_voice.graph.external import ExternalNode
+from graph_voice.graph.state import VoiceState, schema_for
+from graph_voice.graph.studio_context import is_editable, studio_context
+from graph_voice.graph.tool_node import ToolsNode
+
+__all__ = ["METADATA", "create_voice_graph", "definition_of", "runtime_of"]
+
+METADATA = "graph_voice"
+"""The key of a node's metadata under which an agent's node says what it is."""
+
+
+def create_voice_graph(
+    agents: Sequence[Agent | type[Agent] | Pregel[Any, Any, Any, Any]],
+    *,
+    userdata: type[Any] | None = None,
+    start: str | None = None,
+    llm: BaseChatModel | str | None = None,
+    state_schema: Any = VoiceState,
+    context_schema: type[Any] | None = None,
+    external: Sequence[str] = (),
+    fallback: BaseChatModel | str | None = None,
+    retry_policy: RetryPolicy = Settings.retry,
+    first_token_timeout: float | None = Settings.first_token_timeout,
+    max_hops: int = 4,
+    apology: Apology = Settings.apology,
+    secrets: SerializerProtocol | None = None,
+) -> StateGraph[Any, Any, Any, Any]:
+    """Wire agents into LangGraph's own `StateGraph`. Compile it with any checkpointer and store, or none.
+
+    Args:
+        agents: `Agent`s (instances, or subclasses that need no arguments), or named compiled graphs.
+        userdata: the class of the caller's facts: a pydantic model or a dataclass. None: a dict.
+        start: the name of the agent that has the floor first. Default: the first of the list.
+        llm: the model of agents that have none of their own. None: the run names it
+            (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
+        state_schema: `VoiceState`, or a class that extends it with channels of your own.
+        context_schema: LangGraph's: what a run gets besides the state, and is never stored. None: what LangGraph Studio
+            edits, each agent's instructions and model (`graph_voice.studio.studio_context`); a context is not changed
+            by it.
+        external: names of agents that are not the graph's: handoffs lead to them, and who they are says the front end
+            (`GraphAgent(graph, agents={"human_desk": HumanDesk})`).
+        fallback: the model that answers when an agent's own fails before its first word. None: there is none.
+        retry_policy: LangGraph's: how often, and after which errors, a model that has not said anything yet is asked
+            again. Default: once more after 0.2 seconds, when LangChain calls the error retryable.
+        first_token_timeout: seconds until the first piece of a model's answer; then it has failed. None: no limit.
+        max_hops: handoffs per turn, after which the agent that has the floor must answer.
+        apology: said when every model has failed or answered with nothing, a node has failed, or a run has ended
+            without a word: a text, or a function of the userdata. A node may be declared to end a turn in silence:
+            `add_node(..., metadata={"silent": True})`.
+        secrets: how checkpoints hold the userdata's secrets (`SecretStr`, `SecretBytes`, `Secret[...]`): encrypted by
+            this serializer, LangGraph's `EncryptedSerializer`. None: they are left out, so a call that another
+            process takes up has lost them.
+
+    Raises `BuildError` for duplicate or reserved names, an undeclared target, an empty list, and `ModelError` for a
+    model string that can't be used; warns of an agent that no handoff leads to. A target may be any node, also one
+    that you add to the result, so that a missing one is a `BuildError` of `compile()`.
+    """
+    if isinstance(agents, Agent | Pregel | type):
+        raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
+    members = [_instance(agent) for agent in agents]
+    names = [_name(member) for member in members]
+    external = [external] if isinstance(external, str) else list(external)
+    _check_names(names, external)
+    start = start or names[0]
+    if start not in names:
+        raise BuildError(f'start="{start}" is none of the agents: {", ".join(names)}.')
+    settings = Settings(
+        agents=frozenset(names) | frozenset(external),
+        external=frozenset(external),
+        max_hops=max_hops,
+        apology=apology,
+        retry=retry_policy,
+        first_token_timeout=first_token_timeout,
+    )
+    if context_schema is None:
+        context_schema = studio_context(members)
+    editable = is_editable(context_schema)
+    builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
+        schema_for(state_schema, userdata, secrets), context_schema=context_schema
+    )
+    for member in members:
+        if isinstance(member, Agent):
+            _check_tools(member)
+            runtime = AgentRuntime(member, llm, settings, fallback)
+            runtime.editable = editable
+            _add_agent(builder, member, runtime, start=member.name == start)
+        else:
+            about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
+            builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
+            builder.add_edge(_name(member), END)
+
+    for name in external:
+        outside = ExternalNode(name, settings.agents)
+        builder.add_node(name, cast(Any, outside.step), metadata={METADATA: {"external": True}})
+        builder.add_edge(name, END)
+
+    # Async, like the nodes: LangGraph runs a sync path function in a thread, which costs more than the function does.
+    async def first(state: dict[str, Any]) -> str:
+        return state.get("active_agent") or start
+
+    builder.add_conditional_edges(START, first, {name: name for name in (*names, *external)})
+    _warn_of_unreachable(members, start, external)
+    return builder
+
+
+class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
+    """LangGraph's own, but for the words in which it says that the target of a handoff is missing."""
+
+    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
+        """LangGraph's check of nodes and edges, when the graph is compiled. Raises `BuildError`."""
+        for name in self.nodes:
+            runtime = _runtime(self, name)
+            for target in sorted(runtime.agent.targets - set(self.nodes)) if runtime is not None else ():
+                close = difflib.get_close_matches(target, self.nodes, 1)
+                meant = f'did you mean "{close[0]}"? ' if close else ""
+                known = ", ".join(n for n in self.nodes if _runtime(self, n) is not None)
+                raise BuildError(
+                    f'agent "{name}" hands off to "{target}", but the graph has no such node: {meant}The agents are '
+                    f'{known}. A node of your own is added before compile(): graph.add_node("{target}", ...). An agent '
+                    f'of the front end\'s own: create_voice_graph(..., external=["{target}"]).'
+                )
+        return super().validate(interrupt)
+
+
+def _instance(agent: Any) -> Any:
+    if not isinstance(agent, type):
+        return agent
+    try:
+        return agent()
+    except TypeError as error:
+        raise BuildError(
+            f"{agent.__name__} can't be made without arguments ({error}): pass an instance, {agent.__name__}(...)."
+        ) from error
+
+
+def _check_tools(agent: Agent) -> None:
+    for tool in agent.own_tools:
+        undeclared = sorted(set(getattr(tool, "handoffs", ())) - agent.targets)
+        if undeclared:
+            raise BuildError(
+                f'agent "{agent.name}": tool "{tool.name}" hands off to "{undeclared[0]}", which the agent does not '
+                f'declare: Agent("{agent.name}", ..., handoffs=["{undeclared[0]}"]).'
+            )
+    if agent.name in agent.targets:
+        raise BuildError(f'agent "{agent.name}" declares a handoff to itself.')
+
+
+def _name(member: Any) -> str:
+    if isinstance(member, Agent):
+        return str(member.name)
+    name = getattr(member, "name", None)
+    if not isinstance(member, Pregel) or not name or name == "LangGraph":
+        raise BuildError(
+            f"{member!r} is not an agent. Write an Agent, or a compiled graph with a name: "
+            'create_agent(..., name="x"), builder.compile(name="x").'
+        )
+    return str(name)
+
+
+def _check_names(names: Sequence[str], external: Sequence[str]) -> None:
+    if not names:
+        raise BuildError("create_voice_graph([]) has no agents: give at least one.")
+    reserved = {START, END, *(f"{n}_tools" for n in names)}
+    for name in external:
+        if not isinstance(name, str) or not name:
+            raise BuildError(f'external={list(external)!r}: write the names of the agents, external=["human_desk"].')
+        if name in names:
+            raise BuildError(f'external=["{name}"]: the graph has an agent of that name; rename one.')
+    names = [*names, *external]
+    for name in names:
+        if names.count(name) > 1:
+            raise BuildError(f'two agents are named "{name}"; rename one.')
+        if name in reserved:
+            raise BuildError(f'agent "{name}": this name is taken by a node of the graph; rename the agent.')
+
+
+def runtime_of(graph: Pregel[Any, Any, Any, Any], name: str) -> AgentRuntime | None:
+    """What runs an agent's node of a compiled voice graph; None for any other node."""
+    return _runtime(getattr(graph, "builder", None), name)
+
+
+def definition_of(graph: Pregel[Any, Any, Any, Any], name: str) -> Agent | None:
+    """The `Agent` behind a node of a compiled voice graph; None for any other node."""
+    runtime = runtime_of(graph, name)
+    return None if runtime is None else runtime.agent
+
+
+def require_models(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig) -> None:
+    """Raise `ModelError` if an agent of this graph has no model in a run with this config."""
+    for name in graph.nodes:
+        if (runtime := runtime_of(graph, name)) is not None:
+            runtime.models(config)
+
+
+def _runtime(builder: Any, name: str) -> AgentRuntime | None:
+    spec = builder.nodes.get(name) if builder is not None else None
+    step = getattr(getattr(spec, "runnable", None), "afunc", None)
+    node = getattr(step, "__self__", None)
+    return node.runtime if isinstance(node, AgentNode) else None
+
+
+def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime, *, start: bool) -> None:
+    name, tools_name = agent.name, f"{agent.name}_tools"
+    node = AgentNode(runtime)
+    voice = agent.voice.describe() if agent.voice is not None else {}
+    about = {"agent": name, "start": start, "tools": [t.name for t in agent.all_tools], "voice": voice}
+    builder.add_node(name, cast(Any, node.step), metadata={"speak": True, METADATA: about})
+    if not agent.all_tools:
+        builder.add_edge(name, END)
+        return
+    tools = ToolsNode(runtime)
+    builder.add_node(tools_name, cast(Any, tools.step), metadata={METADATA: {"tools_of": name}})
+
+    async def go_on(state: dict[str, Any]) -> str:
+        return node.route(state)
+
+    builder.add_conditional_edges(name, go_on, {tools_name: tools_name, END: END})
+    ways = _labelled_ways(agent)
+    labels = {target: label for label, target in ways.items()}
+
+    async def leave(state: dict[str, Any]) -> str | list[str]:
+        target = tools.route(state)
+        return [] if target is None else labels.get(target, target)
+
+    builder.add_conditional_edges(tools_name, leave, cast(Any, {name: name, **ways}))
+
+
+def _labelled_ways(agent: Agent) -> dict[str, str]:
+    """Label -> target. LangGraph keeps one edge per pair of nodes, so its label lists the tools that take it."""
+    ways: dict[str, str] = {}
+    for target in agent.ways:
+        takers = [t.name for t in agent.transfers if t.handoff.to == target]
+        takers += [t.name for t in agent.own_tools if isinstance(t, FunctionTool) and target in t.handoffs]
+        label = ", ".join(takers) or f"handoff to {target}"
+        ways[label if label not in ways else f"{label} "] = target
+    return ways
+
+
+def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[str]) -> None:
+    reached, frontier = {start}, [start]
+    by_name = {_name(m): m for m in members}
+    ways = {name: m.targets - set(external) for name, m in by_name.items() if isinstance(m, Agent)}
+    if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
+        return  # a graph of the user's own, or a node that is added later, may lead anywhere
+    while frontier:
+        for target in ways[frontier.pop()]:
+            if target not in reached:
+                reached.add(target)
+                frontier.append(target)
+    for name in sorted(set(by_name) - reached):
+        warnings.warn(
+            f'agent "{name}" can\'t be reached from "{start}": no agent declares a handoff to it.',
+            stacklevel=3,
+        )

@@ -1,0 +1,78 @@
+"""The filler of a batch of calls: one line, when a slow tool keeps the caller waiting in silence."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import AIMessage
+
+from graph_voice.agents.run_context import new_id
+
+if TYPE_CHECKING:
+    from graph_voice.turn.turn import Turn
+
+__all__ = ["BatchFiller"]
+
+logger = logging.getLogger("graph_voice")
+
+
+class BatchFiller:
+    """At most one filler for the calls of one assistant message. LiveKit's `RunContext.with_filler`.
+
+    Args:
+        turn: whose voice it is. None (outside a turn): nobody waits, and nothing is said.
+        agent: who speaks.
+        asking: the id of the assistant message whose calls run.
+    """
+
+    def __init__(self, turn: "Turn | None", agent: str, asking: str | None) -> None:
+        self.spoken: list[AIMessage] = []
+        """The filler, when it was said."""
+        self._turn = turn
+        self._agent = agent
+        self._asking = asking
+        self._needed = True
+
+    def stand_back(self) -> None:
+        """A tool of the batch speaks for itself."""
+        self._needed = False
+
+    @asynccontextmanager
+    async def while_running(self, line: Callable[[], str], after: float) -> AsyncIterator[None]:
+        """Inside, a call runs: its filler is said after so many seconds in which nobody has said anything.
+
+        Args:
+            line: gives the text, at the moment in which it is said; "" says nothing.
+            after: seconds of silence.
+        """
+        if self._turn is None:
+            yield
+            return
+        waiting = asyncio.create_task(self._wait(self._turn, line, after), name="graph_voice.graph.filler")
+        try:
+            yield
+        finally:
+            waiting.cancel()
+            await asyncio.wait([waiting])
+
+    async def _wait(self, turn: "Turn", line: Callable[[], str], after: float) -> None:
+        silent = False
+        while not silent:
+            while (speaker := turn.conversation.speaker) is not None:
+                await speaker.wait_reported()
+            await asyncio.sleep(after)
+            silent = turn.conversation.speaker is None
+        if not self._needed or turn.interrupted or turn.closed:
+            return
+        try:
+            text = line().strip()
+        except Exception:
+            logger.exception("agent %s: the filler of a tool failed", self._agent)
+            return
+        if text:
+            self._needed = False
+            message_id = new_id("filler")
+            self.spoken.append(AIMessage(text, id=message_id, name=self._agent))
+            turn.line(self._agent, message_id, text, step_id=self._asking)

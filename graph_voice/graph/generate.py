@@ -1,0 +1,273 @@
+"""Streaming a model's words into the turn: the only place where a model is called."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    AnyMessage,
+    InvalidToolCall,
+    ToolCall,
+    ToolMessage,
+    message_chunk_to_message,
+)
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from langchain_core.prompt_values import ChatPromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from graph_voice import events
+from graph_voice.messages.pairs import keep_calls
+from graph_voice.secrets.arguments import INVALID
+from graph_voice.turn.turn import Turn
+
+__all__ = ["Generated", "Progress", "generate", "settle_calls", "used_call_ids", "without_calls"]
+
+
+_AHEAD = 4
+"""Pieces of text behind each of which everybody else may run, so that the first ones reach the voice at once."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came of one model call."""
+
+    message: AIMessage
+    cut: bool
+    """Whether a barge-in ended it."""
+
+
+@dataclass
+class Progress:
+    """How far a model call has come, for whom it may concern when it fails."""
+
+    said: bool = False
+    """Whether a word left it: then it can't be begun again."""
+
+
+async def generate(
+    model: Runnable[Any, Any],
+    prompt: Sequence[AnyMessage],
+    config: RunnableConfig,
+    *,
+    agent: str,
+    turn: Turn | None,
+    message_id: str | None = None,
+    first_token_timeout: float | None = None,
+    progress: Progress | None = None,
+) -> Generated:
+    """Call the model once; with a turn, stream its words to it.
+
+    Args:
+        model: a chat model, with its tools bound.
+        prompt: what it gets.
+        config: the node's config, so that the call is traced below the node.
+        agent: who speaks.
+        turn: where the words go; None outside a turn.
+        message_id: the id of the message. Default: the one that LangChain gives the first chunk.
+        first_token_timeout: seconds until the first piece of the answer (words, a call, reasoning). None: no limit.
+        progress: is kept up to date.
+
+    Raises what the model raises, and `TimeoutError`.
+    """
+    progress = progress or Progress()
+    chunks: list[AIMessageChunk] = []
+    began = first = time.perf_counter()
+
+    async def stream() -> AsyncIterator[str]:
+        nonlocal first
+        pieces = model.astream(_input(model, prompt), config)
+        try:
+            async with asyncio.timeout(first_token_timeout) as deadline:
+                async for chunk in pieces:
+                    chunks.append(chunk)
+                    if chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs:
+                        break
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            limit = f"{first_token_timeout:g} seconds"
+            raise TimeoutError(f'the model of agent "{agent}" did not begin to answer within {limit}') from error
+        first = time.perf_counter()
+        if turn is not None:
+            turn.timings.token()
+            await turn.results_stored()
+        for chunk in chunks:
+            yield _text(chunk)
+        async for chunk in pieces:
+            chunks.append(chunk)
+            yield _text(chunk)
+
+    if turn is None:
+        async for text in stream():
+            progress.said = progress.said or bool(text.strip())
+        return Generated(_joined(chunks, agent, message_id), cut=False)
+    with turn.cuttable():
+        blank, ahead = "", _AHEAD
+        async for text in stream():
+            if not progress.said and not text.strip():
+                blank += text  # white space in front may be all that comes, and then nothing was said
+            elif text:
+                progress.said = True
+                message_id = message_id or chunks[-1].id or f"run-{uuid.uuid4()}"
+                turn.say_text(agent, message_id, blank + text)
+                blank = ""
+                if ahead:
+                    ahead -= 1
+                    await asyncio.sleep(0)  # tokens may come in one piece; the first ones need not wait for the last
+        message = _joined(chunks, agent, message_id)
+        if message.usage_metadata is not None:
+            turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
+        return Generated(message, cut=False)
+    # Only a barge-in leads here: the calls of a message that was cut off are incomplete, so they are not calls.
+    partial = _joined(chunks, agent, message_id)
+    return Generated(AIMessage(partial.text, id=partial.id, name=agent), cut=True)
+
+
+def _input(model: Any, prompt: Sequence[AnyMessage]) -> Any:
+    """The prompt as LangChain's models have it inside. They would look at each message to make that of a list."""
+    messages = list(prompt)
+    if isinstance(getattr(model, "bound", model), BaseChatModel):
+        return ChatPromptValue.model_construct(messages=messages)
+    return messages
+
+
+def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration: float) -> events.Usage:
+    """The tokens of one answer, as its provider counted them, and its times in seconds."""
+    counted = message.usage_metadata
+    assert counted is not None
+    read, written = counted.get("input_token_details", {}), counted.get("output_token_details", {})
+    return events.Usage(
+        agent,
+        str(message.response_metadata.get("model_name") or _model_name(model)),
+        counted["input_tokens"],
+        counted["output_tokens"],
+        cached_tokens=read.get("cache_read") or 0,
+        cache_creation_tokens=read.get("cache_creation") or 0,
+        reasoning_tokens=written.get("reasoning") or 0,
+        ttft=ttft,
+        duration=duration,
+    )
+
+
+def _text(chunk: AIMessageChunk) -> str:
+    """The words of a chunk. Only text: reasoning is not spoken."""
+    return chunk.content if isinstance(chunk.content, str) else chunk.text
+
+
+def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) -> AIMessage:
+    if not chunks:
+        return AIMessage("", id=message_id or f"run-{uuid.uuid4()}", name=agent)
+    whole = chunks[0] if len(chunks) == 1 else chunks[0] + chunks[1:]
+    message = _without_guesses(cast(AIMessage, message_chunk_to_message(whole)), whole)
+    return message.model_copy(update={"id": message_id or message.id or f"run-{uuid.uuid4()}", "name": agent})
+
+
+def _without_guesses(message: AIMessage, whole: AIMessage) -> AIMessage:
+    """Arguments that broke off are not JSON. LangChain completes them, but `{"amount": 10` may be a part of 100."""
+    if not isinstance(whole, AIMessageChunk):
+        return message  # of a model that does not stream: LangChain hands on its whole message
+    if all(_is_whole(chunk["args"]) for chunk in whole.tool_call_chunks):
+        return message
+    calls: list[ToolCall] = []
+    broken: list[InvalidToolCall] = []
+    for chunk in whole.tool_call_chunks:
+        arguments = json.loads(chunk["args"] or "{}", strict=False) if _is_whole(chunk["args"]) else None
+        if isinstance(arguments, dict):
+            calls.append(tool_call(name=chunk["name"] or "", args=arguments, id=chunk["id"]))
+        else:
+            broken.append(invalid_tool_call(name=chunk["name"], args=chunk["args"], id=chunk["id"], error="not JSON"))
+    return message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": broken})
+
+
+def _is_whole(arguments: str | None) -> bool:
+    try:
+        json.loads(arguments or "{}", strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _model_name(model: Any) -> str:
+    bound = getattr(model, "bound", model)
+    return str(getattr(bound, "model_name", None) or getattr(bound, "model", None) or type(bound).__name__)
+
+
+def settle_calls(message: AIMessage, used: Set[str]) -> AIMessage:
+    """Give each call an id of its own, and make calls of those whose arguments were not JSON.
+
+    The providers send a call with broken arguments back as a call, so it needs an answer like any other. A call id
+    that was used before would make two calls one (a tool runs at most once per id), so it gets a new one.
+    """
+    broken: dict[str, str] = {}
+    calls: list[ToolCall] = []
+    taken = set(used)
+    renamed: list[tuple[str | None, str]] = []
+    for call in (*message.tool_calls, *message.invalid_tool_calls):
+        call_id = _unused(call["id"], taken)
+        renamed.append((call["id"], call_id))
+        arguments = call["args"]
+        if not isinstance(arguments, dict):
+            broken[call_id] = arguments or ""
+            arguments = {}
+        calls.append(tool_call(name=call["name"] or "unknown", args=arguments, id=call_id))
+    if not calls:
+        return message
+    extra = {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"}
+    content = message.content
+    if any(old != new for old, new in renamed):
+        extra = {k: _renamed_keys(v, renamed) for k, v in extra.items()}
+        content = _renamed_blocks(content, renamed)
+    if broken:
+        extra[INVALID] = broken
+    return message.model_copy(
+        update={"content": content, "tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": extra}
+    )
+
+
+def without_calls(message: AIMessage) -> AIMessage:
+    """The words of a message only: its calls, and the provider's own data about them, do not count."""
+    settled = settle_calls(message, frozenset())
+    return keep_calls(settled, ()) if settled.tool_calls else message
+
+
+def _unused(call_id: str | None, taken: set[str]) -> str:
+    if not call_id or call_id in taken:
+        call_id = f"{call_id or 'call'}-{uuid.uuid4().hex[:8]}"
+    taken.add(call_id)
+    return call_id
+
+
+def _renamed_keys(value: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
+    """A provider's data by call id, such as Gemini's thought signatures."""
+    if not isinstance(value, dict):
+        return value
+    names = {old: new for old, new in renamed if old is not None}
+    return {names.get(key, key): item for key, item in value.items()}
+
+
+def _renamed_blocks(content: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
+    """The provider's own blocks of the calls, which name them as well; the first block of an id is its first call."""
+    if not isinstance(content, list):
+        return content
+    waiting = list(renamed)
+    blocks: list[Any] = []
+    for block in content:
+        for key in ("call_id", "id"):  # OpenAI's Responses API has both, and names the call by the former
+            found = next((p for p in waiting if isinstance(block, dict) and key in block and p[0] == block[key]), None)
+            if found is not None:
+                waiting.remove(found)
+                block = {**block, key: found[1]}
+                break
+        blocks.append(block)
+    return blocks
+
+
+def used_call_ids(messages: Sequence[AnyMessage]) -> set[str]:
+    return {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}

@@ -1,0 +1,138 @@
+"""Asking a model until it answers: again after a passing failure, then the fallback model. Never after a word."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence, Set
+from typing import Any
+
+from langchain_core.exceptions import ModelError as LangChainModelError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import RetryPolicy
+
+from graph_voice.graph.generate import Generated, Progress, generate
+from graph_voice.models.bindings import Bindings
+from graph_voice.turn.turn import Turn
+
+__all__ = ["RETRY", "SilentModelError", "ask", "is_passing"]
+
+logger = logging.getLogger("graph_voice")
+
+
+class SilentModelError(RuntimeError):
+    """A model answered with neither words nor calls."""
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later: a rate limit, a server's failure, a lost connection, a
+    timeout, an empty answer. Providers' errors are judged by LangChain's `ModelError.is_retryable`."""
+    if isinstance(error, LangChainModelError):
+        return error.is_retryable
+    return isinstance(error, ConnectionError | TimeoutError | SilentModelError)
+
+
+RETRY = RetryPolicy(initial_interval=0.2, max_attempts=2, jitter=False, retry_on=is_passing)
+"""A model that failed before its first word is asked once more after 0.2 seconds."""
+
+
+async def ask(
+    models: Sequence[BaseChatModel],
+    prompt: Sequence[AnyMessage],
+    config: RunnableConfig,
+    *,
+    agent: str,
+    turn: Turn | None,
+    bindings: Bindings,
+    tools: Sequence[Any] = (),
+    may_call: bool = True,
+    must_call: str | None = None,
+    withheld: Set[str] = frozenset(),
+    message_id: str | None = None,
+    retry: RetryPolicy = RETRY,
+    first_token_timeout: float | None = None,
+) -> Generated:
+    """The answer of the first model that gives one.
+
+    Args:
+        models: the agent's model, then its fallback.
+        prompt: what they get.
+        config: the node's config.
+        agent: who speaks.
+        turn: where the words go; None outside a turn.
+        bindings: the agent's.
+        tools: what the models know of.
+        may_call: whether they may call them; calls that come nevertheless do not count as an answer.
+        must_call: "any", or the name of the tool that they must call.
+        withheld: names of tools that they were not given, and whose calls do not count either.
+        message_id: the id of the message. Default: the one that LangChain gives the first chunk.
+        retry: how often, and after which errors, each model is asked again.
+        first_token_timeout: seconds until the first piece of an answer. None: no limit.
+
+    Raises what the last model raised, or `SilentModelError`. What a model raises after its first word is raised at
+    once: to begin again would be to say it twice.
+    """
+    failure: Exception | None = None
+    for model in models:
+        for attempt in range(1, max(retry.max_attempts, 1) + 1):
+            if turn is not None and turn.interrupted:
+                return Generated(AIMessage("", id=message_id, name=agent), cut=True)
+            progress = Progress()
+            try:
+                bound = bindings.get(model, tools, may_call=may_call, must_call=must_call, prompt=prompt)
+                made = await generate(
+                    bound,
+                    prompt,
+                    config,
+                    agent=agent,
+                    turn=turn,
+                    message_id=message_id,
+                    first_token_timeout=first_token_timeout,
+                    progress=progress,
+                )
+                if made.cut or _is_answer(made.message, may_call, withheld):
+                    return made
+                raise SilentModelError(f'the model of agent "{agent}" answered with nothing')
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                if progress.said:
+                    raise
+                failure = error
+            if attempt == retry.max_attempts or not _retries(retry, failure):
+                break
+            logger.warning('the model of agent "%s" failed, it is asked again: %r', agent, failure)
+            await _pause(_interval(retry, attempt), turn)
+        if model is not models[-1]:
+            logger.warning('the model of agent "%s" failed, its fallback is asked: %r', agent, failure)
+    assert failure is not None
+    raise failure
+
+
+def _is_answer(message: AIMessage, may_call: bool, withheld: Set[str]) -> bool:
+    calls = (*message.tool_calls, *message.invalid_tool_calls)
+    return bool(message.text.strip()) or (may_call and any(call["name"] not in withheld for call in calls))
+
+
+def _retries(retry: RetryPolicy, error: Exception) -> bool:
+    rule: Any = retry.retry_on
+    if isinstance(rule, type) or not callable(rule):
+        return isinstance(error, tuple(rule) if isinstance(rule, Sequence) else rule)
+    return bool(rule(error))
+
+
+def _interval(retry: RetryPolicy, attempt: int) -> float:
+    """Seconds before the next attempt, as LangGraph computes them."""
+    interval = min(retry.max_interval, retry.initial_interval * retry.backoff_factor ** (attempt - 1))
+    return interval + (random.uniform(0, 1) if retry.jitter else 0)
+
+
+async def _pause(seconds: float, turn: Turn | None) -> None:
+    """Wait; a barge-in ends it."""
+    if turn is None:
+        await asyncio.sleep(seconds)
+        return
+    with turn.cuttable():
+        await asyncio.sleep(seconds)

@@ -1,0 +1,125 @@
+"""Who is who in a graph: which nodes are ours, which speak, and whether a run may start before the turn is certain."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.prebuilt import ToolNode
+from langgraph.pregel import Pregel
+
+from graph_voice.errors import BuildError
+from graph_voice.graph.agent_runtime import Apology, Settings
+from graph_voice.graph.build import METADATA, runtime_of
+from graph_voice.graph.speakers import could_speak, named_inside
+
+__all__ = ["Roles"]
+
+
+@dataclass(frozen=True)
+class _Node:
+    agent: str | None
+    """The agent whose node, or whose tools' node, this is."""
+    start: bool
+    ours: bool
+    speaks: bool
+    speculative: bool
+    silent: bool
+    external: bool
+
+
+class Roles:
+    """The nodes of a compiled graph, as their metadata and `speak` describe them.
+
+    Args:
+        graph: a compiled graph.
+        speak: nodes that speak, besides those whose metadata says so.
+        silent: nodes with which a turn may end without a word, besides those whose metadata says so.
+
+    Raises `BuildError` for an unknown name in `speak` or `silent`, and when nobody speaks.
+    """
+
+    def __init__(self, graph: Pregel[Any, Any, Any, Any], speak: Sequence[str], silent: Sequence[str] = ()) -> None:
+        self.nodes: dict[str, _Node] = {}
+        for name, node in graph.nodes.items():
+            if name.startswith("__"):
+                continue
+            metadata = node.metadata or {}
+            about = metadata.get(METADATA) or {}
+            self.nodes[name] = _Node(
+                agent=about.get("agent") or about.get("tools_of"),
+                ours=("agent" in about and not about.get("subgraph")) or "tools_of" in about or "external" in about,
+                external=bool(about.get("external")),
+                start=bool(about.get("start")),
+                speaks=bool(metadata.get("speak")) or name in speak,
+                speculative=bool(metadata.get("speculative")),
+                silent=bool(metadata.get("silent")) or name in silent,
+            )
+        for what, names in (("speak", speak), ("silent", silent)):
+            _refuse_unknown(graph, what, names, self.nodes)
+        for name in speak:
+            if isinstance(graph.nodes[name].bound, ToolNode):
+                raise BuildError(f"speak={[name]}: this node runs tools, whose results are not speech. {_hint(graph)}")
+        if not any(node.speaks for node in self.nodes.values()):
+            raise BuildError(f"Nobody speaks in this graph. {_hint(graph)} Its nodes are {', '.join(self.nodes)}.")
+        self.agents = frozenset(name for name, node in self.nodes.items() if node.agent == name)
+        self.external = frozenset(name for name, node in self.nodes.items() if node.external)
+        """Agents that are not the graph's own; the front end knows who they are."""
+        self.foreign_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.ours)
+        self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
+        """Agents with a tool that takes a secret."""
+        self.may_speculate = all(node.ours or node.speculative for node in self.nodes.values())
+        self.start = next((name for name, node in self.nodes.items() if node.start), None)
+        self.apology: Apology = next(
+            (r.settings.apology for n in self.agents if (r := runtime_of(graph, n))), Settings.apology
+        )
+        self._tool_nodes = {
+            (namespace, name)
+            for namespace, inner in graph.get_subgraphs(recurse=True)
+            for name, node in getattr(inner, "nodes", {}).items()
+            if isinstance(node.bound, ToolNode)
+        }
+
+    def may_be_silent(self, name: str) -> bool:
+        """Whether a turn may end without a word behind this node."""
+        return (node := self.nodes.get(name)) is not None and node.silent
+
+    def is_ours(self, name: str) -> bool:
+        return (node := self.nodes.get(name)) is not None and node.ours
+
+    def agent_of(self, name: str) -> str | None:
+        """The agent whose node this is; None for a node that is not ours."""
+        return node.agent if (node := self.nodes.get(name)) is not None and node.ours else None
+
+    def speaker(self, path: Sequence[str]) -> str | None:
+        """The speaking node that is not ours to which these words belong; None when they are not speech.
+
+        Args:
+            path: node names from the graph's own down to the one that ran the model, through its subgraphs.
+        """
+        if not path or path[0] not in self.foreign_speakers:
+            return None
+        # A tool of an inner agent may call a model for its own purposes.
+        return None if ("|".join(path[:-1]), path[-1]) in self._tool_nodes else path[0]
+
+
+def _refuse_unknown(graph: Pregel[Any, Any, Any, Any], what: str, names: Sequence[str], nodes: Collection[str]) -> None:
+    if isinstance(names, str):
+        raise BuildError(f'{what}="{names}" is one string: write a list, {what}=["{names}"].')
+    unknown = sorted(set(names) - set(nodes))
+    for name in unknown:
+        if (outer := named_inside(graph, name)) is not None:
+            raise BuildError(
+                f'{what}={[name]}: that node is inside the subgraph "{outer}". Write {what}=["{outer}"]; nodes inside '
+                'it that are to be silent say so: add_node(..., metadata={"speak": False}).'
+            )
+    if unknown:
+        hint = f" {_hint(graph)}" if what == "speak" else ""
+        raise BuildError(f"{what}={unknown}: the graph's nodes are {', '.join(nodes)}.{hint}")
+
+
+def _hint(graph: Pregel[Any, Any, Any, Any]) -> str:
+    found = could_speak(graph)
+    if not found:
+        return 'Name the nodes that do, speak=["agent"].'
+    those = "this node calls a model" if len(found) == 1 else "these nodes call a model"
+    return f"Name those that do: {those}, speak={found!r}."

@@ -1,0 +1,32 @@
+"""Words of a node that is not an agent: what a tool says by `ctx.say`, any node of a graph says by `say`."""
+
+from langchain_core.messages import AIMessage
+
+from graph_voice.agents.run_context import new_id, running
+from graph_voice.turn.turn import current_turn
+
+__all__ = ["say"]
+
+
+async def say(text: str) -> AIMessage:
+    """Speak a fixed line from any node, and wait until it was played (or interrupted) before going on.
+
+    The agent that has the floor says it, and it is remembered as far as it was heard. For models that are called later
+    in the same turn, return it: `return {"messages": [await say("One moment.")]}`. With no turn (LangGraph Studio,
+    `ainvoke`) nobody listens: then it only makes the message.
+
+    Args:
+        text: the line. A node needs no `metadata={"speak": True}` for it.
+
+    Returns the line as a message, with the id under which it is remembered.
+    """
+    if (ctx := running.get()) is not None:
+        await ctx.say(text)
+        return ctx.spoken[-1] if ctx.spoken else AIMessage(text, id=new_id("say"), name=ctx.agent)
+    message_id, turn = new_id("say"), current_turn.get()
+    if turn is None:
+        return AIMessage(text, id=message_id)
+    agent = turn.speaker
+    turn.line(agent, message_id, text)
+    await turn.wait_heard(message_id)
+    return AIMessage(text, id=message_id, name=agent)

@@ -1,0 +1,321 @@
+"""One call of a batch: run through LangGraph's `ToolNode`, and what came of it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, ToolException
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
+from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest, ToolInvocationError
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+from pydantic import ValidationError
+
+from graph_voice.agents.handoff import Handoff, Line, TransferTool
+from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.slow_tool import SlowTool, slow_tool
+from graph_voice.agents.tools import FunctionTool, StopResponse, ToolError, takes_state
+from graph_voice.errors import GraphVoiceError, UserdataError
+from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.filler import BatchFiller
+from graph_voice.messages.pairs import placeholder
+from graph_voice.secrets.arguments import INVALID, lost_arguments
+from graph_voice.secrets.spoken import close, taken
+from graph_voice.turn.tool_run import ToolRun
+from graph_voice.turn.turn import Turn, answer
+from graph_voice.userdata.channel import explain
+from graph_voice.userdata.working_copy import Assignments, WorkingCopy
+
+__all__ = ["NO_REPLY", "Batch", "Outcome", "ToolRunner"]
+
+logger = logging.getLogger("graph_voice")
+MAX_OUTPUT = 100_000
+"""Characters of a tool's output that the model is told; more is cut, with a note."""
+NO_REPLY = "no_reply"
+"""Marks the result of a tool that wants no reply of the model: "stopped" (StopResponse), "direct" (return_direct), or
+"none" (it returned None, and wants no more to be said if something was said)."""
+
+
+@dataclass
+class Outcome:
+    """What became of one call."""
+
+    message: ToolMessage
+    """Its answer; a placeholder while it waits."""
+    request: Handoff | None = None
+    asked: GraphInterrupt | None = None
+    """It is in `interrupt()`: it runs again, from its start, when the answer is there."""
+    ending: bool = False
+    spoken: list[AIMessage] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    """What a `Command` of the tool writes to other channels."""
+    additions: list[AnyMessage] = field(default_factory=list)
+    """Messages that a `Command` of the tool adds behind the answers."""
+
+
+@dataclass
+class Batch:
+    """What the calls of one message share."""
+
+    state: dict[str, Any]
+    config: RunnableConfig
+    runtime: Runtime[Any]
+    turn: Turn | None
+    asking: AIMessage
+    work: WorkingCopy
+    filler: BatchFiller
+    concealed: dict[str, AnyMessage] = field(default_factory=dict)
+    """Message id -> the message without the secrets that calls of this batch have taken."""
+
+    def conceal(self, args: Mapping[str, Any]) -> None:
+        """A call takes the secrets among these arguments: what was said of them is closed."""
+        if not (secrets := taken(args)):
+            return
+        user = self.turn.record.user if self.turn is not None else None
+        words: dict[str | None, AnyMessage] = {m.id: m for m in self.state["messages"]}
+        if user is not None and user.id in words:
+            words[user.id] = user
+        words.update(self.concealed)
+        closed = close(words.values(), secrets)
+        self.concealed.update((m.id, m) for m in closed if m.id is not None)
+        if self.turn is not None and closed:
+            self.turn.remember(closed)
+
+
+class ToolRunner:
+    """Runs calls of one agent's tools."""
+
+    def __init__(self, runtime: AgentRuntime) -> None:
+        self.runtime = runtime
+        self.agent = runtime.agent
+        self._tools: dict[str, BaseTool] = {tool.name: tool for tool in self.agent.all_tools}
+        self._slow = {tool.name: slow_tool(tool) for tool in self.agent.own_tools}
+        self._sees_state = {tool.name for tool in self.agent.own_tools if takes_state(tool)}
+        self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
+
+    async def run(self, call: ToolCall, call_id: str, batch: Batch, *, said: list[str]) -> Outcome:
+        """One call, from the front end's permission to its answer.
+
+        Args:
+            call: the call.
+            call_id: its id.
+            batch: what it shares with the others.
+            said: what it has said already, before it asked: a tool that runs again does not say it again.
+
+        Raises LangGraph's control exceptions but `GraphInterrupt`, which is an outcome.
+        """
+        name, turn = call["name"], batch.turn
+        host = None
+        if turn is not None:
+            permission = await turn.permission(call_id)
+            if not permission.run:
+                return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
+            host = permission.host
+        if name in self.runtime.secret_schemas:
+            batch.conceal(call["args"])
+        if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
+            return Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
+        if (schema := self.runtime.secret_schemas.get(name)) and (lost := lost_arguments(call["args"], schema)):
+            told = f"{', '.join(lost)} is secret and was not stored: ask the caller for it again, then call {name}."
+            return Outcome(answer(call_id, name, told, is_error=True))
+        tool = self._tools.get(name)
+        if tool is None:
+            known = ", ".join(self._tools) or "none"
+            return Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
+        if isinstance(tool, TransferTool):
+            return Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
+        if turn is not None:
+            # The intent is durable before the tool acts: after a crash it is known that it may have.
+            await turn.conversation.stored()
+        try:
+            userdata = batch.work.value if name in self._sees_state else batch.work.current
+        except UserdataError as error:
+            return Outcome(answer(call_id, name, _told(error, tool, None), is_error=True))
+        ctx = self.runtime.context(
+            batch.state,
+            batch.config,
+            batch.runtime,
+            turn,
+            userdata=userdata,
+            tool_call_id=call_id,
+            step_id=batch.asking.id,
+            host=host,
+        )
+        ctx.already_said = list(said)
+        ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
+        with self._watched(call, call_id, turn) as run:
+            outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
+            run.outcome = _how(outcome)
+        if name in self._sees_state and outcome.asked is None and (wrong := batch.work.undo_invalid()) is not None:
+            outcome = Outcome(answer(call_id, name, f"Not stored, invalid: {wrong}", is_error=True))
+        outcome.spoken, outcome.ending = ctx.spoken, ctx.ending
+        return outcome
+
+    @contextmanager
+    def _watched(self, call: ToolCall, call_id: str, turn: Turn | None) -> Iterator[ToolRun]:
+        """Tell who watches the call that the tool's code runs, and how it ended."""
+        run = ToolRun(self.agent.name, call["name"], call_id, dict(call["args"]))
+        watch = turn.conversation.on_tool if turn is not None else None
+        if watch is not None:
+            watch(run)
+        try:
+            yield run
+        except BaseException:
+            run.outcome = "cancelled"
+            raise
+        finally:
+            if watch is not None:
+                watch(run)
+
+    def slow(self, name: str) -> SlowTool | None:
+        """What a tool of the agent's own declares for the case that it takes long."""
+        return self._slow.get(name)
+
+    async def _run_slowly(
+        self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]
+    ) -> Outcome:
+        """One call that may have a filler."""
+        slow = self._slow[tool.name]
+        if slow.filler is None:
+            return await self._run(call, call_id, tool, batch, ctx)
+        earlier = sum(isinstance(m, ToolMessage) and m.name == tool.name for m in batch.state["messages"])
+
+        def line() -> str:
+            return slow.line(batch.work.current, earlier)
+
+        async with batch.filler.while_running(line, slow.filler_after):
+            return await self._run(call, call_id, tool, batch, ctx)
+
+    async def _run(self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]) -> Outcome:
+        name = call["name"]
+        timeout = tool.timeout if isinstance(tool, FunctionTool) else None
+        clock = asyncio.timeout(timeout)
+        assignments = Assignments()
+        token = running.set(ctx)
+        try:
+            with batch.work.assigned_by(assignments):
+                async with clock:
+                    raw = await self._node.ainvoke([{**call, "type": "tool_call"}], batch.config)
+                return self._read(raw, call_id, tool, ctx)
+        except GraphInterrupt as asked:
+            assignments.undo()
+            return Outcome(placeholder(call_id, name), asked=asked)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            if is_invalid_resume(error):
+                raise  # the run fails, and the question can be answered again
+            if isinstance(error, StopResponse):
+                return Outcome(_marked(answer(call_id, name, ""), "stopped"))
+            if clock.expired():
+                logger.error("tool %s did not answer within %s seconds", name, timeout)
+                return Outcome(
+                    answer(call_id, name, f"The tool did not answer within {timeout:g} seconds.", is_error=True)
+                )
+            return Outcome(_shown(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True)))
+        finally:
+            assignments.over = True
+            running.reset(token)
+            if ctx.held and batch.turn is not None:
+                batch.turn.release()
+
+    async def _with_userdata(
+        self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        """The gate of `ToolNode`: a tool that is given the state gets the batch's own copy of the userdata in it."""
+        ctx = RunContext.current()
+        if request.tool_call["name"] not in self._sees_state:
+            return await execute(request)
+        state = {**request.runtime.state, "userdata": ctx.userdata}
+        return await execute(replace(request, runtime=replace(request.runtime, state=state), state=state))
+
+    def _read(self, raw: Any, call_id: str, tool: BaseTool, ctx: RunContext[Any]) -> Outcome:
+        """What LangGraph's ToolNode gave for one call: a message, and whatever a `Command` updates beside it."""
+        outcome = Outcome(answer(call_id, tool.name, ""), request=ctx.requested)
+        for part in raw if isinstance(raw, list) else [raw]:
+            if isinstance(part, Command):
+                outcome.request = self._goto(part, ctx) or outcome.request
+            values = dict((part.update if isinstance(part, Command) else part) or {})
+            for found in values.pop("messages", ()):
+                if isinstance(found, ToolMessage) and found.tool_call_id == call_id:
+                    outcome.message = _shown(found.model_copy(update={"id": f"result-{call_id}", "name": tool.name}))
+                else:
+                    outcome.additions.append(found)
+            if values:
+                outcome.updates.append(values)
+        if tool.return_direct and outcome.message.status != "error":
+            outcome.message = _marked(outcome.message, "direct")
+        elif ctx.returned_none and outcome.request is None:
+            outcome.message = _marked(outcome.message, "none")
+        return outcome
+
+    def _goto(self, command: Command[Any], ctx: RunContext[Any]) -> Handoff | None:
+        if command.graph is not None:
+            raise ToolException(
+                "The tool returned Command(graph=Command.PARENT), which has no meaning in a voice graph. Return "
+                'ctx.handoff("<agent>") or Command(goto="<agent>") instead.'
+            )
+        targets = list(command.goto) if isinstance(command.goto, list | tuple) else [command.goto]
+        if not targets:
+            return None
+        if len(targets) > 1 or not isinstance(targets[0], str):
+            raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
+        return ctx.handoff(targets[0])
+
+
+def _how(outcome: Outcome) -> Literal["done", "failed", "asking"]:
+    if outcome.asked is not None:
+        return "asking"
+    return "failed" if outcome.message.status == "error" else "done"
+
+
+def _in_place_of_filler(
+    speak: Callable[[str, Line], Awaitable[str]] | None, filler: BatchFiller
+) -> Callable[[str, Line], Awaitable[str]] | None:
+    """A tool that speaks for itself needs no filler."""
+    if speak is None:
+        return None
+
+    async def speak_instead(message_id: str, line: Line) -> str:
+        filler.stand_back()
+        return await speak(message_id, line)
+
+    return speak_instead
+
+
+def _marked(message: ToolMessage, why: str) -> ToolMessage:
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NO_REPLY: why}})
+
+
+def _shown(message: ToolMessage) -> ToolMessage:
+    """The answer as a model is shown it: not a book."""
+    if len(message.text) > MAX_OUTPUT:
+        note = f"\n[cut: {len(message.text)} characters, the first {MAX_OUTPUT} are shown]"
+        message = message.model_copy(update={"content": message.text[:MAX_OUTPUT] + note})
+    return message
+
+
+def _told(error: Exception, tool: BaseTool, userdata: Any) -> str:
+    """What the model learns of a failure. Only what is meant for it; a stranger's exception may hold anything."""
+    cause = error
+    if isinstance(cause, ToolInvocationError):
+        # LangGraph takes every ValidationError for one of the arguments; the tool's own may come from anywhere.
+        title = cause.source.title
+        if title == getattr(tool.get_input_schema(), "__name__", tool.name):
+            return cause.message
+        cause = cause.source
+    if isinstance(cause, ToolError):
+        return cause.message
+    if isinstance(cause, ValidationError) and cause.title == type(userdata).__name__:
+        return f"Not stored, invalid: {explain(cause)}"
+    if isinstance(cause, GraphVoiceError | ToolException):
+        logger.error("tool %s: %s", tool.name, cause)
+        return str(cause)
+    logger.error("tool %s failed", tool.name, exc_info=cause)
+    return "An internal error occurred."

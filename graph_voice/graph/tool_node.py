@@ -1,0 +1,359 @@
+"""The tool node of an agent: a batch of calls, one winning handoff, every call answered."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from graph_voice.agents.handoff import Handoff, Reply, handoff_record
+from graph_voice.agents.run_context import new_id
+from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.filler import BatchFiller
+from graph_voice.graph.handoff_span import handoff_span
+from graph_voice.graph.studio_context import edited
+from graph_voice.graph.tool_call import NO_REPLY, Batch, Outcome, ToolRunner
+from graph_voice.history import from_dict
+from graph_voice.history.context import carry, resolve, view
+from graph_voice.messages.pairs import GOTO, placeholder
+from graph_voice.messages.prompt import add_words
+from graph_voice.turn.turn import Turn, current_turn
+from graph_voice.userdata.working_copy import WorkingCopy
+
+__all__ = ["ToolsNode"]
+
+logger = logging.getLogger("graph_voice")
+
+WAITS = "waits"
+"""Marks the placeholder of a call that is not decided yet: what is known of it, as plain data."""
+
+
+class ToolsNode:
+    """Runs the calls of the last assistant message, in parallel, on one working copy of the userdata.
+
+    A call that is in LangGraph's `interrupt()` leaves a placeholder, and so does a handoff, since an earlier call may
+    still win; the results of the others are written. Then the node runs again, for the first call that asked and for
+    no other: the answer can go to nobody else, and no call that has finished runs twice, whatever the checkpointer.
+    As in any LangGraph node, a tool that asks runs again from its start when the answer is there.
+    """
+
+    def __init__(self, runtime: AgentRuntime) -> None:
+        self.runtime = runtime
+        self.agent = runtime.agent
+        self.name = f"{self.agent.name}_tools"
+        self._runner = ToolRunner(runtime)
+
+    async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
+        """The node: updates of the state."""
+        if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
+            return await ToolsNode(changed).step(state, config, runtime)
+        asking, answers = _batch(state["messages"])
+        turn = current_turn.get()
+        filler = BatchFiller(turn, self.agent.name, asking.id)
+        batch = Batch(state, config, runtime, turn, asking, WorkingCopy(state), filler)
+        calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
+        known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
+        to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
+        if known:
+            to_run = to_run[:1]
+        ran = dict(zip((call_id for _, call_id in to_run), await self._run(to_run, batch, answers), strict=True))
+        outcomes = {call_id: ran.get(call_id) or known.get(call_id) for _, call_id in calls}
+        asked = next((o.asked for o in ran.values() if o.asked is not None), None)
+        if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
+            raise asked
+        if any(o is None or o.asked is not None for o in outcomes.values()):
+            return self._wait(outcomes, ran, answers, batch)
+        return await self._finish([o for o in outcomes.values() if o is not None], list(ran.values()), batch)
+
+    def route(self, state: dict[str, Any]) -> str | None:
+        """Where the graph goes from here: to the target of a handoff, or back to the agent.
+
+        None: the turn ends without a reply, or this node runs once more.
+        """
+        asking, answers = _batch(state["messages"])
+        found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
+        for message in found:
+            if (target := message.additional_kwargs.get(GOTO)) is not None:
+                return str(target)
+        if any(WAITS in m.additional_kwargs for m in found) or _ends_turn(asking, found):
+            return None
+        return self.agent.name
+
+    # ---- running
+
+    async def _run(
+        self, calls: Sequence[tuple[ToolCall, str]], batch: Batch, answers: Mapping[str, ToolMessage]
+    ) -> list[Outcome]:
+        tasks = [
+            asyncio.create_task(
+                self._one(call, call_id, batch, answers.get(call_id)), name=f"graph_voice.tool.{call['name']}"
+            )
+            for call, call_id in calls
+        ]
+        outcomes = []
+        # A cancellation is theirs too, and they may clean up before it goes on.
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome  # LangGraph's control exceptions; all others have become answers
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _one(self, call: ToolCall, call_id: str, batch: Batch, waits: ToolMessage | None) -> Outcome:
+        said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
+        outcome = await self._runner.run(call, call_id, batch, said=said)
+        if outcome.request is None and outcome.asked is None:
+            self._ended(outcome, batch)
+            self._answer(outcome.message, batch.turn)
+        return outcome
+
+    def _ended(self, outcome: Outcome, batch: Batch) -> None:
+        """In front of its answer: a process that ends between the two forgets neither."""
+        if batch.turn is not None:
+            batch.turn.call_ended(self.name, batch.work.changes(), outcome.updates)
+
+    def _answer(self, message: ToolMessage, turn: Turn | None) -> None:
+        """A call is answered. After a barge-in nobody in this turn will speak of it any more: it comes late."""
+        if turn is None:
+            return
+        late = turn.interrupted and turn.is_running(message.tool_call_id) and NO_REPLY not in message.additional_kwargs
+        turn.result(self.agent.name, message)
+        slow = self._runner.slow(message.name or "")
+        if late and slow is not None and slow.late == "announce":
+            turn.conversation.late.came(self.agent.name, message)
+            turn.conversation.tell_late()
+
+    # ---- a call that asks
+
+    def _wait(
+        self,
+        outcomes: Mapping[str, Outcome | None],
+        ran: Mapping[str, Outcome],
+        answers: Mapping[str, ToolMessage],
+        batch: Batch,
+    ) -> list[Command[Any]]:
+        """Write what is finished, and come back for the call that asks."""
+        messages: list[ToolMessage] = []
+        for call_id, outcome in outcomes.items():
+            if outcome is None:
+                message = answers[call_id]
+            elif outcome.request is not None or outcome.asked is not None:
+                message = self._placeholder(outcome, batch.work.current)
+                if batch.turn is not None:
+                    batch.turn.waits(message)
+            else:
+                message = outcome.message
+            messages.append(message)
+        spoken = [*batch.filler.spoken, *(line for o in ran.values() for line in o.spoken)]
+        return [*self._written(messages, spoken, list(ran.values()), batch), Command(goto=self.name)]
+
+    def _known(self, message: ToolMessage) -> Outcome | None:
+        """What an earlier run of this node has found out of a call; None when it is to run."""
+        if not message.additional_kwargs.get("placeholder"):
+            return Outcome(message)
+        plain = message.additional_kwargs.get(WAITS, {}).get("handoff")
+        if plain is None:
+            return None
+        request = _from_plain(plain, self.agent.ways[plain["to"]])
+        decided = message.model_copy(update={"content": request.answer, "additional_kwargs": {}})
+        return Outcome(decided, request=request)
+
+    def _placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
+        """What stands in the state for a call that is not decided yet, and says how to go on."""
+        made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
+        known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
+        if (request := outcome.request) is not None:
+            known = {"handoff": _plain(request, self.agent.ways[request.to], userdata)}
+        return made.model_copy(update={"additional_kwargs": {**made.additional_kwargs, WAITS: known}})
+
+    # ---- the batch
+
+    def _choose(self, outcomes: Sequence[Outcome], batch: Batch) -> Outcome | None:
+        """The first handoff, in the calls' order, wins; each other one is told that it did not happen."""
+        turn = batch.turn
+        winner: Outcome | None = None
+        for outcome in outcomes:
+            if outcome.request is None:
+                continue
+            if turn is not None and turn.interrupted and (turn.closed or outcome.request.on_interruption == "cancel"):
+                reason = "not done: the caller interrupted before the transfer."
+            elif winner is not None and winner.request is not None:
+                reason = f"not done: the caller is being transferred to {winner.request.to}."
+            else:
+                winner = outcome
+                continue
+            outcome.request = None
+            outcome.message = outcome.message.model_copy(update={"content": reason, "status": "error"})
+            self._answer(outcome.message, batch.turn)
+        return winner
+
+    async def _finish(self, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: Batch) -> list[Command[Any]]:
+        winner = self._choose(outcomes, batch)
+        spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
+        control = await self._hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
+        messages: list[AnyMessage] = [o.message for o in outcomes]
+        if winner is None and all(NO_REPLY in o.message.additional_kwargs for o in outcomes):
+            messages += self._said_directly(outcomes, batch.turn)
+        # The handoff is an update of its own: it is taken back as one when the front end says it did not happen.
+        return [*self._written(messages, spoken, ran, batch), *([Command(update=control)] if control else [])]
+
+    def _written(
+        self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: Batch
+    ) -> list[Command[Any]]:
+        """The updates of the state: the answers, what the tools' own commands write, the userdata."""
+        if batch.turn is not None and any(o.ending for o in ran):
+            batch.turn.call_ends = True
+        update: dict[str, Any] = {
+            "messages": [*messages, *(m for o in ran for m in o.additions), *batch.concealed.values()]
+        }
+        if spoken:
+            update["messages"].insert(0, _with_lines(batch.asking, spoken))
+        if changes := batch.work.changes():
+            update["userdata"] = changes
+        return [*(Command(update=u) for o in ran for u in o.updates), Command(update=update)]
+
+    async def _hand_off(
+        self, winner: Outcome, outcomes: Sequence[Outcome], spoken: list[AIMessage], batch: Batch
+    ) -> dict[str, Any]:
+        assert winner.request is not None
+        request, turn, call_id = winner.request, batch.turn, winner.message.tool_call_id
+        if (line := await self._transfer_line(request, batch)) is not None:
+            spoken.append(line)
+        is_agent = request.to in self.runtime.settings.agents
+        record = handoff_record(self.agent.name, request.to, call_id)
+        marks = {**winner.message.additional_kwargs, GOTO: request.to}
+        artifact = record if is_agent else winner.message.artifact
+        winner.message = winner.message.model_copy(update={"additional_kwargs": marks, "artifact": artifact})
+        messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
+        shown: dict[str, Any] | None = None
+        if request.to in self.runtime.settings.external:
+            # An external agent is shown its context by the front end, which makes it when it hears of the handoff.
+            shown = await self._carried(request, call_id, messages, batch)
+        # Without a pause between them: a result that is alone is the last word of a batch.
+        if turn is not None:
+            self._ended(winner, batch)
+            turn.result(self.agent.name, winner.message)
+        if not is_agent:
+            return {}
+        if turn is not None:
+            told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
+            turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
+        if self.agent.on_exit is not None:
+            # on_exit may act, so it waits until the floor has really changed.
+            if turn is not None and not await turn.wait_decided(call_id):
+                return {}
+            await self._leave(batch)
+        if shown is None:
+            shown = await self._carried(request, call_id, messages, batch)
+        return {
+            "active_agent": request.to,
+            "handoffs": [record],
+            "chat_ctx": {**shown, "entering": True},
+            "contexts": {self.agent.name: carry(view({**batch.state, "messages": messages}), messages)},
+        }
+
+    async def _carried(
+        self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: Batch
+    ) -> dict[str, Any]:
+        """What the handoff's policy shows the target: its `chat_ctx`."""
+        after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
+        model = self.runtime.model
+        async with handoff_span(batch.config, self.agent.name, request, call_id) as span:
+            found = await resolve(after, model=lambda: model(batch.config), operation=request.history, agent=request.to)
+            span.carried(after, found or {})
+        return found or {}
+
+    async def _transfer_line(self, request: Handoff, batch: Batch) -> AIMessage | None:
+        """What the old agent says. A line that fails is not worth the handoff."""
+        if request.say is None or (batch.turn is not None and batch.turn.interrupted):
+            return None
+        message_id = new_id("say")
+        try:
+            text = await self.runtime.speak(
+                request.say,
+                batch.state,
+                batch.config,
+                batch.turn,
+                userdata=batch.work.current,
+                message_id=message_id,
+                step_id=batch.asking.id,
+            )
+        except Exception:
+            logger.exception("agent %s: the line of the handoff to %s failed", self.agent.name, request.to)
+            return None
+        return AIMessage(text, id=message_id, name=self.agent.name) if text else None
+
+    async def _leave(self, batch: Batch) -> None:
+        """The agent's `on_exit`. The floor has changed already, so its failure is logged and undoes nothing."""
+        ctx = self.runtime.context(batch.state, batch.config, batch.runtime, batch.turn, userdata=batch.work.value)
+        try:
+            await self.runtime.run_hook(self.agent.on_exit, ctx)
+        except GraphBubbleUp:
+            raise
+        except Exception:
+            logger.exception("agent %s: on_exit failed", self.agent.name)
+        if (wrong := batch.work.undo_invalid()) is not None:
+            logger.error("agent %s: on_exit set invalid userdata, which is not stored: %s", self.agent.name, wrong)
+
+    def _said_directly(self, outcomes: Sequence[Outcome], turn: Turn | None) -> list[AnyMessage]:
+        """LangChain's `return_direct`: the output of the tools is the answer. A tool that stopped has none."""
+        texts = [o.message.text for o in outcomes if o.message.additional_kwargs[NO_REPLY] == "direct"]
+        text = " ".join(t for t in texts if t)
+        if not text:
+            return []
+        message_id = new_id("direct")
+        if turn is not None:
+            turn.line(self.agent.name, message_id, text)
+        return [AIMessage(text, id=message_id, name=self.agent.name)]
+
+
+def _batch(messages: Sequence[AnyMessage]) -> tuple[AIMessage, dict[str, ToolMessage]]:
+    """The last message that has calls, and the answers that there are by now."""
+    answers: dict[str, ToolMessage] = {}
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            answers[message.tool_call_id] = message
+        elif isinstance(message, AIMessage) and message.tool_calls:
+            return message, answers
+    raise AssertionError("the tool node runs behind a message that has calls")
+
+
+def _ends_turn(asking: AIMessage, answers: Sequence[ToolMessage]) -> bool:
+    """Whether nobody is to speak of these results: each call said so, and the caller is not left without a word.
+
+    As in LiveKit, tools that return None want no reply. There, the caller hears nothing when the model said nothing
+    beside the calls; here, the model is asked then.
+    """
+    reasons = {m.additional_kwargs.get(NO_REPLY) for m in answers}
+    return None not in reasons and (reasons != {"none"} or bool(asking.text.strip()))
+
+
+def _plain(request: Handoff, declared: Handoff, userdata: Any) -> dict[str, Any]:
+    """A handoff as a checkpoint keeps it. A line that is a function is said as of now."""
+    plain: dict[str, Any] = {"to": request.to, "result": request.result, "history": request.history.to_dict()}
+    plain["on_interruption"] = request.on_interruption
+    if request.say is not declared.say:
+        line = request.say(userdata) if callable(request.say) else request.say
+        plain["say"] = {"instructions": line.instructions} if isinstance(line, Reply) else line
+    return plain
+
+
+def _from_plain(plain: Mapping[str, Any], declared: Handoff) -> Handoff:
+    say = plain.get("say", declared.say)
+    return replace(
+        declared,
+        result=plain["result"],
+        history=from_dict(plain["history"]),
+        on_interruption=plain["on_interruption"],
+        say=Reply(say["instructions"]) if isinstance(say, dict) else say,
+    )
+
+
+def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:
+    """The asking message with what its tools said: one assistant message, since a prompt may not end with one."""
+    return add_words(asking, " ".join(line.text for line in spoken if line.text))

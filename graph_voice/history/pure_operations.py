@@ -1,0 +1,138 @@
+"""What the history operations do that need nothing but the messages.
+
+Each gets a list in which results stand behind their calls, and returns another; no message is changed. A cut may go
+through a pair: whoever applies an operation repairs the result, by `pair_safe` or `paired`.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import ChatMessage as RoleMessage
+from langchain_core.messages.utils import count_tokens_approximately, trim_messages
+
+from graph_voice.errors import HistoryError
+from graph_voice.messages.pairs import calls_of, keep_calls
+
+__all__ = ["MADE", "PURE", "exceeds", "import_path", "is_made"]
+
+MADE = "made_by_history"
+"""Marks a message that an operation made, and which kind ("summary", "userdata"), in its `additional_kwargs`."""
+
+
+def import_path(path: str) -> Callable[..., Any]:
+    """The function that "package.module:function" names. Raises `HistoryError` when it can't be imported."""
+    module, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise HistoryError(
+            f'The function {path!r} can\'t be imported ({error}). Write "package.module:function".'
+        ) from error
+    return cast(Callable[..., Any], found)
+
+
+def is_made(message: BaseMessage) -> bool:
+    """Whether a history operation made this message (a summary): such a message is not speech."""
+    return MADE in message.additional_kwargs or bool(message.additional_kwargs.get("is_summary"))
+
+
+def _is_instruction(message: BaseMessage) -> bool:
+    if isinstance(message, RoleMessage):
+        return message.role in ("system", "developer")
+    return isinstance(message, SystemMessage) and not is_made(message)
+
+
+def _without_instructions(messages: list[AnyMessage]) -> list[AnyMessage]:
+    return [m for m in messages if not _is_instruction(m)]
+
+
+def _without_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
+    kept: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, AIMessage) and calls_of(message):
+            message = keep_calls(message, ())
+            if not message.content:
+                continue
+        if not isinstance(message, ToolMessage):
+            kept.append(message)
+    return kept
+
+
+def _without_empty(messages: list[AnyMessage]) -> list[AnyMessage]:
+    return [
+        m for m in messages if m.content or isinstance(m, ToolMessage) or (isinstance(m, AIMessage) and calls_of(m))
+    ]
+
+
+def _only_tools(messages: list[AnyMessage], names: Sequence[str]) -> list[AnyMessage]:
+    wanted: set[str] = set()
+    kept: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            if message.tool_call_id in wanted:
+                kept.append(message)
+        elif isinstance(message, AIMessage) and (calls := calls_of(message)):
+            chosen = [c.id for c in calls if c.name in names]
+            wanted.update(chosen)
+            rest = keep_calls(message, chosen)
+            if chosen or rest.content:
+                kept.append(rest)
+        else:
+            kept.append(message)
+    return kept
+
+
+def _truncate(messages: list[AnyMessage], max_items: int) -> list[AnyMessage]:
+    if len(messages) <= max_items:
+        return messages
+    kept = messages[len(messages) - max_items :] if max_items else []
+    system = next((m for m in messages if isinstance(m, SystemMessage)), None)
+    if system is not None and all(m is not system for m in kept):
+        kept.insert(0, system)
+    return kept
+
+
+def _last_turns(messages: list[AnyMessage], n: int) -> list[AnyMessage]:
+    starts = [i for i, m in enumerate(messages) if isinstance(m, HumanMessage)]
+    if n == 0:
+        return []
+    return messages[starts[-n] :] if len(starts) > n else messages
+
+
+def _trim_tokens(messages: list[AnyMessage], max_tokens: int, counter: str | None = None) -> list[AnyMessage]:
+    kept = trim_messages(messages, max_tokens=max_tokens, token_counter=_counter(counter), strategy="last")
+    return cast(list[AnyMessage], kept)
+
+
+def _counter(path: str | None) -> Any:
+    return count_tokens_approximately if path is None else import_path(path)
+
+
+def exceeds(
+    messages: Sequence[BaseMessage],
+    max_items: int | None = None,
+    max_tokens: int | None = None,
+    counter: str | None = None,
+) -> bool:
+    """Whether a context is longer than a limit of `history.when`."""
+    if max_items is not None and len(messages) > max_items:
+        return True
+    return max_tokens is not None and _counter(counter)(list(messages)) > max_tokens
+
+
+PURE: dict[str, Callable[..., list[AnyMessage]]] = {
+    "fresh": lambda messages: [],
+    "full": lambda messages: messages,
+    "exclude_instructions": _without_instructions,
+    "exclude_tool_calls": _without_tools,
+    "exclude_empty": _without_empty,
+    "only_tools": _only_tools,
+    "truncate": _truncate,
+    "last_turns": _last_turns,
+    "trim_tokens": _trim_tokens,
+}
+"""Operations that need nothing but the messages; the result is still to be repaired."""

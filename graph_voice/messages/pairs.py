@@ -1,0 +1,148 @@
+"""The strict rule of the chat APIs: each tool call is answered by exactly one tool message, directly after it.
+
+Everything that a model is shown, and everything that is remembered, passes `pair_safe`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
+
+from graph_voice.messages.provider_data import with_calls
+
+__all__ = ["GOTO", "RUNNING", "calls_of", "keep_calls", "pair_safe", "paired", "placeholder", "transfer_answer"]
+
+RUNNING = "The tool call is still in progress."
+"""What a model is told of a call that has not ended yet. LiveKit's words for the same case."""
+
+GOTO = "goto"
+"""Marks the result of the call whose handoff won: the node to go to."""
+
+
+class _Call(NamedTuple):
+    id: str
+    name: str
+    valid: bool
+    """Its arguments were JSON, so it may run."""
+
+
+def calls_of(message: AIMessage) -> list[_Call]:
+    """All calls that a provider is sent for this message: also those whose arguments were not JSON want an answer."""
+    calls = [_Call(c["id"], c["name"], True) for c in message.tool_calls if c["id"]]
+    return calls + [_Call(c["id"], c["name"] or "unknown", False) for c in message.invalid_tool_calls if c["id"]]
+
+
+def transfer_answer(to: str) -> str:
+    """What a call that hands off is answered, unless the handoff says otherwise."""
+    return f"Transferring to {to.replace('_', ' ')}."
+
+
+def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
+    """An answer for a call whose result is not there (yet). A real result with the same call id replaces it."""
+    return ToolMessage(
+        text,
+        name=name,
+        tool_call_id=call_id,
+        id=f"result-{call_id}",
+        additional_kwargs={"placeholder": True},
+    )
+
+
+def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:
+    """A copy of `message` with only these of its tool calls; its text stays.
+
+    The provider's own data (thought signatures, `tool_use` blocks) stays for the calls that stay; without any call,
+    none of it does.
+    """
+    wanted = set(ids)
+    calls = [call for call in message.tool_calls if call["id"] in wanted]
+    invalid = [call for call in message.invalid_tool_calls if call["id"] in wanted]
+    if len(calls) == len(message.tool_calls) and len(invalid) == len(message.invalid_tool_calls):
+        return message
+    update = {"tool_calls": calls, "invalid_tool_calls": invalid, **with_calls(message, wanted)}
+    return message.model_copy(update=update)
+
+
+def pair_safe(messages: Sequence[BaseMessage]) -> list[AnyMessage]:
+    """Repair a list so that every provider takes it, without touching its messages.
+
+    A tool message without its call is dropped. A call whose answer is elsewhere gets it back directly behind it, in
+    the calls' order; a call that has none is dropped, unless it is among the last message's calls (nothing came
+    after it, so it is still running): then a placeholder answers it. An assistant message that is left with neither
+    text nor calls is dropped. A message id that comes twice counts once: the first one's place, the last one's
+    content, as in `add_messages`. So do the answers of one call; a call id that two messages use is the later one's.
+    """
+    unique = _unique(messages)
+    answers: dict[str, ToolMessage] = {}
+    owner: dict[str, int] = {}
+    plain = True
+    final = -1
+    for index, message in enumerate(unique):
+        if isinstance(message, ToolMessage):
+            plain = False
+            _take(answers, message)
+            continue
+        final = index
+        if isinstance(message, AIMessage):
+            if message.tool_calls or message.invalid_tool_calls:
+                for call in calls_of(message):
+                    owner[call.id] = index
+                plain = False
+            elif not message.content:
+                plain = False
+    if plain:
+        return cast(list[AnyMessage], unique)
+
+    result: list[Any] = []
+    for index, message in enumerate(unique):
+        if isinstance(message, ToolMessage):
+            continue
+        if not isinstance(message, AIMessage):
+            result.append(message)
+            continue
+        calls = {c.id: c for c in calls_of(message) if owner[c.id] == index}
+        kept = [c for c in calls.values() if c.id in answers or (index == final and c.valid)]
+        if kept or message.content:
+            result.append(keep_calls(message, [c.id for c in kept]))
+            result.extend(answers.get(c.id) or placeholder(c.id, c.name) for c in kept)
+    return result
+
+
+def paired(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Put each result directly behind its call and drop results without one; calls without a result stay.
+
+    For a state that a model is not shown as it is: a call that waits for its result there must stay as it is, since
+    the node that will run it reads it there.
+    """
+    if not any(isinstance(m, ToolMessage) for m in messages):
+        return list(messages)
+    groups: list[tuple[AnyMessage, dict[str, ToolMessage]]] = []
+    owner: dict[str, dict[str, ToolMessage]] = {}
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            if (answers := owner.get(message.tool_call_id)) is not None:
+                _take(answers, message)
+            continue
+        group: tuple[AnyMessage, dict[str, ToolMessage]] = (message, {})
+        if isinstance(message, AIMessage):
+            owner.update((call.id, group[1]) for call in calls_of(message))
+        groups.append(group)
+    result: list[AnyMessage] = []
+    for message, answers in groups:
+        result.append(message)
+        if answers and isinstance(message, AIMessage):
+            result.extend(answers[call.id] for call in calls_of(message) if call.id in answers)
+    return result
+
+
+def _unique(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    unique: dict[Any, BaseMessage] = {}
+    for index, message in enumerate(messages):
+        unique[index if message.id is None else message.id] = message
+    return list(unique.values())
+
+
+def _take(answers: dict[str, ToolMessage], message: ToolMessage) -> None:
+    """The last answer of a call counts, but a placeholder never takes the place of a result."""
+    if message.tool_call_id not in answers or not message.additional_kwargs.get("placeholder"):
+        answers[message.tool_call_id] = message

@@ -1,0 +1,146 @@
+"""Secrets that a model passes to a tool: `number: SecretStr` in a tool's signature.
+
+The tool gets the value. What is remembered, shown to models from then on, traced and streamed by us has a mask in its
+place: the arguments are sealed as soon as the model's message is complete, and opened by the tool's own schema.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool
+from langgraph.types import Command
+from pydantic import BaseModel, ValidationError, model_validator
+
+from graph_voice.secrets.values import MASK, Sealed, holds_secrets, is_lost, masked, sealed_as
+
+__all__ = ["conceal", "lost_arguments", "masked_output", "seal_arguments", "secret_schemas", "with_sealed_arguments"]
+
+T = TypeVar("T", bound=BaseTool)
+INVALID = "invalid_arguments"
+"""Where an assistant message keeps the arguments that were not JSON: call id -> what came."""
+
+
+def with_sealed_arguments(tool: T) -> T:
+    """The tool; a copy whose schema takes sealed arguments, when a parameter of it is a secret."""
+    schema = tool.args_schema
+    if not _is_model(schema) or not holds_secrets(schema):
+        return tool
+    return tool.model_copy(update={"args_schema": _opening(schema)})
+
+
+def _is_model(schema: Any) -> bool:
+    return isinstance(schema, type) and issubclass(schema, BaseModel)
+
+
+def _opening(schema: Any) -> Any:
+    """A schema that opens what is sealed, and whose errors do not tell what came."""
+
+    def unseal(cls: Any, data: Any) -> Any:
+        return _unsealed(data)
+
+    namespace: dict[str, Any] = {
+        "__module__": schema.__module__,
+        "__doc__": schema.__doc__,
+        "model_config": {**schema.model_config, "hide_input_in_errors": True},
+        "unseal": model_validator(mode="before")(cast(Any, classmethod(unseal))),
+    }
+    return type(schema)(schema.__name__, (schema,), namespace)
+
+
+def _unsealed(data: Any) -> Any:
+    if isinstance(data, Sealed):
+        return data.secret.get_secret_value()
+    if type(data) is dict:
+        return {k: _unsealed(v) for k, v in data.items()}
+    return [_unsealed(item) for item in data] if type(data) is list else data
+
+
+def secret_schemas(tools: Iterable[BaseTool]) -> dict[str, Any]:
+    """Tool -> its schema, of the tools that take a secret."""
+    found = {tool.name: tool.args_schema for tool in tools}
+    return {name: schema for name, schema in found.items() if _is_model(schema) and holds_secrets(schema)}
+
+
+def seal_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessage:
+    """A model's message with the secrets among its calls' arguments sealed, and with them the provider's copy.
+
+    Args:
+        message: a complete message, whose calls are settled.
+        schemas: those of `secret_schemas`.
+    """
+    if not any(call["name"] in schemas for call in message.tool_calls):
+        return message
+    calls = [
+        {**call, "args": sealed_as(schemas[call["name"]], call["args"])} if call["name"] in schemas else call
+        for call in message.tool_calls
+    ]
+    known = {call["id"]: call["args"] for call in calls if call["name"] in schemas}
+    content: Any = message.content
+    if isinstance(content, list):
+        content = [_sealed_block(block, known) for block in content]
+    extra = {k: v for k, v in message.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
+    if broken := extra.get(INVALID):
+        extra[INVALID] = {k: MASK if k in known else v for k, v in broken.items()}
+    return message.model_copy(update={"content": content, "tool_calls": calls, "additional_kwargs": extra})
+
+
+def _sealed_block(block: Any, known: Mapping[str | None, Any]) -> Any:
+    """A provider's own block of a call (Anthropic's `tool_use`, OpenAI's `function_call`), its arguments sealed."""
+    if not isinstance(block, dict):
+        return block
+    args = known.get(block.get("call_id") or block.get("id"))
+    if args is None:
+        return block
+    sealed = {k: v for k, v in block.items() if k != "partial_json"}
+    for key in ("input", "args"):
+        if key in block:
+            sealed[key] = args if isinstance(block[key], dict) else json.dumps(args)
+    return {**sealed, "arguments": json.dumps(args)} if "arguments" in block else sealed
+
+
+def lost_arguments(args: Mapping[str, Any], schema: Any) -> list[str]:
+    """The arguments whose secret is not there any more: the call was stored, and taken up by another process; or the
+    model repeats the mask that it was shown."""
+    kinds = {name: info.annotation for name, info in schema.model_fields.items()}
+    return [name for name, value in args.items() if name in kinds and is_lost(kinds[name], value)]
+
+
+# ---- what comes out of a tool
+
+
+def masked_output(output: Any, secrets: list[str]) -> Any:
+    """What a tool returns, without these secrets in its texts."""
+    if not secrets:
+        return output
+    if isinstance(output, str):
+        return masked(output, secrets)
+    if isinstance(output, ToolMessage):
+        return output.model_copy(update={"content": masked_output(output.content, secrets)})
+    if isinstance(output, list):
+        return [masked_output(item, secrets) for item in output]
+    if isinstance(output, dict) and isinstance(output.get("text"), str):
+        return {**output, "text": masked(output["text"], secrets)}
+    if isinstance(output, Command) and isinstance(output.update, dict) and "messages" in output.update:
+        found = output.update["messages"]
+        output.update["messages"] = masked_output(found, secrets) if isinstance(found, list) else found
+    return output
+
+
+def conceal(error: Exception, secrets: list[str]) -> Exception:
+    """The same error, without these secrets in its text; pydantic's, which shows what it was given, without that."""
+    if not secrets:
+        return error
+    if isinstance(error, ValidationError):
+        return without_input(error)
+    error.args = tuple(masked(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
+    if isinstance(message := getattr(error, "message", None), str):
+        error.message = masked(message, secrets)  # type: ignore[attr-defined]
+    return error
+
+
+def without_input(error: ValidationError) -> ValidationError:
+    """A validation error that does not show what was wrong, only why."""
+    details: Any = error.errors(include_url=False)
+    return ValidationError.from_exception_data(error.title, details, hide_input=True)

@@ -1,0 +1,371 @@
+"""A LangGraph checkpointer that answers from memory and writes behind: the durable copy never delays a word."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    copy_checkpoint,
+    get_checkpoint_id,
+)
+
+from graph_voice.errors import SaverError
+from graph_voice.storage.checkpoints import Checkpoints, Kept, Line, line_of, walk
+from graph_voice.storage.saver_fork import SaverFork
+from graph_voice.storage.write_behind import Lag, Op, WriteBehind
+
+__all__ = ["LiveSaver"]
+
+logger = logging.getLogger("graph_voice")
+
+AtMaxLag = Literal["go_on", "end_call"]
+LAST_WORDS = "I'm sorry, there is a technical problem, and I have to end this call. Please call again later."
+
+
+class LiveSaver(BaseCheckpointSaver[Any]):
+    """Any durable LangGraph checkpointer, with the head of each thread in memory and its writes behind.
+
+    Reading the head costs no decoding, and writing returns at once; what is written is durable soon after, in order.
+    Everything older than the head is read from the durable saver (time travel, `alist`), behind what is on its way.
+
+    It is the only writer of its threads: one `LiveSaver` for a worker's process, or one for each call. What is put
+    must not be changed afterwards, as everywhere in LangGraph: it is kept, not copied.
+
+    Args:
+        durable: the checkpointer behind it (`AsyncSqliteSaver`, `AsyncPostgresSaver`, ...), open and set up. One that
+            has synchronous methods only is called in a thread.
+        timeout: seconds for one write; one that takes longer is tried again.
+        max_pending: writes that may wait. Beyond it `aput` and `aput_writes` wait for room, for `timeout` seconds, then
+            raise `SaverError`. A `Conversation` never gets there: it writes its next checkpoint when the last is
+            stored.
+        on_lag: called with a `Lag` when the store begins to fail, at each further failure, and when all is durable
+            again.
+        max_lag: seconds that the oldest write may wait (`lag.seconds`). A copy that is further behind is logged as an
+            error, and `at_max_lag` says what becomes of the calls.
+        at_max_lag: "go_on" with the call, or "end_call": its next turn says `last_words`, and the call ends as by
+            `ctx.end_call()`.
+        last_words: a text, or a function of the userdata.
+
+    Raises `SaverError` for a `LiveSaver` behind a `LiveSaver`, and for another `at_max_lag`.
+    """
+
+    def __init__(
+        self,
+        durable: BaseCheckpointSaver[Any],
+        *,
+        timeout: float = 5.0,
+        max_pending: int = 1000,
+        on_lag: Callable[[Lag], None] | None = None,
+        max_lag: float = 30.0,
+        at_max_lag: AtMaxLag = "go_on",
+        last_words: str | Callable[[Any], str] = LAST_WORDS,
+    ) -> None:
+        if isinstance(durable, LiveSaver):
+            raise SaverError("LiveSaver(LiveSaver(...)): give it the durable checkpointer itself.")
+        if at_max_lag not in get_args(AtMaxLag):
+            raise SaverError(f'LiveSaver(at_max_lag={at_max_lag!r}): write "go_on" or "end_call".')
+        super().__init__(serde=durable.serde)
+        self.durable = durable
+        self.at_max_lag = at_max_lag
+        self._last_words = last_words
+        self._timeout = timeout
+        self._memory = Checkpoints()
+        self._behind = WriteBehind(timeout=timeout, bound=max_pending, max_lag=max_lag, on_lag=on_lag)
+
+    # ---- what it adds to a checkpointer
+
+    @property
+    def lag(self) -> Lag:
+        """How far the durable copy is behind."""
+        return self._behind.lag
+
+    @property
+    def is_too_late(self) -> bool:
+        """The durable copy is so far behind that its calls are to end."""
+        return self.at_max_lag == "end_call" and self.lag.seconds > self._behind.max_lag
+
+    def last_words(self, userdata: Any) -> str | None:
+        """What a call says before it ends, when the durable copy is too far behind for it; None while it is not."""
+        if not self.is_too_late:
+            return None
+        if not callable(self._last_words):
+            return self._last_words
+        try:
+            return self._last_words(userdata)
+        except Exception:
+            logger.exception("the function that words the end of a call failed; the usual words are said")
+            return LAST_WORDS
+
+    async def flush(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
+        """Return when all that was put before is durable.
+
+        Args:
+            thread_id: only what belongs to this thread.
+            timeout: seconds to wait. Default: for ever, while the store is tried again and again.
+
+        Raises `SaverError` when the time is over, or when something can't be stored at all.
+        """
+        await self._behind.flush(thread_id, timeout=timeout)
+
+    def fork(self, thread_id: str) -> SaverFork:
+        """A checkpointer for a run that may turn out not to have happened. It starts from this thread's head.
+
+        Its `promote()` makes what it holds part of the thread; its `drop()` forgets it. Until then the thread does not
+        know of it.
+        """
+        return SaverFork(self, thread_id)
+
+    def head_id(self, line: Line) -> str | None:
+        """The id of the newest checkpoint of a line that has been read or written here."""
+        head = self._memory.head(line)
+        return head.id if head is not None else None
+
+    async def abandon(self) -> None:
+        """Stop at once, whatever is not durable: as a process that ends."""
+        await self._behind.abandon()
+
+    async def aclose(self, timeout: float | None = None) -> None:
+        """`flush()`, and stop. The durable saver stays open: it is whose who made it. Raises as `flush`."""
+        await self._behind.aclose(timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # ---- reading
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        line, checkpoint_id = line_of(config), get_checkpoint_id(config)
+        if (kept := self._memory.get(line, checkpoint_id)) is not None:
+            return _answer(kept, config)
+        if self._behind.is_pending(line.thread_id):
+            await self.flush(line.thread_id, timeout=self._timeout)
+        found = await _either(self.durable.aget_tuple, self.durable.get_tuple, config)
+        return self._loaded(line, checkpoint_id, found)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        line, checkpoint_id = line_of(config), get_checkpoint_id(config)
+        if (kept := self._memory.get(line, checkpoint_id)) is not None:
+            return _answer(kept, config)
+        return self._loaded(line, checkpoint_id, self.durable.get_tuple(config))
+
+    def _loaded(self, line: Line, checkpoint_id: str | None, found: CheckpointTuple | None) -> CheckpointTuple | None:
+        if found is None or checkpoint_id is not None:
+            return found
+        return self._memory.load(line, found).tuple()
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        await self.flush(line_of(config).thread_id if config else None, timeout=self._timeout)
+        try:
+            async for found in self.durable.alist(config, filter=filter, before=before, limit=limit):
+                yield found
+        except NotImplementedError:
+            for found in self.durable.list(config, filter=filter, before=before, limit=limit):
+                yield found
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        yield from self.durable.list(config, filter=filter, before=before, limit=limit)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        line, kept = self._target(config)
+        if kept is not None and (known := self._known_history(line, kept, channels)) is not None:
+            return known
+        if self._behind.is_pending(line.thread_id):
+            await self.flush(line.thread_id, timeout=self._timeout)
+        durable = self.durable
+        found: Mapping[str, DeltaChannelHistory] = await _either(
+            partial(durable.aget_delta_channel_history, config=config, channels=channels),
+            partial(durable.get_delta_channel_history, config=config, channels=channels),
+        )
+        if kept is not None:
+            self._memory.learn(line, kept.id, found)
+        return found
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        line, kept = self._target(config)
+        if kept is not None and (known := self._known_history(line, kept, channels)) is not None:
+            return known
+        found = self.durable.get_delta_channel_history(config=config, channels=channels)
+        if kept is not None:
+            self._memory.learn(line, kept.id, found)
+        return found
+
+    def _target(self, config: RunnableConfig) -> tuple[Line, Kept | None]:
+        line = line_of(config)
+        return line, self._memory.get(line, get_checkpoint_id(config))
+
+    def _known_history(self, line: Line, kept: Kept, channels: Sequence[str]) -> dict[str, DeltaChannelHistory] | None:
+        known = self._memory.history(line, kept.id, channels)
+        if known is None:
+            known = walk(channels, kept, lambda checkpoint_id: self._memory.get(line, checkpoint_id))
+            if known is not None:
+                self._memory.learn(line, kept.id, known)
+        return known
+
+    # ---- writing
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        await self._room()
+        return self.put(config, checkpoint, metadata, new_versions)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        checkpoint = copy_checkpoint(checkpoint)  # the run goes on with its own
+        kept, where = self._memory.put(config, checkpoint, metadata)
+        line, durable = line_of(config), self.durable
+        # LangGraph's savers differ in whether they take a config without a namespace.
+        parent = _with_namespace(config)
+        self._enqueue(
+            line,
+            kept,
+            lambda: durable.aput(parent, checkpoint, metadata, new_versions),
+            lambda: durable.put(parent, checkpoint, metadata, new_versions),
+        )
+        return where
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        await self._room()
+        self.put_writes(config, writes, task_id, task_path)
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        line, durable = line_of(config), self.durable
+        kept = self._memory.write(config, writes, task_id, task_path)
+        where = _with_namespace(config)
+        self._enqueue(
+            line,
+            kept,
+            lambda: durable.aput_writes(where, writes, task_id, task_path),
+            lambda: durable.put_writes(where, writes, task_id, task_path),
+        )
+
+    def _enqueue(self, line: Line, kept: Kept | None, awaited: Callable[[], Any], blocking: Callable[[], Any]) -> None:
+        if kept is not None:
+            kept.on_its_way += 1
+
+        def done() -> None:
+            if kept is not None:
+                self._memory.settle(line, kept)
+
+        self._behind.put(Op(line.thread_id, awaited, blocking, done))
+
+    async def _room(self) -> None:
+        if self._behind.lag.pending >= self._behind.bound:
+            await self.flush(timeout=self._timeout)
+
+    # ---- threads
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        self._delete(thread_id)
+        await self.flush(thread_id, timeout=self._timeout)
+
+    def delete_thread(self, thread_id: str) -> None:
+        self._delete(thread_id)
+
+    def _delete(self, thread_id: str) -> None:
+        self._memory.forget(self._memory.lines(thread_id))
+        durable = self.durable
+        self._behind.put(
+            Op(
+                thread_id,
+                lambda: durable.adelete_thread(thread_id),
+                lambda: durable.delete_thread(thread_id),
+                lambda: None,
+            )
+        )
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        await self.flush(timeout=self._timeout)
+        await self.durable.acopy_thread(source_thread_id, target_thread_id)
+        self._memory.forget(self._memory.lines(target_thread_id))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        await self.flush(timeout=self._timeout)
+        await self.durable.aprune(thread_ids, strategy=strategy)
+        for thread_id in thread_ids:
+            self._memory.forget(self._memory.lines(thread_id))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        await self.flush(timeout=self._timeout)
+        await self.durable.adelete_for_runs(run_ids)
+        self._memory.forget_all()
+
+    # ---- what LangGraph asks of a checkpointer besides
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        return self.durable.get_next_version(current, channel)
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "LiveSaver":
+        durable = self.durable.with_allowlist(extra_allowlist)
+        if durable is self.durable:
+            return self
+        # The same memory and the same queue, read and written by a saver that knows more types.
+        clone = LiveSaver.__new__(LiveSaver)
+        clone.__dict__.update(self.__dict__)
+        clone.durable, clone.serde = durable, durable.serde
+        return clone
+
+
+def _answer(kept: Kept, config: RunnableConfig) -> CheckpointTuple:
+    found = kept.tuple()
+    return found._replace(config=config) if get_checkpoint_id(config) is not None else found
+
+
+def _with_namespace(config: RunnableConfig) -> RunnableConfig:
+    where = config["configurable"]
+    if "checkpoint_ns" in where:
+        return config
+    return {**config, "configurable": {**where, "checkpoint_ns": ""}}
+
+
+async def _either(awaited: Callable[..., Any], blocking: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return await awaited(*args)
+    except NotImplementedError:
+        return await asyncio.to_thread(blocking, *args)

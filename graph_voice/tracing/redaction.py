@@ -1,0 +1,127 @@
+"""No secret leaves with a trace: neither by its value, nor in what a model was shown or has made."""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration, LLMResult
+from pydantic import BaseModel
+
+from graph_voice.secrets.arguments import seal_arguments
+from graph_voice.secrets.spoken import hold_back
+from graph_voice.secrets.values import MASK, SHORTEST, Sealed, is_secret
+from graph_voice.tracing.log import Report
+
+__all__ = ["Cover"]
+
+_OWN = ("id", "trace_id", "parent_run_id", "dotted_order", "start_time", "end_time", "session_name", "run_type")
+"""Fields of a run that LangSmith reads, and nobody fills with words."""
+
+
+class Cover:
+    """Hides the secrets of a call in the runs of its trace.
+
+    Args:
+        schemas: tool -> its schema, of the tools that take a secret: in a model's own run, its arguments are hidden
+            whatever their length.
+        takers: agents with such a tool: numbers that the caller says are hidden in every prompt.
+        values: the secrets that are known, as text: hidden wherever they are found, from 6 characters on.
+    """
+
+    def __init__(
+        self,
+        schemas: Mapping[str, Any] | None = None,
+        takers: frozenset[str] = frozenset(),
+        values: Iterable[str] = (),
+    ) -> None:
+        self._schemas = schemas or {}
+        self._takers = takers
+        self._long = sorted({v for v in values if len(v) >= SHORTEST}, key=len, reverse=True)
+
+    def report(self, report: Report) -> Report:
+        """A report, without what is secret by its place."""
+        if report.method == "on_chat_model_start" and self._takers:
+            serialized, batches = report.args
+            return report._replace(args=(serialized, [[self._shown(m) for m in batch] for batch in batches]))
+        if report.method == "on_llm_end" and self._schemas:
+            return report._replace(args=(self._made(report.args[0]),))
+        if report.method == "on_llm_error" and self._schemas and report.more.get("response") is not None:
+            return report._replace(more={**report.more, "response": self._made(report.more["response"])})
+        return report
+
+    def run(self, run: dict[str, Any]) -> dict[str, Any]:
+        """A run, without what is secret by its value."""
+        if not self._long:
+            return run
+        return {key: value if key in _OWN else self._masked(value) for key, value in run.items()}
+
+    def text(self, text: str) -> str:
+        """A text without the secrets that are known."""
+        return self._pattern.sub(MASK, text) if self._long else text
+
+    # ---- a model's own run
+
+    def _shown(self, message: BaseMessage) -> BaseMessage:
+        return hold_back(message, self._takers) if isinstance(message, HumanMessage) else message
+
+    def _made(self, response: Any) -> Any:
+        if not isinstance(response, LLMResult):
+            return response
+        batches: list[Any] = [[self._generation(g) for g in batch] for batch in response.generations]
+        return LLMResult(generations=batches, llm_output=response.llm_output)
+
+    def _generation(self, generation: Any) -> Any:
+        message = getattr(generation, "message", None)
+        if not isinstance(message, AIMessage):
+            return generation
+        if isinstance(message, AIMessageChunk):
+            message = message_chunk_to_message(message)
+            assert isinstance(message, AIMessage)
+        broken = [c for c in message.invalid_tool_calls if c["name"] in self._schemas]
+        if not broken and not any(c["name"] in self._schemas for c in message.tool_calls):
+            return generation
+        sealed = seal_arguments(message, self._schemas)
+        if broken:
+            hidden = [{**c, "args": MASK} if c in broken else c for c in message.invalid_tool_calls]
+            extra = {k: v for k, v in sealed.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
+            sealed = sealed.model_copy(update={"invalid_tool_calls": hidden, "additional_kwargs": extra})
+        return ChatGeneration(message=sealed, generation_info=generation.generation_info)
+
+    # ---- by value
+
+    @functools.cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        forms: list[str] = []
+        for secret in self._long:
+            digits = re.sub(r"[\s/.,-]", "", secret)
+            if digits.isdecimal():
+                forms.append(r"[\s/.,-]*".join(digits))
+            # As it is, and as JSON within a text has it.
+            forms += {
+                re.escape(f) for f in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+            }
+        return re.compile("|".join(forms))
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value if isinstance(value, Sealed) else self.text(value)
+        if value is None or isinstance(value, bool) or is_secret(value):
+            return value
+        if isinstance(value, int | float):
+            return MASK if str(value) in self._long else value
+        if isinstance(value, Mapping):
+            return {self.text(k) if isinstance(k, str) else k: self._masked(v) for k, v in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._masked(item) for item in value]
+        if isinstance(value, BaseModel):
+            return self._masked(value.model_dump())
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: self._masked(getattr(value, f.name, None)) for f in dataclasses.fields(value)}
+        if isinstance(value, bytes):
+            return self.text(value.decode(errors="replace"))
+        printed = repr(value)
+        return value if (covered := self.text(printed)) == printed else covered

@@ -1,0 +1,360 @@
+"""The nodes' side of a turn: what a graph run produces, and what it waits for."""
+
+import asyncio
+import logging
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from graph_voice import events
+from graph_voice.turn.gate import NOT_STARTED, Gate, Permission
+from graph_voice.turn.record import Call, Decision, Spoken, TurnRecord, Write, switch_key
+from graph_voice.turn.timings import Timings
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+    from graph_voice.turn.pending import Pending
+    from graph_voice.turn.turn import Turn
+
+__all__ = ["NO_HANDOFF", "Stage", "answer"]
+
+logger = logging.getLogger("graph_voice")
+
+NO_HANDOFF = "not done: the transfer did not take place."
+
+
+class Stage(ABC):
+    """What one turn has produced so far. The front end's side of it is `Turn`."""
+
+    def __init__(self, conversation: "Conversation[Any]", user: HumanMessage | None) -> None:
+        self.conversation = conversation
+        self.record = TurnRecord(user)
+        self.timings = Timings()
+        self.committed = False
+        self.discarded = False
+        self.interrupted = False
+        self.closed = False
+        self.finished = False
+        """The graph run is over."""
+        self.call_ends = False
+        """A tool asked to end the call after what is being said."""
+        self.resumes: Pending | None = None
+        """The interrupted run that this turn's words answer."""
+        self.pending: Pending | None = None
+        """What this turn's run waits for, when it ended in LangGraph's `interrupt()`."""
+        self.floor: str | None = None
+        """The agent to which the graph has handed the floor in this turn, confirmed or not."""
+        self.on_stop: Callable[[], None] | None = None
+        """Called when the run is to go no further."""
+        self.on_hold: Callable[[bool], None] | None = None
+        """Called when `ctx.disallow_interruptions()` begins to hold (True) or ends (False)."""
+        self.on_wait: Callable[[str], None] | None = None
+        """Called with a message id when the run goes on only after this message was heard (`ctx.say`)."""
+        self.on_said: Callable[[str], None] | None = None
+        """Called with a message id when this message has no more words, while the run may go on."""
+        self._speaking: str | None = None
+        self._events: deque[events.Event] = deque()
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._gate = Gate()
+        self._decided = asyncio.Event()
+        self._heard: dict[str, asyncio.Event] = {}
+        self._produced: dict[str, asyncio.Event] = {}
+        self._cuttable: list[tuple[asyncio.Task[Any], Callable[[], bool]]] = []
+        self._holds = 0
+        self._new_result = False
+        self._result_at: int | None = None
+        """Where the results of this turn are among all that is stored, once they are on their way to the store."""
+
+    def emit(self, event: events.Event) -> None:
+        if self._ended:
+            return
+        self._events.append(event)
+        if isinstance(event, events.Ended):
+            self._ended = True
+        self._wake.set()
+        if (watch := self.conversation.on_event) is not None:
+            watch(cast("Turn", self), event)
+
+    @contextmanager
+    def cuttable(self, may_be_cut: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Inside, `interrupt()` cancels this task at its next await; the block then ends without an exception.
+
+        `may_be_cut` is asked at the moment of the interruption.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        entry = (task, may_be_cut)
+        self._cuttable.append(entry)
+        if self.interrupted and may_be_cut():
+            task.cancel()
+        try:
+            yield
+        except asyncio.CancelledError:
+            # interrupt() runs while this task is suspended inside the block, so a cancellation that arrives here
+            # after it is the one it asked for, unless somebody else cancelled the task as well.
+            if not self.interrupted or self.discarded or task.uncancel() > 0:
+                raise
+        finally:
+            self._cuttable.remove(entry)
+
+    def say_text(self, agent: str, message_id: str, delta: str) -> None:
+        found = self.record.spoken(message_id)
+        words = found[1] if found is not None else self.record.step(agent, message_id).words
+        words.produced += delta
+        self.timings.text(agent)
+        self._speaking = message_id
+        self.emit(events.Text(agent, message_id, delta))
+
+    def said(self) -> None:
+        """What is being said has no more words; what comes next may take its time."""
+        message_id, self._speaking = self._speaking, None
+        if message_id is not None and self.on_said is not None:
+            self.on_said(message_id)
+
+    def message(self, agent: str, message: AIMessage) -> None:
+        """A model's message is complete: its calls are asked for now."""
+        assert message.id is not None
+        step = self.record.step(agent, message.id)
+        step.message = message
+        calls = []
+        for call in message.tool_calls:
+            assert call["id"] is not None
+            step.calls[call["id"]] = Call(call["id"], call["name"])
+            calls.append(events.ToolCall(call["id"], call["name"], dict(call["args"])))
+        if calls:
+            self.emit(events.ToolCalls(agent, message.id, tuple(calls)))
+        self.said()
+        self._changed()
+
+    async def permission(self, call_id: str) -> Permission:
+        """Wait for what the front end says of this call."""
+        permission = await self._gate.wait(call_id)
+        if (found := self.record.call(call_id)) is not None:
+            step, call = found
+            if permission is NOT_STARTED:
+                call.status = "refused"
+            elif permission.run:
+                call.status, call.host = "running", permission.host
+                step.at = step.at or time.time()
+        self._changed()
+        return permission
+
+    def result(self, agent: str, message: ToolMessage) -> None:
+        """A call is answered. A call that never started stays unanswered in memory: it is as if it had not been."""
+        if (found := self.record.call(message.tool_call_id)) is not None:
+            step, call = found
+            if call.status != "refused":
+                call.status = "done"
+                step.at = step.at or time.time()
+            call.result = message
+        elif (earlier := self._call(message.tool_call_id)) is not None:
+            earlier.status, earlier.result = "done", message
+        self._new_result = True
+        self.emit(
+            events.ToolResult(agent, message.tool_call_id, message.name or "", message.text, message.status == "error")
+        )
+        self._changed()
+
+    def call_ended(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]]) -> None:
+        """A call of this node's batch is answered, while others may go on: what it has changed until now."""
+        if (userdata or updates) and self.conversation.roles.is_ours(node):
+            self.record.draft(node, userdata, updates, self.conversation.next_order())
+            self._changed()
+
+    def store_results(self) -> None:
+        """A step is over, and what its tools wrote is remembered: it is written while the next model thinks."""
+        if self._new_result:
+            self._new_result = False
+            self._result_at = self.conversation.store_now()
+
+    async def results_stored(self) -> None:
+        """Until the results of this turn are durable: no reply tells the caller of what a crash would take back."""
+        self.store_results()
+        if self._result_at is not None:
+            upto, self._result_at = self._result_at, None
+            await self.conversation.stored(upto)
+
+    def is_running(self, call_id: str) -> bool:
+        """Whether this call was allowed, and has no answer yet."""
+        call = self._call(call_id)
+        return call is not None and call.open
+
+    def remember(self, update: Any) -> None:
+        """An update of `messages` that is nobody's speech, to be applied by the reducer as it is."""
+        self.record.raw(update, time.time())
+        self._changed()
+
+    def waits(self, message: ToolMessage) -> None:
+        """A running call is not decided yet: `message` stands for its answer until then."""
+        if (call := self._call(message.tool_call_id)) is not None:
+            call.result = message
+        self._changed()
+
+    def begin_line(self, agent: str, message_id: str, step_id: str | None) -> None:
+        """Words outside a model step: part of the step whose tools say them, or a message of their own."""
+        if step_id is not None and (asking := self.record.spoken(step_id)) is not None:
+            asking[0].lines.append(Spoken(message_id))
+        else:
+            self.record.step(agent, message_id)
+
+    def line(self, agent: str, message_id: str, text: str, *, step_id: str | None = None) -> None:
+        """A fixed line."""
+        self.begin_line(agent, message_id, step_id)
+        found = self.record.spoken(message_id)
+        assert found is not None
+        found[1].produced = text
+        self.timings.text(agent)
+        self.emit(events.Say(agent, message_id, text))
+        self._speaking = message_id
+        self.said()
+
+    def line_done(self, message_id: str) -> None:
+        """A generated line is complete: no more `Text` comes with this id."""
+        self._produced.setdefault(message_id, asyncio.Event()).set()
+
+    async def wait_line(self, message_id: str) -> None:
+        """Until a line that is generated while a tool runs (`ctx.generate_reply`) is complete."""
+        done = self._produced.setdefault(message_id, asyncio.Event())
+        if not self.finished:
+            await done.wait()
+
+    async def wait_heard(self, message_id: str) -> bool:
+        """Until the front end has played this message, or will not. Returns whether it was heard."""
+        waiter = self._heard.setdefault(message_id, asyncio.Event())
+        if not (self.interrupted or self.closed):
+            if self.on_wait is not None:
+                self.on_wait(message_id)
+            await waiter.wait()
+        found = self.record.spoken(message_id)
+        return found is not None and bool(found[1].heard)
+
+    @property
+    def speaker(self) -> str:
+        """Who has the floor in the graph now."""
+        foreign = self.conversation.roles.foreign_speakers
+        return self.floor or self.conversation.active_agent or next(iter(sorted(foreign)), "")
+
+    @property
+    def has_spoken(self) -> bool:
+        """The caller has heard something of this turn."""
+        return any(words.heard for step in self.record.steps() for words in (step.words, *step.lines))
+
+    @property
+    def unreported(self) -> str | None:
+        """The id of a message whose words are on their way to the caller, as far as the front end has said."""
+        if not self.committed or self.interrupted or self.closed:
+            return None
+        spoken = (words for step in self.record.steps() for words in (step.words, *step.lines))
+        return next((words.id for words in spoken if words.heard is None and words.produced.strip()), None)
+
+    async def wait_reported(self) -> None:
+        """Until the front end has said what was heard of that message, or will not."""
+        if (message_id := self.unreported) is not None:
+            await self._heard.setdefault(message_id, asyncio.Event()).wait()
+
+    def handed_off(
+        self,
+        call_id: str | None,
+        old: str,
+        new: str,
+        shown: Sequence[AnyMessage] = (),
+        on_interruption: events.OnInterruption = "cancel",
+    ) -> None:
+        key = call_id or switch_key(new)
+        self.record.handoffs.setdefault(key, None)
+        if self.closed and self.record.handoffs[key] is None:
+            self._reject(key, NO_HANDOFF)
+        self.floor = new
+        self.timings.handed_off(new)
+        self.emit(events.HandedOff(call_id, old, new, tuple(shown), on_interruption))
+
+    def failed(self, agent: str, error: BaseException) -> None:
+        logger.error("agent %s failed", agent, exc_info=error)
+        self.emit(events.Failed(agent, error))
+
+    def apologise(self, agent: str, error: BaseException) -> AIMessage | None:
+        """A model or a node failed, or nothing was said: the caller hears so, unless they speak already."""
+        self.failed(agent, error)
+        text = self.conversation.apology
+        if self.interrupted or not text.strip():
+            return None
+        message_id = f"apology-{uuid.uuid4().hex[:12]}"
+        self.line(agent, message_id, text)
+        return AIMessage(text, id=message_id, name=agent)
+
+    def asked(self, agent: str, interrupt_id: str, question: Any, step_id: str | None) -> None:
+        """The run ended in LangGraph's `interrupt()`: the question is speech, to be heard like any other."""
+        event = events.Interrupt(interrupt_id, agent, question, f"ask-{uuid.uuid4().hex[:12]}")
+        self.begin_line(agent, event.message_id, step_id)
+        found = self.record.spoken(event.message_id)
+        assert found is not None
+        found[1].produced = event.text
+        self.emit(event)
+
+    def hold(self) -> None:
+        """The caller can't interrupt from here until `release`."""
+        self._holds += 1
+        if self._holds == 1 and self.on_hold is not None:
+            self.on_hold(True)
+
+    def release(self) -> None:
+        self._holds -= 1
+        if self._holds == 0 and self.on_hold is not None:
+            self.on_hold(False)
+
+    def wrote(self, write: Write) -> None:
+        write.order = self.conversation.next_order()
+        self.record.write(write)
+        self._changed(userdata="userdata" in write.values)
+
+    # ---- what the front end has decided
+
+    def _reject(self, key: str, reason: str) -> None:
+        self._decide(key, False)
+        if (call := self._call(key)) is not None:
+            call.result = answer(call.id, call.name, reason, is_error=True)
+            if self.record.call(key) is None:
+                self.remember([call.result])  # a call of an earlier process, or an earlier turn
+
+    async def wait_decided(self, key: str) -> bool:
+        """Until the front end has said whether this handoff happened, or is done. Returns whether it did.
+
+        A barge-in decides nothing: it may come when the floor already changes.
+        """
+        while self.record.handoffs.get(key) is None and not self.closed:
+            self._decided.clear()
+            await self._decided.wait()
+        decision = self.record.handoffs.get(key)
+        return decision is not None and decision.happened
+
+    def _decide(self, key: str, happened: bool) -> None:
+        self.record.handoffs[key] = Decision(happened, self.conversation.next_order())
+        self._decided.set()
+
+    def _call(self, call_id: str) -> Call | None:
+        if (found := self.record.call(call_id)) is not None:
+            return found[1]
+        return self.resumes.calls.get(call_id) if self.resumes is not None else None
+
+    @abstractmethod
+    def _changed(self, *, userdata: bool = False) -> None:
+        """Something that is remembered has changed."""
+
+
+def answer(call_id: str, name: str, text: str, *, is_error: bool = False, artifact: Any = None) -> ToolMessage:
+    """The tool message that answers a call; its id is derived from the call's, so that a later one replaces it."""
+    return ToolMessage(
+        text,
+        name=name,
+        tool_call_id=call_id,
+        id=f"result-{call_id}",
+        status="error" if is_error else "success",
+        artifact=artifact,
+    )

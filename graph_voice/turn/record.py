@@ -1,0 +1,338 @@
+"""What a turn did, and what of it is remembered: derived from what was produced and what the front end acknowledged.
+
+Nothing is ever patched afterwards. At any instant `TurnRecord.groups` gives the messages that exist by then: grouped
+as (assistant message + all its tool results), so that no call can dangle; with the text that was heard, and no other.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from graph_voice.messages.pairs import keep_calls, placeholder
+from graph_voice.messages.provider_data import with_words
+
+__all__ = ["Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write", "in_order"]
+
+CallStatus = Literal["waiting", "running", "done", "refused"]
+CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
+"""The channels that a handoff writes; a handoff that did not happen takes them back."""
+
+
+@dataclass
+class Spoken:
+    """Words of an agent: produced piece by piece, heard (or not) as a whole."""
+
+    id: str
+    produced: str = ""
+    heard: str | None = None
+    """None until the front end says what was played."""
+    at: float = 0.0
+    """When it began to be heard; seconds since the epoch."""
+    interrupted: bool | None = None
+    """Whether the front end says that it was cut off; None when it does not say."""
+
+    @property
+    def whole(self) -> bool:
+        """It was heard word for word."""
+        return self.heard is not None and self.heard.strip() == self.produced.strip()
+
+    @property
+    def cut(self) -> bool:
+        """It was not heard to its end. Other words than those produced may be all the same (an edited transcript)."""
+        if self.heard is None or self.whole:
+            return False
+        return True if self.interrupted is None else self.interrupted
+
+
+@dataclass
+class Call:
+    """One tool call of a step."""
+
+    id: str
+    name: str
+    status: CallStatus = "waiting"
+    result: ToolMessage | None = None
+    host: Any = None
+    """The front end's own context, with which it was allowed."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it runs, or waits in LangGraph's `interrupt()`: what stands for its answer is a placeholder."""
+        undecided = self.result is None or bool(self.result.additional_kwargs.get("placeholder"))
+        return self.status == "running" and undecided
+
+
+@dataclass
+class Step:
+    """One assistant message: its own words, its calls, and what was said while they ran."""
+
+    agent: str
+    words: Spoken
+    at: float = 0.0
+    """When it began to be heard, or its first call to run; seconds since the epoch."""
+    message: AIMessage | None = None
+    """The model's whole message; None while it streams, or when it was cut off."""
+    calls: dict[str, Call] = field(default_factory=dict)
+    lines: list[Spoken] = field(default_factory=list)
+    """Said by the tools of this step: part of the same assistant message, since a prompt may not end with one. But
+    what was heard behind something else of the call (the program's words, another turn's) stands where it was heard."""
+
+    def find(self, message_id: str) -> Spoken | None:
+        return next((s for s in (self.words, *self.lines) if s.id == message_id), None)
+
+    @property
+    def acknowledged(self) -> bool:
+        return any(s.heard for s in (self.words, *self.lines)) or any(
+            c.status in ("running", "done") for c in self.calls.values()
+        )
+
+    def groups(self, at: float, elsewhere: Sequence[float]) -> "Iterator[Group]":
+        """The step as remembered: as one, but for the lines in front of which something else came.
+
+        Args:
+            at: the step's place in the call; seconds since the epoch.
+            elsewhere: when something happened that is not of this step's turn, in order.
+        """
+        between = next((other for other in elsewhere if other > at), math.inf)
+        apart = [line for line in self.lines if line.heard and line.at > between]
+        if messages := self._messages([line for line in self.lines if line not in apart]):
+            yield Group(at, messages)
+        for line in apart:
+            extra = {"interrupted": True} if line.cut else {}
+            yield Group(line.at, [AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)])
+
+    def _messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
+        """The assistant message as heard, with the results of its calls directly behind it."""
+        started = [c for c in self.calls.values() if c.status in ("running", "done")]
+        calls = list(self.calls.values()) if started else []
+        heard = _join(s.heard or "" for s in (self.words, *lines))
+        if not heard and not calls:
+            return []
+        base = self.message or AIMessage(self.words.produced, id=self.words.id, name=self.agent)
+        base = keep_calls(base, [c.id for c in calls])
+        exact = self.words.whole and not any(s.heard for s in lines)
+        update: dict[str, Any] = {"id": self.words.id}
+        if not exact and (heard or self.words.produced):
+            update |= with_words(base, heard)
+        if self.words.cut:
+            extra = update.get("additional_kwargs", base.additional_kwargs)
+            update["additional_kwargs"] = {**extra, "interrupted": True}
+        result: list[AnyMessage] = [cast(AnyMessage, base.model_copy(update=update))]
+        for call in calls:
+            if call.result is not None:
+                result.append(call.result)
+            elif call.status == "running":
+                result.append(placeholder(call.id, call.name))
+            else:
+                result.append(placeholder(call.id, call.name, "not done: the call was not executed."))
+        return result
+
+
+@dataclass
+class Write:
+    """What a finished node wrote to the channels other than `messages`."""
+
+    node: str
+    values: dict[str, Any]
+    handoff: str | None = None
+    """The key of the handoff that this write carries out."""
+    agent: str | None = None
+    """The agent whose node wrote it; None for anybody else."""
+    order: int = 0
+    """Its place among all that happened in the call."""
+
+
+@dataclass
+class Decision:
+    """What the front end said of one handoff."""
+
+    happened: bool
+    order: int
+    """When it said so, among all that happened in the call."""
+
+
+@dataclass
+class Entry:
+    """A remembered update of channels, and its place among all of the call."""
+
+    order: int
+    values: dict[str, Any]
+    agent: str | None = None
+    """Counts only while this agent has the floor; None: in any case."""
+    takes_floor: bool = False
+    """Gives the floor away from whoever has it by then: another turn or the program may have moved it meanwhile."""
+
+
+@dataclass
+class Group:
+    """Messages that belong together, and when they happened."""
+
+    at: float
+    messages: list[AnyMessage]
+    raw: Any = None
+    """An update of a node that is not ours, applied by the reducer as it is."""
+    foreign: bool = False
+    """Whether the messages may tear a call from its answer."""
+
+
+@dataclass
+class _Raw:
+    update: Any
+    at: float
+
+
+def switch_key(new_agent: str) -> str:
+    """The key of a handoff that no tool call asked for."""
+    return f"switch:{new_agent}"
+
+
+class TurnRecord:
+    """All that one turn produced, and what was acknowledged of it."""
+
+    def __init__(self, user: HumanMessage | None) -> None:
+        self.user = user
+        self.user_at: float | None = None
+        self.items: list[Step | _Raw] = []
+        self.writes: list[Write] = []
+        self.drafts: dict[str, list[Entry]] = {}
+        """Node -> what the calls that have ended in it will have written once the node is finished: a call that is
+        answered is remembered with what it changed, however long the others of its batch take."""
+        self.handoffs: dict[str, Decision | None] = {}
+        """Handoff key -> what the front end said; None while it has not."""
+
+    # produced
+
+    def step(self, agent: str, message_id: str) -> Step:
+        for item in self.items:
+            if isinstance(item, Step) and item.words.id == message_id:
+                return item
+        step = Step(agent, Spoken(message_id))
+        self.items.append(step)
+        return step
+
+    def raw(self, update: Any, at: float) -> None:
+        self.items.append(_Raw(update, at))
+
+    def steps(self) -> Iterator[Step]:
+        return (item for item in self.items if isinstance(item, Step))
+
+    def spoken(self, message_id: str) -> tuple[Step, Spoken] | None:
+        for step in self.steps():
+            if (found := step.find(message_id)) is not None:
+                return step, found
+        return None
+
+    def call(self, call_id: str) -> tuple[Step, Call] | None:
+        for step in self.steps():
+            if call_id in step.calls:
+                return step, step.calls[call_id]
+        return None
+
+    def draft(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]], order: int) -> None:
+        """A call of this node's batch has ended.
+
+        Args:
+            node: the node.
+            userdata: what the batch has changed of it so far.
+            updates: what this call writes to other channels.
+            order: its place among all that happened in the call.
+        """
+        kept = [entry for entry in self.drafts.get(node, ()) if "userdata" not in entry.values]
+        for update in updates:
+            if values := {k: v for k, v in update.items() if k not in (*CONTROL, "messages", "userdata")}:
+                kept.append(Entry(order, values))
+        self.drafts[node] = [*kept, Entry(order, {"userdata": userdata})] if userdata else kept
+
+    def write(self, write: Write) -> None:
+        """A node has finished, and this is what it wrote."""
+        self.drafts.pop(write.node, None)
+        self.writes.append(write)
+
+    # remembered
+
+    def groups(self, elsewhere: Sequence[float] = ()) -> list[Group]:
+        """What exists by now, in the order in which it happened within the turn.
+
+        Args:
+            elsewhere: when something happened that is not of this turn, in order; seconds since the epoch.
+        """
+        groups: list[Group] = []
+        if self.user is not None and self.user_at is not None:
+            groups.append(Group(self.user_at, [self.user]))
+        for at, item in self._placed():
+            if isinstance(item, _Raw):
+                groups.append(Group(at, [], raw=item.update, foreign=True))
+            else:
+                groups += item.groups(at, elsewhere)
+        return groups
+
+    def _placed(self) -> "Iterator[tuple[float, Step | _Raw]]":
+        """Each item and its place in the call: never in front of the one before it."""
+        at = self.user_at or 0.0
+        for item in self.items:
+            at = max(at, item.at)
+            yield at, item
+
+    @property
+    def last_heard(self) -> float:
+        """When the last words of this turn began to be heard; seconds since the epoch."""
+        return max((words.at for step in self.steps() for words in (step.words, *step.lines)), default=0.0)
+
+    def entries(self) -> Iterator[Entry]:
+        """The channel updates that count, in order.
+
+        A handoff's own happens when the floor changes. What follows one that is not confirmed keeps its hands off the
+        floor.
+        """
+        floor: int | None = 0
+        for write in self.writes:
+            if write.handoff is not None and floor is not None:
+                decision = self.handoffs.get(write.handoff)
+                floor = max(floor, decision.order) if decision is not None and decision.happened else None
+            control = {k: v for k, v in write.values.items() if k in CONTROL}
+            if rest := {k: v for k, v in write.values.items() if k not in CONTROL}:
+                yield Entry(write.order, rest)
+            if control and floor is not None:
+                if write.handoff is not None:
+                    # Not when it was written: an old agent's `on_exit` may have taken its time, and the program may
+                    # have moved the floor meanwhile.
+                    yield Entry(floor, control, takes_floor=True)
+                else:
+                    yield Entry(max(write.order, floor), control, write.agent)
+        for drafts in self.drafts.values():
+            yield from drafts
+
+    @property
+    def floor_is_certain(self) -> bool:
+        """Whether each handoff of this turn happened."""
+        return all(decision is not None and decision.happened for decision in self.handoffs.values())
+
+    def was_rejected(self, call_id: str) -> bool:
+        """Whether this call's handoff did not happen."""
+        decision = self.handoffs.get(call_id)
+        return decision is not None and not decision.happened
+
+
+def in_order(records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[Group]:
+    """What some turns did, and what was outside of turns, in the order in which it happened."""
+    found = [record.groups() for record in records]
+    for record, own in zip(records, found, strict=True):
+        if any(step.lines for step in record.steps()):
+            # What a tool said may have been heard behind something of another turn, or of none.
+            others = (group for groups in (*found, asides) if groups is not own for group in groups)
+            own[:] = record.groups(sorted(group.at for group in others))
+    return sorted([*itertools.chain(*found), *asides], key=lambda group: group.at)
+
+
+def _join(pieces: Iterator[str]) -> str:
+    """Pieces of speech as one text; a space where neither side has one."""
+    text = ""
+    for piece in pieces:
+        if text and piece and not text[-1].isspace() and not piece[0].isspace():
+            text += " "
+        text += piece
+    return text

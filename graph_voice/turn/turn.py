@@ -1,0 +1,469 @@
+"""One user turn: one graph run, which the front end steps along.
+
+The graph runs in the background and produces events. The front end drains them and says what really happened. Nothing
+that the caller did not cause is executed; nothing that the caller did not hear is remembered.
+"""
+
+import asyncio
+import contextvars
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, HumanMessage
+
+from graph_voice import events
+from graph_voice.errors import TurnError
+from graph_voice.messages.content import Content, with_words
+from graph_voice.tracing.feedback import Score
+from graph_voice.turn.gate import NOT_STARTED, Permission
+from graph_voice.turn.nodes_side import NO_HANDOFF, Stage, answer
+from graph_voice.turn.record import switch_key
+from graph_voice.turn.reply_options import ReplyOptions
+from graph_voice.turn.timings import Timings
+
+if TYPE_CHECKING:
+    from graph_voice.call.conversation import Conversation
+    from graph_voice.call.trace import Trace
+    from graph_voice.turn.pending import Pending
+
+__all__ = ["Permission", "Turn", "answer", "current_turn"]
+
+logger = logging.getLogger("graph_voice")
+
+_NOTHING: Any = object()
+current_turn: ContextVar["Turn | None"] = ContextVar("graph_voice_turn", default=None)
+"""The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks: then nothing is gated."""
+
+
+class Turn(Stage):
+    """One turn of a conversation. Made by `Conversation.turn`; iterate it for its events.
+
+    Iteration can be left and taken up again, by one consumer at a time. All other methods are synchronous, may be
+    called at any moment from the event loop's thread, and return at once. What its nodes do with it is `Stage`.
+    """
+
+    def __init__(
+        self,
+        conversation: "Conversation[Any]",
+        *,
+        text: Content | None,
+        message_id: str | None,
+        instructions: str | None,
+        entering: bool = False,
+        options: ReplyOptions | None = None,
+    ) -> None:
+        super().__init__(conversation, None)
+        self.id = f"turn-{uuid.uuid4().hex[:12]}"
+        self.began_in: contextvars.Context | None = None
+        """Of a run that began before anybody had spoken: the context that it began in."""
+        self._asked_in: contextvars.Context | None = None
+        self._words = asyncio.Event()
+        self._has_words = False
+        self._begin(text, message_id, instructions, options)
+        self.entering = entering
+        self._folded = False
+        self._commit = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.trace: Trace | None = None
+        self.scores: list[Score] = []
+        """Feedback that waits for the trace."""
+
+    def _begin(
+        self,
+        text: Content | None,
+        message_id: str | None,
+        instructions: str | None,
+        options: ReplyOptions | None,
+    ) -> None:
+        user = None
+        if text is not None:
+            said: Any = text if isinstance(text, str) else list(text)
+            user = HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
+            user = self.conversation.hold_back(user)
+        self.record.user = user
+        self.instructions = instructions
+        """Instructions for the first reply of this turn only; never stored."""
+        self.options = options or ReplyOptions()
+        self.before: frozenset[str | None] = frozenset()
+        """Ids of what went before this turn, when its model is shown something else in place of it."""
+        if self.options.messages is not None:
+            self.before = frozenset(m.id for m in self.conversation.messages if user is None or m.id != user.id)
+        self.created_at = time.time()
+        self.timings = Timings()
+
+    # ---- a run that began before anybody had spoken
+
+    def begin_with(
+        self, text: Content, message_id: str | None, instructions: str | None, options: ReplyOptions | None
+    ) -> None:
+        """The caller has said this: the run, which waits for it, goes on."""
+        self._begin(text, message_id, instructions, options)
+        self._asked_in = contextvars.copy_context()
+        self._words.set()
+
+    @property
+    def waits_for_words(self) -> bool:
+        """Whether the run has begun before anybody had spoken, and has not been given the words yet."""
+        return self.began_in is not None and not self._has_words
+
+    async def wait_words(self) -> HumanMessage:
+        """What the caller said, once they have: for the first step of a run that waits for it."""
+        await self._words.wait()
+        self._has_words = True
+        self.enter_context()
+        assert self.record.user is not None
+        return self.record.user
+
+    def enter_context(self) -> None:
+        """Let this task go on in the context of who began the turn, as its run would have from its beginning."""
+        if self.began_in is None or self._asked_in is None:
+            return
+        for var, value in self._asked_in.items():
+            before = self.began_in.get(var, _NOTHING)
+            if value is not before and var.get(_NOTHING) is before:
+                var.set(value)
+
+    # ---- the front end drains
+
+    def __aiter__(self) -> AsyncIterator[events.Event]:
+        return self
+
+    async def __anext__(self) -> events.Event:
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        return self._events.popleft()
+
+    def peek(self) -> events.Event | None:
+        """The next event if it is there already, without taking it."""
+        return self._events[0] if self._events else None
+
+    # ---- the front end says what happened
+
+    def commit(self, text: Content | None = None, at: float | None = None) -> None:
+        """The user turn really happened.
+
+        Args:
+            text: the final transcript, when it differs from what the turn was started with. Words alone replace the
+                words; content blocks replace everything.
+            at: when the caller said it, in seconds since the epoch. Default: now.
+
+        Raises `TurnError` after `discard`.
+        """
+        if self.discarded:
+            raise TurnError("This turn was discarded; a discarded turn can't be committed. Start another.")
+        if self.committed:
+            return
+        self.committed = True
+        if self.record.user is not None:
+            if text is not None and (said := with_words(self.record.user, text)) != self.record.user.content:
+                self.record.user = self.conversation.hold_back(self.record.user.model_copy(update={"content": said}))
+            self.record.user_at = time.time() if at is None else at
+        self._commit.set()
+        if self.resumes is not None:
+            self._answer_earlier(self.resumes)
+        self._changed()
+
+    def commit_reply(self) -> None:
+        """The reply is spoken, but nobody said what it answers: that was context of the front end's, and is forgotten.
+
+        LiveKit's `generate_reply(chat_ctx=...)` with a user message in it.
+        """
+        if not self.committed:
+            self.record.user = None
+            self.commit()
+
+    def take_options(self) -> ReplyOptions:
+        """What the front end asks of this reply; of later ones only what they are shown, of other agents nothing."""
+        options = self.options if self.floor is None else ReplyOptions()
+        self.options = ReplyOptions(messages=options.messages)
+        return options
+
+    def _answer_earlier(self, pending: "Pending") -> None:
+        """The batch that is taken up again has its permissions already; they count once the answer is certain."""
+        for call in pending.calls.values():
+            if call.open:
+                self._gate.permit(call.id, Permission(run=True, host=call.host))
+            else:
+                self._gate.permit(call.id, NOT_STARTED)
+
+    def discard(self) -> None:
+        """It did not happen: the run is cancelled, and leaves nothing behind. Raises `TurnError` after `commit`."""
+        if self.committed:
+            raise TurnError("This turn was committed; interrupt() it instead of discarding it.")
+        if self.discarded:
+            return
+        self.discarded = self.closed = True
+        if self._task is not None:
+            self._task.cancel()
+        # A task cancelled before its first step runs no `finally`: the end is said here. A run that is over already has
+        # said it, and the turn changes all the same.
+        self._end()
+        self._changed()
+
+    def allow(self, call_id: str, host: Any = None) -> None:
+        """This call may run now. `host` reaches the tool as `ctx.host`.
+
+        A call that is answered already, or whose turn was interrupted, stays as it is. Raises `TurnError` before
+        `commit`.
+        """
+        if self.discarded:
+            raise TurnError(f"allow({call_id!r}): this turn was discarded, and its calls with it.")
+        if not self.committed:
+            raise TurnError(f"allow({call_id!r}) before commit(): no tool runs for a turn that may not have happened.")
+        self._permit("allow", call_id, Permission(run=True, host=host))
+
+    def resolve(self, call_id: str, output: str, is_error: bool = False) -> None:
+        """The front end has the result itself (a mock): the tool does not run. An earlier answer stays as it is."""
+        self._permit("resolve", call_id, Permission(run=False, output=output, is_error=is_error))
+
+    def deny(self, call_id: str, reason: str) -> None:
+        """The call must not run; the model is told why. An earlier answer stays as it is."""
+        self._permit("deny", call_id, Permission(run=False, output=f"not done: {reason}", is_error=True))
+
+    def _permit(self, method: str, call_id: str, permission: Permission) -> None:
+        if self._call(call_id) is None:
+            raise TurnError(f"{method}({call_id!r}): this turn asked for no such call.")
+        self._gate.permit(call_id, permission)
+
+    def heard(self, message_id: str, text: str, at: float | None = None, *, interrupted: bool | None = None) -> None:
+        """What was played of this message, all told. What nobody acknowledged is not remembered.
+
+        Args:
+            message_id: of a `Text`, a `Say` or an `Interrupt`.
+            text: the words that reached the caller, from the message's beginning.
+            at: when they began, in seconds since the epoch. Default: now.
+            interrupted: whether the rest was cut off. False for other words than those produced means that they stand
+                for the whole message (an edited transcript). Default: unless the text is all of it.
+
+        A report that comes after `close` still counts while no later turn is over (a line that was cut off ends after
+        the reply that carried it). The first one of a line that a tool has said counts whenever it comes: a tool goes
+        on after a barge-in, and what it says then waits for its turn to be played.
+
+        Raises `TurnError` for an id that this turn never produced, and when the report comes too late to count.
+        """
+        found = self.record.spoken(message_id)
+        if found is None:
+            raise TurnError(f"heard({message_id!r}): this turn produced no such message.")
+        step, words = found
+        if self.folded:
+            if words not in step.lines or words.at:
+                raise TurnError(
+                    f"heard({message_id!r}): this turn is long over; report what was played before close()."
+                )
+            # A tool that went on after a barge-in has said it, behind the replies that the caller has had since.
+            words.at = time.time() if at is None else at
+            if text:
+                self.conversation.add(AIMessage(text, id=message_id, name=step.agent), words.at)
+            return
+        words.heard, words.interrupted = text, interrupted
+        if not words.at:
+            words.at = time.time() if at is None else at
+        step.at = step.at or words.at
+        self._heard.setdefault(message_id, asyncio.Event()).set()
+        self._changed()
+
+    def measured(
+        self,
+        *,
+        end_of_turn_delay: float | None = None,
+        transcription_delay: float | None = None,
+        time_to_first_audio: float | None = None,
+        response_delay: float | None = None,
+    ) -> None:
+        """What the front end has measured of this turn, for its trace. What was said before stays as it is.
+
+        Args:
+            end_of_turn_delay: seconds from the caller's last sound to the decision that they have finished.
+            transcription_delay: seconds from the caller's last sound to the final transcript.
+            time_to_first_audio: seconds from the turn's start to the agent's first sound.
+            response_delay: seconds from the caller's last sound to the agent's first (LiveKit's `e2e_latency`).
+        """
+        self.timings.told(
+            {
+                "end_of_turn_delay": end_of_turn_delay,
+                "transcription_delay": transcription_delay,
+                "time_to_first_audio": time_to_first_audio,
+                "response_delay": response_delay,
+            }
+        )
+
+    def score(
+        self,
+        key: str,
+        score: float | bool | None = None,
+        *,
+        value: str | dict[str, Any] | None = None,
+        comment: str | None = None,
+    ) -> bool:
+        """Give feedback on this turn in LangSmith; see `Conversation.score`. False: it is not traced."""
+        return self.conversation.traces.score(self, Score(key, score, value, comment))
+
+    def confirm_handoff(self, call_id: str | None) -> None:
+        """The floor really changed. `call_id` is the event's; None for a switch by an edge.
+
+        Raises `TurnError` for a call that this turn never asked for, and after `reject_handoff`.
+        """
+        for key in self._keys("confirm_handoff", call_id):
+            decision = self.record.handoffs.get(key)
+            if decision is not None and not decision.happened:
+                raise TurnError(f"confirm_handoff({call_id!r}): it was rejected; a rejected handoff can't happen.")
+            if decision is None:
+                self._decide(key, True)
+        self._changed()
+
+    def reject_handoff(self, call_id: str | None, reason: str) -> None:
+        """The floor did not change: the old agent keeps it, and the call is answered with `reason`.
+
+        What the new agent produced meanwhile is not remembered, and the run goes no further.
+
+        Raises `TurnError` for a call that this turn never asked for, and after `confirm_handoff`.
+        """
+        for key in self._keys("reject_handoff", call_id):
+            decision = self.record.handoffs.get(key)
+            if decision is not None and decision.happened:
+                raise TurnError(
+                    f"reject_handoff({call_id!r}): it was confirmed; give the floor back by update_agent()."
+                )
+            if decision is None:
+                self._reject(key, reason)
+                self._stop()
+        self._changed()
+
+    def _keys(self, method: str, call_id: str | None) -> list[str]:
+        if call_id is None:
+            # A front end that follows one agent at a time means the oldest switch that it has not answered.
+            undecided = [k for k, decision in self.record.handoffs.items() if decision is None]
+            return [k for k in undecided if k.startswith(switch_key(""))][:1]
+        if self.record.call(call_id) is None and call_id not in self.record.handoffs:
+            raise TurnError(f"{method}({call_id!r}): this turn asked for no such call.")
+        return [call_id]
+
+    def interrupt(self) -> None:
+        """Barge-in: the model stops, running tools finish and are remembered, calls not started don't start."""
+        if not self.interrupted:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._release()
+        if self.interrupted:
+            return
+        self.interrupted = True
+        for task, may_be_cut in self._cuttable:
+            if may_be_cut():
+                task.cancel()
+        if self.on_stop is not None:
+            self.on_stop()
+
+    def _release(self) -> None:
+        """Nobody is to wait for the front end any more."""
+        self._gate.shut()
+        self._decided.set()
+        for waiter in self._heard.values():
+            waiter.set()
+
+    def close(self) -> None:
+        """The front end is done with this turn. A turn that was not committed is discarded.
+
+        A run that still goes on is stopped as by `interrupt()`; a handoff that was not confirmed did not happen.
+        """
+        if self.closed:
+            return
+        if not self.committed:
+            self.discard()
+            return
+        self.closed = True
+        for key in [k for k, decision in self.record.handoffs.items() if decision is None]:
+            self._reject(key, NO_HANDOFF)
+        if self.finished:
+            self._release()
+        elif not self.interrupted:
+            self._stop()
+        self._changed()
+
+    def discard_if_possible(self) -> None:
+        """Discard the turn unless it was committed. LiveKit drops a speculation without saying so."""
+        if not self.committed:
+            self.discard()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing about this turn can change any more."""
+        return self.closed and self.finished
+
+    @property
+    def folded(self) -> bool:
+        """It has become part of the conversation's past, which nothing changes any more."""
+        return self._folded
+
+    def fold(self) -> None:
+        self._folded = True
+
+    @property
+    def task_done(self) -> bool:
+        """No code of this turn runs any more. A discarded turn is over before that."""
+        return self._task is None or self._task.done()
+
+    async def wait_finished(self) -> None:
+        """Until the graph run is over (a tool may outlive the front end's interest in the turn)."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    # ---- the conversation runs it
+
+    def resume(self, pending: "Pending") -> None:
+        """This turn's words are the answer that an earlier run waits for."""
+        self.resumes = pending
+        if self.committed:
+            self._answer_earlier(pending)
+
+    def start(self, run: Any) -> "asyncio.Task[None]":
+        """Run the graph, unless that has begun already."""
+        if self._task is None:
+            self._task = asyncio.create_task(run(self), name=f"graph_voice.{self.id}")
+            self._task.add_done_callback(self._done)
+        return self._task
+
+    def cancel(self) -> None:
+        """Stop its code wherever it is, running tools included; for a process that ends."""
+        self.interrupted = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def end_call(self, words: str) -> None:
+        """Say this in place of an answer, and end the call behind it."""
+        await self.wait_committed()
+        self.line(self.speaker, f"say-{uuid.uuid4().hex[:12]}", words)
+        self.call_ends = True
+
+    async def wait_committed(self) -> None:
+        await self._commit.wait()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a turn ended with an error", exc_info=error)
+        self._end()
+        self._changed()  # a discarded turn has ended before its task
+
+    def _end(self) -> None:
+        if not self.finished:
+            self.finished = True
+            for done in self._produced.values():
+                done.set()
+            self.emit(events.Ended())
+            self._changed()
+
+    def _changed(self, *, userdata: bool = False) -> None:
+        if self.began_in is not None and self._asked_in is None:
+            return  # nobody has begun this turn: what its run does is not part of the call yet
+        self.conversation.turn_changed(self, userdata=userdata)
+
+    def __repr__(self) -> str:
+        flags = ("committed", "discarded", "interrupted", "closed", "finished")
+        return f"<Turn {self.id} {' '.join(f for f in flags if getattr(self, f))}>"

@@ -1,0 +1,296 @@
+"""Userdata: the caller's typed facts, shared by all agents of a call. LiveKit's `session.userdata`.
+
+A pydantic model, a dataclass, or (when `create_voice_graph` is given no class) a plain dict.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, cast
+
+from langgraph.channels.base import BaseChannel
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.errors import EmptyChannelError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+
+from graph_voice.errors import BuildError, UserdataError
+from graph_voice.secrets.values import (
+    Seal,
+    Sealed,
+    holds_secrets,
+    is_lost,
+    is_secret,
+    opened,
+    parts_of,
+    revealed,
+    seal_with,
+    was_sealed,
+)
+from graph_voice.userdata.plain import REMOVED, fields_of, from_plain, hints_of, patched, set_fields, to_plain
+
+__all__ = ["Stored", "UserdataChannel", "check_class", "explain", "public_fields", "required", "sealed"]
+
+_MISSING: Any = object()
+_PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+class Stored(dict[str, Any]):
+    """A patch of fields that were validated when they were set, as plain data. The channel takes it as it is:
+    validating it again would run a validator twice on its own result, or judge an old fact by today's clock."""
+
+
+def _hidden_fields(kind: Any) -> frozenset[str]:
+    """The fields of a class that are marked secret, or excluded from dumps."""
+    excluded = [n for n, info in kind.model_fields.items() if info.exclude] if issubclass(kind, BaseModel) else []
+    return frozenset([*excluded, *_marked_fields(kind)])
+
+
+def _marked_fields(kind: Any) -> dict[str, Any]:
+    """The fields of a class that are marked secret, with their types."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: info.annotation for name, info in kind.model_fields.items() if _is_marked(info)}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = hints_of(cast(Any, kind))
+        return {
+            f.name: hints.get(f.name)
+            for f in dataclasses.fields(kind)
+            if f.metadata.get("secret") or any(map(_is_marked, getattr(hints.get(f.name), "__metadata__", ())))
+        }
+    return {}
+
+
+def _is_marked(info: Any) -> bool:
+    extra = getattr(info, "json_schema_extra", None)
+    return isinstance(extra, dict) and bool(extra.get("secret"))
+
+
+def _public(value: Any) -> Any:
+    """Plain JSON data, without what is secret at any depth."""
+    if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        hidden = _hidden_fields(type(value))
+        return {k: _public(v) for k, v in fields_of(value).items() if k not in hidden and not is_secret(v)}
+    if isinstance(value, Mapping):
+        return {str(_public(k)): _public(v) for k, v in value.items() if not is_secret(v)}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_public(item) for item in value if not is_secret(item)]
+    return _PLAIN.dump_python(value, mode="json", fallback=str)
+
+
+def public_fields(
+    userdata: Any, *, include: Sequence[str] | None = None, exclude: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The set (not None, not empty) fields as plain JSON data, without secret ones.
+
+    Secret is, at any depth, a `SecretStr`, `SecretBytes` or `Secret`, and a field that is marked: by pydantic's
+    `Field(exclude=True)` or `Field(json_schema_extra={"secret": True})`, also in `Annotated`, or by a dataclass
+    field's `metadata={"secret": True}`.
+    """
+    found = {}
+    hidden = _hidden_fields(type(userdata))
+    for name, value in fields_of(userdata).items():
+        if (include is not None and name not in include) or name in exclude or name in hidden or is_secret(value):
+            continue
+        if value is None or value == "" or value == [] or value == {}:
+            continue
+        found[name] = _public(value)
+    return found
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error in one line that a model can act on, without the values that were wrong."""
+    lines = (f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors(include_url=False))
+    return "; ".join(lines)
+
+
+def sealed(value: Any, seal: Seal) -> Any:
+    """Untyped data (userdata that is a dict) with its secrets sealed; all else stays as it is."""
+    if is_secret(value):
+        return seal(value)
+    if isinstance(value, dict):
+        return {k: sealed(v, seal) for k, v in value.items()}
+    return type(value)(sealed(v, seal) for v in value) if type(value) in (list, tuple) else value
+
+
+def _untyped(value: Any) -> Any:
+    """What `sealed` made, as it was; a secret that was left out is an empty one, which is false."""
+    if isinstance(value, str):
+        if isinstance(value, Sealed) or is_lost(SecretStr, value):
+            return revealed(SecretStr, value)
+        return value
+    if isinstance(value, dict):
+        return {k: _untyped(v) for k, v in value.items()}
+    return type(value)(_untyped(v) for v in value) if type(value) in (list, tuple) else value
+
+
+class UserdataChannel(BaseChannel[Any, Any, Any]):
+    """The state's `userdata`: a value of the user's class, kept in checkpoints as a plain dict of its fields.
+
+    Updates are a whole instance, which replaces it, or a dict of fields, which changes those (so that two nodes of
+    one step may write different fields). Before the first write its value is a default instance of the class; it has
+    none when the class has fields without a default.
+
+    Raises `UserdataError` for an update that is no userdata, or does not validate.
+    """
+
+    __slots__ = ("secrets", "value")
+
+    def __init__(self, typ: Any, key: str = "", secrets: SerializerProtocol | None = None) -> None:
+        super().__init__(typ, key)
+        self.value: Any = _MISSING
+        self.secrets = secrets
+
+    @property
+    def ValueType(self) -> Any:
+        return self.typ
+
+    @property
+    def UpdateType(self) -> Any:
+        return self.typ
+
+    def copy(self) -> Self:
+        other = self.__class__(self.typ, self.key, self.secrets)
+        other.value = self.value
+        return other
+
+    def from_checkpoint(self, checkpoint: Any) -> Self:
+        other = self.__class__(self.typ, self.key, self.secrets)
+        if isinstance(checkpoint, dict):
+            stored = opened(checkpoint, self.secrets)
+            other.value = _untyped(stored) if self.typ is dict else from_plain(self.typ, stored)
+        elif isinstance(checkpoint, self.typ):
+            other.value = checkpoint
+        return other  # anything else is LangGraph's mark for "no value yet"
+
+    def checkpoint(self) -> Any:
+        # Plain data, so that a checkpoint can be read by a process that is strict about classes.
+        value = self.get()
+        seal = seal_with(self.secrets)
+        return sealed(value, seal) if self.typ is dict else to_plain(value, seal)
+
+    def get(self) -> Any:
+        if self.value is _MISSING:
+            try:
+                self.value = self.typ()
+            except (TypeError, ValidationError) as error:
+                raise EmptyChannelError(_without_default(self.typ)) from error
+        return self.value
+
+    def is_available(self) -> bool:
+        try:
+            self.get()
+        except EmptyChannelError:
+            return False
+        return True
+
+    def update(self, values: Sequence[Any]) -> bool:
+        written = [value for value in values if value is not None]
+        for value in written:
+            self.value = self._updated(value)
+        return bool(written)
+
+    def _updated(self, value: Any) -> Any:
+        if self.typ is not dict and isinstance(value, self.typ):
+            return value
+        if not isinstance(value, dict):
+            raise UserdataError(
+                f"userdata can't become {type(value).__name__}: write an instance of {self.typ.__name__}, or a dict of "
+                "the fields that change."
+            )
+        known: Any = self.get() if self.is_available() else None
+        if self.typ is dict:
+            gone = value.get(REMOVED, ())
+            merged = {**known, **_untyped(opened(value, self.secrets))}
+            return {k: v for k, v in merged.items() if k != REMOVED and k not in gone}
+        if isinstance(value, Stored) and known is not None:
+            return patched(known, value)
+        return self._validated(known, self._restored(value))
+
+    def _restored(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """A patch as it was written, when it has been stored meanwhile: without the secrets that were left out."""
+        hints = self.typ.model_fields if issubclass(self.typ, BaseModel) else hints_of(self.typ)
+        kinds = {k: getattr(h, "annotation", h) for k, h in hints.items()}
+        found = {k: v for k, v in opened(patch, self.secrets).items() if not is_lost(kinds.get(k), v)}
+        # What was sealed was validated before that; all else still has to be.
+        return {k: from_plain(kinds[k], v) if k in kinds and was_sealed(v) else v for k, v in found.items()}
+
+    def _validated(self, known: Any, patch: Mapping[str, Any]) -> Any:
+        """`known` with some fields changed, validated as a whole: a patch may change fields that depend on each other.
+
+        Values that are instances already pass as they are.
+        """
+        try:
+            if issubclass(self.typ, BaseModel):
+                whole = self.typ.model_validate({**fields_of(known), **patch}, by_alias=True, by_name=True)
+            else:
+                whole = TypeAdapter(self.typ).validate_python({**fields_of(known), **patch})
+        except ValidationError as error:
+            told = f"userdata ({self.typ.__name__}) can't take these fields: {explain(error)}."
+            # pydantic's own text shows what came.
+            raise UserdataError(told) from (None if holds_secrets(self.typ) else error)
+        if known is None:
+            return whole
+        # A copy of the old one, which keeps what is no field: private attributes, which fields were ever set.
+        names = {_field_name(self.typ, key) for key in patch}
+        old, new = fields_of(known), fields_of(whole)
+        changes = {k: v for k, v in new.items() if k in names or k not in old or v is not old[k]}
+        changed = copy.copy(known)
+        set_fields(changed, changes)
+        return changed
+
+
+def _field_name(kind: Any, key: str) -> str:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return next((n for n, f in kind.model_fields.items() if key in (f.alias, f.validation_alias)), key)
+    return key
+
+
+def _without_default(kind: Any) -> str:
+    if issubclass(kind, BaseModel):
+        names = [name for name, info in kind.model_fields.items() if info.is_required()]
+    else:
+        names = [
+            f.name
+            for f in dataclasses.fields(kind)
+            if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+    return (
+        f"The userdata class {kind.__name__} has fields without a default ({', '.join(names)}) and nobody has set "
+        f"them: pass Conversation(graph, userdata={kind.__name__}(...)), or give the fields defaults."
+    )
+
+
+def required(state: Mapping[str, Any]) -> Any:
+    """The userdata of a state. Raises `UserdataError` when its class has fields that nobody has set."""
+    if (found := state.get("userdata")) is None:
+        raise UserdataError(
+            "This call has no userdata yet, because its class has fields without a default: pass "
+            'Conversation(graph, userdata=...) (or {"userdata": ...} as the graph\'s input), or give the fields '
+            "defaults."
+        )
+    return found
+
+
+def check_class(kind: Any) -> None:
+    """Raise `BuildError` unless `kind` can hold userdata: a pydantic model, a dataclass, `dict` or None."""
+    if kind is None or kind is dict:
+        return
+    if isinstance(kind, type) and (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)):
+        if (found := next(_readable_secrets(kind, []), None)) is not None:
+            raise BuildError(
+                f"userdata: {found} is marked secret, but its type is one that every trace prints: annotate it with "
+                "pydantic's SecretStr (or SecretBytes, or Secret[...])."
+            )
+        return
+    raise BuildError(f"userdata={kind!r}: write a pydantic model class or a dataclass.")
+
+
+def _readable_secrets(kind: Any, seen: list[Any]) -> Iterator[str]:
+    """The fields that are marked secret and are none by their type, at any depth."""
+    if any(kind is s for s in seen):
+        return
+    seen.append(kind)
+    for part in parts_of(kind):
+        yield from _readable_secrets(part, seen)
+    for name, annotation in _marked_fields(kind).items():
+        if not holds_secrets(annotation):
+            yield f"{kind.__name__}.{name}"
