@@ -98,7 +98,7 @@ def _sorted(findings: list[Finding]) -> list[Finding]:
 
 def _place(error: BaseException) -> str | None:
     """The last line outside this package that led to the error."""
-    ours = Path(__file__).parent
+    ours = Path(__file__).parent.parent
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(ours)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
