@@ -133,7 +133,7 @@ async def a_talk(
         session: AgentSession[Any] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
         agent: Agent
         conversation = None
-        if way.is_ours:
+        if way.is_library:
             agent = await _ours(names, brain, size, watch, saver, thread)
             conversation = agent.conversation
             stack.push_async_callback(agent.aclose)

@@ -31,7 +31,7 @@ class Way(StrEnum):
         return next((store for store in Store if store.value == name), Store.NONE)
 
     @property
-    def is_ours(self) -> bool:
+    def is_library(self) -> bool:
         return self.value.startswith("graph_voice")
 
     @property

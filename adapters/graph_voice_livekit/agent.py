@@ -19,7 +19,7 @@ from graph_voice.graph.build import METADATA, definition_of
 from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
 from graph_voice_livekit.session.bridge import Bridge
-from graph_voice_livekit.session.external import Outsiders
+from graph_voice_livekit.session.external import ExternalAgents
 from graph_voice_livekit.session.reply import FLUSH, GraphLLM
 from graph_voice_livekit.session.resume import Hook
 from graph_voice_livekit.session.turns import TurnDriver
@@ -92,12 +92,12 @@ class NodeAgent(Agent):
         return None
 
     async def on_enter(self) -> None:
-        self._has_entered = await self._bridge.floor.entered(self)
+        self._has_entered = await self._bridge.handoffs.entered(self)
         if self._has_entered:
             await super().on_enter()
 
     async def on_exit(self) -> None:
-        await self._bridge.floor.leaving()
+        await self._bridge.handoffs.leaving()
         if self._has_entered:
             await super().on_exit()
 
@@ -126,7 +126,7 @@ class NodeAgent(Agent):
     ) -> AsyncIterable[llm.ChatChunk | FlushSentinel]:
         graph_llm = self.llm
         assert isinstance(graph_llm, GraphLLM)
-        await self._bridge.comeback.ready()  # the caller may speak while the call is still being looked up
+        await self._bridge.resume.ready()  # the caller may speak while the call is still being looked up
         async with graph_llm.chat(
             chat_ctx=chat_ctx, tools=tools, tool_choice=model_settings.tool_choice, own_ctx=self.chat_ctx
         ) as stream:
@@ -228,7 +228,7 @@ class GraphAgent(NodeAgent):
         self._types: dict[str, type[NodeAgent]] = {}
         self._bases = dict(bases or {})
         roles = self.conversation.roles
-        first = next((name for name in roles.nodes if name in roles.foreign_speakers), "")
+        first = next((name for name in roles.nodes if name in roles.custom_speakers), "")
         for name in roles.agents:
             self._plugins.check(name, self._voice(name))
         self._start = self.conversation.active_agent or first
@@ -237,8 +237,8 @@ class GraphAgent(NodeAgent):
             raise BuildError(f"{sorted(unknown)}: the graph's agents are {', '.join(sorted(roles.agents)) or 'none'}.")
         for name, base in self._bases.items():
             _check_base(name, base)
-        self._outsiders = Outsiders(roles, agents or {})
-        self._bridge = Bridge(self.conversation, self._node, self._outsiders, history, on_resume)
+        self._external_agents = ExternalAgents(roles, agents or {})
+        self._bridge = Bridge(self.conversation, self._node, self._external_agents, history, on_resume)
         self._become(self._bridge, self._start, *self._describe(self._start))
 
     def agent(self, name: str, *, history: history.Operation | None = None) -> Agent:
@@ -252,12 +252,12 @@ class GraphAgent(NodeAgent):
 
         Raises `graph_voice.errors.BuildError` for a name that is no agent of the graph.
         """
-        if name in self._outsiders:
+        if name in self._external_agents:
             if history is not None:
                 raise BuildError(
                     f'agent("{name}", history=...): LiveKit\'s own agent is given its context by who makes it.'
                 )
-            return self._outsiders.make(name)
+            return self._external_agents.make(name)
         made = self._node(name)
         made.arriving = history
         return made
@@ -276,8 +276,8 @@ class GraphAgent(NodeAgent):
         """
         if name == self._start:
             return type(self)
-        if name in self._outsiders:
-            return self._outsiders.type_of(name)
+        if name in self._external_agents:
+            return self._external_agents.type_of(name)
         if name not in self.conversation.roles.agents:
             agents = ", ".join(sorted(self.conversation.roles.agents | self.conversation.roles.external))
             raise BuildError(f"agent_type({name!r}): the graph's agents are {agents}.")

@@ -37,7 +37,7 @@ class Reply:
     instructions: str
 
 
-Line = str | Reply | Callable[[Any], str]
+Utterance = str | Reply | Callable[[Any], str]
 """What may be said at a handoff: fixed text, generated text, or a function of the userdata."""
 
 
@@ -57,7 +57,7 @@ class Handoff:
     """What the model reads to decide. Default: "Transfer the caller to <to>."."""
     history: _history.Operation = field(default_factory=_history.fresh, kw_only=True)
     """What the target's model is shown of the conversation. Default: nothing, as in LiveKit."""
-    say: Line | None = field(default=None, kw_only=True)
+    say: Utterance | None = field(default=None, kw_only=True)
     """Spoken by the old agent before the floor changes."""
     result: str | None = field(default=None, kw_only=True)
     """What the transfer tool answers. Default: "Transferring to <to>."."""

@@ -11,7 +11,7 @@ from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
 from typing_extensions import TypeVar
 
-from graph_voice.agents.handoff import Handoff, Line, Reply
+from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.errors import HandoffError, TurnError
 from graph_voice.events import OnInterruption
 
@@ -61,7 +61,7 @@ class RunContext(Generic[U]):
     requested: Handoff | None = field(default=None, repr=False)
     returned_none: bool = field(default=False, repr=False)
     ending: bool = field(default=False, repr=False)
-    speak: Callable[[str, Line], Awaitable[str]] | None = field(default=None, repr=False)
+    speak: Callable[[str, Utterance], Awaitable[str]] | None = field(default=None, repr=False)
     hold: Callable[[], None] | None = field(default=None, repr=False)
     held: bool = field(default=False, repr=False)
     ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
@@ -91,7 +91,7 @@ class RunContext(Generic[U]):
         result: str | None = None,
         *,
         history: "Operation | None" = None,
-        say: Line | None = None,
+        say: Utterance | None = None,
         on_interruption: OnInterruption | None = None,
     ) -> Handoff:
         """Return this from a tool to hand off: `return ctx.handoff("billing")`.
@@ -131,7 +131,7 @@ class RunContext(Generic[U]):
         """
         return await self._speak(Reply(instructions))
 
-    async def _speak(self, line: Line) -> str:
+    async def _speak(self, line: Utterance) -> str:
         if self.already_said:
             return self.already_said.pop(0)
         if self.speak is None:

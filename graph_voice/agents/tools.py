@@ -20,7 +20,7 @@ from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
 from graph_voice.errors import BuildError
-from graph_voice.secrets.arguments import conceal, masked_output, with_sealed_arguments
+from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
 from graph_voice.secrets.values import secret_texts
 from graph_voice.userdata.working_copy import Assignments
 
@@ -142,7 +142,7 @@ def is_function_tool(value: Any) -> bool:
 def as_tool(value: Any, *, agent: str = "") -> BaseTool:
     """A LangChain tool from whatever may stand in `Agent(tools=[...])`. Raises `BuildError` for anything else."""
     if isinstance(value, BaseTool):
-        return with_sealed_arguments(value)
+        return with_redacted_arguments(value)
     if is_function_tool(value):
         return _build(value, **value.__graph_voice_tool__)
     if callable(value) and hasattr(value, "__name__"):
@@ -150,7 +150,7 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
             return _build(value, name=value.__name__)
         try:
             made: BaseTool = _langchain_tool(parse_docstring=True, error_on_invalid_docstring=False)(value)
-            return with_sealed_arguments(made)
+            return with_redacted_arguments(made)
         except ValueError as error:
             raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
     raise BuildError(f"agent {agent!r}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
@@ -231,8 +231,8 @@ def _build(
         except GraphBubbleUp:
             raise
         except Exception as error:
-            if (concealed := conceal(error, _secrets(arguments))) is not error:
-                raise concealed from None
+            if (redacted := redact_error(error, _secrets(arguments))) is not error:
+                raise redacted from None
             raise
         return masked_output(_output(result), _secrets(arguments))
 
@@ -253,7 +253,7 @@ def _build(
         slow=slow or SlowTool(),
         takes_context=context is not None,
     )
-    return with_sealed_arguments(made)
+    return with_redacted_arguments(made)
 
 
 def _secrets(arguments: dict[str, Any]) -> list[str]:

@@ -17,12 +17,12 @@ from graph_voice.history.operations import Operation
 if TYPE_CHECKING:
     from graph_voice.call.conversation import Conversation
 
-__all__ = ["Upkeep"]
+__all__ = ["Compaction"]
 
 logger = logging.getLogger("graph_voice")
 
 
-class Upkeep:
+class Compaction:
     """The upkeep of one call's context. Owned by its conversation, which says when a turn has settled."""
 
     def __init__(self, conversation: "Conversation[Any]") -> None:

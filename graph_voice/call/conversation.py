@@ -12,13 +12,13 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
 from graph_voice import events
-from graph_voice.call.compaction import Upkeep
+from graph_voice.call.compaction import Compaction
 from graph_voice.call.durable import RESUME, Durable, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT, leave_call, stop
 from graph_voice.call.head_start import HeadStart
 from graph_voice.call.runner import Runner
 from graph_voice.call.state import CallState, U, pending_after
-from graph_voice.call.summaries_ahead import Preparer
+from graph_voice.call.summaries_ahead import PrefetchedSummaries
 from graph_voice.call.trace import CallTrace
 from graph_voice.errors import TurnError
 from graph_voice.graph.agent_runtime import Apology
@@ -88,9 +88,9 @@ class Conversation(CallState[U]):
         )
         self.context = context
         self.store = store
-        self.summaries = Preparer(self)
+        self.summaries = PrefetchedSummaries(self)
         """What a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
-        self.upkeep = Upkeep(self)
+        self.compaction = Compaction(self)
         """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
         self.late = LateResults()
         """Results that came after the caller was answered without them."""
@@ -277,7 +277,7 @@ class Conversation(CallState[U]):
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
         trace = turn.trace = await self.traces.begin(turn)
-        if self._durable is not None and (words := self._durable.last_words()) is not None:
+        if self._durable is not None and (words := self._durable.closing_message()) is not None:
             await turn.end_call(words)
             return
         pending = self._waiting() if turn.record.user is not None else turn.resumes
@@ -376,7 +376,7 @@ class Conversation(CallState[U]):
             task.add_done_callback(self._running.discard)
         if turn.settled:
             self.tell_late()
-            self.upkeep.begin()
+            self.compaction.begin()
             self.summaries.prepare()
             for past in self._live.fold():
                 self._pending = pending_after(self._pending, past)
@@ -430,7 +430,7 @@ class Conversation(CallState[U]):
             turn.cancel()
         await self._ahead.aclose()
         await stop(self._running, 0)
-        await self.upkeep.aclose()
+        await self.compaction.aclose()
         await self.summaries.aclose()
 
     async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
@@ -438,7 +438,7 @@ class Conversation(CallState[U]):
         for turn in list(self._live.turns):
             turn.close()
         await stop(self._running, timeout)
-        await self.upkeep.aclose()
+        await self.compaction.aclose()
         await self.summaries.aclose()
         if update := await leave_call(self, reason, timeout):
             self._apply(update)

@@ -19,13 +19,13 @@ from langgraph.types import Overwrite
 
 from graph_voice.graph.roles import Roles
 from graph_voice.messages.provider_data import with_words
-from graph_voice.turn.record import Call, Step
+from graph_voice.turn.record import ModelStep, ToolCallRecord
 from graph_voice.turn.turn import Turn
 
-__all__ = ["Foreign"]
+__all__ = ["CustomNodes"]
 
 
-class Foreign:
+class CustomNodes:
     """Follows the nodes of one run that are not ours.
 
     Args:
@@ -95,7 +95,7 @@ class Foreign:
             and self._streamed(node, message) is None
         )
 
-    def _streamed(self, node: str, message: AIMessage) -> Step | None:
+    def _streamed(self, node: str, message: AIMessage) -> ModelStep | None:
         """The step whose words were streamed, when the node returns them as a message with another id."""
         for step in self._turn.record.steps():
             if step.agent == node and step.message is None and step.words.produced.strip() == message.text.strip():
@@ -135,14 +135,14 @@ class Foreign:
         return True
 
     def _finish(self, node: str, message: AIMessage) -> None:
-        speaks = node in self._roles.foreign_speakers
+        speaks = node in self._roles.custom_speakers
         streamed = self._streamed(node, message) if speaks and message.text else None
         if message.id is not None and self._turn.record.spoken(message.id) is not None:
             streamed = None
         message_id = streamed.words.id if streamed is not None else message.id or f"run-{uuid.uuid4()}"
         step = self._turn.record.step(node, message_id)
         step.message = message
-        step.calls = {c["id"]: Call(c["id"], c["name"], "running") for c in message.tool_calls if c["id"]}
+        step.calls = {c["id"]: ToolCallRecord(c["id"], c["name"], "running") for c in message.tool_calls if c["id"]}
         if step.calls:
             step.at = step.at or time.time()
             if not speaks and message.text:

@@ -24,7 +24,7 @@ from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.storage.run_saver import ForkSaver
 from graph_voice.turn.nodes_side import NO_HANDOFF, answer
 from graph_voice.turn.pending import Pending
-from graph_voice.turn.record import Call
+from graph_voice.turn.record import ToolCallRecord
 
 if TYPE_CHECKING:
     from graph_voice.call.conversation import Conversation
@@ -232,9 +232,9 @@ class Durable:
         self._late = not done
         return done
 
-    def last_words(self) -> str | None:
+    def closing_message(self) -> str | None:
         """What is said in place of an answer, when the call has to end since its store is too late for it."""
-        words = self.saver.last_words(self._conversation.value("userdata"))
+        words = self.saver.closing_message(self._conversation.value("userdata"))
         if words is not None:
             logger.error("thread %s: the durable copy is too late; the call ends", self._conversation.thread_id)
         return words
@@ -298,12 +298,12 @@ def _unfinished(messages: Sequence[AnyMessage]) -> list[AIMessage]:
     return [m for m in messages if isinstance(m, AIMessage) and any(call["id"] in running for call in m.tool_calls)]
 
 
-def _calls(asking: AIMessage, messages: Sequence[AnyMessage]) -> dict[str, Call]:
+def _calls(asking: AIMessage, messages: Sequence[AnyMessage]) -> dict[str, ToolCallRecord]:
     answers = {m.tool_call_id: m for m in messages if isinstance(m, ToolMessage)}
     calls = {}
     for call in asking.tool_calls:
         if call["id"] is not None:
-            found = Call(call["id"], call["name"], "running", answers.get(call["id"]))
+            found = ToolCallRecord(call["id"], call["name"], "running", answers.get(call["id"]))
             found.status = "running" if found.open else "done"
             calls[found.id] = found
     return calls

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.runtime import Runtime
 
-from graph_voice.agents.handoff import Line
+from graph_voice.agents.handoff import Utterance
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.userdata.working_copy import WorkingCopy
@@ -90,7 +90,7 @@ async def _leave(
     await runtime.run_hook(runtime.agent.on_exit, ctx)
 
 
-async def _unheard(message_id: str, line: Line) -> str:
+async def _unheard(message_id: str, line: Utterance) -> str:
     """Nobody is on the line any more: nothing is generated, said or remembered."""
     return ""
 

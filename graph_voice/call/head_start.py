@@ -101,4 +101,4 @@ def _only_ours(graph: Pregel[Any, Any, Any, Any], roles: Roles) -> bool:
     if not isinstance(builder, StateGraph) or graph.step_timeout is not None:
         return False
     ways = len(builder.branches[START]) + sum(start == START for start, _ in builder.edges)
-    return ways == 1 and all(node.ours for node in roles.nodes.values())
+    return ways == 1 and all(node.is_library for node in roles.nodes.values())

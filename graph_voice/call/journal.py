@@ -59,7 +59,7 @@ class Journal:
         self._values = values
         self._waiting = waiting
         self._interval = interval
-        self._line = _Line(saver)
+        self._line = _ThreadWriter(saver)
         self._changes = 0
         self._durable = 0
         self._now = asyncio.Event()
@@ -146,7 +146,7 @@ class Journal:
             logger.error("thread %s: part of the call is not in the durable copy: %s", self._thread_id, error)
 
 
-class _Line:
+class _ThreadWriter:
     """The checkpoints of one thread, each behind the last."""
 
     def __init__(self, saver: LiveSaver) -> None:

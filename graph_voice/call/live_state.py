@@ -9,7 +9,7 @@ from langgraph.channels.base import BaseChannel
 
 from graph_voice.call.past import Past
 from graph_voice.storage.run_saver import stored
-from graph_voice.turn.record import CONTROL, Entry, Group, in_order
+from graph_voice.turn.record import CONTROL, ChannelUpdate, Group, in_order
 
 if TYPE_CHECKING:
     from graph_voice.turn.turn import Turn
@@ -37,7 +37,7 @@ class LiveState:
         self._base: dict[str, Channel] = {}
         self._past = Past(messages)
         self._asides: list[Group] = []
-        self._outside: list[Entry] = []
+        self._outside: list[ChannelUpdate] = []
         self._channels: dict[str, Channel] = {}
         self._others: dict[str, Any] | None = None
         self._values: dict[str, Any] | None = None
@@ -77,7 +77,7 @@ class LiveState:
         self._asides.append(group)
         self.changed()
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: ChannelUpdate) -> None:
         """Channel updates from outside the turns."""
         self._outside.append(entry)
         self.changed()
@@ -112,10 +112,10 @@ class LiveState:
 
     # ---- deriving
 
-    def _entries(self, turns: Sequence["Turn"], outside: Sequence[Entry]) -> list[Entry]:
+    def _entries(self, turns: Sequence["Turn"], outside: Sequence[ChannelUpdate]) -> list[ChannelUpdate]:
         return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
 
-    def _apply(self, entries: Sequence[Entry]) -> dict[str, Channel]:
+    def _apply(self, entries: Sequence[ChannelUpdate]) -> dict[str, Channel]:
         channels = dict(self._base)
         copied: set[str] = set()
         for entry in entries:
@@ -129,13 +129,13 @@ class LiveState:
                 channels[name].update([value])
         return channels
 
-    def _allowed(self, entry: Entry, channels: Mapping[str, Channel]) -> Iterator[tuple[str, Any]]:
+    def _allowed(self, entry: ChannelUpdate, channels: Mapping[str, Channel]) -> Iterator[tuple[str, Any]]:
         """An agent that no longer has the floor (another turn, or `update_agent`, moved it) can't change it."""
         channel = channels.get("active_agent")
         floor = channel.get() if channel is not None and channel.is_available() else None
         stale = entry.agent is not None and floor is not None and floor != entry.agent
         for name, value in entry.values.items():
-            if name == "handoffs" and entry.takes_floor and floor is not None:
+            if name == "handoffs" and entry.changes_active_agent and floor is not None:
                 yield name, [{**record, "old_agent_id": floor} for record in value]
             elif not (stale and name in CONTROL):
                 yield name, value

@@ -83,4 +83,4 @@ def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMess
             update += group.messages if group.raw is None else group.raw
     merged = merge_messages(messages, update)
     # Ours are paired as they are; what came from elsewhere may have torn a pair apart.
-    return pair_safe(merged) if any(group.foreign for group in groups) else merged
+    return pair_safe(merged) if any(group.unpaired for group in groups) else merged

@@ -11,7 +11,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Interrupt
 
 from graph_voice.agents.handoff import AgentHandoff, handoff_record
-from graph_voice.call.custom_nodes import Foreign
+from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
 from graph_voice.storage.run_saver import ForkSaver
 from graph_voice.turn.pending import Pending
@@ -39,22 +39,22 @@ class Runner:
         self._interrupts: dict[str, Interrupt] = {}
         self._last_node: str | None = None
         known: dict[Any, BaseMessage] = {}
-        if not all(node.ours for node in self._roles.nodes.values()):
+        if not all(node.is_library for node in self._roles.nodes.values()):
             known = {m.id: m for m in conversation.state["messages"]}
             if turn.record.user is not None:
                 known[turn.record.user.id] = turn.record.user
         self._known: Mapping[Any, BaseMessage] = known
-        self._foreign = Foreign(turn, self._roles, known) if self._roles.foreign_speakers else None
+        self._custom = CustomNodes(turn, self._roles, known) if self._roles.custom_speakers else None
 
     async def run(self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig) -> None:
         """Run the graph to its end. Errors become `Failed` events and an apology; a discard is a cancellation."""
         turn = self._turn
         try:
-            if self._foreign is None:
+            if self._custom is None:
                 await self._stream(graph, payload, config, RunControl())
             else:
                 control = RunControl()
-                with self._foreign.stoppable(control):
+                with self._custom.stoppable(control):
                     await self._stream(graph, payload, config, control)
             self._ask()
             if not self._answered():
@@ -71,13 +71,13 @@ class Runner:
         self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
     ) -> None:
         turn = self._turn
-        modes: list[Any] = ["updates"] if self._foreign is None else ["updates", "messages", "tasks"]
+        modes: list[Any] = ["updates"] if self._custom is None else ["updates", "messages", "tasks"]
         async for part in graph.astream(
             payload,
             config,
             context=self._conversation.context,
             stream_mode=modes,
-            subgraphs=self._foreign is not None,
+            subgraphs=self._custom is not None,
             control=control,
             version="v2",
         ):
@@ -89,8 +89,8 @@ class Runner:
                     for node, update in part["data"].items():
                         self._record(node, update)
                     turn.store_results()
-            elif self._foreign is not None:
-                self._foreign.follow(part)
+            elif self._custom is not None:
+                self._custom.follow(part)
 
     def _record(self, node: str, update: Any) -> None:
         """One finished node: its writes, and its messages if nobody else has recorded them."""
@@ -111,18 +111,18 @@ class Runner:
                 self._turn.handed_off(None, switch["old_agent_id"] or "", switch["new_agent_id"])
             if "messages" not in part:
                 continue
-            if self._roles.is_ours(node):
+            if self._roles.is_library(node):
                 self._keep_additions(part["messages"])
-            elif self._foreign is not None:
-                self._foreign.messages(node, part["messages"])
+            elif self._custom is not None:
+                self._custom.messages(node, part["messages"])
             else:
-                Foreign(self._turn, self._roles, self._known).messages(node, part["messages"])
+                CustomNodes(self._turn, self._roles, self._known).messages(node, part["messages"])
 
     def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
         """A node of the user's that gives the floor to an agent by writing `active_agent`: a handoff without a tool."""
         new = values.get("active_agent")
         if (
-            self._roles.is_ours(node)
+            self._roles.is_library(node)
             or new not in self._roles.agents | self._roles.external
             or new == self._speaker
             or "handoffs" in values
@@ -166,7 +166,7 @@ class Runner:
 
     def _answered(self) -> bool:
         turn = self._turn
-        if turn.interrupted or turn.pending is not None or self._roles.is_ours(self._last_node or ""):
+        if turn.interrupted or turn.pending is not None or self._roles.is_library(self._last_node or ""):
             return True  # our own agents are silent only where they may be
         if self._roles.may_be_silent(self._last_node or ""):
             return True
@@ -179,7 +179,7 @@ class Runner:
             return
         for step in turn.record.steps():
             for call in step.calls.values():
-                if call.open and not self._roles.is_ours(step.agent):
+                if call.open and not self._roles.is_library(step.agent):
                     call.status = "refused"  # the node that would have run it never came
                 elif call.open:
                     call.result = answer(call.id, call.name, UNKNOWN, is_error=True)

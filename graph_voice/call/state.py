@@ -24,9 +24,9 @@ from graph_voice.graph.build import runtime_of
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.state import merge_messages
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.secrets.spoken import hold_back
+from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
-from graph_voice.turn.record import Entry, Group
+from graph_voice.turn.record import ChannelUpdate, Group
 from graph_voice.turn.turn import Turn
 
 __all__ = ["CallState", "pending_after"]
@@ -151,18 +151,18 @@ class CallState(Generic[U]):
             at: when, in seconds since the epoch. Default: now.
         """
         # What is said twice was said twice: an id that follows from the words would make it one message.
-        (said,) = (self.hold_back(m) for m in convert_to_messages([message]))
+        (said,) = (self.redact(m) for m in convert_to_messages([message]))
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
-        self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), foreign=True))
+        self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), unpaired=True))
 
-    def hold_back(self, message: M) -> M:
+    def redact(self, message: M) -> M:
         """What the caller said, with the numbers held back that may be secrets: see `graph_voice.secrets.spoken`."""
         if not self.roles.takers or not isinstance(message, HumanMessage):
             return message
         # A handoff on its way: nobody knows yet who will answer.
-        hearers = {self.active_agent, *(turn.floor for turn in self._live.turns)}
-        return hold_back(message, self.roles.takers & hearers)
+        hearers = {self.active_agent, *(turn.new_agent for turn in self._live.turns)}
+        return redact(message, self.roles.takers & hearers)
 
     async def update_agent(
         self, name: str, history: _history.Operation | None = None, *, old: str | None = None
@@ -196,7 +196,7 @@ class CallState(Generic[U]):
                 "chat_ctx": {**(ctx or {}), "entering": True},
                 "contexts": {active: carry(view(state), messages)},
             },
-            takes_floor=old is None,
+            changes_active_agent=old is None,
         )
 
     def update_userdata(self, userdata: U) -> None:
@@ -207,9 +207,9 @@ class CallState(Generic[U]):
         """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
         self._apply({"chat_ctx": update})
 
-    def _apply(self, values: Mapping[str, Any], *, takes_floor: bool = False) -> None:
+    def _apply(self, values: Mapping[str, Any], *, changes_active_agent: bool = False) -> None:
         # Behind what the live turns have written so far, so that it is the newest.
-        self._live.write(Entry(self.next_order(), dict(values), takes_floor=takes_floor))
+        self._live.write(ChannelUpdate(self.next_order(), dict(values), changes_active_agent=changes_active_agent))
 
     def next_order(self) -> int:
         """The place of what happens now among all that happens in the call."""
@@ -223,4 +223,4 @@ def pending_after(pending: Pending | None, turn: Turn) -> Pending | None:
     if turn.resumes is not None and pending is not None and turn.resumes.saver is pending.saver:
         pending = None
     # What was asked behind a handoff that did not happen was not asked.
-    return turn.pending if turn.pending is not None and turn.record.floor_is_certain else pending
+    return turn.pending if turn.pending is not None and turn.record.active_agent_is_certain else pending

@@ -19,12 +19,12 @@ from graph_voice.history.apply import apply
 from graph_voice.history.context import earlier_context, view
 from graph_voice.history.operations import Operation
 from graph_voice.history.pure_operations import exceeds
-from graph_voice.history.summaries import Line, Prepared, ask, head_lines, key_of
+from graph_voice.history.summaries import Prepared, TranscriptLine, ask, head_lines, key_of
 
 if TYPE_CHECKING:
     from graph_voice.call.conversation import Conversation
 
-__all__ = ["STALE_AFTER", "Preparer", "background"]
+__all__ = ["STALE_AFTER", "PrefetchedSummaries", "background"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -40,7 +40,7 @@ def background(conversation: "Conversation[Any]") -> RunnableConfig:
     return {**conversation.config, "metadata": metadata}
 
 
-class Preparer:
+class PrefetchedSummaries:
     """The prepared summaries of one call. Owned by its conversation, which says when a turn has settled."""
 
     def __init__(self, conversation: "Conversation[Any]") -> None:
@@ -48,12 +48,12 @@ class Preparer:
         self._known: dict[Key, list[Prepared]] = {}
         self._planning: asyncio.Task[None] | None = None
 
-    def ready(self, key: Key, lines: Sequence[Line]) -> Prepared | None:
+    def ready(self, key: Key, lines: Sequence[TranscriptLine]) -> Prepared | None:
         """The newest summary of the beginning of these lines that can be used now."""
         found = [p for p in self._known.get(key, ()) if p.succeeded and p.fits(lines)]
         return found[-1] if found else None
 
-    def coming(self, key: Key, lines: Sequence[Line]) -> Prepared | None:
+    def coming(self, key: Key, lines: Sequence[TranscriptLine]) -> Prepared | None:
         """The newest one that is still being made."""
         found = [p for p in self._known.get(key, ()) if not p.task.done() and p.fits(lines)]
         return found[-1] if found else None
@@ -74,7 +74,7 @@ class Preparer:
     async def _plan(
         self, policies: Sequence[tuple[str, Operation]], state: dict[str, Any], runtime: AgentRuntime
     ) -> None:
-        wanted: dict[Key, list[Sequence[Line]]] = {}
+        wanted: dict[Key, list[Sequence[TranscriptLine]]] = {}
         for target, policy in policies:
             found = await self._before_summary(policy, view(state), state, target)
             if found is None:
@@ -105,7 +105,7 @@ class Preparer:
             )
         return None
 
-    def _refresh(self, lines: Sequence[Line], step: dict[str, Any], runtime: AgentRuntime) -> None:
+    def _refresh(self, lines: Sequence[TranscriptLine], step: dict[str, Any], runtime: AgentRuntime) -> None:
         known = self._known.setdefault(key_of(step), [])
         turns = sum(line.is_turn for line in lines)
         if any(p.alive and p.fits(lines) and turns - p.turns <= STALE_AFTER for p in known):
@@ -116,7 +116,7 @@ class Preparer:
         task.add_done_callback(_log_failure)
         known.append(Prepared(tuple(line.text for line in lines), turns, task))
 
-    def _forget_all_but(self, wanted: dict[Key, list[Sequence[Line]]]) -> None:
+    def _forget_all_but(self, wanted: dict[Key, list[Sequence[TranscriptLine]]]) -> None:
         """Summaries of what is no longer shown to the active agent; and of those that fit, all before the newest."""
         for key, known in list(self._known.items()):
             fitting = [p for p in known if p.alive and any(p.fits(lines) for lines in wanted.get(key, ()))]

@@ -17,7 +17,7 @@ from graph_voice.secrets.spoken import taken
 from graph_voice.secrets.values import secret_texts
 from graph_voice.tracing.feedback import Score, Subject, give
 from graph_voice.tracing.log import Amendment, NotingTracer, TraceLog
-from graph_voice.tracing.redaction import Cover
+from graph_voice.tracing.redaction import Redaction
 from graph_voice.tracing.runs import runs_of
 from graph_voice.tracing.sender import FLUSH_TIMEOUT, flush_traces, leave_no_thread, send_runs, sender
 
@@ -116,13 +116,13 @@ class CallTrace:
         """Keep the secrets in this: userdata, arguments of calls. They are hidden in all that is sent from now on."""
         self._secrets.update(secret_texts(found), taken(found))
 
-    def cover(self, turn: "Turn | None" = None) -> Cover:
+    def cover(self, turn: "Turn | None" = None) -> Redaction:
         """Hides what is known to be secret by now."""
         self.learn(self._conversation.value("userdata"))
         for step in turn.record.steps() if turn is not None else ():
             for call in step.message.tool_calls if step.message is not None else ():
                 self.learn(call["args"])
-        return Cover(self._schemas, self._conversation.roles.takers, self._secrets)
+        return Redaction(self._schemas, self._conversation.roles.takers, self._secrets)
 
     # ---- traces that are not sent yet
 

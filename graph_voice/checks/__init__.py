@@ -127,7 +127,7 @@ def _speakers(graph: Pregel[Any, Any, Any, Any], speak: Sequence[str]) -> Iterat
             "commands let it speak.",
             f"In a program: GraphAgent(graph, speak={chosen!r}).",
         )
-    late = [name for name, node in roles.nodes.items() if not (node.ours or node.speculative)]
+    late = [name for name, node in roles.nodes.items() if not (node.is_library or node.speculative)]
     if late:
         yield Finding(
             Severity.INFO,
@@ -203,7 +203,7 @@ def _userdata(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Finding]:
 
 
 def _unreachable(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent], shown: Picture) -> Iterator[Finding]:
-    if shown.start is None or _has_foreign_nodes(graph, agents):
+    if shown.start is None or _has_custom_nodes(graph, agents):
         return  # a node of the user's own may lead anywhere
     reached = _reached(shown.start, shown)
     for name in agents:
@@ -246,7 +246,7 @@ def _reached(start: str, shown: Picture) -> set[str]:
     return reached
 
 
-def _has_foreign_nodes(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> bool:
+def _has_custom_nodes(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> bool:
     about = {name: (node.metadata or {}).get(METADATA) or {} for name, node in graph.nodes.items()}
     external = {name for name in about if about[name].get("external")}
     ours = {*agents, *(f"{name}_tools" for name in agents), *external}

@@ -10,14 +10,14 @@ from langgraph.runtime import Runtime
 
 from graph_voice.agents.handoff import TransferTool
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
-from graph_voice.graph.external import take_floor
-from graph_voice.graph.generate import settle_calls, used_call_ids, without_calls
+from graph_voice.graph.external import become_active
+from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, without_calls
 from graph_voice.graph.retry import SilentModelError
 from graph_voice.graph.studio_context import edited
 from graph_voice.history.context import resolve, shortened, view
 from graph_voice.messages.pairs import keep_calls
 from graph_voice.messages.prompt import complete_prompt, is_blank, render_context
-from graph_voice.secrets.arguments import seal_arguments
+from graph_voice.secrets.arguments import redact_arguments
 from graph_voice.secrets.spoken import open_words
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.turn import Turn, current_turn
@@ -63,7 +63,7 @@ class AgentNode:
             return {}
         if self._has_open_batch(state):
             return {}  # a crash came before its calls had ended: they run first
-        update = take_floor(state, turn, self.agent.name, self.runtime.settings.agents)
+        update = become_active(state, turn, self.agent.name, self.runtime.settings.agents)
         state = {**state, **update}
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
@@ -171,12 +171,12 @@ class AgentNode:
         message = made.message
         if made.cut:
             return {"messages": [message]} if message.content else {}
-        message = settle_calls(message, used_call_ids(messages)) if may_call else without_calls(message)
+        message = normalize_tool_calls(message, used_call_ids(messages)) if may_call else without_calls(message)
         if withheld:
             message = keep_calls(
                 message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]
             )
-        message = seal_arguments(message, self.runtime.secret_schemas)
+        message = redact_arguments(message, self.runtime.secret_schemas)
         if turn is not None:
             turn.message(agent.name, message)
         return {"messages": [message]}

@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
-from graph_voice.agents.handoff import Line, Reply
+from graph_voice.agents.handoff import Reply, Utterance
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.graph.generate import Generated
 from graph_voice.graph.retry import RETRY, ask
@@ -140,7 +140,7 @@ class AgentRuntime:
             hold=turn.hold if turn is not None else None,
         )
 
-        async def speak(message_id: str, line: Line) -> str:
+        async def speak(message_id: str, line: Utterance) -> str:
             text = await self.speak(
                 line, state, config, turn, userdata=userdata, message_id=message_id, step_id=step_id
             )
@@ -154,7 +154,7 @@ class AgentRuntime:
 
     async def speak(
         self,
-        line: Line,
+        line: Utterance,
         state: Mapping[str, Any],
         config: RunnableConfig,
         turn: Turn | None,

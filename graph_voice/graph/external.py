@@ -9,7 +9,7 @@ from graph_voice.agents.handoff import handoff_record
 from graph_voice.history.context import carry, view
 from graph_voice.turn.turn import Turn, current_turn
 
-__all__ = ["ExternalNode", "take_floor"]
+__all__ = ["ExternalNode", "become_active"]
 
 
 class ExternalNode:
@@ -24,10 +24,10 @@ class ExternalNode:
         turn = current_turn.get()
         if turn is not None and turn.interrupted:
             return {}
-        return take_floor(state, turn, self.name, self._agents, external=True)
+        return become_active(state, turn, self.name, self._agents, external=True)
 
 
-def take_floor(
+def become_active(
     state: Mapping[str, Any], turn: Turn | None, name: str, agents: frozenset[str], *, external: bool = False
 ) -> dict[str, Any]:
     """What changes when the graph has come to `name` while another agent has the floor: by an edge, without a tool."""

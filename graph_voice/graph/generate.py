@@ -27,7 +27,7 @@ from graph_voice.messages.pairs import keep_calls
 from graph_voice.secrets.arguments import INVALID
 from graph_voice.turn.turn import Turn
 
-__all__ = ["Generated", "Progress", "generate", "settle_calls", "used_call_ids", "without_calls"]
+__all__ = ["Generated", "Progress", "generate", "normalize_tool_calls", "used_call_ids", "without_calls"]
 
 
 _AHEAD = 4
@@ -199,7 +199,7 @@ def _model_name(model: Any) -> str:
     return str(getattr(bound, "model_name", None) or getattr(bound, "model", None) or type(bound).__name__)
 
 
-def settle_calls(message: AIMessage, used: Set[str]) -> AIMessage:
+def normalize_tool_calls(message: AIMessage, used: Set[str]) -> AIMessage:
     """Give each call an id of its own, and make calls of those whose arguments were not JSON.
 
     The providers send a call with broken arguments back as a call, so it needs an answer like any other. A call id
@@ -233,7 +233,7 @@ def settle_calls(message: AIMessage, used: Set[str]) -> AIMessage:
 
 def without_calls(message: AIMessage) -> AIMessage:
     """The words of a message only: its calls, and the provider's own data about them, do not count."""
-    settled = settle_calls(message, frozenset())
+    settled = normalize_tool_calls(message, frozenset())
     return keep_calls(settled, ()) if settled.tool_calls else message
 
 

@@ -17,7 +17,7 @@ from graph_voice.graph.generate import Generated, Progress, generate
 from graph_voice.models.bindings import Bindings
 from graph_voice.turn.turn import Turn
 
-__all__ = ["RETRY", "SilentModelError", "ask", "is_passing"]
+__all__ = ["RETRY", "SilentModelError", "ask", "is_transient"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -26,7 +26,7 @@ class SilentModelError(RuntimeError):
     """A model answered with neither words nor calls."""
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the same request may succeed a moment later: a rate limit, a server's failure, a lost connection, a
     timeout, an empty answer. Providers' errors are judged by LangChain's `ModelError.is_retryable`."""
     if isinstance(error, LangChainModelError):
@@ -34,7 +34,7 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, ConnectionError | TimeoutError | SilentModelError)
 
 
-RETRY = RetryPolicy(initial_interval=0.2, max_attempts=2, jitter=False, retry_on=is_passing)
+RETRY = RetryPolicy(initial_interval=0.2, max_attempts=2, jitter=False, retry_on=is_transient)
 """A model that failed before its first word is asked once more after 0.2 seconds."""
 
 

@@ -20,7 +20,7 @@ class _Node:
     agent: str | None
     """The agent whose node, or whose tools' node, this is."""
     start: bool
-    ours: bool
+    is_library: bool
     speaks: bool
     speculative: bool
     silent: bool
@@ -47,7 +47,9 @@ class Roles:
             about = metadata.get(METADATA) or {}
             self.nodes[name] = _Node(
                 agent=about.get("agent") or about.get("tools_of"),
-                ours=("agent" in about and not about.get("subgraph")) or "tools_of" in about or "external" in about,
+                is_library=("agent" in about and not about.get("subgraph"))
+                or "tools_of" in about
+                or "external" in about,
                 external=bool(about.get("external")),
                 start=bool(about.get("start")),
                 speaks=bool(metadata.get("speak")) or name in speak,
@@ -64,10 +66,10 @@ class Roles:
         self.agents = frozenset(name for name, node in self.nodes.items() if node.agent == name)
         self.external = frozenset(name for name, node in self.nodes.items() if node.external)
         """Agents that are not the graph's own; the front end knows who they are."""
-        self.foreign_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.ours)
+        self.custom_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.is_library)
         self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
         """Agents with a tool that takes a secret."""
-        self.may_speculate = all(node.ours or node.speculative for node in self.nodes.values())
+        self.may_speculate = all(node.is_library or node.speculative for node in self.nodes.values())
         self.start = next((name for name, node in self.nodes.items() if node.start), None)
         self.apology: Apology = next(
             (r.settings.apology for n in self.agents if (r := runtime_of(graph, n))), Settings.apology
@@ -83,12 +85,12 @@ class Roles:
         """Whether a turn may end without a word behind this node."""
         return (node := self.nodes.get(name)) is not None and node.silent
 
-    def is_ours(self, name: str) -> bool:
-        return (node := self.nodes.get(name)) is not None and node.ours
+    def is_library(self, name: str) -> bool:
+        return (node := self.nodes.get(name)) is not None and node.is_library
 
     def agent_of(self, name: str) -> str | None:
         """The agent whose node this is; None for a node that is not ours."""
-        return node.agent if (node := self.nodes.get(name)) is not None and node.ours else None
+        return node.agent if (node := self.nodes.get(name)) is not None and node.is_library else None
 
     def speaker(self, path: Sequence[str]) -> str | None:
         """The speaking node that is not ours to which these words belong; None when they are not speech.
@@ -96,7 +98,7 @@ class Roles:
         Args:
             path: node names from the graph's own down to the one that ran the model, through its subgraphs.
         """
-        if not path or path[0] not in self.foreign_speakers:
+        if not path or path[0] not in self.custom_speakers:
             return None
         # A tool of an inner agent may call a model for its own purposes.
         return None if ("|".join(path[:-1]), path[-1]) in self._tool_nodes else path[0]

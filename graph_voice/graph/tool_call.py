@@ -17,7 +17,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import ValidationError
 
-from graph_voice.agents.handoff import Handoff, Line, TransferTool
+from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.slow_tool import SlowTool, slow_tool
 from graph_voice.agents.tools import FunctionTool, StopResponse, ToolError, takes_state
@@ -32,7 +32,7 @@ from graph_voice.turn.turn import Turn, answer
 from graph_voice.userdata.channel import explain
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
 
-__all__ = ["NO_REPLY", "Batch", "Outcome", "ToolRunner"]
+__all__ = ["NO_REPLY", "Outcome", "ToolBatch", "ToolRunner"]
 
 logger = logging.getLogger("graph_voice")
 MAX_OUTPUT = 100_000
@@ -60,7 +60,7 @@ class Outcome:
 
 
 @dataclass
-class Batch:
+class ToolBatch:
     """What the calls of one message share."""
 
     state: dict[str, Any]
@@ -70,10 +70,10 @@ class Batch:
     asking: AIMessage
     work: WorkingCopy
     filler: BatchFiller
-    concealed: dict[str, AnyMessage] = field(default_factory=dict)
+    redacted: dict[str, AnyMessage] = field(default_factory=dict)
     """Message id -> the message without the secrets that calls of this batch have taken."""
 
-    def conceal(self, args: Mapping[str, Any]) -> None:
+    def redact_taken(self, args: Mapping[str, Any]) -> None:
         """A call takes the secrets among these arguments: what was said of them is closed."""
         if not (secrets := taken(args)):
             return
@@ -81,9 +81,9 @@ class Batch:
         words: dict[str | None, AnyMessage] = {m.id: m for m in self.state["messages"]}
         if user is not None and user.id in words:
             words[user.id] = user
-        words.update(self.concealed)
+        words.update(self.redacted)
         closed = close(words.values(), secrets)
-        self.concealed.update((m.id, m) for m in closed if m.id is not None)
+        self.redacted.update((m.id, m) for m in closed if m.id is not None)
         if self.turn is not None and closed:
             self.turn.remember(closed)
 
@@ -99,7 +99,7 @@ class ToolRunner:
         self._sees_state = {tool.name for tool in self.agent.own_tools if takes_state(tool)}
         self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
 
-    async def run(self, call: ToolCall, call_id: str, batch: Batch, *, said: list[str]) -> Outcome:
+    async def run(self, call: ToolCall, call_id: str, batch: ToolBatch, *, said: list[str]) -> Outcome:
         """One call, from the front end's permission to its answer.
 
         Args:
@@ -118,7 +118,7 @@ class ToolRunner:
                 return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
             host = permission.host
         if name in self.runtime.secret_schemas:
-            batch.conceal(call["args"])
+            batch.redact_taken(call["args"])
         if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
             return Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
         if (schema := self.runtime.secret_schemas.get(name)) and (lost := lost_arguments(call["args"], schema)):
@@ -178,7 +178,7 @@ class ToolRunner:
         return self._slow.get(name)
 
     async def _run_slowly(
-        self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]
+        self, call: ToolCall, call_id: str, tool: BaseTool, batch: ToolBatch, ctx: RunContext[Any]
     ) -> Outcome:
         """One call that may have a filler."""
         slow = self._slow[tool.name]
@@ -192,7 +192,9 @@ class ToolRunner:
         async with batch.filler.while_running(line, slow.filler_after):
             return await self._run(call, call_id, tool, batch, ctx)
 
-    async def _run(self, call: ToolCall, call_id: str, tool: BaseTool, batch: Batch, ctx: RunContext[Any]) -> Outcome:
+    async def _run(
+        self, call: ToolCall, call_id: str, tool: BaseTool, batch: ToolBatch, ctx: RunContext[Any]
+    ) -> Outcome:
         name = call["name"]
         timeout = tool.timeout if isinstance(tool, FunctionTool) else None
         clock = asyncio.timeout(timeout)
@@ -276,13 +278,13 @@ def _how(outcome: Outcome) -> Literal["done", "failed", "asking"]:
 
 
 def _in_place_of_filler(
-    speak: Callable[[str, Line], Awaitable[str]] | None, filler: BatchFiller
-) -> Callable[[str, Line], Awaitable[str]] | None:
+    speak: Callable[[str, Utterance], Awaitable[str]] | None, filler: BatchFiller
+) -> Callable[[str, Utterance], Awaitable[str]] | None:
     """A tool that speaks for itself needs no filler."""
     if speak is None:
         return None
 
-    async def speak_instead(message_id: str, line: Line) -> str:
+    async def speak_instead(message_id: str, line: Utterance) -> str:
         filler.stand_back()
         return await speak(message_id, line)
 

@@ -18,7 +18,7 @@ from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
-from graph_voice.graph.tool_call import NO_REPLY, Batch, Outcome, ToolRunner
+from graph_voice.graph.tool_call import NO_REPLY, Outcome, ToolBatch, ToolRunner
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import GOTO, placeholder
@@ -56,7 +56,7 @@ class ToolsNode:
         asking, answers = _batch(state["messages"])
         turn = current_turn.get()
         filler = BatchFiller(turn, self.agent.name, asking.id)
-        batch = Batch(state, config, runtime, turn, asking, WorkingCopy(state), filler)
+        batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
         known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
         to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
@@ -88,7 +88,7 @@ class ToolsNode:
     # ---- running
 
     async def _run(
-        self, calls: Sequence[tuple[ToolCall, str]], batch: Batch, answers: Mapping[str, ToolMessage]
+        self, calls: Sequence[tuple[ToolCall, str]], batch: ToolBatch, answers: Mapping[str, ToolMessage]
     ) -> list[Outcome]:
         tasks = [
             asyncio.create_task(
@@ -104,7 +104,7 @@ class ToolsNode:
             outcomes.append(outcome)
         return outcomes
 
-    async def _one(self, call: ToolCall, call_id: str, batch: Batch, waits: ToolMessage | None) -> Outcome:
+    async def _one(self, call: ToolCall, call_id: str, batch: ToolBatch, waits: ToolMessage | None) -> Outcome:
         said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
         outcome = await self._runner.run(call, call_id, batch, said=said)
         if outcome.request is None and outcome.asked is None:
@@ -112,7 +112,7 @@ class ToolsNode:
             self._answer(outcome.message, batch.turn)
         return outcome
 
-    def _ended(self, outcome: Outcome, batch: Batch) -> None:
+    def _ended(self, outcome: Outcome, batch: ToolBatch) -> None:
         """In front of its answer: a process that ends between the two forgets neither."""
         if batch.turn is not None:
             batch.turn.call_ended(self.name, batch.work.changes(), outcome.updates)
@@ -135,7 +135,7 @@ class ToolsNode:
         outcomes: Mapping[str, Outcome | None],
         ran: Mapping[str, Outcome],
         answers: Mapping[str, ToolMessage],
-        batch: Batch,
+        batch: ToolBatch,
     ) -> list[Command[Any]]:
         """Write what is finished, and come back for the call that asks."""
         messages: list[ToolMessage] = []
@@ -173,7 +173,7 @@ class ToolsNode:
 
     # ---- the batch
 
-    def _choose(self, outcomes: Sequence[Outcome], batch: Batch) -> Outcome | None:
+    def _choose(self, outcomes: Sequence[Outcome], batch: ToolBatch) -> Outcome | None:
         """The first handoff, in the calls' order, wins; each other one is told that it did not happen."""
         turn = batch.turn
         winner: Outcome | None = None
@@ -192,7 +192,9 @@ class ToolsNode:
             self._answer(outcome.message, batch.turn)
         return winner
 
-    async def _finish(self, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: Batch) -> list[Command[Any]]:
+    async def _finish(
+        self, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: ToolBatch
+    ) -> list[Command[Any]]:
         winner = self._choose(outcomes, batch)
         spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
         control = await self._hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
@@ -203,13 +205,13 @@ class ToolsNode:
         return [*self._written(messages, spoken, ran, batch), *([Command(update=control)] if control else [])]
 
     def _written(
-        self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: Batch
+        self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: ToolBatch
     ) -> list[Command[Any]]:
         """The updates of the state: the answers, what the tools' own commands write, the userdata."""
         if batch.turn is not None and any(o.ending for o in ran):
             batch.turn.call_ends = True
         update: dict[str, Any] = {
-            "messages": [*messages, *(m for o in ran for m in o.additions), *batch.concealed.values()]
+            "messages": [*messages, *(m for o in ran for m in o.additions), *batch.redacted.values()]
         }
         if spoken:
             update["messages"].insert(0, _with_lines(batch.asking, spoken))
@@ -218,7 +220,7 @@ class ToolsNode:
         return [*(Command(update=u) for o in ran for u in o.updates), Command(update=update)]
 
     async def _hand_off(
-        self, winner: Outcome, outcomes: Sequence[Outcome], spoken: list[AIMessage], batch: Batch
+        self, winner: Outcome, outcomes: Sequence[Outcome], spoken: list[AIMessage], batch: ToolBatch
     ) -> dict[str, Any]:
         assert winner.request is not None
         request, turn, call_id = winner.request, batch.turn, winner.message.tool_call_id
@@ -258,7 +260,7 @@ class ToolsNode:
         }
 
     async def _carried(
-        self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: Batch
+        self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: ToolBatch
     ) -> dict[str, Any]:
         """What the handoff's policy shows the target: its `chat_ctx`."""
         after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
@@ -268,7 +270,7 @@ class ToolsNode:
             span.carried(after, found or {})
         return found or {}
 
-    async def _transfer_line(self, request: Handoff, batch: Batch) -> AIMessage | None:
+    async def _transfer_line(self, request: Handoff, batch: ToolBatch) -> AIMessage | None:
         """What the old agent says. A line that fails is not worth the handoff."""
         if request.say is None or (batch.turn is not None and batch.turn.interrupted):
             return None
@@ -288,7 +290,7 @@ class ToolsNode:
             return None
         return AIMessage(text, id=message_id, name=self.agent.name) if text else None
 
-    async def _leave(self, batch: Batch) -> None:
+    async def _leave(self, batch: ToolBatch) -> None:
         """The agent's `on_exit`. The floor has changed already, so its failure is logged and undoes nothing."""
         ctx = self.runtime.context(batch.state, batch.config, batch.runtime, batch.turn, userdata=batch.work.value)
         try:

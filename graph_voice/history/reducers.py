@@ -48,7 +48,7 @@ def merge_messages(current: Messages | None, update: Any) -> Messages:
 
     Raises `HistoryError` for a history operation: policies shape `chat_ctx` only.
     """
-    current = _settled(current)
+    current = _as_messages(current)
     items = list(_flat(update))
     if (found := next((i for i in items if isinstance(i, Operation)), None)) is not None:
         raise HistoryError(
@@ -77,7 +77,7 @@ def reducer(policy: Operation | None = None) -> Callable[[Messages | None, Any],
     in_bulk = all(name in _MAPS for name in steps[:-1]) and "when" not in steps
 
     def keep(current: Messages | None, update: Any) -> Messages:
-        messages = _settled(current)
+        messages = _as_messages(current)
         for part in _parts(list(_flat(update)), messages, in_bulk):
             if isinstance(part, Operation):
                 _check_pure(part)
@@ -163,7 +163,7 @@ def _overwritten(value: Any) -> Iterator[Any]:
     yield from _flat(value)
 
 
-def _settled(current: Messages | None) -> Messages:
+def _as_messages(current: Messages | None) -> Messages:
     """The list so far. `Overwrite` may have put anything there: LangGraph writes it past the reducer."""
     try:
         if None not in [m.id for m in current or ()]:  # a plain comprehension: this runs over every message, each step

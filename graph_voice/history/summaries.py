@@ -27,8 +27,8 @@ __all__ = [
     "FALLBACK",
     "PREFIX",
     "REQUEST",
-    "Line",
     "Prepared",
+    "TranscriptLine",
     "ask",
     "head_lines",
     "key_of",
@@ -69,7 +69,7 @@ Guidelines:
 
 
 @dataclass(frozen=True)
-class Line:
+class TranscriptLine:
     """One message as the summariser reads it."""
 
     index: int
@@ -79,7 +79,7 @@ class Line:
     is_speech: bool
 
 
-def _lines(messages: Sequence[AnyMessage]) -> list[Line]:
+def _lines(messages: Sequence[AnyMessage]) -> list[TranscriptLine]:
     """User and assistant turns, what tools returned, and an earlier summary; nothing else is summarised."""
     lines = []
     for index, message in enumerate(messages):
@@ -88,14 +88,16 @@ def _lines(messages: Sequence[AnyMessage]) -> list[Line]:
             continue
         if is_made(message):
             if _is_summary(message):
-                lines.append(Line(index, f"<summary>{escape(text.removeprefix(PREFIX))}</summary>", False, False))
+                lines.append(
+                    TranscriptLine(index, f"<summary>{escape(text.removeprefix(PREFIX))}</summary>", False, False)
+                )
         elif isinstance(message, HumanMessage):
-            lines.append(Line(index, f"<user>{escape(text)}</user>", True, True))
+            lines.append(TranscriptLine(index, f"<user>{escape(text)}</user>", True, True))
         elif isinstance(message, AIMessage):
-            lines.append(Line(index, f"<assistant>{escape(text)}</assistant>", False, True))
+            lines.append(TranscriptLine(index, f"<assistant>{escape(text)}</assistant>", False, True))
         elif isinstance(message, ToolMessage) and not _says_nothing(message):
             name = quoteattr(message.name or "action")
-            lines.append(Line(index, f"<result of={name}>{escape(text)}</result>", False, False))
+            lines.append(TranscriptLine(index, f"<result of={name}>{escape(text)}</result>", False, False))
     return lines
 
 
@@ -176,7 +178,7 @@ def _cut(messages: Sequence[AnyMessage], step: dict[str, Any]) -> int:
     return starts[-keep] if len(starts) > keep else 0
 
 
-def head_lines(messages: Sequence[AnyMessage], step: dict[str, Any]) -> list[Line]:
+def head_lines(messages: Sequence[AnyMessage], step: dict[str, Any]) -> list[TranscriptLine]:
     """What a `summarize` step has to summarise of a context."""
     return _lines(messages[: _cut(messages, step)])
 
@@ -186,7 +188,9 @@ def _without_head(messages: Sequence[AnyMessage], cut: int) -> list[AnyMessage]:
     return [*(m for m in messages[:cut] if isinstance(m, SystemMessage)), *messages[cut:]]
 
 
-def _replaced(messages: Sequence[AnyMessage], covered: Sequence[Line], text: str, upto: int) -> list[AnyMessage]:
+def _replaced(
+    messages: Sequence[AnyMessage], covered: Sequence[TranscriptLine], text: str, upto: int
+) -> list[AnyMessage]:
     cut = covered[-1].index + 1
     if not any(m.additional_kwargs.get("placeholder") for m in messages[cut:upto]):
         cut = max(cut, upto)  # what is left of the older turns says nothing: a transfer, and no call that still runs
@@ -198,7 +202,7 @@ def _replaced(messages: Sequence[AnyMessage], covered: Sequence[Line], text: str
     return [*kept, summary, *(m for m in messages[cut:] if not _is_summary(m))]
 
 
-async def _obtain(lines: Sequence[Line], step: dict[str, Any], model: BaseChatModel | None) -> dict[str, Any]:
+async def _obtain(lines: Sequence[TranscriptLine], step: dict[str, Any], model: BaseChatModel | None) -> dict[str, Any]:
     """A summary of these lines, or of their beginning: prepared, or made now within the deadline."""
     turn = current_turn.get()
     preparer = turn.conversation.summaries if turn is not None else None
@@ -223,7 +227,10 @@ async def _obtain(lines: Sequence[Line], step: dict[str, Any], model: BaseChatMo
 
 
 async def ask(
-    lines: Sequence[Line], step: dict[str, Any], model: BaseChatModel | None, config: RunnableConfig | None = None
+    lines: Sequence[TranscriptLine],
+    step: dict[str, Any],
+    model: BaseChatModel | None,
+    config: RunnableConfig | None = None,
 ) -> str:
     """Ask the model. Raises what it raises, and `HistoryError` when it says nothing."""
     named = step.get("model")
@@ -266,7 +273,7 @@ class Prepared:
     def alive(self) -> bool:
         return not self.task.done() or self.succeeded
 
-    def fits(self, lines: Sequence[Line]) -> bool:
+    def fits(self, lines: Sequence[TranscriptLine]) -> bool:
         """Whether these lines begin with what it covers, word by word."""
         return len(self.covered) <= len(lines) and all(
             text == line.text for text, line in zip(self.covered, lines, strict=False)

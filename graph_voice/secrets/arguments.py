@@ -1,7 +1,7 @@
 """Secrets that a model passes to a tool: `number: SecretStr` in a tool's signature.
 
 The tool gets the value. What is remembered, shown to models from then on, traced and streamed by us has a mask in its
-place: the arguments are sealed as soon as the model's message is complete, and opened by the tool's own schema.
+place: the arguments are redacted as soon as the model's message is complete, and opened by the tool's own schema.
 """
 
 import json
@@ -13,17 +13,24 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command
 from pydantic import BaseModel, ValidationError, model_validator
 
-from graph_voice.secrets.values import MASK, Sealed, holds_secrets, is_lost, masked, sealed_as
+from graph_voice.secrets.values import MASK, Redacted, holds_secrets, is_lost, masked, redacted_as
 
-__all__ = ["conceal", "lost_arguments", "masked_output", "seal_arguments", "secret_schemas", "with_sealed_arguments"]
+__all__ = [
+    "lost_arguments",
+    "masked_output",
+    "redact_arguments",
+    "redact_error",
+    "secret_schemas",
+    "with_redacted_arguments",
+]
 
 T = TypeVar("T", bound=BaseTool)
 INVALID = "invalid_arguments"
 """Where an assistant message keeps the arguments that were not JSON: call id -> what came."""
 
 
-def with_sealed_arguments(tool: T) -> T:
-    """The tool; a copy whose schema takes sealed arguments, when a parameter of it is a secret."""
+def with_redacted_arguments(tool: T) -> T:
+    """The tool; a copy whose schema takes redacted arguments, when a parameter of it is a secret."""
     schema = tool.args_schema
     if not _is_model(schema) or not holds_secrets(schema):
         return tool
@@ -35,26 +42,26 @@ def _is_model(schema: Any) -> bool:
 
 
 def _opening(schema: Any) -> Any:
-    """A schema that opens what is sealed, and whose errors do not tell what came."""
+    """A schema that opens what is redacted, and whose errors do not tell what came."""
 
-    def unseal(cls: Any, data: Any) -> Any:
-        return _unsealed(data)
+    def reveal(cls: Any, data: Any) -> Any:
+        return _revealed(data)
 
     namespace: dict[str, Any] = {
         "__module__": schema.__module__,
         "__doc__": schema.__doc__,
         "model_config": {**schema.model_config, "hide_input_in_errors": True},
-        "unseal": model_validator(mode="before")(cast(Any, classmethod(unseal))),
+        "reveal": model_validator(mode="before")(cast(Any, classmethod(reveal))),
     }
     return type(schema)(schema.__name__, (schema,), namespace)
 
 
-def _unsealed(data: Any) -> Any:
-    if isinstance(data, Sealed):
+def _revealed(data: Any) -> Any:
+    if isinstance(data, Redacted):
         return data.secret.get_secret_value()
     if type(data) is dict:
-        return {k: _unsealed(v) for k, v in data.items()}
-    return [_unsealed(item) for item in data] if type(data) is list else data
+        return {k: _revealed(v) for k, v in data.items()}
+    return [_revealed(item) for item in data] if type(data) is list else data
 
 
 def secret_schemas(tools: Iterable[BaseTool]) -> dict[str, Any]:
@@ -63,8 +70,8 @@ def secret_schemas(tools: Iterable[BaseTool]) -> dict[str, Any]:
     return {name: schema for name, schema in found.items() if _is_model(schema) and holds_secrets(schema)}
 
 
-def seal_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessage:
-    """A model's message with the secrets among its calls' arguments sealed, and with them the provider's copy.
+def redact_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessage:
+    """A model's message with the secrets among its calls' arguments redacted, and with them the provider's copy.
 
     Args:
         message: a complete message, whose calls are settled.
@@ -73,31 +80,31 @@ def seal_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessage:
     if not any(call["name"] in schemas for call in message.tool_calls):
         return message
     calls = [
-        {**call, "args": sealed_as(schemas[call["name"]], call["args"])} if call["name"] in schemas else call
+        {**call, "args": redacted_as(schemas[call["name"]], call["args"])} if call["name"] in schemas else call
         for call in message.tool_calls
     ]
     known = {call["id"]: call["args"] for call in calls if call["name"] in schemas}
     content: Any = message.content
     if isinstance(content, list):
-        content = [_sealed_block(block, known) for block in content]
+        content = [_redacted_block(block, known) for block in content]
     extra = {k: v for k, v in message.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
     if broken := extra.get(INVALID):
         extra[INVALID] = {k: MASK if k in known else v for k, v in broken.items()}
     return message.model_copy(update={"content": content, "tool_calls": calls, "additional_kwargs": extra})
 
 
-def _sealed_block(block: Any, known: Mapping[str | None, Any]) -> Any:
-    """A provider's own block of a call (Anthropic's `tool_use`, OpenAI's `function_call`), its arguments sealed."""
+def _redacted_block(block: Any, known: Mapping[str | None, Any]) -> Any:
+    """A provider's own block of a call (Anthropic's `tool_use`, OpenAI's `function_call`), its arguments redacted."""
     if not isinstance(block, dict):
         return block
     args = known.get(block.get("call_id") or block.get("id"))
     if args is None:
         return block
-    sealed = {k: v for k, v in block.items() if k != "partial_json"}
+    redacted = {k: v for k, v in block.items() if k != "partial_json"}
     for key in ("input", "args"):
         if key in block:
-            sealed[key] = args if isinstance(block[key], dict) else json.dumps(args)
-    return {**sealed, "arguments": json.dumps(args)} if "arguments" in block else sealed
+            redacted[key] = args if isinstance(block[key], dict) else json.dumps(args)
+    return {**redacted, "arguments": json.dumps(args)} if "arguments" in block else redacted
 
 
 def lost_arguments(args: Mapping[str, Any], schema: Any) -> list[str]:
@@ -128,7 +135,7 @@ def masked_output(output: Any, secrets: list[str]) -> Any:
     return output
 
 
-def conceal(error: Exception, secrets: list[str]) -> Exception:
+def redact_error(error: Exception, secrets: list[str]) -> Exception:
     """The same error, without these secrets in its text; pydantic's, which shows what it was given, without that."""
     if not secrets:
         return error

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
 from graph_voice.secrets.numbers import numbers_in
-from graph_voice.secrets.values import MASK, SHORTEST, Sealed
+from graph_voice.secrets.values import MASK, SHORTEST, Redacted
 
-__all__ = ["close", "hold_back", "open_words", "taken", "words_of"]
+__all__ = ["close", "open_words", "redact", "taken", "words_of"]
 
 SHORT = 3
 """Digits of the shortest number that is held back from all but an agent that takes secrets: a card's security code."""
@@ -33,7 +33,7 @@ class _Said:
     agents: frozenset[str]
 
 
-def hold_back(message: M, agents: frozenset[str]) -> M:
+def redact(message: M, agents: frozenset[str]) -> M:
     """The message with the numbers in its words held back; itself when there are none.
 
     Args:
@@ -42,12 +42,12 @@ def hold_back(message: M, agents: frozenset[str]) -> M:
     """
 
     def held_back(text: str) -> str:
-        if isinstance(text, Sealed):
+        if isinstance(text, Redacted):
             return text
         shown = _without_numbers(text, SHORT if agents else LONG)
         if shown == text:
             return text
-        return Sealed(_Said(text, agents), shown) if agents else shown
+        return Redacted(_Said(text, agents), shown) if agents else shown
 
     return _with_texts(message, held_back)
 
@@ -64,7 +64,7 @@ def words_of(message: BaseMessage) -> str:
 
 def taken(args: Any) -> list[str]:
     """The secrets among the arguments of a call, the longest first."""
-    found = {str(value) for secret in _sealed_in(args) if (value := secret.get_secret_value()) not in (None, "")}
+    found = {str(value) for secret in _redacted_in(args) if (value := secret.get_secret_value()) not in (None, "")}
     return sorted(found, key=len, reverse=True)
 
 
@@ -114,13 +114,13 @@ def _with_text(block: Any, change: Callable[[str], str]) -> Any:
 
 
 def _open(text: str, agent: str | None) -> str:
-    if isinstance(text, Sealed) and isinstance(text.secret, _Said) and (agent is None or agent in text.secret.agents):
+    if isinstance(text, Redacted) and isinstance(text.secret, _Said) and (agent is None or agent in text.secret.agents):
         return text.secret.words
     return text
 
 
 def _closed(text: str, secrets: Sequence[str]) -> str:
-    if not (isinstance(text, Sealed) and isinstance(text.secret, _Said)):
+    if not (isinstance(text, Redacted) and isinstance(text.secret, _Said)):
         made = _without(text, secrets)
         return text if made == text else made
     said = text.secret
@@ -129,7 +129,7 @@ def _closed(text: str, secrets: Sequence[str]) -> str:
         return text
     if _without_numbers(words, SHORT) == words:
         return shown  # nothing is left that is held back
-    return Sealed(_Said(words, said.agents), shown)
+    return Redacted(_Said(words, said.agents), shown)
 
 
 def _without_numbers(text: str, shortest: int) -> str:
@@ -160,12 +160,12 @@ def _masked(text: str, places: Sequence[tuple[int, int]]) -> str:
     return text
 
 
-def _sealed_in(data: Any) -> Iterator[Any]:
-    if isinstance(data, Sealed):
+def _redacted_in(data: Any) -> Iterator[Any]:
+    if isinstance(data, Redacted):
         yield data.secret
     elif isinstance(data, Mapping):
         for value in data.values():
-            yield from _sealed_in(value)
+            yield from _redacted_in(value)
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from _sealed_in(value)
+            yield from _redacted_in(value)

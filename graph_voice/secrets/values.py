@@ -1,6 +1,6 @@
 """Secrets: what nobody may read but the code that was given it: `SecretStr`, `SecretBytes`, `Secret[...]` of pydantic.
 
-A secret leaves its typed value only as `Sealed`: text that every serializer, trace and log prints as a mask (or as a
+A secret leaves its typed value only as `Redacted`: text that every serializer, trace and log prints as a mask (or as a
 ciphertext), and that carries the value within the process.
 """
 
@@ -17,40 +17,40 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 __all__ = [
     "MASK",
-    "Seal",
-    "Sealed",
+    "Redact",
+    "Redacted",
     "holds_secrets",
     "is_lost",
     "is_secret",
     "masked",
     "opened",
     "parts_of",
+    "redact_with",
+    "redacted_as",
     "revealed",
-    "seal_with",
-    "sealed_as",
     "secret_texts",
-    "was_sealed",
+    "was_redacted",
 ]
 
 MASK = "**********"
 """What stands for a secret. pydantic's mask."""
-_PREFIX = "sealed:"
+_PREFIX = "redacted:"
 SHORTEST = 6
 """Characters of the shortest secret that is masked where it is found in a text; shorter ones occur by chance."""
 
 
-class Sealed(str):
+class Redacted(str):
     """A secret as plain data. `secret` is the typed value; the text, all that is ever stored of it, tells nothing."""
 
     secret: Any
 
-    def __new__(cls, secret: Any, text: str = MASK) -> "Sealed":
+    def __new__(cls, secret: Any, text: str = MASK) -> "Redacted":
         made = super().__new__(cls, text)
         made.secret = secret
         return made
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Sealed):
+        if isinstance(other, Redacted):
             return bool(self.secret == other.secret)
         return str.__eq__(self, other) if isinstance(other, str) else NotImplemented
 
@@ -62,31 +62,31 @@ class Sealed(str):
     def __reduce__(self) -> Any:
         return str, (str.__str__(self),)  # a pickle holds no more than any other copy
 
-    def __copy__(self) -> "Sealed":
+    def __copy__(self) -> "Redacted":
         return self
 
-    def __deepcopy__(self, memo: Any) -> "Sealed":
+    def __deepcopy__(self, memo: Any) -> "Redacted":
         return self
 
 
-Seal = Callable[[Any], Any]
+Redact = Callable[[Any], Any]
 """Makes plain data of a secret."""
 
 
-def seal_with(serde: SerializerProtocol | None) -> Seal:
+def redact_with(serde: SerializerProtocol | None) -> Redact:
     """How secrets become plain data: masked, or encrypted by LangGraph's `EncryptedSerializer`."""
     if serde is None:
-        return Sealed
+        return Redacted
 
-    def seal(secret: Any) -> Sealed:
+    def redact(secret: Any) -> Redacted:
         kind, data = serde.dumps_typed(secret.get_secret_value())
-        return Sealed(secret, f"{_PREFIX}{kind}:{base64.b64encode(data).decode()}")
+        return Redacted(secret, f"{_PREFIX}{kind}:{base64.b64encode(data).decode()}")
 
-    return seal
+    return redact
 
 
 def opened(data: Any, serde: SerializerProtocol | None) -> Any:
-    """Plain data as it was sealed, after it has been stored: what this serializer can decrypt is `Sealed` again."""
+    """Plain data as it was redacted, after it has been stored: what this serializer can decrypt is `Redacted` again."""
     if isinstance(data, Mapping):
         return {k: opened(v, serde) for k, v in data.items()}
     if isinstance(data, list | tuple | set | frozenset):
@@ -99,16 +99,16 @@ def opened(data: Any, serde: SerializerProtocol | None) -> Any:
     except Exception:  # another key, or a text that only looks like one: whatever a cipher raises
         return data
     kinds: dict[type, Any] = {str: SecretStr, bytes: SecretBytes}
-    return Sealed(kinds.get(type(value), Secret)(value), data)
+    return Redacted(kinds.get(type(value), Secret)(value), data)
 
 
-def was_sealed(data: Any) -> bool:
-    """Whether there is something in plain data that was sealed."""
+def was_redacted(data: Any) -> bool:
+    """Whether there is something in plain data that was redacted."""
     if isinstance(data, Mapping):
-        return any(map(was_sealed, data.values()))
+        return any(map(was_redacted, data.values()))
     if isinstance(data, list | tuple | set | frozenset):
-        return any(map(was_sealed, data))
-    return isinstance(data, str) and (isinstance(data, Sealed) or data == MASK or data.startswith(_PREFIX))
+        return any(map(was_redacted, data))
+    return isinstance(data, str) and (isinstance(data, Redacted) or data == MASK or data.startswith(_PREFIX))
 
 
 def is_secret(value: Any) -> bool:
@@ -132,8 +132,8 @@ def _choice(kind: Any) -> Any:
 
 
 def revealed(kind: Any, value: Any) -> Any:
-    """A sealed or lost value as a value of this type. A lost one is an empty secret, which is false."""
-    if isinstance(value, Sealed):
+    """A redacted or lost value as a value of this type. A lost one is an empty secret, which is false."""
+    if isinstance(value, Redacted):
         return value.secret
     choice = _choice(kind)
     empty: Any = b"" if choice is SecretBytes else "" if choice is SecretStr else None
@@ -184,27 +184,27 @@ def _holds_secrets(kind: Any) -> bool:
 # ---- a model's arguments
 
 
-def sealed_as(kind: Any, value: Any) -> Any:
-    """JSON data for a value of this type, its secrets sealed. Data that does not fit the type stays as it is."""
+def redacted_as(kind: Any, value: Any) -> Any:
+    """JSON data for a value of this type, its secrets redacted. Data that does not fit the type stays as it is."""
     if value is None or not holds_secrets(kind):
         return value
     if (choice := _choice(kind)) is not None:
-        if isinstance(value, Sealed) or value == MASK:  # the model repeats what it was shown
+        if isinstance(value, Redacted) or value == MASK:  # the model repeats what it was shown
             return value
-        return Sealed((SecretStr if choice is SecretStr and isinstance(value, str) else Secret)(value))
+        return Redacted((SecretStr if choice is SecretStr and isinstance(value, str) else Secret)(value))
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        return sealed_as(args[0], value)
+        return redacted_as(args[0], value)
     if isinstance(value, Mapping):
         fields = _fields(kind)
         if fields:
-            return {k: sealed_as(fields.get(k, Any), v) for k, v in value.items()}
+            return {k: redacted_as(fields.get(k, Any), v) for k, v in value.items()}
         if len(args) == 2 and origin not in (typing.Union, types.UnionType):
-            return {k: sealed_as(args[1], v) for k, v in value.items()}
+            return {k: redacted_as(args[1], v) for k, v in value.items()}
     elif isinstance(value, list) and args and origin not in (typing.Union, types.UnionType):
-        return [sealed_as(args[0], item) for item in value]
+        return [redacted_as(args[0], item) for item in value]
     for part in args:  # one of several
-        if holds_secrets(part) and (made := sealed_as(part, value)) is not value:
+        if holds_secrets(part) and (made := redacted_as(part, value)) is not value:
             return made
     return value
 

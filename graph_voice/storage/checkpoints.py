@@ -17,23 +17,23 @@ from langgraph.checkpoint.base import (
     writes_sort_key,
 )
 
-__all__ = ["Checkpoints", "Kept", "Line", "line_of", "place", "walk"]
+__all__ = ["Checkpoints", "Kept", "Lineage", "lineage_of", "place", "walk"]
 
 
-class Line(NamedTuple):
+class Lineage(NamedTuple):
     """One line of checkpoints: a thread of LangGraph, or one of its subgraphs."""
 
     thread_id: str
     namespace: str
 
 
-def line_of(config: RunnableConfig) -> Line:
+def lineage_of(config: RunnableConfig) -> Lineage:
     """The line that a config speaks of."""
     where = config["configurable"]
-    return Line(str(where["thread_id"]), where.get("checkpoint_ns", ""))
+    return Lineage(str(where["thread_id"]), where.get("checkpoint_ns", ""))
 
 
-def place(line: Line, checkpoint_id: str) -> RunnableConfig:
+def place(line: Lineage, checkpoint_id: str) -> RunnableConfig:
     """The config that leads to one checkpoint."""
     return {
         "configurable": {
@@ -109,23 +109,23 @@ class Checkpoints:
 
     def __init__(self, *, keep_all: bool = False) -> None:
         self._keep_all = keep_all
-        self._lines: dict[Line, dict[str, Kept]] = {}
-        self._history: dict[Line, tuple[str, dict[str, DeltaChannelHistory]]] = {}
+        self._lines: dict[Lineage, dict[str, Kept]] = {}
+        self._history: dict[Lineage, tuple[str, dict[str, DeltaChannelHistory]]] = {}
         """What the delta channels of a head are made from: the head's id, and channel -> seed and writes."""
 
-    def head(self, line: Line) -> Kept | None:
+    def head(self, line: Lineage) -> Kept | None:
         kept = self._lines.get(line)
         return kept[max(kept)] if kept else None
 
-    def get(self, line: Line, checkpoint_id: str | None) -> Kept | None:
+    def get(self, line: Lineage, checkpoint_id: str | None) -> Kept | None:
         if checkpoint_id is None:
             return self.head(line)
         return self._lines.get(line, {}).get(checkpoint_id)
 
-    def lines(self, thread_id: str) -> list[Line]:
+    def lines(self, thread_id: str) -> list[Lineage]:
         return [line for line in self._lines if line.thread_id == thread_id]
 
-    def load(self, line: Line, found: CheckpointTuple) -> Kept:
+    def load(self, line: Lineage, found: CheckpointTuple) -> Kept:
         """Keep a head that came from the durable saver."""
         return self._lines.setdefault(line, {}).setdefault(found.checkpoint["id"], Kept(found))
 
@@ -133,7 +133,7 @@ class Checkpoints:
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
     ) -> tuple[Kept, RunnableConfig]:
         """Keep a new checkpoint, which nobody may change any more. Returns it, and the config that leads to it."""
-        line, parent_id = line_of(config), get_checkpoint_id(config)
+        line, parent_id = lineage_of(config), get_checkpoint_id(config)
         where = place(line, checkpoint["id"])
         found = CheckpointTuple(
             where,
@@ -153,7 +153,7 @@ class Checkpoints:
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> Kept | None:
         """Keep what was written on top of a checkpoint. Returns the checkpoint; None when it is not kept here."""
-        line = line_of(config)
+        line = lineage_of(config)
         kept = self.get(line, get_checkpoint_id(config))
         if kept is not None:
             kept.add(writes, task_id, task_path)
@@ -162,16 +162,16 @@ class Checkpoints:
             self._history.pop(line, None)
         return kept
 
-    def settle(self, line: Line, kept: Kept) -> None:
+    def settle(self, line: Lineage, kept: Kept) -> None:
         """One write about this checkpoint is durable now; one that nobody needs any more is let go."""
         kept.on_its_way -= 1
         self._drop(line, kept)
 
-    def _drop(self, line: Line, kept: Kept) -> None:
+    def _drop(self, line: Lineage, kept: Kept) -> None:
         if not self._keep_all and kept.on_its_way <= 0 and kept is not self.head(line):
             self._lines.get(line, {}).pop(kept.id, None)
 
-    def forget(self, lines: Sequence[Line]) -> None:
+    def forget(self, lines: Sequence[Lineage]) -> None:
         for line in lines:
             self._lines.pop(line, None)
             self._history.pop(line, None)
@@ -180,21 +180,23 @@ class Checkpoints:
         self._lines.clear()
         self._history.clear()
 
-    def __iter__(self) -> Iterator[tuple[Line, Kept]]:
+    def __iter__(self) -> Iterator[tuple[Lineage, Kept]]:
         for line, kept in self._lines.items():
             for found in kept.values():
                 yield line, found
 
     # ---- delta channels
 
-    def history(self, line: Line, checkpoint_id: str, channels: Sequence[str]) -> dict[str, DeltaChannelHistory] | None:
+    def history(
+        self, line: Lineage, checkpoint_id: str, channels: Sequence[str]
+    ) -> dict[str, DeltaChannelHistory] | None:
         """What these channels of a head are made from; None when it is not known here."""
         known_id, known = self._history.get(line, ("", {}))
         if known_id != checkpoint_id or any(name not in known for name in channels):
             return None
         return {name: _copy(known[name]) for name in channels}
 
-    def learn(self, line: Line, checkpoint_id: str, history: Mapping[str, DeltaChannelHistory]) -> None:
+    def learn(self, line: Lineage, checkpoint_id: str, history: Mapping[str, DeltaChannelHistory]) -> None:
         """Remember it for the head, and from then on for each that follows."""
         head = self.head(line)
         if head is None or head.id != checkpoint_id:
@@ -203,7 +205,7 @@ class Checkpoints:
         mine = {name: _copy(found) for name, found in history.items()}
         self._history[line] = (checkpoint_id, {**(known if known_id == checkpoint_id else {}), **mine})
 
-    def _advance(self, line: Line, before: Kept, head: Kept) -> None:
+    def _advance(self, line: Lineage, before: Kept, head: Kept) -> None:
         known_id, known = self._history.pop(line, ("", {}))
         if known_id != before.id or head.parent_id != before.id:
             return

@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import (
 )
 
 from graph_voice.errors import SaverError
-from graph_voice.storage.checkpoints import Checkpoints, Kept, Line, line_of, walk
+from graph_voice.storage.checkpoints import Checkpoints, Kept, Lineage, lineage_of, walk
 from graph_voice.storage.saver_fork import SaverFork
 from graph_voice.storage.write_behind import Lag, Op, WriteBehind
 
@@ -52,9 +52,9 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             again.
         max_lag: seconds that the oldest write may wait (`lag.seconds`). A copy that is further behind is logged as an
             error, and `at_max_lag` says what becomes of the calls.
-        at_max_lag: "go_on" with the call, or "end_call": its next turn says `last_words`, and the call ends as by
+        at_max_lag: "go_on" with the call, or "end_call": its next turn says `closing_message`, and the call ends as by
             `ctx.end_call()`.
-        last_words: a text, or a function of the userdata.
+        closing_message: a text, or a function of the userdata.
 
     Raises `SaverError` for a `LiveSaver` behind a `LiveSaver`, and for another `at_max_lag`.
     """
@@ -68,7 +68,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         on_lag: Callable[[Lag], None] | None = None,
         max_lag: float = 30.0,
         at_max_lag: AtMaxLag = "go_on",
-        last_words: str | Callable[[Any], str] = LAST_WORDS,
+        closing_message: str | Callable[[Any], str] = LAST_WORDS,
     ) -> None:
         if isinstance(durable, LiveSaver):
             raise SaverError("LiveSaver(LiveSaver(...)): give it the durable checkpointer itself.")
@@ -77,7 +77,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=durable.serde)
         self.durable = durable
         self.at_max_lag = at_max_lag
-        self._last_words = last_words
+        self._closing_message = closing_message
         self._timeout = timeout
         self._memory = Checkpoints()
         self._behind = WriteBehind(timeout=timeout, bound=max_pending, max_lag=max_lag, on_lag=on_lag)
@@ -94,14 +94,14 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """The durable copy is so far behind that its calls are to end."""
         return self.at_max_lag == "end_call" and self.lag.seconds > self._behind.max_lag
 
-    def last_words(self, userdata: Any) -> str | None:
+    def closing_message(self, userdata: Any) -> str | None:
         """What a call says before it ends, when the durable copy is too far behind for it; None while it is not."""
         if not self.is_too_late:
             return None
-        if not callable(self._last_words):
-            return self._last_words
+        if not callable(self._closing_message):
+            return self._closing_message
         try:
-            return self._last_words(userdata)
+            return self._closing_message(userdata)
         except Exception:
             logger.exception("the function that words the end of a call failed; the usual words are said")
             return LAST_WORDS
@@ -125,7 +125,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """
         return SaverFork(self, thread_id)
 
-    def head_id(self, line: Line) -> str | None:
+    def head_id(self, line: Lineage) -> str | None:
         """The id of the newest checkpoint of a line that has been read or written here."""
         head = self._memory.head(line)
         return head.id if head is not None else None
@@ -149,7 +149,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
     # ---- reading
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        line, checkpoint_id = line_of(config), get_checkpoint_id(config)
+        line, checkpoint_id = lineage_of(config), get_checkpoint_id(config)
         if (kept := self._memory.get(line, checkpoint_id)) is not None:
             return _answer(kept, config)
         if self._behind.is_pending(line.thread_id):
@@ -158,12 +158,14 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         return self._loaded(line, checkpoint_id, found)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        line, checkpoint_id = line_of(config), get_checkpoint_id(config)
+        line, checkpoint_id = lineage_of(config), get_checkpoint_id(config)
         if (kept := self._memory.get(line, checkpoint_id)) is not None:
             return _answer(kept, config)
         return self._loaded(line, checkpoint_id, self.durable.get_tuple(config))
 
-    def _loaded(self, line: Line, checkpoint_id: str | None, found: CheckpointTuple | None) -> CheckpointTuple | None:
+    def _loaded(
+        self, line: Lineage, checkpoint_id: str | None, found: CheckpointTuple | None
+    ) -> CheckpointTuple | None:
         if found is None or checkpoint_id is not None:
             return found
         return self._memory.load(line, found).tuple()
@@ -176,7 +178,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        await self.flush(line_of(config).thread_id if config else None, timeout=self._timeout)
+        await self.flush(lineage_of(config).thread_id if config else None, timeout=self._timeout)
         try:
             async for found in self.durable.alist(config, filter=filter, before=before, limit=limit):
                 yield found
@@ -222,11 +224,13 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             self._memory.learn(line, kept.id, found)
         return found
 
-    def _target(self, config: RunnableConfig) -> tuple[Line, Kept | None]:
-        line = line_of(config)
+    def _target(self, config: RunnableConfig) -> tuple[Lineage, Kept | None]:
+        line = lineage_of(config)
         return line, self._memory.get(line, get_checkpoint_id(config))
 
-    def _known_history(self, line: Line, kept: Kept, channels: Sequence[str]) -> dict[str, DeltaChannelHistory] | None:
+    def _known_history(
+        self, line: Lineage, kept: Kept, channels: Sequence[str]
+    ) -> dict[str, DeltaChannelHistory] | None:
         known = self._memory.history(line, kept.id, channels)
         if known is None:
             known = walk(channels, kept, lambda checkpoint_id: self._memory.get(line, checkpoint_id))
@@ -255,7 +259,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         checkpoint = copy_checkpoint(checkpoint)  # the run goes on with its own
         kept, where = self._memory.put(config, checkpoint, metadata)
-        line, durable = line_of(config), self.durable
+        line, durable = lineage_of(config), self.durable
         # LangGraph's savers differ in whether they take a config without a namespace.
         parent = _with_namespace(config)
         self._enqueue(
@@ -275,7 +279,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        line, durable = line_of(config), self.durable
+        line, durable = lineage_of(config), self.durable
         kept = self._memory.write(config, writes, task_id, task_path)
         where = _with_namespace(config)
         self._enqueue(
@@ -285,7 +289,9 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             lambda: durable.put_writes(where, writes, task_id, task_path),
         )
 
-    def _enqueue(self, line: Line, kept: Kept | None, awaited: Callable[[], Any], blocking: Callable[[], Any]) -> None:
+    def _enqueue(
+        self, line: Lineage, kept: Kept | None, awaited: Callable[[], Any], blocking: Callable[[], Any]
+    ) -> None:
         if kept is not None:
             kept.on_its_way += 1
 

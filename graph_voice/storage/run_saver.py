@@ -21,7 +21,7 @@ from langgraph.checkpoint.base import (
     empty_checkpoint,
 )
 
-from graph_voice.storage.checkpoints import Kept, Line, place
+from graph_voice.storage.checkpoints import Kept, Lineage, place
 
 __all__ = ["ForkSaver", "stored"]
 
@@ -101,7 +101,7 @@ class ForkSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         parent: RunnableConfig | None,
     ) -> RunnableConfig:
-        config = place(Line(thread_id, namespace), checkpoint["id"])
+        config = place(Lineage(thread_id, namespace), checkpoint["id"])
         if (before := self._kept.get(namespace)) is not None:
             self._keep_history(namespace, before, checkpoint["channel_values"])
         # The run goes on with its own dicts (`versions_seen`); another fork of it begins where this checkpoint was.

@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import (
 )
 
 from graph_voice.errors import SaverError
-from graph_voice.storage.checkpoints import Checkpoints, Line, line_of, place, walk
+from graph_voice.storage.checkpoints import Checkpoints, Lineage, lineage_of, place, walk
 
 if TYPE_CHECKING:
     from graph_voice.storage.live_saver import LiveSaver
@@ -37,8 +37,8 @@ class SaverFork(BaseCheckpointSaver[Any]):
         self._thread_id = thread_id
         self._memory = Checkpoints(keep_all=True)
         self._log: list[tuple[str, tuple[Any, ...]]] = []
-        self._starts: dict[Line, str | None] = {}
-        """Line -> the thread's head when the run first asked for it."""
+        self._starts: dict[Lineage, str | None] = {}
+        """Lineage -> the thread's head when the run first asked for it."""
         self._over: str | None = None
 
     def promote(self) -> None:
@@ -66,14 +66,14 @@ class SaverFork(BaseCheckpointSaver[Any]):
     def _check(self, config: RunnableConfig | None = None) -> None:
         if self._over is not None:
             raise SaverError(f"This fork was {self._over}. Fork the thread again.")
-        if config is not None and (found := line_of(config).thread_id) != self._thread_id:
+        if config is not None and (found := lineage_of(config).thread_id) != self._thread_id:
             raise SaverError(f"This is a fork of thread {self._thread_id!r}, and was asked for {found!r}.")
 
     # ---- a checkpointer
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         self._check(config)
-        line, checkpoint_id = line_of(config), get_checkpoint_id(config)
+        line, checkpoint_id = lineage_of(config), get_checkpoint_id(config)
         if (kept := self._memory.get(line, checkpoint_id)) is not None:
             return kept.tuple()
         if checkpoint_id is None and line in self._starts:
@@ -86,7 +86,7 @@ class SaverFork(BaseCheckpointSaver[Any]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         self._check(config)
-        line, checkpoint_id = line_of(config), get_checkpoint_id(config)
+        line, checkpoint_id = lineage_of(config), get_checkpoint_id(config)
         if (kept := self._memory.get(line, checkpoint_id)) is not None:
             return kept.tuple()
         if checkpoint_id is None and line in self._starts:
@@ -96,7 +96,9 @@ class SaverFork(BaseCheckpointSaver[Any]):
             config = place(line, checkpoint_id)
         return self._started(line, checkpoint_id, self._base.get_tuple(config))
 
-    def _started(self, line: Line, checkpoint_id: str | None, found: CheckpointTuple | None) -> CheckpointTuple | None:
+    def _started(
+        self, line: Lineage, checkpoint_id: str | None, found: CheckpointTuple | None
+    ) -> CheckpointTuple | None:
         """Note where the fork begins. What the run writes on top of the thread's own head stays here as well."""
         if checkpoint_id is None:
             self._starts[line] = found.checkpoint["id"] if found is not None else None
@@ -121,7 +123,7 @@ class SaverFork(BaseCheckpointSaver[Any]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         self._check(config)
-        line = line_of(config)
+        line = lineage_of(config)
         kept = self._memory.get(line, get_checkpoint_id(config))
         start = self._starts.get(line)
         if kept is None or start is None or kept.id == start:

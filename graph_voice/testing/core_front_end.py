@@ -13,7 +13,7 @@ from graph_voice.agents.tools import ToolError
 from graph_voice.call.conversation import Conversation
 from graph_voice.graph.build import definition_of
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
-from graph_voice.testing.voice import Line, Mark, ModelledVoice
+from graph_voice.testing.voice import Mark, ModelledVoice, SpokenMessage
 from graph_voice.turn.turn import Turn
 
 __all__ = ["CoreFrontEnd"]
@@ -39,12 +39,12 @@ class CoreFrontEnd(FrontEnd):
     def __init__(self, plan: CallPlan) -> None:
         super().__init__(plan)
         self._conversation: Conversation[Any] = Conversation(plan.graph, **plan.options)
-        self._floor = ""
+        self._current_agent = ""
         self._heard: list[str] = []
         self._voice = ModelledVoice(
             per_word=self.PER_WORD, first_audio=self.FIRST_AUDIO, on_word=self._word, on_heard=self._line_over
         )
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, SpokenMessage] = {}
         self._busy: set[asyncio.Task[Any]] = set()
         """Turns that the caller waits for."""
         self._behind: set[asyncio.Task[Any]] = set()
@@ -63,8 +63,8 @@ class CoreFrontEnd(FrontEnd):
         return self._conversation
 
     @property
-    def floor(self) -> str:
-        return self._floor
+    def current_agent(self) -> str:
+        return self._current_agent
 
     @property
     def heard(self) -> list[str]:
@@ -77,13 +77,13 @@ class CoreFrontEnd(FrontEnd):
         watch(conversation)
         conversation.on_late_result = self._late_result
         await conversation.open()
-        self._floor = conversation.active_agent
+        self._current_agent = conversation.active_agent
         resumed = conversation.resumed
         if resumed is not None and conversation.messages:
             if resumed.unanswered or resumed.again:
                 self._drive(conversation.resume())
         elif not conversation.messages:
-            agent = definition_of(conversation.graph, self._floor)
+            agent = definition_of(conversation.graph, self._current_agent)
             if agent is not None and agent.on_enter is not None:
                 self._drive(conversation.enter())
         await self._rest()
@@ -101,17 +101,17 @@ class CoreFrontEnd(FrontEnd):
     async def program_says(self, text: str) -> None:
         await self._rest()
         at = time.time()
-        line = Line("program", None, text, over=True)
+        line = SpokenMessage("program", None, text, over=True)
         self._voice.put(line)
         await line.done.wait()
         if words := line.text[: line.heard].strip():
-            self._conversation.add(AIMessage(words, name=self._floor), at=at)
+            self._conversation.add(AIMessage(words, name=self._current_agent), at=at)
         await self._rest()
 
     async def update_agent(self, name: str) -> None:
         await self._rest()
         await self._conversation.update_agent(name)
-        self._floor = name
+        self._current_agent = name
         self._drive(self._conversation.enter())
         await self._rest()
 
@@ -225,7 +225,7 @@ class CoreFrontEnd(FrontEnd):
         task.add_done_callback(over)
 
     async def _follow(self, turn: Turn) -> None:
-        lines: list[Line] = []
+        lines: list[SpokenMessage] = []
         async for event in turn:
             match event:
                 case events.Text(message_id=message_id, text=text):
@@ -256,9 +256,9 @@ class CoreFrontEnd(FrontEnd):
         if turn.call_ends:
             self._behind.add(asyncio.create_task(self._conversation.aclose("task_completed")))
 
-    def _line(self, message_id: str, turn: Turn, lines: list[Line]) -> Line:
+    def _line(self, message_id: str, turn: Turn, lines: list[SpokenMessage]) -> SpokenMessage:
         if message_id not in self._lines:
-            line = self._lines[message_id] = Line(message_id, turn)
+            line = self._lines[message_id] = SpokenMessage(message_id, turn)
             lines.append(line)
             if turn.interrupted:
                 line.done.set()  # nobody plays it
@@ -291,7 +291,7 @@ class CoreFrontEnd(FrontEnd):
 
     def _hand_over(self, turn: Turn, event: events.HandedOff) -> None:
         def reached() -> None:
-            self._floor = event.new_agent
+            self._current_agent = event.new_agent
             turn.confirm_handoff(event.call_id)
 
         def cut() -> None:
@@ -311,7 +311,7 @@ class CoreFrontEnd(FrontEnd):
         if (moment := counting(self._plans)) is not None:
             moment.heard()
 
-    def _line_over(self, line: Line, cut: bool) -> None:
+    def _line_over(self, line: SpokenMessage, cut: bool) -> None:
         words = line.text[: line.heard].strip() if cut else line.text
         if words.strip():
             self._heard.append(words)

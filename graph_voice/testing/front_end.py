@@ -84,7 +84,7 @@ class FrontEnd(ABC):
 
     @property
     @abstractmethod
-    def floor(self) -> str:
+    def current_agent(self) -> str:
         """Who has the floor, in the front end's eyes."""
 
     @property

@@ -12,9 +12,9 @@ from graph_voice.turn.turn import Turn
 __all__ = [
     "AgentHandoff",
     "CallerSaid",
-    "Entry",
     "FunctionCall",
     "FunctionCallOutput",
+    "Happening",
     "Item",
     "Message",
     "items_of",
@@ -33,7 +33,7 @@ class CallerSaid:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Happening:
     """Something that happened."""
 
     at: float
@@ -87,7 +87,7 @@ class AgentHandoff(Item):
     new_agent: str
 
 
-def items_of(entries: Iterable[Entry]) -> list[Item]:
+def items_of(entries: Iterable[Happening]) -> list[Item]:
     """What counts of it: no turn that was discarded, no words that nobody heard, no handoff that was undone."""
     found: list[Item] = []
     seen: set[str] = set()
@@ -128,7 +128,7 @@ def _items(turn: Turn, what: events.Event | CallerSaid, seen: set[str]) -> Itera
                 yield AgentHandoff(old, new)
 
 
-def require_answers(entries: Sequence[Entry]) -> None:
+def require_answers(entries: Sequence[Happening]) -> None:
     """Raise `AssertionError` if a scripted model had no answer, or was given a prompt that a provider would refuse.
 
     An agent apologises when its model fails, so that a call may look well although its script was wrong. What a
@@ -147,7 +147,7 @@ def require_answers(entries: Sequence[Entry]) -> None:
         raise AssertionError(f"A scripted model did not answer:\n- {listed}\nThe call:\n{transcript(entries)}")
 
 
-def transcript(entries: Sequence[Entry]) -> str:
+def transcript(entries: Sequence[Happening]) -> str:
     """Who said what, what was heard, where it was cut, what was done; one line each, with the second it began."""
     lines: list[str] = []
     seen: set[str] = set()
@@ -156,7 +156,7 @@ def transcript(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
-def _lines(entry: Entry, seen: set[str]) -> Iterator[str]:
+def _lines(entry: Happening, seen: set[str]) -> Iterator[str]:
     turn, lost = entry.turn, ""
     if turn is not None and not turn.committed:
         lost = " (discarded)" if turn.discarded else " (not committed)"

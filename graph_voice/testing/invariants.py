@@ -23,7 +23,7 @@ def invariants(call: "Call[Any]") -> None:
     1. Each tool call in `messages` and in the active agent's view has its answer, directly behind it.
     2. The agents' words in the state are those that the caller heard.
     3. A tool ran at most once for each call id; after a crash again only if it is `idempotent`.
-    4. The active agent of the state is the one that has the floor in the front end.
+    4. The active agent of the state is the current one of the front end.
     5. No turn of the caller's is lost, and the last one is answered.
     6. Each id appears once, and the agents' words are in the order in which they were heard.
 
@@ -38,8 +38,10 @@ def invariants(call: "Call[Any]") -> None:
         *(f"2: {problem}" for problem in _words(messages, call.heard, call.heard_since_crash, crashed)),
         *(f"3: {problem}" for problem in _runs(call)),
     ]
-    if not call.over and call.floor != conversation.active_agent:
-        wrong.append(f"4: {call.floor!r} has the floor; in the state it is {conversation.active_agent!r}")
+    if not call.over and call.current_agent != conversation.active_agent:
+        wrong.append(
+            f"4: {call.current_agent!r} is the current agent; in the state the active one is {conversation.active_agent!r}"
+        )
     wrong += [f"5: {problem}" for problem in _turns(messages, call.said, crashed)]
     wrong += [f"6: {problem}" for problem in _once(messages)]
     if not crashed:
@@ -121,7 +123,7 @@ def check_invariants(
     effects: Iterable[str] | None = None,
     heard: Mapping[str, str] | Iterable[str] | None = None,
     said: Sequence[str] | None = None,
-    floor: str | None = None,
+    current_agent: str | None = None,
 ) -> None:
     """Check that the conversation remembers what happened, and nothing else.
 
@@ -135,7 +137,7 @@ def check_invariants(
         heard: what the caller heard of the agents, by message id or in any order: the same words, no more, no fewer.
             Only when nothing is being played.
         said: what the caller said in turns that count, in order. A mask stands for any secret.
-        floor: the agent that has the floor in the front end.
+        current_agent: the agent that is the current agent of the front end.
 
     Raises `AssertionError` with a list of what is wrong, and the conversation.
     """
@@ -153,8 +155,10 @@ def check_invariants(
         found = [m.text for m in messages if isinstance(m, HumanMessage)]
         if len(found) != len(said) or not all(map(_are_words, found, said)):
             wrong.append(f"the caller said {list(said)}; remembered is {found}")
-    if floor is not None and conversation.active_agent != floor:
-        wrong.append(f"{floor!r} has the floor; in the state it is {conversation.active_agent!r}")
+    if current_agent is not None and conversation.active_agent != current_agent:
+        wrong.append(
+            f"{current_agent!r} is the current agent; in the state the active one is {conversation.active_agent!r}"
+        )
     if wrong:
         listed = "\n".join(f"- {problem}" for problem in wrong)
         shown = "\n".join(_line(m) for m in messages)

@@ -35,7 +35,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr
 
 from graph_voice.testing.prompts import USUAL, PromptError, check_prompt, render_prompt
-from graph_voice.testing.script import Line, Reader, ScriptError
+from graph_voice.testing.script import Reader, ScriptedReply, ScriptError
 
 __all__ = ["Prompt", "ScriptedModel"]
 
@@ -197,7 +197,7 @@ class ScriptedModel(BaseChatModel):
         tools: Sequence[dict[str, Any]] = (),
         tool_choice: Any = None,
         **options: Any,
-    ) -> tuple[Prompt, Line]:
+    ) -> tuple[Prompt, ScriptedReply]:
         # LangChain's `astream` hands no run manager to `_astream`, so the node's own config is asked as well.
         metadata = dict(ensure_config().get("metadata") or {})
         metadata.update(run_manager.metadata if run_manager else {})
@@ -228,7 +228,7 @@ class ScriptedModel(BaseChatModel):
             f"{sorted(map(str, self._readers))}."
         )
 
-    def _check_calls(self, line: Line, prompt: Prompt) -> None:
+    def _check_calls(self, line: ScriptedReply, prompt: Prompt) -> None:
         if line.calls and prompt.tool_choice == "none":
             raise ScriptError(
                 f"The script calls {[call.name for call in line.calls]}, but the model was told "
@@ -246,7 +246,7 @@ class ScriptedModel(BaseChatModel):
         self.errors.append(error)
         return error
 
-    def _chunks(self, prompt: Prompt, line: Line) -> Iterator[ChatGenerationChunk]:
+    def _chunks(self, prompt: Prompt, line: ScriptedReply) -> Iterator[ChatGenerationChunk]:
         for token in line.tokens:
             yield _chunk(content=token)
         if line.error is not None or line.hangs:

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 
 from graph_voice.models import model_from
 from graph_voice.testing.models import ScriptedModel
-from graph_voice.testing.script import Line, call, fail, say
+from graph_voice.testing.script import ScriptedReply, call, fail, say
 
 __all__ = ["Recorded", "record"]
 
@@ -41,9 +41,9 @@ class Recorded:
         model: the real one.
     """
 
-    def __init__(self, model: Any, lines: "dict[str, list[Line]] | None" = None) -> None:
+    def __init__(self, model: Any, lines: "dict[str, list[ScriptedReply]] | None" = None) -> None:
         self._model = model
-        self._lines: dict[str, list[Line]] = {} if lines is None else lines
+        self._lines: dict[str, list[ScriptedReply]] = {} if lines is None else lines
 
     def bind_tools(self, tools: Any, **options: Any) -> "Recorded":
         """As the model's own; what the bound model says is kept in the same script."""
@@ -116,7 +116,7 @@ class Recorded:
         return "{\n" + "".join(agents) + "}"
 
 
-def _line(whole: Any) -> Line:
+def _line(whole: Any) -> ScriptedReply:
     calls = [
         call(chunk["name"] or "", chunk["args"] or "{}", id=chunk["id"])
         for chunk in getattr(whole, "tool_call_chunks", ())
@@ -126,11 +126,11 @@ def _line(whole: Any) -> Line:
     return say(*([whole.text] if whole.text else []), *calls)
 
 
-def _list(lines: list[Line], indent: str) -> str:
+def _list(lines: list[ScriptedReply], indent: str) -> str:
     return "[\n" + "".join(f"{indent}    {_source(line)},\n" for line in lines) + f"{indent}]"
 
 
-def _source(line: Line) -> str:
+def _source(line: ScriptedReply) -> str:
     if line.error is not None:
         return f"fail(RuntimeError({str(line.error)!r}), {len(line.tokens)}, text={line.text!r})"
     calls = [_call(c.name, c.args, c.id) for c in line.calls]

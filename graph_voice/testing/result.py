@@ -5,7 +5,7 @@ from typing import Any
 
 from graph_voice import events
 from graph_voice.testing.expect import Expect
-from graph_voice.testing.happened import Entry, Item, Message, items_of, transcript
+from graph_voice.testing.happened import Happening, Item, Message, items_of, transcript
 
 __all__ = ["Result"]
 
@@ -18,7 +18,7 @@ class Result:
         seconds: how long it took, by the clock of the event loop.
     """
 
-    def __init__(self, entries: Sequence[Entry], seconds: float = 0.0) -> None:
+    def __init__(self, entries: Sequence[Happening], seconds: float = 0.0) -> None:
         self._entries = list(entries)
         self.seconds = seconds
 

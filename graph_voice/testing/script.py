@@ -12,11 +12,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from graph_voice.errors import GraphVoiceError
 from graph_voice.testing.prompts import render_prompt
 
-__all__ = ["Call", "Entry", "Line", "Script", "ScriptError", "call", "fail", "hang", "say"]
+__all__ = ["Script", "ScriptEntry", "ScriptError", "ScriptedReply", "ScriptedToolCall", "call", "fail", "hang", "say"]
 
 
 @dataclass(frozen=True)
-class Call:
+class ScriptedToolCall:
     """One tool call of a scripted reply."""
 
     name: str
@@ -27,11 +27,11 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Line:
+class ScriptedReply:
     """One scripted reply of a model. Made by `say`, `call`, `fail` and `hang`."""
 
     text: str = ""
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ScriptedToolCall, ...] = ()
     first_token: float | None = None
     """Seconds before the first token; None takes the model's."""
     per_token: float | None = None
@@ -50,11 +50,13 @@ class Line:
         return tokens if self.after_tokens is None else tokens[: self.after_tokens]
 
 
-Entry: TypeAlias = "Line | Call | str | BaseException"
+ScriptEntry: TypeAlias = "ScriptedReply | ScriptedToolCall | str | BaseException"
 """A scripted reply: text, or what `say`, `call`, `fail`, `hang` return, or an exception to raise at once."""
 
-Rule: TypeAlias = "tuple[str | re.Pattern[str], Entry | Sequence[Entry]]"
-Script: TypeAlias = "Sequence[Entry] | Sequence[Rule] | Callable[[list[BaseMessage]], Entry] | Mapping[str, Script]"
+Rule: TypeAlias = "tuple[str | re.Pattern[str], ScriptEntry | Sequence[ScriptEntry]]"
+Script: TypeAlias = (
+    "Sequence[ScriptEntry] | Sequence[Rule] | Callable[[list[BaseMessage]], ScriptEntry] | Mapping[str, Script]"
+)
 
 
 class ScriptError(GraphVoiceError, AssertionError):
@@ -62,11 +64,11 @@ class ScriptError(GraphVoiceError, AssertionError):
 
 
 def say(
-    *parts: str | Call,
+    *parts: str | ScriptedToolCall,
     first_token: float | None = None,
     per_token: float | None = None,
     usage: tuple[int, int] | None = None,
-) -> Line:
+) -> ScriptedReply:
     """Say text, then call tools: `say("One moment.", call("look_up", {"id": 3}), call("weather"))`.
 
     Args:
@@ -76,15 +78,15 @@ def say(
         usage: input and output tokens to report.
     """
     texts = [part for part in parts if isinstance(part, str)]
-    calls = tuple(part for part in parts if isinstance(part, Call))
+    calls = tuple(part for part in parts if isinstance(part, ScriptedToolCall))
     if any(isinstance(later, str) for later in parts[len(texts) :]):
         raise TypeError("say() takes the text first, then the calls: no provider streams text behind its tool calls.")
-    return Line("".join(texts), calls, first_token, per_token, usage=usage)
+    return ScriptedReply("".join(texts), calls, first_token, per_token, usage=usage)
 
 
 def call(
     name: str, args: Mapping[str, Any] | str | None = None, *, id: str | None = None, unknown: bool = False
-) -> Call:
+) -> ScriptedToolCall:
     """Call a tool.
 
     Args:
@@ -94,7 +96,7 @@ def call(
         unknown: the tool is none of those that the model is given, as a confused model may do. Else that is
             an error.
     """
-    return Call(name, args if isinstance(args, str) else json.dumps(dict(args or {})), id, unknown)
+    return ScriptedToolCall(name, args if isinstance(args, str) else json.dumps(dict(args or {})), id, unknown)
 
 
 def fail(
@@ -104,7 +106,7 @@ def fail(
     text: str | None = None,
     first_token: float | None = None,
     per_token: float | None = None,
-) -> Line:
+) -> ScriptedReply:
     """Raise an error, before the first token or after some.
 
     Args:
@@ -118,14 +120,14 @@ def fail(
     return replace(line, error=error, first_token=first_token, per_token=per_token)
 
 
-def hang(after_tokens: int = 0, *, text: str | None = None) -> Line:
+def hang(after_tokens: int = 0, *, text: str | None = None) -> ScriptedReply:
     """Say nothing more, for ever, at once or after some tokens: a provider that has stalled."""
     return replace(_cut("hang", text, after_tokens), hangs=True)
 
 
-def _cut(name: str, text: str | None, after_tokens: int) -> Line:
+def _cut(name: str, text: str | None, after_tokens: int) -> ScriptedReply:
     counted = " ".join(map(str, range(1, after_tokens + 1)))
-    line = Line(counted if text is None else text, after_tokens=after_tokens)
+    line = ScriptedReply(counted if text is None else text, after_tokens=after_tokens)
     if len(line.tokens) < after_tokens:
         raise ValueError(
             f"{name}(after_tokens={after_tokens}) needs a longer text: {text!r} has {len(line.tokens)} tokens."
@@ -133,19 +135,19 @@ def _cut(name: str, text: str | None, after_tokens: int) -> Line:
     return line
 
 
-def as_line(entry: object) -> Line:
+def as_reply(entry: object) -> ScriptedReply:
     """Turn an entry of a script into the line it stands for."""
     match entry:
-        case Line():
+        case ScriptedReply():
             return entry
-        case Call():
-            return Line(calls=(entry,))
+        case ScriptedToolCall():
+            return ScriptedReply(calls=(entry,))
         case str():
-            return Line(entry)
+            return ScriptedReply(entry)
         case asyncio.CancelledError():
             raise TypeError("A script can't raise CancelledError: cancel the task that runs the model instead.")
         case BaseException():
-            return Line(error=entry, after_tokens=0)
+            return ScriptedReply(error=entry, after_tokens=0)
     raise TypeError(
         f"A script holds text, say(...), call(...), fail(...), hang(...) or an exception, not {entry!r}. "
         "A tool call with text is say('text', call('tool', {...}))."
@@ -159,19 +161,19 @@ class Reader:
         self._owner = owner
         self._script = script
         self._place = 0
-        self._rules: list[tuple[re.Pattern[str], list[Line]]] | None = None
+        self._rules: list[tuple[re.Pattern[str], list[ScriptedReply]]] | None = None
         if callable(script):
             return
         entries = list(script)
         if any(isinstance(entry, tuple) for entry in entries):
             self._rules = [_rule(entry) for entry in entries]
         else:
-            self._script = [as_line(entry) for entry in entries]
+            self._script = [as_reply(entry) for entry in entries]
 
-    def next(self, messages: list[BaseMessage]) -> Line:
+    def next(self, messages: list[BaseMessage]) -> ScriptedReply:
         """Return the line for this prompt."""
         if callable(self._script):
-            return as_line(self._script(messages))
+            return as_reply(self._script(messages))
         if self._rules is not None:
             return self._by_rule(self._rules, messages)
         if self._place == len(self._script):
@@ -180,10 +182,12 @@ class Reader:
                 f"It was given:\n{render_prompt(messages, last=6)}"
             )
         self._place += 1
-        line: Line = self._script[self._place - 1]
+        line: ScriptedReply = self._script[self._place - 1]
         return line
 
-    def _by_rule(self, rules: list[tuple[re.Pattern[str], list[Line]]], messages: list[BaseMessage]) -> Line:
+    def _by_rule(
+        self, rules: list[tuple[re.Pattern[str], list[ScriptedReply]]], messages: list[BaseMessage]
+    ) -> ScriptedReply:
         humans = [at for at, message in enumerate(messages) if isinstance(message, HumanMessage)]
         human = humans[-1] if humans else -1
         text = messages[human].text if human >= 0 else ""
@@ -203,9 +207,9 @@ class Reader:
         )
 
 
-def _rule(entry: object) -> tuple[re.Pattern[str], list[Line]]:
+def _rule(entry: object) -> tuple[re.Pattern[str], list[ScriptedReply]]:
     if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str | re.Pattern)):
         raise TypeError(f"A list of rules holds (pattern, reply or list of replies) only, not {entry!r}.")
     pattern, replies = entry
-    lines = [as_line(reply) for reply in (replies if isinstance(replies, list | tuple) else [replies])]
+    lines = [as_reply(reply) for reply in (replies if isinstance(replies, list | tuple) else [replies])]
     return re.compile(pattern, re.IGNORECASE) if isinstance(pattern, str) else pattern, lines

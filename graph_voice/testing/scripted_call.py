@@ -20,7 +20,7 @@ from graph_voice.models import model_from
 from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.testing import front_end as _front_ends
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError
-from graph_voice.testing.happened import CallerSaid, Entry, require_answers, transcript
+from graph_voice.testing.happened import CallerSaid, Happening, require_answers, transcript
 from graph_voice.testing.langsmith_test import log_to_langsmith
 from graph_voice.testing.ledger import Effects
 from graph_voice.testing.mocks import require_known, watched
@@ -104,7 +104,7 @@ class Call(Generic[U]):
             config = dict(options.get("config") or {})
             config["configurable"] = {**config.get("configurable", {}), "llm": model_from(model)}
             self._options["config"] = config
-        self._entries: list[Entry] = []
+        self._entries: list[Happening] = []
         self._earlier_heard: list[str] = []
         self._severable: SeverableSaver | None = None
         self._front_end: FrontEnd | None = None
@@ -186,7 +186,7 @@ class Call(Generic[U]):
         return now - self._began
 
     def _happened(self, turn: Turn, event: events.Event) -> None:
-        self._entries.append(Entry(self.now, event, turn))
+        self._entries.append(Happening(self.now, event, turn))
         if isinstance(event, events.HandedOff):
             self._tell("handoff")
         elif isinstance(event, events.Say) and self._is_transferring(turn):
@@ -217,7 +217,7 @@ class Call(Generic[U]):
                 return
 
     def _caller_said(self, text: str, how: str) -> None:
-        self._entries.append(Entry(self.now, CallerSaid(text, how)))
+        self._entries.append(Happening(self.now, CallerSaid(text, how)))
         if how != "guess":
             self.said.append(text)
 
@@ -387,9 +387,9 @@ class Call(Generic[U]):
         return self.conversation.active_agent
 
     @property
-    def floor(self) -> str:
+    def current_agent(self) -> str:
         """Who has the floor, in the front end's eyes."""
-        return self._front_end.floor if self._front_end is not None else ""
+        return self._front_end.current_agent if self._front_end is not None else ""
 
     @property
     def heard(self) -> list[str]:

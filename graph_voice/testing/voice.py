@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from graph_voice.turn.turn import Turn
 
-__all__ = ["Line", "Mark", "ModelledVoice"]
+__all__ = ["Mark", "ModelledVoice", "SpokenMessage"]
 
 _WORD = re.compile(r"\s*\S+")
 
 
 @dataclass(eq=False)
-class Line:
+class SpokenMessage:
     """A message that is spoken while it is still being made."""
 
     message_id: str
@@ -59,14 +59,14 @@ class ModelledVoice:
         per_word: float,
         first_audio: float,
         on_word: Callable[[], None],
-        on_heard: Callable[[Line, bool], None],
+        on_heard: Callable[[SpokenMessage, bool], None],
     ) -> None:
         self._per_word = per_word
         self._first_audio = first_audio
         self._on_word = on_word
         self._on_heard = on_heard
-        self._queue: deque[Line | Mark] = deque()
-        self._current: Line | None = None
+        self._queue: deque[SpokenMessage | Mark] = deque()
+        self._current: SpokenMessage | None = None
         self._news = asyncio.Event()
         self._runs = asyncio.Event()
         self._runs.set()
@@ -74,7 +74,7 @@ class ModelledVoice:
         self.idle.set()
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, what: "Line | Mark") -> None:
+    def put(self, what: "SpokenMessage | Mark") -> None:
         """Play it behind all that is there."""
         self._queue.append(what)
         self.idle.clear()
@@ -118,7 +118,7 @@ class ModelledVoice:
             await self._speak(what)
         self.idle.set()
 
-    async def _speak(self, line: Line) -> None:
+    async def _speak(self, line: SpokenMessage) -> None:
         began = False
         self._current = line
         while True:
@@ -140,6 +140,6 @@ class ModelledVoice:
         line.heard = len(line.text)
         self._finish(line, False)
 
-    def _finish(self, line: Line, cut: bool) -> None:
+    def _finish(self, line: SpokenMessage, cut: bool) -> None:
         self._on_heard(line, cut)
         line.done.set()

@@ -11,18 +11,18 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.outputs import ChatGeneration, LLMResult
 from pydantic import BaseModel
 
-from graph_voice.secrets.arguments import seal_arguments
-from graph_voice.secrets.spoken import hold_back
-from graph_voice.secrets.values import MASK, SHORTEST, Sealed, is_secret
+from graph_voice.secrets.arguments import redact_arguments
+from graph_voice.secrets.spoken import redact
+from graph_voice.secrets.values import MASK, SHORTEST, Redacted, is_secret
 from graph_voice.tracing.log import Report
 
-__all__ = ["Cover"]
+__all__ = ["Redaction"]
 
 _OWN = ("id", "trace_id", "parent_run_id", "dotted_order", "start_time", "end_time", "session_name", "run_type")
 """Fields of a run that LangSmith reads, and nobody fills with words."""
 
 
-class Cover:
+class Redaction:
     """Hides the secrets of a call in the runs of its trace.
 
     Args:
@@ -66,7 +66,7 @@ class Cover:
     # ---- a model's own run
 
     def _shown(self, message: BaseMessage) -> BaseMessage:
-        return hold_back(message, self._takers) if isinstance(message, HumanMessage) else message
+        return redact(message, self._takers) if isinstance(message, HumanMessage) else message
 
     def _made(self, response: Any) -> Any:
         if not isinstance(response, LLMResult):
@@ -84,12 +84,12 @@ class Cover:
         broken = [c for c in message.invalid_tool_calls if c["name"] in self._schemas]
         if not broken and not any(c["name"] in self._schemas for c in message.tool_calls):
             return generation
-        sealed = seal_arguments(message, self._schemas)
+        redacted = redact_arguments(message, self._schemas)
         if broken:
             hidden = [{**c, "args": MASK} if c in broken else c for c in message.invalid_tool_calls]
-            extra = {k: v for k, v in sealed.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
-            sealed = sealed.model_copy(update={"invalid_tool_calls": hidden, "additional_kwargs": extra})
-        return ChatGeneration(message=sealed, generation_info=generation.generation_info)
+            extra = {k: v for k, v in redacted.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
+            redacted = redacted.model_copy(update={"invalid_tool_calls": hidden, "additional_kwargs": extra})
+        return ChatGeneration(message=redacted, generation_info=generation.generation_info)
 
     # ---- by value
 
@@ -108,7 +108,7 @@ class Cover:
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, str):
-            return value if isinstance(value, Sealed) else self.text(value)
+            return value if isinstance(value, Redacted) else self.text(value)
         if value is None or isinstance(value, bool) or is_secret(value):
             return value
         if isinstance(value, int | float):

@@ -13,7 +13,7 @@ from uuid import UUID
 from langchain_core.tracers.langchain import LangChainTracer
 
 from graph_voice.tracing.log import Amendment, NotingTracer, Report, TraceLog
-from graph_voice.tracing.redaction import Cover
+from graph_voice.tracing.redaction import Redaction
 
 __all__ = ["runs_of"]
 
@@ -24,7 +24,7 @@ ROUTERS = ("first", "go_on", "leave")
 CUT_OFF = (asyncio.CancelledError, GeneratorExit)
 
 
-def runs_of(log: TraceLog, cover: Cover, cut: str | None = None) -> list[dict[str, Any]]:
+def runs_of(log: TraceLog, cover: Redaction, cut: str | None = None) -> list[dict[str, Any]]:
     """The runs of a trace, as LangSmith's client takes them, each complete.
 
     Args:

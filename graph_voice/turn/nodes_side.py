@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 
 from graph_voice import events
 from graph_voice.turn.gate import NOT_STARTED, Gate, Permission
-from graph_voice.turn.record import Call, Decision, Spoken, TurnRecord, Write, switch_key
+from graph_voice.turn.record import Decision, Spoken, ToolCallRecord, TurnRecord, Write, switch_key
 from graph_voice.turn.timings import Timings
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from graph_voice.turn.pending import Pending
     from graph_voice.turn.turn import Turn
 
-__all__ = ["NO_HANDOFF", "Stage", "answer"]
+__all__ = ["NO_HANDOFF", "NodesSide", "answer"]
 
 logger = logging.getLogger("graph_voice")
 
 NO_HANDOFF = "not done: the transfer did not take place."
 
 
-class Stage(ABC):
+class NodesSide(ABC):
     """What one turn has produced so far. The front end's side of it is `Turn`."""
 
     def __init__(self, conversation: "Conversation[Any]", user: HumanMessage | None) -> None:
@@ -48,7 +48,7 @@ class Stage(ABC):
         """The interrupted run that this turn's words answer."""
         self.pending: Pending | None = None
         """What this turn's run waits for, when it ended in LangGraph's `interrupt()`."""
-        self.floor: str | None = None
+        self.new_agent: str | None = None
         """The agent to which the graph has handed the floor in this turn, confirmed or not."""
         self.on_stop: Callable[[], None] | None = None
         """Called when the run is to go no further."""
@@ -126,7 +126,7 @@ class Stage(ABC):
         calls = []
         for call in message.tool_calls:
             assert call["id"] is not None
-            step.calls[call["id"]] = Call(call["id"], call["name"])
+            step.calls[call["id"]] = ToolCallRecord(call["id"], call["name"])
             calls.append(events.ToolCall(call["id"], call["name"], dict(call["args"])))
         if calls:
             self.emit(events.ToolCalls(agent, message.id, tuple(calls)))
@@ -164,7 +164,7 @@ class Stage(ABC):
 
     def call_ended(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]]) -> None:
         """A call of this node's batch is answered, while others may go on: what it has changed until now."""
-        if (userdata or updates) and self.conversation.roles.is_ours(node):
+        if (userdata or updates) and self.conversation.roles.is_library(node):
             self.record.draft(node, userdata, updates, self.conversation.next_order())
             self._changed()
 
@@ -238,8 +238,8 @@ class Stage(ABC):
     @property
     def speaker(self) -> str:
         """Who has the floor in the graph now."""
-        foreign = self.conversation.roles.foreign_speakers
-        return self.floor or self.conversation.active_agent or next(iter(sorted(foreign)), "")
+        foreign = self.conversation.roles.custom_speakers
+        return self.new_agent or self.conversation.active_agent or next(iter(sorted(foreign)), "")
 
     @property
     def has_spoken(self) -> bool:
@@ -271,7 +271,7 @@ class Stage(ABC):
         self.record.handoffs.setdefault(key, None)
         if self.closed and self.record.handoffs[key] is None:
             self._reject(key, NO_HANDOFF)
-        self.floor = new
+        self.new_agent = new
         self.timings.handed_off(new)
         self.emit(events.HandedOff(call_id, old, new, tuple(shown), on_interruption))
 
@@ -338,7 +338,7 @@ class Stage(ABC):
         self.record.handoffs[key] = Decision(happened, self.conversation.next_order())
         self._decided.set()
 
-    def _call(self, call_id: str) -> Call | None:
+    def _call(self, call_id: str) -> ToolCallRecord | None:
         if (found := self.record.call(call_id)) is not None:
             return found[1]
         return self.resumes.calls.get(call_id) if self.resumes is not None else None

@@ -15,7 +15,17 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from graph_voice.messages.pairs import keep_calls, placeholder
 from graph_voice.messages.provider_data import with_words
 
-__all__ = ["Call", "Decision", "Entry", "Group", "Spoken", "Step", "TurnRecord", "Write", "in_order"]
+__all__ = [
+    "ChannelUpdate",
+    "Decision",
+    "Group",
+    "ModelStep",
+    "Spoken",
+    "ToolCallRecord",
+    "TurnRecord",
+    "Write",
+    "in_order",
+]
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
 CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
@@ -49,7 +59,7 @@ class Spoken:
 
 
 @dataclass
-class Call:
+class ToolCallRecord:
     """One tool call of a step."""
 
     id: str
@@ -67,7 +77,7 @@ class Call:
 
 
 @dataclass
-class Step:
+class ModelStep:
     """One assistant message: its own words, its calls, and what was said while they ran."""
 
     agent: str
@@ -76,7 +86,7 @@ class Step:
     """When it began to be heard, or its first call to run; seconds since the epoch."""
     message: AIMessage | None = None
     """The model's whole message; None while it streams, or when it was cut off."""
-    calls: dict[str, Call] = field(default_factory=dict)
+    calls: dict[str, ToolCallRecord] = field(default_factory=dict)
     lines: list[Spoken] = field(default_factory=list)
     """Said by the tools of this step: part of the same assistant message, since a prompt may not end with one. But
     what was heard behind something else of the call (the program's words, another turn's) stands where it was heard."""
@@ -156,14 +166,14 @@ class Decision:
 
 
 @dataclass
-class Entry:
+class ChannelUpdate:
     """A remembered update of channels, and its place among all of the call."""
 
     order: int
     values: dict[str, Any]
     agent: str | None = None
     """Counts only while this agent has the floor; None: in any case."""
-    takes_floor: bool = False
+    changes_active_agent: bool = False
     """Gives the floor away from whoever has it by then: another turn or the program may have moved it meanwhile."""
 
 
@@ -175,7 +185,7 @@ class Group:
     messages: list[AnyMessage]
     raw: Any = None
     """An update of a node that is not ours, applied by the reducer as it is."""
-    foreign: bool = False
+    unpaired: bool = False
     """Whether the messages may tear a call from its answer."""
 
 
@@ -196,9 +206,9 @@ class TurnRecord:
     def __init__(self, user: HumanMessage | None) -> None:
         self.user = user
         self.user_at: float | None = None
-        self.items: list[Step | _Raw] = []
+        self.items: list[ModelStep | _Raw] = []
         self.writes: list[Write] = []
-        self.drafts: dict[str, list[Entry]] = {}
+        self.drafts: dict[str, list[ChannelUpdate]] = {}
         """Node -> what the calls that have ended in it will have written once the node is finished: a call that is
         answered is remembered with what it changed, however long the others of its batch take."""
         self.handoffs: dict[str, Decision | None] = {}
@@ -206,27 +216,27 @@ class TurnRecord:
 
     # produced
 
-    def step(self, agent: str, message_id: str) -> Step:
+    def step(self, agent: str, message_id: str) -> ModelStep:
         for item in self.items:
-            if isinstance(item, Step) and item.words.id == message_id:
+            if isinstance(item, ModelStep) and item.words.id == message_id:
                 return item
-        step = Step(agent, Spoken(message_id))
+        step = ModelStep(agent, Spoken(message_id))
         self.items.append(step)
         return step
 
     def raw(self, update: Any, at: float) -> None:
         self.items.append(_Raw(update, at))
 
-    def steps(self) -> Iterator[Step]:
-        return (item for item in self.items if isinstance(item, Step))
+    def steps(self) -> Iterator[ModelStep]:
+        return (item for item in self.items if isinstance(item, ModelStep))
 
-    def spoken(self, message_id: str) -> tuple[Step, Spoken] | None:
+    def spoken(self, message_id: str) -> tuple[ModelStep, Spoken] | None:
         for step in self.steps():
             if (found := step.find(message_id)) is not None:
                 return step, found
         return None
 
-    def call(self, call_id: str) -> tuple[Step, Call] | None:
+    def call(self, call_id: str) -> tuple[ModelStep, ToolCallRecord] | None:
         for step in self.steps():
             if call_id in step.calls:
                 return step, step.calls[call_id]
@@ -244,8 +254,8 @@ class TurnRecord:
         kept = [entry for entry in self.drafts.get(node, ()) if "userdata" not in entry.values]
         for update in updates:
             if values := {k: v for k, v in update.items() if k not in (*CONTROL, "messages", "userdata")}:
-                kept.append(Entry(order, values))
-        self.drafts[node] = [*kept, Entry(order, {"userdata": userdata})] if userdata else kept
+                kept.append(ChannelUpdate(order, values))
+        self.drafts[node] = [*kept, ChannelUpdate(order, {"userdata": userdata})] if userdata else kept
 
     def write(self, write: Write) -> None:
         """A node has finished, and this is what it wrote."""
@@ -265,12 +275,12 @@ class TurnRecord:
             groups.append(Group(self.user_at, [self.user]))
         for at, item in self._placed():
             if isinstance(item, _Raw):
-                groups.append(Group(at, [], raw=item.update, foreign=True))
+                groups.append(Group(at, [], raw=item.update, unpaired=True))
             else:
                 groups += item.groups(at, elsewhere)
         return groups
 
-    def _placed(self) -> "Iterator[tuple[float, Step | _Raw]]":
+    def _placed(self) -> "Iterator[tuple[float, ModelStep | _Raw]]":
         """Each item and its place in the call: never in front of the one before it."""
         at = self.user_at or 0.0
         for item in self.items:
@@ -282,7 +292,7 @@ class TurnRecord:
         """When the last words of this turn began to be heard; seconds since the epoch."""
         return max((words.at for step in self.steps() for words in (step.words, *step.lines)), default=0.0)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ChannelUpdate]:
         """The channel updates that count, in order.
 
         A handoff's own happens when the floor changes. What follows one that is not confirmed keeps its hands off the
@@ -295,19 +305,19 @@ class TurnRecord:
                 floor = max(floor, decision.order) if decision is not None and decision.happened else None
             control = {k: v for k, v in write.values.items() if k in CONTROL}
             if rest := {k: v for k, v in write.values.items() if k not in CONTROL}:
-                yield Entry(write.order, rest)
+                yield ChannelUpdate(write.order, rest)
             if control and floor is not None:
                 if write.handoff is not None:
                     # Not when it was written: an old agent's `on_exit` may have taken its time, and the program may
                     # have moved the floor meanwhile.
-                    yield Entry(floor, control, takes_floor=True)
+                    yield ChannelUpdate(floor, control, changes_active_agent=True)
                 else:
-                    yield Entry(max(write.order, floor), control, write.agent)
+                    yield ChannelUpdate(max(write.order, floor), control, write.agent)
         for drafts in self.drafts.values():
             yield from drafts
 
     @property
-    def floor_is_certain(self) -> bool:
+    def active_agent_is_certain(self) -> bool:
         """Whether each handoff of this turn happened."""
         return all(decision is not None and decision.happened for decision in self.handoffs.values())
 

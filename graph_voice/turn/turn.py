@@ -20,7 +20,7 @@ from graph_voice.errors import TurnError
 from graph_voice.messages.content import Content, with_words
 from graph_voice.tracing.feedback import Score
 from graph_voice.turn.gate import NOT_STARTED, Permission
-from graph_voice.turn.nodes_side import NO_HANDOFF, Stage, answer
+from graph_voice.turn.nodes_side import NO_HANDOFF, NodesSide, answer
 from graph_voice.turn.record import switch_key
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.timings import Timings
@@ -39,11 +39,11 @@ current_turn: ContextVar["Turn | None"] = ContextVar("graph_voice_turn", default
 """The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks: then nothing is gated."""
 
 
-class Turn(Stage):
+class Turn(NodesSide):
     """One turn of a conversation. Made by `Conversation.turn`; iterate it for its events.
 
     Iteration can be left and taken up again, by one consumer at a time. All other methods are synchronous, may be
-    called at any moment from the event loop's thread, and return at once. What its nodes do with it is `Stage`.
+    called at any moment from the event loop's thread, and return at once. What its nodes do with it is `NodesSide`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Turn(Stage):
         if text is not None:
             said: Any = text if isinstance(text, str) else list(text)
             user = HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
-            user = self.conversation.hold_back(user)
+            user = self.conversation.redact(user)
         self.record.user = user
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
@@ -163,7 +163,7 @@ class Turn(Stage):
         self.committed = True
         if self.record.user is not None:
             if text is not None and (said := with_words(self.record.user, text)) != self.record.user.content:
-                self.record.user = self.conversation.hold_back(self.record.user.model_copy(update={"content": said}))
+                self.record.user = self.conversation.redact(self.record.user.model_copy(update={"content": said}))
             self.record.user_at = time.time() if at is None else at
         self._commit.set()
         if self.resumes is not None:
@@ -181,7 +181,7 @@ class Turn(Stage):
 
     def take_options(self) -> ReplyOptions:
         """What the front end asks of this reply; of later ones only what they are shown, of other agents nothing."""
-        options = self.options if self.floor is None else ReplyOptions()
+        options = self.options if self.new_agent is None else ReplyOptions()
         self.options = ReplyOptions(messages=options.messages)
         return options
 

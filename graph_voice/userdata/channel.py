@@ -15,20 +15,20 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from graph_voice.errors import BuildError, UserdataError
 from graph_voice.secrets.values import (
-    Seal,
-    Sealed,
+    Redact,
+    Redacted,
     holds_secrets,
     is_lost,
     is_secret,
     opened,
     parts_of,
+    redact_with,
     revealed,
-    seal_with,
-    was_sealed,
+    was_redacted,
 )
 from graph_voice.userdata.plain import REMOVED, fields_of, from_plain, hints_of, patched, set_fields, to_plain
 
-__all__ = ["Stored", "UserdataChannel", "check_class", "explain", "public_fields", "required", "sealed"]
+__all__ = ["Stored", "UserdataChannel", "check_class", "explain", "public_fields", "redacted", "required"]
 
 _MISSING: Any = object()
 _PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
@@ -102,19 +102,19 @@ def explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def sealed(value: Any, seal: Seal) -> Any:
-    """Untyped data (userdata that is a dict) with its secrets sealed; all else stays as it is."""
+def redacted(value: Any, redact: Redact) -> Any:
+    """Untyped data (userdata that is a dict) with its secrets redacted; all else stays as it is."""
     if is_secret(value):
-        return seal(value)
+        return redact(value)
     if isinstance(value, dict):
-        return {k: sealed(v, seal) for k, v in value.items()}
-    return type(value)(sealed(v, seal) for v in value) if type(value) in (list, tuple) else value
+        return {k: redacted(v, redact) for k, v in value.items()}
+    return type(value)(redacted(v, redact) for v in value) if type(value) in (list, tuple) else value
 
 
 def _untyped(value: Any) -> Any:
-    """What `sealed` made, as it was; a secret that was left out is an empty one, which is false."""
+    """What `redacted` made, as it was; a secret that was left out is an empty one, which is false."""
     if isinstance(value, str):
-        if isinstance(value, Sealed) or is_lost(SecretStr, value):
+        if isinstance(value, Redacted) or is_lost(SecretStr, value):
             return revealed(SecretStr, value)
         return value
     if isinstance(value, dict):
@@ -164,8 +164,8 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
     def checkpoint(self) -> Any:
         # Plain data, so that a checkpoint can be read by a process that is strict about classes.
         value = self.get()
-        seal = seal_with(self.secrets)
-        return sealed(value, seal) if self.typ is dict else to_plain(value, seal)
+        redact = redact_with(self.secrets)
+        return redacted(value, redact) if self.typ is dict else to_plain(value, redact)
 
     def get(self) -> Any:
         if self.value is _MISSING:
@@ -210,8 +210,8 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         hints = self.typ.model_fields if issubclass(self.typ, BaseModel) else hints_of(self.typ)
         kinds = {k: getattr(h, "annotation", h) for k, h in hints.items()}
         found = {k: v for k, v in opened(patch, self.secrets).items() if not is_lost(kinds.get(k), v)}
-        # What was sealed was validated before that; all else still has to be.
-        return {k: from_plain(kinds[k], v) if k in kinds and was_sealed(v) else v for k, v in found.items()}
+        # What was redacted was validated before that; all else still has to be.
+        return {k: from_plain(kinds[k], v) if k in kinds and was_redacted(v) else v for k, v in found.items()}
 
     def _validated(self, known: Any, patch: Mapping[str, Any]) -> Any:
         """`known` with some fields changed, validated as a whole: a patch may change fields that depend on each other.

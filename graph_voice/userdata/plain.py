@@ -23,7 +23,7 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, PydanticUndefined
 from typing_extensions import get_type_hints, is_typeddict
 
-from graph_voice.secrets.values import Seal, Sealed, is_lost, is_secret, revealed
+from graph_voice.secrets.values import Redact, Redacted, is_lost, is_secret, revealed
 
 __all__ = [
     "HIDDEN",
@@ -64,7 +64,7 @@ def fields_of(instance: Any) -> dict[str, Any]:
     return dict(instance)
 
 
-def hidden_of(instance: Any, seal: Seal = Sealed) -> dict[str, Any]:
+def hidden_of(instance: Any, redact: Redact = Redacted) -> dict[str, Any]:
     """What an instance holds besides its fields, as far as it is plain data: a connection can't be stored."""
     if isinstance(instance, BaseModel):
         found = dict(instance.__pydantic_private__ or {})
@@ -73,32 +73,32 @@ def hidden_of(instance: Any, seal: Seal = Sealed) -> dict[str, Any]:
         found = {k: v for k, v in getattr(instance, "__dict__", {}).items() if k not in names}
     else:
         return {}
-    return {k: v for k, v in ((k, to_plain(v, seal)) for k, v in found.items()) if _is_plain(v)}
+    return {k: v for k, v in ((k, to_plain(v, redact)) for k, v in found.items()) if _is_plain(v)}
 
 
-def to_plain(value: Any, seal: Seal = Sealed) -> Any:
-    """Models and dataclasses as dicts by field name, enums as values, secrets sealed; containers keep their kind.
+def to_plain(value: Any, redact: Redact = Redacted) -> Any:
+    """Models and dataclasses as dicts by field name, enums as values, secrets redacted; containers keep their kind.
 
     An object that nobody can name as data stays as it is.
     """
     if value is None or type(value) in (str, int, float, bool, bytes):
         return value
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        plain = {name: to_plain(item, seal) for name, item in fields_of(value).items()}
-        return {**plain, HIDDEN: hidden} if (hidden := hidden_of(value, seal)) else plain
+        plain = {name: to_plain(item, redact) for name, item in fields_of(value).items()}
+        return {**plain, HIDDEN: hidden} if (hidden := hidden_of(value, redact)) else plain
     if isinstance(value, enum.Enum):
-        return to_plain(value.value, seal)
-    if isinstance(value, Sealed):
+        return to_plain(value.value, redact)
+    if isinstance(value, Redacted):
         return value
     if is_secret(value):
-        return seal(value)
+        return redact(value)
     if isinstance(value, Mapping):
-        return {to_plain(k): to_plain(v, seal) for k, v in value.items()}
+        return {to_plain(k): to_plain(v, redact) for k, v in value.items()}
     if isinstance(value, _AS_THEY_ARE):
         return value
     for container in (tuple, list, set, frozenset):
         if isinstance(value, container):
-            return container(to_plain(item, seal) for item in value)
+            return container(to_plain(item, redact) for item in value)
     for scalar in (str, int, float, bytes):
         if isinstance(value, scalar):
             return cast(Any, scalar)(value)
@@ -118,7 +118,7 @@ def _is_plain(value: Any) -> bool:
 
 def from_plain(kind: Any, value: Any) -> Any:
     """What `to_plain` made of a value of this type, as that value. What does not fit the type stays as it is."""
-    if isinstance(value, Sealed) or is_lost(kind, value):
+    if isinstance(value, Redacted) or is_lost(kind, value):
         return revealed(kind, value)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:

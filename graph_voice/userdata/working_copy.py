@@ -12,8 +12,8 @@ from typing import Any, cast
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from graph_voice.errors import TurnError
-from graph_voice.secrets.values import Sealed, holds_secrets
-from graph_voice.userdata.channel import Stored, explain, required, sealed
+from graph_voice.secrets.values import Redacted, holds_secrets
+from graph_voice.userdata.channel import Stored, explain, redacted, required
 from graph_voice.userdata.plain import HIDDEN, REMOVED, adapter, fields_of, hidden_of, hints_of, set_fields, to_plain
 
 __all__ = ["Assignments", "WorkingCopy"]
@@ -102,7 +102,7 @@ class WorkingCopy:
         if not isinstance(given, dict):
             found = Stored({k: to_plain(v) for k, v in found.items()})
         else:
-            found = Stored(sealed(dict(found), Sealed))
+            found = Stored(redacted(dict(found), Redacted))
         if removed := [k for k in before if k not in now]:
             found[REMOVED] = removed
         old, new = hidden_of(given), hidden_of(self._value)

@@ -18,7 +18,7 @@ def make_server() -> AgentServer:
         stt="deepgram/nova-3",
         tts="inworld/inworld-tts-1:Ashley",
         agent_name="medical_triage",
-        floor_attribute="agent",
+        active_agent_attribute="agent",
     )
 
 

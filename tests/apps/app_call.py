@@ -46,7 +46,7 @@ class AppCall:
         return self.conversation.userdata
 
     @property
-    def floor(self) -> str:
+    def current_agent(self) -> str:
         return self.conversation.active_agent
 
     @property
@@ -83,7 +83,7 @@ class AppCall:
     def check(self) -> None:
         """What holds after any call of an application."""
         assert not self.model.errors
-        check_invariants(self.conversation, said=self.said, floor=self.floor)
+        check_invariants(self.conversation, said=self.said, current_agent=self.current_agent)
 
 
 def agents_of(graph: Any) -> dict[str, Any]:
@@ -130,5 +130,5 @@ async def app_call(app: str, front_end: str, script: Sequence[Any], **options: A
             await rig.until_idle()
             agrees(agent, rig.session)
             call.check()
-            assert rig.session.current_agent.id == call.floor
+            assert rig.session.current_agent.id == call.current_agent
         await agent.aclose()

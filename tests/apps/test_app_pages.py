@@ -44,7 +44,7 @@ def test_the_drawing_is_current(app: str) -> None:
 
 def test_the_table_of_pieces_names_what_there_is() -> None:
     told = (DOCS / "from-livekit.md").read_text("utf-8").partition("piece by piece")[2]
-    for name in ("floor_attribute", "on_enter_tools", "userdata_summary", "tool=False", "SecretStr"):
+    for name in ("active_agent_attribute", "on_enter_tools", "userdata_summary", "tool=False", "SecretStr"):
         assert name in told
     for name in ("carried", "Guest", "Patient"):
         assert any(name in path.read_text("utf-8") for path in (DOCS.parent / "graphs").glob("*/*.py")), name

@@ -59,7 +59,7 @@ async def test_text_voice_and_a_plain_run_end_in_the_same_state(app: str) -> Non
     for front_end in ("text", "voice"):
         async with app_call(app, front_end, script) as line:
             await line.says(*words)
-        ends.append((line.state, line.handoffs, line.floor, told(line.conversation.messages)))
+        ends.append((line.state, line.handoffs, line.current_agent, told(line.conversation.messages)))
     assert ends[0] == ends[1]
     # As Studio runs it: no conversation, LangGraph's own checkpointer. The caller speaks first.
     graph = load_graph(str(GRAPHS / app)).compile(checkpointer=InMemorySaver())
@@ -99,7 +99,7 @@ async def test_a_checkpoint_has_each_turn_once(app: str, front_end: str) -> None
         assert told(state.values["messages"]) == told(line.conversation.messages)
         said = [m.text for m in state.values["messages"] if isinstance(m, AIMessage) and m.text]
         assert len(said) == len(set(said))
-        assert state.values["active_agent"] == line.floor
+        assert state.values["active_agent"] == line.current_agent
 
 
 @pytest.mark.parametrize("app", CALLS)

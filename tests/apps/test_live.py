@@ -49,7 +49,7 @@ async def test_a_refill_goes_to_patient_support_behind_a_line_of_the_front_desk(
     phone = open_app("medical_triage", script)
     result = await phone.says("I need a refill of my blood pressure pills.")
     assert handoffs(phone) == ["support"]
-    assert phone.floor == "support"
+    assert phone.current_agent == "support"
     said = [item for item in result.items if not isinstance(item, AgentHandoff)]
     assert [getattr(item, "agent", None) for item in said][-1] == "support"
     result.expect.contains_message(agent="triage")
@@ -62,7 +62,7 @@ async def test_a_bill_goes_to_billing_which_verifies_who_is_calling(open_app: An
     script = {"triage": ["Elm Street Clinic.", call("transfer_to_billing")], "billing": ["Billing. Who is calling?"]}
     phone = open_app("medical_triage", script)
     result = await phone.says("There is a charge on my bill that I don't understand.")
-    assert phone.floor == "billing"
+    assert phone.current_agent == "billing"
     await result.expect.contains_message(agent="billing").judge(
         judge(), intent="asks who is calling: the full name, the date of birth, or both"
     )
@@ -90,7 +90,7 @@ async def test_a_name_given_to_the_front_desk_is_known_to_support(open_app: Any)
     phone = open_app("medical_triage", script)
     await phone.says("This is Ada Byron, I need a copy of my medical records.")
     assert phone.userdata.name == "Ada Byron"
-    assert phone.floor == "support"
+    assert phone.current_agent == "support"
 
 
 async def test_a_table_is_booked_with_what_the_caller_says(open_app: Any) -> None:
@@ -110,13 +110,13 @@ async def test_a_table_is_booked_with_what_the_caller_says(open_app: Any) -> Non
     }  # fmt: skip
     phone = open_app("restaurant", script)
     result = await phone.says("I'd like to book a table.")
-    assert phone.floor == "reservation"
+    assert phone.current_agent == "reservation"
     result.expect.contains_message(agent="reservation")
     await phone.says("Friday at seven, my name is Ada, and my number is 555 0134.")
     await phone.says("Yes, that's right. Please book it.")
     assert phone.userdata.reserved
     assert phone.userdata.name == "Ada"
-    assert phone.floor == "greeter"
+    assert phone.current_agent == "greeter"
 
 
 async def test_an_order_is_stored_and_checkout_wants_one(open_app: Any) -> None:
@@ -127,7 +127,7 @@ async def test_an_order_is_stored_and_checkout_wants_one(open_app: Any) -> None:
     }
     phone = open_app("restaurant", script)
     await phone.says("Something to take away, please.")
-    assert phone.floor == "takeaway"
+    assert phone.current_agent == "takeaway"
     await phone.says("Two pizzas and a coffee.")
     assert sorted((line.dish, line.count) for line in phone.userdata.order) == [("coffee", 1), ("pizza", 2)]
     assert phone.userdata.total == 22

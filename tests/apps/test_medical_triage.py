@@ -40,7 +40,7 @@ async def test_a_refill_is_for_support_whose_first_words_come_behind_the_line_of
             ("support", "Patient support. Which medicine is it?"),
         ]
         await line.says("The blue pills.")
-        assert line.floor == "support"
+        assert line.current_agent == "support"
         assert line.model.agents[-1] == "support"
 
 
@@ -49,7 +49,7 @@ async def test_a_bill_is_for_billing_which_asks_who_is_calling(front_end: str) -
     script = [HELLO, to("billing"), "Who is calling?", call("confirm_identity", born), "Thank you, Ada."]
     async with app_call("medical_triage", front_end, script) as line:
         await line.says("There is a charge on my bill.")
-        assert line.floor == "billing"
+        assert line.current_agent == "billing"
         assert "ask for full name and date of birth" in line.prompt(-1)
         await line.says("Ada Byron, May 3, 1980.")
         assert (line.state.name, line.state.identity_confirmed) == ("Ada Byron", True)
@@ -77,7 +77,7 @@ async def test_anything_else_goes_from_billing_to_triage(front_end: str) -> None
 async def test_an_unclear_opening_is_asked_about(front_end: str) -> None:
     async with app_call("medical_triage", front_end, [HELLO, "Is it medical, or a bill?"]) as line:
         await line.says("I have a problem.")
-        assert (line.floor, line.handoffs) == ("triage", [])
+        assert (line.current_agent, line.handoffs) == ("triage", [])
 
 
 async def test_a_name_given_to_triage_is_known_to_support(front_end: str) -> None:

@@ -39,7 +39,7 @@ ORDERING = ["Something to take away.", "Two pizzas and a coffee.", "Yes, I'd lik
 async def test_a_table_is_asked_for_and_the_first_words_of_reservations_are_a_question(front_end: str) -> None:
     async with app_call("restaurant", front_end, [HELLO, *TO_RESERVATION]) as line:
         await line.says("I'd like to book a table.")
-        assert line.floor == "reservation"
+        assert line.current_agent == "reservation"
         assert line.spoken == [("greeter", HELLO), ("reservation", "When would you like to come?")]
         assert line.model.prompts[-1].tool_choice == "none", "it can't call anything with its first words"
         assert "Ask for day and time." in line.prompt(-1)
@@ -85,7 +85,7 @@ async def test_a_booking_with_something_missing_is_refused_and_stays(
         await line.says("A table, please.", *(["Here is what I say."] if known else []), "Book it now.")
         assert line.results[-1][1].startswith("Not booked: ask for")
         assert refusal in line.results[-1][1]
-        assert (line.floor, line.state.reserved) == ("reservation", False)
+        assert (line.current_agent, line.state.reserved) == ("reservation", False)
         assert line.spoken[-1] == ("reservation", "May I have the rest?")
 
 
@@ -114,7 +114,7 @@ async def test_there_is_no_checkout_without_an_order(front_end: str) -> None:
     async with app_call("restaurant", front_end, script) as line:
         await line.says("Food, please.", "I want to pay.")
         assert line.results[-1] == ("to_checkout", "Not done: there is no order yet. Ask the caller for one.")
-        assert line.floor == "takeaway"
+        assert line.current_agent == "takeaway"
 
 
 async def test_an_order_is_paid_and_the_greeter_thanks(front_end: str) -> None:
@@ -162,7 +162,7 @@ async def test_nothing_is_charged_before_amount_and_card_are_there(
     async with app_call("restaurant", front_end, script) as line:
         await line.says(*ORDERING, "Charge my card.")
         assert line.results[-1][1].startswith(refusal)
-        assert (line.floor, line.state.checked_out) == ("checkout", False)
+        assert (line.current_agent, line.state.checked_out) == ("checkout", False)
 
 
 async def test_the_amount_is_the_orders_and_a_card_that_is_none_is_refused(front_end: str) -> None:
@@ -193,7 +193,7 @@ async def test_a_declined_card_is_forgotten_and_another_one_asked_for(front_end:
     async with app_call("restaurant", front_end, script) as line:
         await line.says(*ORDERING, "Right.", f"It's {DECLINED}, 12/28, 917.", "Yes.")
         assert line.results[-1] == ("confirm_checkout", "The bank declined the card. Ask the caller for another one.")
-        assert (line.floor, line.state.card, line.state.checked_out) == ("checkout", None, False)
+        assert (line.current_agent, line.state.card, line.state.checked_out) == ("checkout", None, False)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ async def test_anything_else_goes_back_to_the_greeter(front_end: str, way: list[
     ]
     async with app_call("restaurant", front_end, script) as line:
         await line.says(*(words for words, _ in way))
-        specialist = line.floor
+        specialist = line.current_agent
         await line.says("When do you open?")
         assert line.handoffs[-1] == (specialist, "greeter")
         assert line.spoken[-1] == ("greeter", "We open at noon.")
@@ -224,7 +224,7 @@ async def test_an_order_is_changed_on_the_way_to_the_payment(front_end: str) -> 
     script = [*ORDERED, call("transfer_to_takeaway"), "What shall I change?"]
     async with app_call("restaurant", front_end, script) as line:
         await line.says(*ORDERING, "I want one more pizza.")
-        assert line.floor == "takeaway"
+        assert line.current_agent == "takeaway"
         assert "Ask what to change about the order." in line.prompt(-1)
         assert len(line.state.order) == 2
 
@@ -241,7 +241,7 @@ async def test_a_name_that_reservations_know_is_known_at_the_checkout(front_end:
     ]
     async with app_call("restaurant", front_end, script) as line:
         await line.says("A table.", "Friday at seven, Ada, 555 0134.", "Yes.", *ORDERING)
-        assert line.floor == "checkout"
+        assert line.current_agent == "checkout"
         known = line.prompt(-1).partition("What is known so far:")[2]
         assert "name: Ada" in known
         assert "555 0134" in known

@@ -16,7 +16,7 @@ from graph_voice.launch.loading import load_graph
 from graph_voice.testing import ScriptedModel, call
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS
-from graph_voice_livekit.worker.active_agent_attribute import show_floor
+from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
 
 APPS = ["restaurant", "medical_triage"]
 
@@ -74,7 +74,7 @@ async def test_the_room_sees_who_has_the_floor(fails: int, caplog: pytest.LogCap
     agent = GraphAgent(load_graph("graphs/medical_triage"), voices=voices, config={"configurable": {"llm": model}})
 
     async with AgentSession[Any](vad=None) as session:
-        show_floor(job, session, "agent")
+        show_active_agent(job, session, "agent")
         await session.start(agent)
         connected.set()
         await participant.asked.acquire()
@@ -87,4 +87,4 @@ async def test_the_room_sees_who_has_the_floor(fails: int, caplog: pytest.LogCap
     assert names == ["triage", "support", "billing"][fails:]
     assert names[-1] == agent.conversation.active_agent == "billing"
     assert ("can't be set" in caplog.text) == bool(fails)
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "graph_voice.floor_attribute"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "graph_voice.active_agent_attribute"]

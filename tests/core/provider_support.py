@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 from langchain_core.language_models import BaseChatModel
 
-from graph_voice.testing.script import Line, as_line
+from graph_voice.testing.script import ScriptedReply, as_reply
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
@@ -43,7 +43,7 @@ class Provider:
     def check(self, body: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def stream(self, line: Line) -> Iterator[str]:
+    def stream(self, line: ScriptedReply) -> Iterator[str]:
         raise NotImplementedError
 
     def call_id(self) -> str:
@@ -83,7 +83,7 @@ class Provider:
             return web.json_response({"error": {"type": "invalid_request_error", "message": str(error)}}, status=400)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for piece in self.stream(as_line(entry)):
+        for piece in self.stream(as_reply(entry)):
             await response.write(piece.encode())
         await response.write_eof()
         return response
@@ -152,7 +152,7 @@ class OpenAI(Provider):
         want(not waiting, f"tool_call_ids did not have response messages: {waiting}")
         want(body["messages"][-1]["role"] != "assistant", "the last message is the assistant's")
 
-    def stream(self, line: Line) -> Iterator[str]:
+    def stream(self, line: ScriptedReply) -> Iterator[str]:
         def chunk(delta: dict[str, Any], finish: str | None = None, **extra: Any) -> str:
             choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
             data = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-x"}
@@ -237,7 +237,7 @@ class Anthropic(Provider):
                 want(blocks[0]["type"] in ("thinking", "redacted_thinking"),
                      "Expected `thinking`, but found another block first in the current tool use loop")  # fmt: skip
 
-    def stream(self, line: Line) -> Iterator[str]:
+    def stream(self, line: ScriptedReply) -> Iterator[str]:
         def event(kind: str, **data: Any) -> str:
             return f"event: {kind}\ndata: {json.dumps({'type': kind, **data})}\n\n"
 
@@ -331,7 +331,7 @@ class Gemini(Provider):
                 want(signature in self._signatures, f"Function call is missing a thought_signature: {signature!r}")
             before = content["role"]
 
-    def stream(self, line: Line) -> Iterator[str]:
+    def stream(self, line: ScriptedReply) -> Iterator[str]:
         def chunk(parts: list[dict[str, Any]], **extra: Any) -> str:
             candidate = {"content": {"role": "model", "parts": parts}, "index": 0, **extra.pop("candidate", {})}
             return f"data: {json.dumps({'candidates': [candidate], 'modelVersion': 'gemini', **extra})}\r\n\r\n"

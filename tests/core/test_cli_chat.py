@@ -186,7 +186,7 @@ async def test_ctrl_c_during_an_answer_cuts_it_where_the_screen_is_and_the_chat_
     assert talk.shown == "you: desk: One two three\n  (interrupted)\nyou: desk: Yes?\nyou: \n"
     remembered = [m.text for m in talk.conversation.messages]
     assert remembered == ["Count.", "One two three", "Stop.", "Yes?"]
-    check_invariants(talk.conversation, heard=["One two three", "Yes?"], said=["Count.", "Stop."], floor="desk")
+    check_invariants(talk.conversation, heard=["One two three", "Yes?"], said=["Count.", "Stop."], current_agent="desk")
 
 
 async def test_words_that_come_after_ctrl_c_are_neither_shown_nor_remembered() -> None:

@@ -369,7 +369,7 @@ async def test_a_transfer_waits_for_no_store() -> None:
 @pytest.mark.parametrize("policy", ["go_on", "end_call"])
 async def test_at_the_bound_the_call_goes_on_or_ends_with_a_word(policy: Any, caplog: pytest.LogCaptureFixture) -> None:
     store = Down()
-    saver = LiveSaver(store, max_lag=10, at_max_lag=policy, last_words=lambda u: f"Goodbye {u.name}.")
+    saver = LiveSaver(store, max_lag=10, at_max_lag=policy, closing_message=lambda u: f"Goodbye {u.name}.")
     script = [say(call("record_name", {"name": "Ann"})), "Hello Ann.", "Yes.", "Still here."]
     conversation = await Conversation(graph(*script), thread_id="t", saver=saver).open()
     await conversation.run("I am Ann")
@@ -403,7 +403,7 @@ async def test_a_store_that_is_back_ends_no_call() -> None:
 
 @pytest.mark.virtual_clock
 async def test_a_function_of_last_words_that_fails_is_no_silence(caplog: pytest.LogCaptureFixture) -> None:
-    saver = LiveSaver(Down(), max_lag=1, at_max_lag="end_call", last_words=lambda u: u.nothing)
+    saver = LiveSaver(Down(), max_lag=1, at_max_lag="end_call", closing_message=lambda u: u.nothing)
     conversation = await Conversation(graph("Yes."), thread_id="t", saver=saver).open()
     await conversation.run("are you there")
     await asyncio.sleep(5)

@@ -234,7 +234,7 @@ class FrontEnd:
             self.refused = True
         elif not self.refused:
             self.turn.confirm_handoff(call_id)
-            self.world.floor = new
+            self.world.current_agent = new
 
     def permit(self, call_id: str) -> None:
         how = self.plan.calls[self.calls % len(self.plan.calls)]
@@ -281,7 +281,7 @@ async def play(agents: int, script: list[Move], turns: list[Plan]) -> None:
         effects=world.effects,
         heard=world.heard,
         said=[text for _, text in sorted(world.said)],
-        floor=world.floor,
+        current_agent=world.current_agent,
     )
     kept = set(conversation.userdata)
     assert kept == world.finished, f"userdata of {kept}; tools that ended: {world.finished}"

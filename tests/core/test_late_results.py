@@ -253,7 +253,7 @@ async def test_a_handoff_that_comes_late_does_not_happen_and_is_told() -> None:
     assert told(conversation)[-1] == "tool: not done: the caller interrupted before the transfer."
     await announced(conversation)
     assert model.agents[-1] == "host"
-    check_invariants(conversation, floor="host")
+    check_invariants(conversation, current_agent="host")
 
 
 async def test_the_agent_that_has_the_floor_by_then_speaks_of_it() -> None:

@@ -43,7 +43,7 @@ async def test_it_is_spoken_by_who_has_the_floor_and_remembered_once(node: Any) 
     lines = [event for event in seen if isinstance(event, events.Say)]
     assert [(line.agent, line.text) for line in lines] == [("front", "Let me look.")]
     assert told(conversation)[-2:] == ["ai: Let me look.", "ai: Here it is."]
-    check_invariants(conversation, heard=["Let me look.", "Here it is."], floor="back")
+    check_invariants(conversation, heard=["Let me look.", "Here it is."], current_agent="back")
     assert not model.errors
 
 

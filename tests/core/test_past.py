@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 from graph_voice.call.past import Past
-from graph_voice.turn.record import Group, Spoken, Step, TurnRecord, in_order
+from graph_voice.turn.record import Group, ModelStep, Spoken, TurnRecord, in_order
 
 LATER = st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0, 9.0])
 
@@ -21,7 +21,7 @@ def turns(draw: st.DrawFn, least: int, most: int, back: float) -> list[TurnRecor
         now += 1.0 + draw(LATER)
         at = now - draw(st.sampled_from([0.0, 0.0, 0.0, 1.0, back]))
         if draw(st.integers(0, 3)) == 0:
-            made.append(Group(at, [AIMessage("house", id=f"house-{number}")], foreign=True))
+            made.append(Group(at, [AIMessage("house", id=f"house-{number}")], unpaired=True))
             continue
         record = TurnRecord(HumanMessage("hi", id=f"user-{number}"))
         record.user_at = at
@@ -30,7 +30,7 @@ def turns(draw: st.DrawFn, least: int, most: int, back: float) -> list[TurnRecor
             for n in range(draw(st.integers(0, 2)))
         ]
         words = Spoken(f"words-{number}", "hello", "hello", at=at + 0.25)
-        record.items.append(Step("a", words, at=at + 0.25, lines=sorted(lines, key=lambda line: line.at)))
+        record.items.append(ModelStep("a", words, at=at + 0.25, lines=sorted(lines, key=lambda line: line.at)))
         made.append(record)
     return made
 

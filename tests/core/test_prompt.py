@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from graph_voice.graph.generate import settle_calls, without_calls
+from graph_voice.graph.generate import normalize_tool_calls, without_calls
 from graph_voice.messages.prompt import OPENER, add_words, build_prompt
 from graph_voice.models.bindings import Bindings
 from graph_voice.testing import ScriptedModel, check_prompt
@@ -129,7 +129,7 @@ def test_a_call_id_that_was_used_is_renamed_in_the_providers_data_too() -> None:
     message = AIMessage(
         blocks, tool_calls=[CALL, {**CALL, "id": "c2"}], additional_kwargs={"signatures": {"c1": "s"}, "other": 1}
     )
-    settled = settle_calls(message, {"c1"})
+    settled = normalize_tool_calls(message, {"c1"})
     new, kept = (call["id"] for call in settled.tool_calls)
     assert (new, kept) not in [("c1", "c2")]
     assert kept == "c2"

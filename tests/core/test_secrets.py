@@ -28,8 +28,8 @@ from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, field_val
 
 from graph_voice import Agent, Conversation, RunContext, ToolError, create_voice_graph, events, function_tool, history
 from graph_voice.errors import BuildError, UserdataError
-from graph_voice.secrets.arguments import seal_arguments, secret_schemas
-from graph_voice.secrets.values import MASK, Sealed, opened, seal_with, secret_texts
+from graph_voice.secrets.arguments import redact_arguments, secret_schemas
+from graph_voice.secrets.values import MASK, Redacted, opened, redact_with, secret_texts
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.langsmith_sink import LangSmithSink
 from graph_voice.userdata.channel import UserdataChannel, public_fields
@@ -493,12 +493,12 @@ def test_the_providers_own_copy_of_the_arguments_is_sealed_and_its_signatures_st
             "signatures": {"1": "x"},
         },
     )
-    sealed = seal_arguments(message, schemas)
-    nowhere(json.dumps(sealed.model_dump()))
-    assert sealed.content[0] == thought
-    assert [b["type"] for b in sealed.content] == ["thinking", "tool_use", "function_call", "tool_call"]  # type: ignore[index]
-    assert sealed.additional_kwargs["signatures"] == {"1": "x"}
-    nowhere(repr(sealed))
+    redacted = redact_arguments(message, schemas)
+    nowhere(json.dumps(redacted.model_dump()))
+    assert redacted.content[0] == thought
+    assert [b["type"] for b in redacted.content] == ["thinking", "tool_use", "function_call", "tool_call"]  # type: ignore[index]
+    assert redacted.additional_kwargs["signatures"] == {"1": "x"}
+    nowhere(repr(redacted))
     assert CARD in repr(message), "the model's own message stays as it is"
 
 
@@ -630,14 +630,14 @@ async def test_a_value_that_a_field_refuses_is_in_no_trace_though_nobody_said_be
     nowhere(conversation.messages[2].text)
 
 
-# ---- what a sealed value is
+# ---- what a redacted value is
 
 secret_values: st.SearchStrategy[Any] = st.one_of(
     st.text(min_size=1).map(SecretStr), st.binary(min_size=1).map(SecretBytes)
 )
 callers = st.builds(
     Caller,
-    name=st.sampled_from(["", "Ann", MASK, "sealed:x:y"]),
+    name=st.sampled_from(["", "Ann", MASK, "redacted:x:y"]),
     card=st.none() | st.text(min_size=1).map(SecretStr),
     cards=st.lists(st.builds(Card, number=st.text().map(SecretStr)), max_size=2),
     key=st.binary().map(SecretBytes),
@@ -662,23 +662,23 @@ def test_within_the_process_nothing_is_lost_and_through_a_checkpoint_nothing_tha
 @thorough
 @given(secret_values)
 def test_every_way_of_writing_a_sealed_value_down_writes_the_mask(secret: Any) -> None:
-    sealed = Sealed(secret)
+    redacted = Redacted(secret)
     strict = JsonPlusSerializer(allowed_msgpack_modules=None)
     for written in (
-        json.loads(json.dumps(sealed)),
-        str(sealed),
-        f"{sealed}",
-        pickle.loads(pickle.dumps(sealed)),
-        strict.loads_typed(strict.dumps_typed(sealed)),
-        AIMessage("", tool_calls=[{"name": "x", "args": {"a": sealed}, "id": "1"}]).model_dump(mode="json")[
+        json.loads(json.dumps(redacted)),
+        str(redacted),
+        f"{redacted}",
+        pickle.loads(pickle.dumps(redacted)),
+        strict.loads_typed(strict.dumps_typed(redacted)),
+        AIMessage("", tool_calls=[{"name": "x", "args": {"a": redacted}, "id": "1"}]).model_dump(mode="json")[
             "tool_calls"
         ][0]["args"]["a"],
     ):
         assert type(written) is str
         assert written == MASK
-    assert sealed == Sealed(type(secret)(secret.get_secret_value()))
-    assert sealed != Sealed(SecretStr("another one"))
-    assert opened(json.loads(json.dumps(seal_with(SERDE)(secret))), SERDE) == sealed
+    assert redacted == Redacted(type(secret)(secret.get_secret_value()))
+    assert redacted != Redacted(SecretStr("another one"))
+    assert opened(json.loads(json.dumps(redact_with(SERDE)(secret))), SERDE) == redacted
 
 
 def test_texts_are_masked_by_what_is_long_enough_to_be_recognised() -> None:

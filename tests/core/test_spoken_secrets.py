@@ -19,7 +19,7 @@ from test_secrets import Watcher, sqlite_bytes
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool, history
 from graph_voice.secrets.numbers import numbers_in
-from graph_voice.secrets.spoken import close, hold_back, open_words, words_of
+from graph_voice.secrets.spoken import close, open_words, redact, words_of
 from graph_voice.secrets.values import MASK
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
@@ -64,7 +64,7 @@ def test_a_number_is_found_however_it_is_said(text: str) -> None:
 )
 def test_small_numbers_are_nobodys_secret(text: str) -> None:
     message = HumanMessage(text, id="1")
-    assert hold_back(message, TILL) is message
+    assert redact(message, TILL) is message
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_small_numbers_are_nobodys_secret(text: str) -> None:
     ],
 )
 def test_an_agent_that_takes_secrets_has_the_words_and_all_others_a_mask(text: str, shown: str) -> None:
-    held = hold_back(HumanMessage(text, id="1"), TILL)
+    held = redact(HumanMessage(text, id="1"), TILL)
     assert held.text == shown
     assert [m.text for m in open_words([held], "till")] == [text]
     assert [m.text for m in open_words([held], "host")] == [shown]
@@ -86,14 +86,14 @@ def test_an_agent_that_takes_secrets_has_the_words_and_all_others_a_mask(text: s
 
 
 def test_a_card_number_told_to_the_wrong_agent_is_shown_to_nobody_and_a_phone_number_is_what_it_was() -> None:
-    held = hold_back(HumanMessage("Pay with 4111 2222 3333 4444, my phone is 555 010 0199.", id="1"), frozenset())
+    held = redact(HumanMessage("Pay with 4111 2222 3333 4444, my phone is 555 010 0199.", id="1"), frozenset())
     assert held.text == f"Pay with {MASK}, my phone is 555 010 0199."
     assert type(held.content) is str, "there is nothing to open"
 
 
 def test_words_in_content_blocks_are_held_back_too() -> None:
     blocks: Any = [{"type": "text", "text": "My code is 123"}, {"type": "image", "url": "x"}, "4111 2222"]
-    held = hold_back(HumanMessage(blocks, id="1"), TILL)
+    held = redact(HumanMessage(blocks, id="1"), TILL)
     assert held.content[0] == {"type": "text", "text": f"My code is {MASK}"}
     assert held.content[1] == blocks[1]
     assert open_words([held], "till")[0].content == blocks
@@ -103,7 +103,7 @@ def test_words_in_content_blocks_are_held_back_too() -> None:
 
 
 def test_what_was_taken_is_closed_and_the_rest_is_not() -> None:
-    held = hold_back(HumanMessage("4111 2222 3333 4444, 12/27, 123", id="1"), TILL)
+    held = redact(HumanMessage("4111 2222 3333 4444, 12/27, 123", id="1"), TILL)
     (closed,) = close([held], [CARD])
     assert open_words([closed], "till")[0].text == f"{MASK}, 12/27, 123"
     (closed,) = close([closed], ["12/27"])
@@ -117,13 +117,13 @@ def test_what_was_taken_is_closed_and_the_rest_is_not() -> None:
     "text", ["May 3rd, 1980", "on May 3, 1980.", "the third of May 1980", "3 5 1980", "05/03/1980"]
 )
 def test_a_date_is_closed_in_whatever_order_it_is_said(text: str) -> None:
-    (closed,) = close([hold_back(HumanMessage(f"I was born {text}", id="1"), TILL)], ["1980-05-03"])
+    (closed,) = close([redact(HumanMessage(f"I was born {text}", id="1"), TILL)], ["1980-05-03"])
     assert "1980" not in open_words([closed], "till")[0].text
     assert close([HumanMessage("In 1981, on 3 5 12", id="1")], ["1980-05-03"]) == []
 
 
 def test_a_number_said_in_two_breaths_is_closed_in_both() -> None:
-    said = [hold_back(HumanMessage(t, id=t), TILL) for t in ("It's 4111 2222", "and 3333 4444.", "The code is 124.")]
+    said = [redact(HumanMessage(t, id=t), TILL) for t in ("It's 4111 2222", "and 3333 4444.", "The code is 124.")]
     closed = close(said, [CARD])
     assert [m.text for m in open_words(closed, "till")] == [f"It's {MASK}", f"and {MASK}."]
 
@@ -168,7 +168,7 @@ def test_wherever_it_is_said_nobody_else_is_shown_it_and_no_copy_tells(
     before: list[str], after: list[str], how: str
 ) -> None:
     text = " ".join([*before, how, *after])
-    held = hold_back(HumanMessage(text, id="1"), TILL)
+    held = redact(HumanMessage(text, id="1"), TILL)
     dumped = [
         held.text,
         held.model_dump_json(),
@@ -191,9 +191,9 @@ def test_wherever_it_is_said_nobody_else_is_shown_it_and_no_copy_tells(
 @given(st.text(max_size=40))
 @thorough
 def test_any_text_can_be_held_back_opened_and_closed(text: str) -> None:
-    held = hold_back(HumanMessage(text, id="1"), TILL)
+    held = redact(HumanMessage(text, id="1"), TILL)
     assert open_words([held], "till")[0].text == text
-    assert hold_back(held, TILL) is held
+    assert redact(held, TILL) is held
     for message in close([held], ["123", CARD, "swordfish"]):
         assert "swordfish" not in message.text.lower()
 
@@ -245,7 +245,7 @@ def shown(model: ScriptedModel, index: int) -> str:
 def test_prompts_are_what_they_were_in_a_graph_without_secrets() -> None:
     graph = create_voice_graph([Agent("a", instructions="A.", tools=[take_phone])], llm=ScriptedModel(["Yes."]))
     message = HumanMessage("My card is 4111 2222 3333 4444.", id="1")
-    assert Conversation(graph).hold_back(message) is message
+    assert Conversation(graph).redact(message) is message
 
 
 async def test_the_words_are_in_the_prompt_that_takes_them_and_in_nothing_else(
@@ -276,7 +276,7 @@ async def test_the_words_are_in_the_prompt_that_takes_them_and_in_nothing_else(
             for text in words:
                 await conversation.run(text)
                 await conversation.flush()
-            check_invariants(conversation, said=words, floor="host")
+            check_invariants(conversation, said=words, current_agent="host")
             assert conversation.userdata.card == SecretStr(CARD)
             assert [m.text for m in conversation.messages if isinstance(m, HumanMessage)] == [
                 f"Phone: {MASK}.",

@@ -151,11 +151,11 @@ async def test_a_caller_who_cuts_in_while_the_floor_changes_keeps_it_where_it_wa
         result = await it.says("My bill.")
         assert not [item for item in result.items if isinstance(item, AgentHandoff)]
         assert result.heard == "Let I am still here."
-        assert it.floor == it.active_agent == "desk"
+        assert it.current_agent == it.active_agent == "desk"
         result = await it.says("Now, please.")
         result.expect.contains_agent_handoff(new_agent="billing", old_agent="desk")
         assert result.heard == "Let me put you through to billing now. Billing."
-        assert it.floor == it.active_agent == "billing"
+        assert it.current_agent == it.active_agent == "billing"
 
 
 async def test_a_guess_that_was_wrong_leaves_nothing_and_one_that_was_right_is_kept() -> None:
@@ -332,7 +332,7 @@ async def test_what_the_program_does() -> None:
         assert it.messages[-1].text == "We close in five minutes."
         result = await it.update_agent("billing")
         assert result.heard == "Billing."
-        assert it.floor == "billing"
+        assert it.current_agent == "billing"
         assert (await it.generate_reply("Ask whether there is anything else.")).heard == "Anything else?"
 
 

@@ -10,7 +10,7 @@ from provider_support import OpenAI
 from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool, history
 from graph_voice.errors import ModelError
 from graph_voice.testing import Call, Recorded, ScriptedModel, call, fail, record, say
-from graph_voice.testing.script import as_line
+from graph_voice.testing.script import as_reply
 
 
 @function_tool
@@ -110,7 +110,7 @@ async def test_parallel_calls_broken_arguments_and_an_error_over_http_are_record
     assert recorded.script[2].calls[0].args == '{"day": "Fri'
     assert "status 503" in str(recorded.script[4].error)
     again = eval(recorded.source(), {"say": say, "call": call, "fail": fail})
-    assert [repr(as_line(line)) for line in again] == [repr(line) for line in recorded.script]
+    assert [repr(as_reply(line)) for line in again] == [repr(line) for line in recorded.script]
 
 
 def test_a_recorded_model_can_be_copied() -> None:

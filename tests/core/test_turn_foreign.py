@@ -269,7 +269,7 @@ async def test_a_create_agent_member_speaks_and_its_tools_do_not() -> None:
         conversation,
         heard=["To the desk.", "Let me look.", "Three are left.", "Bye."],
         said=["a pen", "thanks"],
-        floor="desk",
+        current_agent="desk",
     )
 
 

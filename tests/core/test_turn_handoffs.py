@@ -79,7 +79,7 @@ async def test_a_rejected_handoff_is_undone_and_nothing_else() -> None:
     assert (conversation.state.get("chat_ctx") or None, conversation.state.get("contexts") or {}) == (before, {})
     assert conversation.userdata == {"call_1": True}
     assert told(conversation) == ["human: hi", "ai:  +call_1 +call_2", "tool: noted", "tool: the caller spoke"]
-    check_invariants(conversation, floor="a")
+    check_invariants(conversation, current_agent="a")
 
 
 async def test_a_chain_in_one_turn_keeps_what_was_confirmed() -> None:
@@ -127,7 +127,7 @@ async def test_a_decision_is_final() -> None:
         turn.confirm_handoff("nobody")
     await rest(turn)
     turn.close()
-    check_invariants(conversation, floor="a")
+    check_invariants(conversation, current_agent="a")
 
 
 async def test_a_handoff_that_nobody_confirms_did_not_happen() -> None:
@@ -153,7 +153,7 @@ async def test_the_late_rejection_of_an_older_turns_handoff_leaves_the_newer_tur
     old.close()
     new.close()
     assert told(conversation)[-1] == "ai: C here."
-    check_invariants(conversation, floor="c")
+    check_invariants(conversation, current_agent="c")
     assert [h["new_agent_id"] for h in conversation.handoffs] == ["c"]
 
 
@@ -169,7 +169,7 @@ async def test_the_handoff_that_is_confirmed_last_has_the_floor() -> None:
     old.confirm_handoff(first.call_id)
     old.close()
     new.close()
-    check_invariants(conversation, floor="b")
+    check_invariants(conversation, current_agent="b")
     assert conversation.state["chat_ctx"].get("entering") is None
 
 

@@ -82,7 +82,7 @@ async def test_at_any_moment_the_transfer_happens_whole_or_not_at_all(moment: fl
     conversation = desk(policy, delay=delay, on_exit=lambda ctx: left.append(ctx.agent))
     changed = await interrupted(conversation, moment)
     floor = "billing" if changed else "support"
-    check_invariants(conversation, floor=floor)
+    check_invariants(conversation, current_agent=floor)
     assert [h["new_agent_id"] for h in conversation.handoffs] == ["billing"] * changed
     marks = [m for m in conversation.messages if isinstance(m, ToolMessage) and m.artifact is not None]
     assert len(marks) == changed
@@ -90,7 +90,7 @@ async def test_at_any_moment_the_transfer_happens_whole_or_not_at_all(moment: fl
     await play(conversation.turn("no wait"))
     replies = [m for m in conversation.messages if isinstance(m, AIMessage)]
     assert (replies[-1].name, replies[-1].text) == (floor, "Billing is here." if changed else "I stay with you.")
-    check_invariants(conversation, floor=floor, said=["my bill", "no wait"])
+    check_invariants(conversation, current_agent=floor, said=["my bill", "no wait"])
 
 
 async def test_a_transfer_that_completes_is_not_announced_any_more_once_the_caller_speaks() -> None:
@@ -114,7 +114,7 @@ async def test_a_tool_that_decides_after_the_turn_was_closed_transfers_nobody() 
     turn.close()
     await turn.wait_finished()
     assert told(conversation)[-1] == "tool: not done: the caller interrupted before the transfer."
-    check_invariants(conversation, floor="support")
+    check_invariants(conversation, current_agent="support")
 
 
 def test_another_policy_is_refused() -> None:

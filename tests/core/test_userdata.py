@@ -35,7 +35,7 @@ from pydantic import (
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import UserdataError
-from graph_voice.secrets.values import Sealed
+from graph_voice.secrets.values import Redacted
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.userdata.channel import UserdataChannel
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
@@ -344,7 +344,7 @@ def test_changes_hold_only_what_changed_and_as_plain_data() -> None:
     work.value.color = None
     work.value.name = "Ann"
     work.value._visits += 1
-    assert work.changes() == {"pin": Sealed(SecretStr("9")), "color": None, "__private__": {"_visits": 8}}
+    assert work.changes() == {"pin": Redacted(SecretStr("9")), "color": None, "__private__": {"_visits": 8}}
 
 
 def test_a_batch_that_never_asks_for_the_userdata_copies_nothing() -> None:

@@ -208,7 +208,7 @@ class _FakeLLMStream(llm.LLMStream):
         self._event_ch.send_nowait(llm.ChatChunk(id="fake", delta=delta))
 
 
-def last_words(context: llm.ChatContext) -> str:
+def closing_message(context: llm.ChatContext) -> str:
     """What the model is to answer: the last message of the caller, "" before the first."""
     messages = [item for item in context.items if isinstance(item, llm.ChatMessage) and item.role == "user"]
     return (messages[-1].text_content or "") if messages else ""

@@ -41,7 +41,7 @@ async def a_call_again(ga: GraphAgent, model: ScriptedModel | None = None, **opt
     async with a_call(ga, model, **options) as rig:
         yield rig
         await rig.until_idle()
-        check_invariants(ga.conversation, floor=rig.session.current_agent.id)
+        check_invariants(ga.conversation, current_agent=rig.session.current_agent.id)
 
 
 class Down(InMemorySaver):

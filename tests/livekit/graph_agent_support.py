@@ -106,7 +106,7 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, 
     assert {k: v for k, v in graph_outputs.items() if k not in refused} == livekit_outputs
     # What LiveKit drops without an item (calls that it does not allow now), the graph's model is told. Of the tools of
     # a graph that is not ours LiveKit knows nothing.
-    assert ga.conversation.roles.foreign_speakers or all(v.startswith("not done: ") for v in refused.values())
+    assert ga.conversation.roles.custom_speakers or all(v.startswith("not done: ") for v in refused.values())
     livekit_calls = [i.call_id for i in session.history.items if i.type == "function_call"]
     assert sorted(calls_in_graph(ga)) == sorted([*livekit_calls, *refused])
     happened = _changes([(str(h["old_agent_id"]), h["new_agent_id"]) for h in ga.conversation.handoffs])

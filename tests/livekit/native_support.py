@@ -27,7 +27,7 @@ from livekit.agents.voice.events import EventTypes
 import graph_voice
 from graph_voice import Handoff, create_voice_graph
 from graph_voice.testing import ScriptedModel
-from graph_voice.testing.script import Entry, Line, as_line
+from graph_voice.testing.script import ScriptedReply, ScriptEntry, as_reply
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS, VoiceRig, voice_rig
 
@@ -39,9 +39,9 @@ NAME = "gpt-test"
 class LiveKitModel(llm.LLM[Any]):
     """What `ScriptedModel` is to LangChain: it streams a script word by word, counts tokens, and keeps its prompts."""
 
-    def __init__(self, script: Sequence[Entry]) -> None:
+    def __init__(self, script: Sequence[ScriptEntry]) -> None:
         super().__init__()
-        self.left: list[Line] = counted(script)
+        self.left: list[ScriptedReply] = counted(script)
         self.shown: list[llm.ChatContext] = []
         self.tool_choices: list[Any] = []
         self.tools: list[list[str]] = []
@@ -70,7 +70,7 @@ class LiveKitModel(llm.LLM[Any]):
 
 
 class _Stream(llm.LLMStream):
-    def __init__(self, owner: LiveKitModel, line: Line, **options: Any) -> None:
+    def __init__(self, owner: LiveKitModel, line: ScriptedReply, **options: Any) -> None:
         self._line = line
         super().__init__(owner, **options)
 
@@ -94,9 +94,9 @@ class _Stream(llm.LLMStream):
         self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, delta=delta))
 
 
-def counted(script: Sequence[Entry]) -> list[Line]:
+def counted(script: Sequence[ScriptEntry]) -> list[ScriptedReply]:
     """The script with its tokens: each side's model has the same."""
-    lines = [as_line(entry) for entry in script]
+    lines = [as_reply(entry) for entry in script]
     return [replace(x, usage=x.usage or (10, len(x.text.split()) + len(x.calls))) for x in lines]
 
 
@@ -270,12 +270,12 @@ class Pair:
     model: Any
 
 
-def by_hand(script: Sequence[Entry]) -> Pair:
+def by_hand(script: Sequence[ScriptEntry]) -> Pair:
     model = LiveKitModel(script)
     return Pair(Support(), {"llm": model}, model)
 
 
-def by_graph(script: Sequence[Entry], **options: Any) -> Pair:
+def by_graph(script: Sequence[ScriptEntry], **options: Any) -> Pair:
     model = ScriptedModel(counted(script), name=NAME)
     return Pair(GraphAgent(create_voice_graph(agents(), llm=model), **options), {}, model)
 

@@ -21,7 +21,7 @@ from livekit.agents.voice import (
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackStartedEvent
 
 from graph_voice_livekit.inprocess.clock import CallClock
-from graph_voice_livekit.inprocess.floor import Floor
+from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 
 pytestmark = pytest.mark.virtual_clock(limit=60)
 
@@ -51,16 +51,16 @@ async def output() -> rtc.EventEmitter[Any]:
 
 
 @pytest.fixture
-async def floor(session: FakeSession, output: rtc.EventEmitter[Any]) -> Floor:
+async def floor(session: FakeSession, output: rtc.EventEmitter[Any]) -> TurnTaking:
     clock = CallClock()
     clock.start()
-    floor = Floor(session, output, clock)  # type: ignore[arg-type]
+    floor = TurnTaking(session, output, clock)  # type: ignore[arg-type]
     session.agent_state("listening")
     return floor
 
 
 async def test_the_floor_is_free_when_nobody_speaks_thinks_or_works(
-    floor: Floor, session: FakeSession, output: rtc.EventEmitter[Any]
+    floor: TurnTaking, session: FakeSession, output: rtc.EventEmitter[Any]
 ) -> None:
     assert floor.idle
     session.agent_state("thinking")
@@ -81,7 +81,7 @@ async def test_the_floor_is_free_when_nobody_speaks_thinks_or_works(
     assert floor.idle
 
 
-async def test_the_agent_on_the_floor_is_that_of_the_last_handoff(floor: Floor, session: FakeSession) -> None:
+async def test_the_agent_on_the_floor_is_that_of_the_last_handoff(floor: TurnTaking, session: FakeSession) -> None:
     assert floor.agent is None
     for old, new in ((None, "intake"), ("intake", "billing")):
         item = AgentHandoff(old_agent_id=old, new_agent_id=new)
@@ -89,7 +89,7 @@ async def test_the_agent_on_the_floor_is_that_of_the_last_handoff(floor: Floor, 
     assert floor.agent == "billing"
 
 
-async def test_a_state_must_hold(floor: Floor, session: FakeSession) -> None:
+async def test_a_state_must_hold(floor: TurnTaking, session: FakeSession) -> None:
     loop = asyncio.get_running_loop()
     loop.call_later(0.3, session.agent_state, "thinking")
     loop.call_later(0.6, session.agent_state, "listening")
@@ -97,7 +97,7 @@ async def test_a_state_must_hold(floor: Floor, session: FakeSession) -> None:
     assert loop.time() == pytest.approx(1.1, abs=0.01)
 
 
-async def test_the_end_of_a_speech_is_noticed_without_an_event(floor: Floor, session: FakeSession) -> None:
+async def test_the_end_of_a_speech_is_noticed_without_an_event(floor: TurnTaking, session: FakeSession) -> None:
     loop = asyncio.get_running_loop()
     session.current_speech = object()
     loop.call_later(1.0, setattr, session, "current_speech", None)
@@ -105,18 +105,18 @@ async def test_the_end_of_a_speech_is_noticed_without_an_event(floor: Floor, ses
     assert loop.time() == pytest.approx(1.0, abs=0.11)
 
 
-async def test_waiting_ends_at_its_limit(floor: Floor) -> None:
+async def test_waiting_ends_at_its_limit(floor: TurnTaking) -> None:
     assert not await floor.until(lambda: False, timeout=2.0)
     assert asyncio.get_running_loop().time() == pytest.approx(2.0, abs=0.01)
 
 
-async def test_waiting_ends_when_something_else_comes_first(floor: Floor, session: FakeSession) -> None:
+async def test_waiting_ends_when_something_else_comes_first(floor: TurnTaking, session: FakeSession) -> None:
     asyncio.get_running_loop().call_later(0.5, session.agent_state, "thinking")
     assert not await floor.until(lambda: floor.idle, hold=1.0, unless=lambda: not floor.idle)
     assert asyncio.get_running_loop().time() == pytest.approx(0.5, abs=0.01)
 
 
-async def test_waiting_ends_with_the_session(floor: Floor, session: FakeSession) -> None:
+async def test_waiting_ends_with_the_session(floor: TurnTaking, session: FakeSession) -> None:
     event = CloseEvent(reason=CloseReason.ERROR)
     asyncio.get_running_loop().call_later(0.5, session.emit, "close", event)
     assert not await floor.until(lambda: False)

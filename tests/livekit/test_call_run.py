@@ -20,7 +20,7 @@ from call_support import (
     FakeTTS,
     FakeVAD,
     Tones,
-    last_words,
+    closing_message,
     loud,
     pitch,
 )
@@ -37,7 +37,7 @@ from graph_voice_livekit.inprocess import (
     make_session,
     run_call,
 )
-from graph_voice_livekit.inprocess.caller import Lines
+from graph_voice_livekit.inprocess.caller import ScriptLines
 from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE
 
 pytestmark = pytest.mark.virtual_clock(limit=120)
@@ -72,7 +72,7 @@ class Greeter(Echo):
 
 
 def echo(context: llm.ChatContext) -> Answer:
-    return f"You said {last_words(context)}"
+    return f"You said {closing_message(context)}"
 
 
 def record(tones: Tones, path: Path, *texts: str, gap: float = 2.0) -> Path:
@@ -207,7 +207,7 @@ async def test_an_interrupted_agent_ends_where_it_was_cut(tones: Tones, tmp_path
     story = "and so it went on and on and on, for ever and ever, without any end in sight at all, really"
 
     def answer(context: llm.ChatContext) -> Answer:
-        return story if last_words(context) == "tell me a story" else "fine"
+        return story if closing_message(context) == "tell me a story" else "fine"
 
     script = Script({"echo": [Step(["tell me a story"]), Step(["stop it now please"], interrupts=True, end=True)]})
     caller = SimulatedCaller(script, voice=FakeTTS(tones), interrupt_after=(1.5, 1.5))
@@ -263,7 +263,7 @@ def desk(context: llm.ChatContext) -> Answer:
         if isinstance(context.items[-1], llm.FunctionCallOutput):
             return "One moment please, Sam."
         return Call("record_name", {"name": "Sam"})
-    return "Your bill is paid." if last_words(context) == "is my bill paid" else "This is billing."
+    return "Your bill is paid." if closing_message(context) == "is my bill paid" else "This is billing."
 
 
 async def test_a_handoff_shows_in_log_transcript_and_timeline(tones: Tones, tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ async def test_the_seed_chooses_among_the_ways_to_say_a_line(tones: Tones) -> No
 
 
 async def test_lines_are_said_in_order_whoever_has_the_floor(tones: Tones) -> None:
-    caller = SimulatedCaller(Lines.of(["good day", "and good bye"]), voice=FakeTTS(tones))
+    caller = SimulatedCaller(ScriptLines.of(["good day", "and good bye"]), voice=FakeTTS(tones))
     result = await run_call(Echo(), session(tones), caller=caller)
     assert [entry.said for entry in result.log.utterances if entry.said] == ["good day", "and good bye"]
 
@@ -395,7 +395,7 @@ async def test_a_sound_without_words_does_not_cut_the_agent(tones: Tones) -> Non
             return event
 
     noise._hertz["a cough, not more"] = 205.0
-    model = FakeLLM(lambda context: story if last_words(context) == "tell me a story" else "bye now")
+    model = FakeLLM(lambda context: story if closing_message(context) == "tell me a story" else "bye now")
     cough = make_session(llm=model, stt=Deaf(tones), tts=FakeTTS(tones), vad=FakeVAD())
     result = await run_call(Echo(), cough, caller=SimulatedCaller(script, voice=Voice(tones)))
 

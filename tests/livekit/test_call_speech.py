@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from call_support import FakeLLM, last_words
+from call_support import FakeLLM, closing_message
 from hearing import likeness
 from livekit import rtc
 from livekit.agents import Agent
@@ -83,7 +83,7 @@ async def test_an_interrupted_answer_is_on_the_channel_as_far_as_the_log_says(
     script = Script(
         {"clerk": [Step(["When do the trains leave?"]), Step(["Stop, that is enough."], interrupts=True, end=True)]}
     )
-    model = FakeLLM(lambda context: "All right." if "enough" in last_words(context) else story)
+    model = FakeLLM(lambda context: "All right." if "enough" in closing_message(context) else story)
     session = make_session(llm=model, stt=parts.stt, tts=parts.tts("high"), vad=parts.vad)
     caller = SimulatedCaller(script, voice=parts.tts("low"), interrupt_after=(1.5, 1.5))
     result = await run_call(Clerk(), session, caller=caller, limit=40)

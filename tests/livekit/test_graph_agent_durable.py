@@ -369,7 +369,7 @@ async def test_a_store_that_can_not_be_read_does_not_keep_the_caller_waiting() -
 
 @pytest.mark.parametrize("policy", ["go_on", "end_call"])
 async def test_a_store_that_is_too_late_ends_the_call_politely_if_it_is_told_to(policy: Any) -> None:
-    saver = LiveSaver(Down(), max_lag=10, at_max_lag=policy, last_words="We have to end this call. Goodbye.")
+    saver = LiveSaver(Down(), max_lag=10, at_max_lag=policy, closing_message="We have to end this call. Goodbye.")
     built, model = graph("Hello.", "Still here.")
     ga = GraphAgent(built, thread_id="t", saver=saver)
     closed: list[CloseEvent] = []

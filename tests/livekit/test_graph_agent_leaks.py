@@ -121,7 +121,7 @@ async def in_text(rig: VoiceRig) -> None:
 WAYS = {"voice": by_voice, "text": in_text}
 
 
-def is_ours(value: Any) -> bool:
+def is_library(value: Any) -> bool:
     module = str(type(value).__module__)
     return module.startswith("graph_voice") and ".testing" not in module
 
@@ -141,7 +141,7 @@ def weight(*roots: Any) -> dict[str, int]:
             waiting += [*value.keys(), *value.values()]
         elif isinstance(value, list | set | frozenset | tuple):
             waiting += value
-        elif is_ours(value) and hasattr(value, "__dict__"):
+        elif is_library(value) and hasattr(value, "__dict__"):
             name = type(value).__name__
             found[name] += 1
             for attribute, held in vars(value).items():
@@ -160,7 +160,7 @@ def alive() -> Counter[str]:
     events): these, and the mirrors of their tools, are not counted.
     """
     gc.collect()
-    found = (o for o in gc.get_objects() if is_ours(o) and not isinstance(o, NodeAgent | GraphLLM))
+    found = (o for o in gc.get_objects() if is_library(o) and not isinstance(o, NodeAgent | GraphLLM))
     return Counter(type(o).__name__ for o in found if type(o).__module__ != Mirrors.__module__)
 
 

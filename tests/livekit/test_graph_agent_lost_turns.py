@@ -449,7 +449,7 @@ async def test_at_random_what_was_understood_is_a_turn_once_and_the_last_one_is_
             await talk.talk(rig)
             turns = user_texts(talk.ga)
             check_invariants(
-                talk.ga.conversation, heard=[s.text for s in rig.spoken], floor=rig.session.current_agent.id
+                talk.ga.conversation, heard=[s.text for s in rig.spoken], current_agent=rig.session.current_agent.id
             )
             assert handoffs_in_livekit(rig.session) == [h["new_agent_id"] for h in talk.ga.conversation.handoffs]
             last = talk.ga.conversation.messages[-1]

@@ -87,7 +87,7 @@ async def _long_call(front_end: str) -> Any:
         items = [
             tuple(v for k, v in vars(item).items() if k not in ("message_id", "call_id")) for item in phone.result.items
         ]
-        return remembered, items, phone.userdata, phone.floor, [run.tool for run in phone.effects], phone.heard
+        return remembered, items, phone.userdata, phone.current_agent, [run.tool for run in phone.effects], phone.heard
 
 
 async def test_both_front_ends_agree_on_a_long_call() -> None:

@@ -90,7 +90,7 @@ async def heard(stt: WhisperSTT, samples: NDArray[np.int16], rate: int) -> str:
     return event.alternatives[0].text
 
 
-def last_words(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+def closing_message(samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
     """What is said after the last pause of a second."""
     loud = np.flatnonzero(np.abs(samples) > 300)
     pauses = np.flatnonzero(np.diff(loud) > rate)
@@ -129,7 +129,7 @@ async def test_a_file_of_eight_kilohertz_in_stereo_is_a_caller_who_is_understood
     assert "ten" in answer
     sound, rate = soundfile.read(out, dtype="int16")
     assert sound.shape[1] == 2
-    mine, theirs = (last_words(channel, rate) for channel in sound.T)
+    mine, theirs = (closing_message(channel, rate) for channel in sound.T)
     assert likeness(await heard(stt, mine, rate), QUESTION) > ALIKE
     assert likeness(await heard(stt, theirs, rate), answer) > ALIKE
 

@@ -90,7 +90,7 @@ class Voice:
             return
         if happens:
             self.turn.confirm_handoff(event.call_id)
-            self.player.takes_floor = event.new_agent
+            self.player.changes_active_agent = event.new_agent
         else:
             self.turn.reject_handoff(event.call_id, "not done: the caller interrupted.")
 
@@ -121,7 +121,7 @@ class CorePlayer(Player):
         """Message id -> when a turn was told last what was heard of it, and what."""
         self.said: list[str] = []
         """What the caller said, in the order in which they ended."""
-        self.takes_floor = ""
+        self.changes_active_agent = ""
         self.current: Voice | None = None
         self.failure: BaseException | None = None
         self._driving: dict[asyncio.Task[None], Voice] = {}
@@ -137,7 +137,7 @@ class CorePlayer(Player):
         self._line = SeverableSaver(self._saver)
         self.watch(Conversation(self._graph, thread_id="call", saver=self._line))
         await self.conversation.open()
-        self.takes_floor = self.conversation.active_agent
+        self.changes_active_agent = self.conversation.active_agent
 
     async def crash(self) -> None:
         self._line.sever()
@@ -174,8 +174,8 @@ class CorePlayer(Player):
             self._drive(self.conversation.resume())
 
     @property
-    def floor(self) -> str:
-        return self.takes_floor
+    def current_agent(self) -> str:
+        return self.changes_active_agent
 
     @property
     def audible(self) -> str | None:
@@ -240,7 +240,7 @@ class CorePlayer(Player):
             True  # the words that were being answered are the next agent's, which may be silent
         )
         await self.conversation.update_agent(name)
-        self.takes_floor = name
+        self.changes_active_agent = name
         self._drive(self.conversation.enter())
 
     async def interrupts(self) -> None:
@@ -264,7 +264,7 @@ class CorePlayer(Player):
             effects=self.world.effects,
             heard=self.heard,
             said=self.said,
-            floor=self.takes_floor,
+            current_agent=self.changes_active_agent,
         )
         self.world.check(self.conversation)
         said = [
@@ -288,5 +288,5 @@ class CorePlayer(Player):
         again = Conversation(self._graph, thread_id="call", saver=self._saver)
         async with again:
             assert [(m.id, m.text) for m in again.messages] == told
-            assert again.active_agent == self.takes_floor
+            assert again.active_agent == self.changes_active_agent
         self.world.counts["calls read again from their store"] += 1

@@ -61,7 +61,7 @@ class LiveKitPlayer(Player):
         self.rig.session.on("close", self.closed.append)
 
     @property
-    def floor(self) -> str:
+    def current_agent(self) -> str:
         return self.rig.session.current_agent.id
 
     @property

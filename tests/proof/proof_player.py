@@ -108,7 +108,7 @@ class Player(ABC):
         elif kind == "asks":
             await self.asks("Ask whether there is anything else.")
         elif kind == "moves":
-            others = [name for name in self.world.names if name != self.floor]
+            others = [name for name in self.world.names if name != self.current_agent]
             if others:
                 await self.moves(others[self.world.asked % len(others)])
         elif kind == "interrupts":
@@ -117,7 +117,7 @@ class Player(ABC):
 
     async def barge(self, act: dict[str, Any]) -> None:
         """A request, and at this moment of its answer the next words."""
-        asked, floor = self.world.asked, self.floor
+        asked, floor = self.world.asked, self.current_agent
         await self.says(self.world.wish(act["first"]), None, None)
         moments: dict[str, Callable[[], bool]] = {
             "thinking": lambda: self.world.asked > asked,
@@ -126,7 +126,7 @@ class Player(ABC):
             "tool": lambda: self.world.running > 0,
             "question": lambda: "Which" in (self.audible or ""),
             "line": lambda: "hold" in (self.audible or ""),
-            "entry": lambda: self.floor != floor and self.audible is not None,
+            "entry": lambda: self.current_agent != floor and self.audible is not None,
             "exit": lambda: self.world.leaving > 0,
             "any": lambda: True,
         }
@@ -152,7 +152,7 @@ class Player(ABC):
 
     @property
     @abstractmethod
-    def floor(self) -> str:
+    def current_agent(self) -> str:
         """Who has the floor in the front end."""
 
     @property

@@ -17,7 +17,7 @@ from graph_voice_livekit.console.setup import CALLER_VOICE, CallParts, Choices, 
 from graph_voice_livekit.console.state_file import write_state
 from graph_voice_livekit.inprocess import CallerError, CallResult, LivePrinter, SimulatedCaller, make_session, run_call
 from graph_voice_livekit.inprocess.audio_in import FileAudioInput
-from graph_voice_livekit.inprocess.caller import Lines, Script
+from graph_voice_livekit.inprocess.caller import Script, ScriptLines
 from graph_voice_livekit.offline.examples import Examples, ExamplesError
 
 __all__ = ["demo", "talk"]
@@ -112,7 +112,7 @@ def demo(
     choices = Choices(graph, llm, base_url, stt_model, voice, language, seed, speak or ())
     # A graph that isn't there is told as that, not as missing example sentences.
     speakers_of(load_graph(graph), choices.speak)
-    script = Lines.of(say) if say else _script_beside(graph)
+    script = ScriptLines.of(say) if say else _script_beside(graph)
     _quiet_logs()
     parts = prepare(choices, console)
     name = name_of(graph)

@@ -19,7 +19,7 @@ from graph_voice import Conversation
 from graph_voice.launch.model_choice import ModelChoice
 from graph_voice_livekit.console.setup import CALLER_VOICE, CallParts
 from graph_voice_livekit.inprocess import CallResult, SimulatedCaller, make_session, run_call
-from graph_voice_livekit.inprocess.caller import Lines
+from graph_voice_livekit.inprocess.caller import ScriptLines
 from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE
 from graph_voice_livekit.offline import load_all
 from graph_voice_livekit.offline.packages import is_installed
@@ -94,7 +94,7 @@ async def hear(
     )
     parts = CallParts(graph, agents, ModelChoice(llm, "the given one" if llm else "the graph's own"), speech)
     agent = parts.agent()
-    caller = SimulatedCaller(Lines.of(lines), voice=speech.tts(CALLER_VOICE), seed=seed)
+    caller = SimulatedCaller(ScriptLines.of(lines), voice=speech.tts(CALLER_VOICE), seed=seed)
     session = make_session(stt=parts.recognition, vad=speech.vad, tts=speech.tts(0), max_tool_steps=_TOOL_STEPS)
     try:
         result = await run_call(agent, session, caller=caller, limit=limit)

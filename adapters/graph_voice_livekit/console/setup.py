@@ -114,5 +114,5 @@ def prepare(choices: Choices, console: Console) -> CallParts:
     roles = conversation.roles
     agents = [name for name in roles.nodes if name in roles.agents]
     agents.sort(key=lambda name: name != conversation.active_agent)
-    heard = [name for name in roles.nodes if name in roles.foreign_speakers]
+    heard = [name for name in roles.nodes if name in roles.custom_speakers]
     return CallParts(graph, agents, chosen, speech, heard)

@@ -1,6 +1,6 @@
 """A call in one process, without a server: audio in, audio out, a recording, and what is to be seen of it."""
 
-from graph_voice_livekit.inprocess.audio_in import FileAudioInput, Line, LineAudioInput
+from graph_voice_livekit.inprocess.audio_in import CallerUtterance, FileAudioInput, LineAudioInput
 from graph_voice_livekit.inprocess.audio_out import RecordingAudioOutput
 from graph_voice_livekit.inprocess.caller import SimulatedCaller
 from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Latency, Note, ToolCall, Utterance
@@ -18,10 +18,10 @@ __all__ = [
     "CallRecorder",
     "CallResult",
     "CallerError",
+    "CallerUtterance",
     "FileAudioInput",
     "Handoff",
     "Latency",
-    "Line",
     "LineAudioInput",
     "LivePrinter",
     "Note",

@@ -16,7 +16,7 @@ from livekit.agents.voice.io import AudioInput
 from graph_voice_livekit.inprocess.clock import CallClock
 from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, frame, read_file, voiced
 
-__all__ = ["FRAME_SECONDS", "FileAudioInput", "Line", "LineAudioInput", "PacedAudioInput"]
+__all__ = ["FRAME_SECONDS", "CallerUtterance", "FileAudioInput", "LineAudioInput", "PacedAudioInput"]
 
 FRAME_SECONDS = 0.02
 _FRAME = int(SAMPLE_RATE * FRAME_SECONDS)
@@ -26,7 +26,7 @@ Heard = Callable[[Samples, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CallerUtterance:
     """Something the caller said, without the silence around it."""
 
     text: str | None
@@ -49,7 +49,7 @@ class PacedAudioInput(AudioInput):
         super().__init__(label=label)
         self.clock = clock or CallClock()
         self.on_heard = on_heard
-        self.on_line: Callable[[Line], None] | None = None
+        self.on_line: Callable[[CallerUtterance], None] | None = None
         """Is told each line when it begins: it plays without a gap, so its end is known."""
         self._index = 0
         self._closed = asyncio.Event()
@@ -74,7 +74,7 @@ class PacedAudioInput(AudioInput):
         """End the stream: the reader gets no further frame."""
         self._closed.set()
 
-    def _line(self, line: Line) -> None:
+    def _line(self, line: CallerUtterance) -> None:
         if self.on_line is not None:
             self.on_line(line)
 
@@ -129,7 +129,7 @@ class FileAudioInput(PacedAudioInput):
         if self._position == 0:
             first, last = voiced(self._samples)
             if last > first:
-                self._line(Line(None, at + first / SAMPLE_RATE, at + last / SAMPLE_RATE))
+                self._line(CallerUtterance(None, at + first / SAMPLE_RATE, at + last / SAMPLE_RATE))
         part = self._samples[self._position : self._position + count]
         self._position += len(part)
         if self._position >= len(self._samples):
@@ -144,7 +144,7 @@ class LineAudioInput(PacedAudioInput):
         super().__init__(label="LineAudioInput", clock=clock, on_heard=on_heard)
         self._queue: deque[_Spoken] = deque()
 
-    async def speak(self, samples: Samples, *, text: str | None = None) -> Line:
+    async def speak(self, samples: Samples, *, text: str | None = None) -> CallerUtterance:
         """Say samples (mono at `SAMPLE_RATE`) as soon as the line is free; returns when the last has sounded.
 
         Cancelling takes back what has not sounded yet.
@@ -186,13 +186,13 @@ class LineAudioInput(PacedAudioInput):
 class _Spoken:
     samples: Samples
     text: str | None
-    done: asyncio.Future[Line]
+    done: asyncio.Future[CallerUtterance]
     position: int = 0
     began: float | None = None
 
-    def line(self) -> Line:
+    def line(self) -> CallerUtterance:
         began = self.began or 0.0
         first, last = voiced(self.samples)
         if last <= first:
             last = len(self.samples)
-        return Line(self.text, began + first / SAMPLE_RATE, began + last / SAMPLE_RATE)
+        return CallerUtterance(self.text, began + first / SAMPLE_RATE, began + last / SAMPLE_RATE)

@@ -13,10 +13,10 @@ from graph_voice_livekit.inprocess.audio_in import LineAudioInput
 from graph_voice_livekit.inprocess.clock import CallClock
 from graph_voice_livekit.inprocess.entries import Note
 from graph_voice_livekit.inprocess.errors import CallerError
-from graph_voice_livekit.inprocess.floor import Floor
 from graph_voice_livekit.inprocess.pcm import Samples, synthesize
+from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 
-__all__ = ["ANYONE", "Lines", "Script", "SimulatedCaller", "Step"]
+__all__ = ["ANYONE", "Script", "ScriptLines", "ScriptStep", "SimulatedCaller"]
 
 ANYONE = "*"
 """Stands for every agent that a script has no lines for."""
@@ -28,7 +28,7 @@ _IGNORED = 5.0
 """Seconds after which an interruption that nobody has answered counts as ignored."""
 
 
-class Step(Protocol):
+class ScriptStep(Protocol):
     """A line of the caller's script."""
 
     @property
@@ -52,12 +52,12 @@ class Script(Protocol):
     """What the caller has to say to each agent, in order."""
 
     @property
-    def steps(self) -> Mapping[str, Sequence[Step]]:
+    def steps(self) -> Mapping[str, Sequence[ScriptStep]]:
         """The lines by the id of the agent that has the floor, or `ANYONE`."""
 
 
 @dataclass(frozen=True)
-class Line:
+class ScriptLine:
     """One line, said in its turn."""
 
     say: tuple[str, ...]
@@ -67,15 +67,15 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Lines that are said in order, whoever has the floor; the caller hangs up after the answer to the last."""
+class ScriptLines:
+    """ScriptLines that are said in order, whoever has the floor; the caller hangs up after the answer to the last."""
 
-    steps: Mapping[str, Sequence[Line]]
+    steps: Mapping[str, Sequence[ScriptLine]]
 
     @classmethod
-    def of(cls, lines: Sequence[str]) -> Lines:
+    def of(cls, lines: Sequence[str]) -> ScriptLines:
         last = len(lines) - 1
-        return cls({ANYONE: tuple(Line((text,), end=place == last) for place, text in enumerate(lines))})
+        return cls({ANYONE: tuple(ScriptLine((text,), end=place == last) for place, text in enumerate(lines))})
 
 
 class SimulatedCaller:
@@ -111,7 +111,7 @@ class SimulatedCaller:
     async def talk(
         self,
         line: LineAudioInput,
-        floor: Floor,
+        floor: TurnTaking,
         clock: CallClock,
         *,
         note: Callable[[Note], None] = lambda _: None,
@@ -131,7 +131,7 @@ class _Talk:
         self,
         caller: SimulatedCaller,
         line: LineAudioInput,
-        floor: Floor,
+        floor: TurnTaking,
         clock: CallClock,
         note: Callable[[Note], None],
     ) -> None:
@@ -142,8 +142,8 @@ class _Talk:
         self._note = note
         self._random = random.Random(caller.seed)
         self._said: dict[str, int] = {}
-        self._last: Step | None = None
-        self._prepared: tuple[Step, str, Samples] | None = None
+        self._last: ScriptStep | None = None
+        self._prepared: tuple[ScriptStep, str, Samples] | None = None
 
     async def run(self) -> None:
         floor = self._floor
@@ -168,7 +168,7 @@ class _Talk:
             self._last = step
             await self._say(step, text, samples)
 
-    def _step(self) -> Step | None:
+    def _step(self) -> ScriptStep | None:
         """The next line for the agent on the floor."""
         listener = self._listener()
         steps = self._caller.script.steps.get(listener, ())
@@ -214,14 +214,14 @@ class _Talk:
                 return False
         return False
 
-    async def _prepare(self, step: Step) -> tuple[str, Samples]:
+    async def _prepare(self, step: ScriptStep) -> tuple[str, Samples]:
         """Choose the words of a step and synthesise them, once."""
         if self._prepared is None or self._prepared[0] is not step:
             text = self._random.choice(list(step.say))
             self._prepared = (step, text, await synthesize(self._caller.voice, text))
         return self._prepared[1], self._prepared[2]
 
-    async def _say(self, step: Step, text: str, samples: Samples) -> None:
+    async def _say(self, step: ScriptStep, text: str, samples: Samples) -> None:
         """Say a line, and wait until the answer begins."""
         floor = self._floor
         await self._line.speak(samples, text=text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["CALLER", "CallLog", "Entry", "Handoff", "Latency", "Note", "ToolCall", "Utterance"]
+__all__ = ["CALLER", "CallLog", "Handoff", "Latency", "LogEntry", "Note", "ToolCall", "Utterance"]
 
 CALLER = "caller"
 """The speaker of what the caller says."""
@@ -123,14 +123,14 @@ class Note:
     at: float
 
 
-Entry = Utterance | Handoff | ToolCall | Latency | Note
+LogEntry = Utterance | Handoff | ToolCall | Latency | Note
 
 
 @dataclass(frozen=True, slots=True)
 class CallLog:
     """A whole call."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LogEntry, ...] = ()
     """In order of their beginning."""
     duration: float = 0.0
     """Seconds."""

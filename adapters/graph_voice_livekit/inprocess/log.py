@@ -28,10 +28,10 @@ from livekit.agents.voice.io import (
     PlaybackStartedEvent,
 )
 
-from graph_voice_livekit.inprocess.audio_in import Line
+from graph_voice_livekit.inprocess.audio_in import CallerUtterance
 from graph_voice_livekit.inprocess.captions import Captions
 from graph_voice_livekit.inprocess.clock import CallClock
-from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Entry, Handoff, Latency, Note, ToolCall, Utterance
+from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Latency, LogEntry, Note, ToolCall, Utterance
 
 __all__ = ["CallLogger"]
 
@@ -54,7 +54,7 @@ class _Heard:
 
     text: str
     at: float
-    line: Line | None
+    line: CallerUtterance | None
     began: float | None
     ended: float | None
 
@@ -85,17 +85,17 @@ class CallLogger:
         clock: CallClock,
         *,
         captions: Captions | None = None,
-        on_entry: Callable[[Entry], None] | None = None,
+        on_entry: Callable[[LogEntry], None] | None = None,
     ) -> None:
         self._clock = clock
         self._captions = captions
         self._on_entry = on_entry
-        self._entries: list[Entry] = []
+        self._entries: list[LogEntry] = []
         self._first_agent: str | None = None
         self._agent = ""
         self._playing: _Span | None = None
         self._spans: list[_Span] = []
-        self._lines: list[Line] = []
+        self._lines: list[CallerUtterance] = []
         self._heard: list[_Heard] = []
         self._speech_began: float | None = None
         self._speech_ended: float | None = None
@@ -116,7 +116,7 @@ class CallLogger:
         output.on("playback_progressed", self._on_playback_progressed)
         output.on("playback_finished", self._on_playback_finished)
 
-    def line(self, line: Line) -> None:
+    def line(self, line: CallerUtterance) -> None:
         """The simulated caller has begun a line. (Of an audio file the words are not known: it is no line.)"""
         if line.text is not None:
             self._lines.append(line)
@@ -148,7 +148,7 @@ class CallLogger:
         entries = sorted(self._entries, key=lambda entry: min(entry.at, duration))
         return CallLog(tuple(entries), duration, self._first_agent, dict(extra or {}))
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: LogEntry) -> None:
         if self._finished:
             return
         self._entries.append(entry)

@@ -18,13 +18,13 @@ from graph_voice_livekit.inprocess.audio_out import RecordingAudioOutput
 from graph_voice_livekit.inprocess.caller import SimulatedCaller
 from graph_voice_livekit.inprocess.captions import Captions
 from graph_voice_livekit.inprocess.clock import CallClock
-from graph_voice_livekit.inprocess.entries import CallLog, Entry, Note
+from graph_voice_livekit.inprocess.entries import CallLog, LogEntry, Note
 from graph_voice_livekit.inprocess.errors import CallError
-from graph_voice_livekit.inprocess.floor import Floor
 from graph_voice_livekit.inprocess.log import CallLogger
 from graph_voice_livekit.inprocess.recorder import CallRecorder
 from graph_voice_livekit.inprocess.timeline import draw_timeline
 from graph_voice_livekit.inprocess.transcript import NO_SPEECH, write_transcript
+from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 
 __all__ = ["CallResult", "make_session", "run_call"]
 
@@ -97,7 +97,7 @@ async def run_call(
     caller: SimulatedCaller | None = None,
     folder: str | Path | None = None,
     title: str = "Call",
-    on_entry: Callable[[Entry], None] | None = None,
+    on_entry: Callable[[LogEntry], None] | None = None,
     limit: float = 300.0,
     patience: float = 15.0,
     greeting: float = 1.5,
@@ -138,7 +138,7 @@ async def run_call(
     captions = Captions(next_in_chain=synchronizer.text_output)
     logger = CallLogger(session, output, clock, captions=captions, on_entry=on_entry)
     source.on_line = logger.line
-    floor = Floor(session, output, clock)
+    floor = TurnTaking(session, output, clock)
     session.input.audio = source
     session.output.audio = synchronizer.audio_output
     session.output.transcription = captions
@@ -205,7 +205,7 @@ def _check(agent: Agent, session: AgentSession[Any]) -> None:
 
 async def _play(
     source: FileAudioInput,
-    floor: Floor,
+    floor: TurnTaking,
     clock: CallClock,
     logger: CallLogger,
     *,

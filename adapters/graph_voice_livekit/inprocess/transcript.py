@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Entry, Handoff, Latency, Note, ToolCall, Utterance
+from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Latency, LogEntry, Note, ToolCall, Utterance
 from graph_voice_livekit.inprocess.palette import colours
 
 __all__ = ["LivePrinter", "transcript", "write_transcript"]
@@ -169,7 +169,7 @@ class LivePrinter:
         self._console = console or Console(highlight=False)
         self._agents: list[str] = []
 
-    def __call__(self, entry: Entry) -> None:
+    def __call__(self, entry: LogEntry) -> None:
         match entry:
             case Utterance():
                 self._print(entry.at, entry.speaker, self._words(entry), f"bold {self._colour(entry.speaker)}")

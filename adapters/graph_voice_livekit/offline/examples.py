@@ -77,7 +77,7 @@ from graph_voice_livekit.offline.slots import (
     texts_in,
 )
 
-__all__ = ["AgentExamples", "Caller", "Examples", "ExamplesError", "Intent", "Slot", "Step"]
+__all__ = ["AgentExamples", "Caller", "ExampleStep", "Examples", "ExamplesError", "Intent", "Slot"]
 
 
 class ExamplesError(GraphVoiceError, ValueError):
@@ -210,7 +210,7 @@ class AgentExamples(_Model):
         return self
 
 
-class Step(_Model):
+class ExampleStep(_Model):
     """What a simulated caller says next."""
 
     say: Sentences = Field(min_length=1)
@@ -226,7 +226,7 @@ class Step(_Model):
 class Caller(_Model):
     """A simulated caller: for each agent, what is said in turn while that agent has the floor."""
 
-    steps: dict[str, tuple[Step, ...]]
+    steps: dict[str, tuple[ExampleStep, ...]]
 
 
 class Examples(_Model):
@@ -299,7 +299,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _complaints(error: ValidationError, data: Any) -> list[str]:
     """Say for each fault in which section it is and what to write."""
-    keys = {key for model in (Examples, Slot, AgentExamples, Intent, Caller, Step) for key in model.model_fields}
+    keys = {key for model in (Examples, Slot, AgentExamples, Intent, Caller, ExampleStep) for key in model.model_fields}
     found = []
     for fault in error.errors():
         hint, inner = fault["msg"].removeprefix("Value error, "), data

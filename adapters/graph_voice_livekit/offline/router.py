@@ -34,7 +34,7 @@ from graph_voice.history.summaries import REQUEST
 from graph_voice_livekit.offline.embedding import Index
 from graph_voice_livekit.offline.examples import AgentExamples, Examples, ExamplesError, Intent
 from graph_voice_livekit.offline.router_answer import RESPONSE_METADATA, Said
-from graph_voice_livekit.offline.router_prompt import Prompt
+from graph_voice_livekit.offline.router_prompt import RouterPrompt
 from graph_voice_livekit.offline.slots import SlotValue, fill, is_bare, placeholders
 
 __all__ = ["IntentRouter", "Match", "ToolChoiceError"]
@@ -220,7 +220,7 @@ class IntentRouter(BaseChatModel):
         """Choose words and calls: milliseconds, but seconds the first time, so not on the event loop."""
         choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
         agent = self._speaker(node, choice.bound)
-        section, prompt = self._section(agent), Prompt(messages)
+        section, prompt = self._section(agent), RouterPrompt(messages)
         if prompt.words.startswith(REQUEST):
             raise CannotSummarizeError("the intent router is no language model, so it can't summarize a conversation.")
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
@@ -250,7 +250,7 @@ class IntentRouter(BaseChatModel):
         made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, (_, args) in calls.items()]
         return Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
 
-    def _wishes(self, prompt: Prompt, agent: str) -> list[Wish]:
+    def _wishes(self, prompt: RouterPrompt, agent: str) -> list[Wish]:
         """Choose what the last words want: each intent with a pattern that matches, else the nearest."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
         best = self.match(prompt.words, agent=agent)[0]
@@ -282,7 +282,7 @@ class IntentRouter(BaseChatModel):
         return any(words & set(self.examples.slots[slot].asked or (slot,)) for slot in placeholders(pattern))
 
     def _forced_call(
-        self, prompt: Prompt, agent: str, tools: frozenset[str]
+        self, prompt: RouterPrompt, agent: str, tools: frozenset[str]
     ) -> dict[str, tuple[Intent, dict[str, Any]]]:
         """Choose the best call that needs no slot: those whose slots are filled were tried before."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
@@ -292,7 +292,7 @@ class IntentRouter(BaseChatModel):
                 return {intent.tool: (intent, args)}
         return {}
 
-    def _known_slots(self, prompt: Prompt, section: AgentExamples) -> dict[str, SlotValue]:
+    def _known_slots(self, prompt: RouterPrompt, section: AgentExamples) -> dict[str, SlotValue]:
         """Collect slots from what the caller said, the instructions, and the arguments of earlier calls."""
         said = [p for intent in section.intents for p in reversed(intent.patterns) if not is_bare(p)]
         read = [(pattern, words) for words in prompt.heard for pattern in said]

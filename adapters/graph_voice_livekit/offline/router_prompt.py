@@ -7,14 +7,14 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from graph_voice_livekit.offline.slots import SlotValue
 
-__all__ = ["Prompt"]
+__all__ = ["RouterPrompt"]
 
 _INLINE_INSTRUCTIONS = re.compile(r"\s*<instructions>(.*)</instructions>\s*", re.DOTALL)
 # A stand-in for the first user turn of a prompt: "", ".", "(the call begins)".
 _NO_WORDS = re.compile(r"\W*|\s*\(.*\)\s*|\s*\[.*\]\s*|\s*<.*>\s*", re.DOTALL)
 
 
-class Prompt:
+class RouterPrompt:
     """What the router reads of the messages."""
 
     def __init__(self, messages: Sequence[BaseMessage]) -> None:

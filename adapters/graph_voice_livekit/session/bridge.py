@@ -33,8 +33,8 @@ from graph_voice.messages.pairs import RUNNING
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice_livekit.convert.converters import said_by
 from graph_voice_livekit.session.ending import CallEnd
-from graph_voice_livekit.session.external import Outsiders
-from graph_voice_livekit.session.handoffs import Floor
+from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.handoffs import Handoffs
 from graph_voice_livekit.session.heard import split_heard
 from graph_voice_livekit.session.measured import agent_spoke, user_spoke
 from graph_voice_livekit.session.open_question import OpenQuestion
@@ -42,12 +42,12 @@ from graph_voice_livekit.session.quiet import Announcer
 from graph_voice_livekit.session.recovery import Recovery
 from graph_voice_livekit.session.reply import EXTRA
 from graph_voice_livekit.session.request import request_of
-from graph_voice_livekit.session.resume import Comeback, Hook
+from graph_voice_livekit.session.resume import Hook, Resume
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
 from graph_voice_livekit.session.tools import Mirrors
 from graph_voice_livekit.session.transfers import Transfers
 from graph_voice_livekit.session.turns import NO_HANDOFF, TurnDriver
-from graph_voice_livekit.session.unmirrored import settle_unmirrored
+from graph_voice_livekit.session.unmirrored import answer_tool_calls_not_run
 
 if TYPE_CHECKING:
     from graph_voice_livekit.agent import NodeAgent
@@ -70,13 +70,13 @@ class Bridge:
         self,
         conversation: Conversation[Any],
         make_agent: Callable[[str], "NodeAgent"],
-        outsiders: Outsiders,
+        external_agents: ExternalAgents,
         arriving: history.Operation | None,
         on_resume: Hook = None,
     ) -> None:
         self.conversation = conversation
         self.userdata = SharedUserdata(conversation)
-        self.outsiders = outsiders
+        self.external_agents = external_agents
         self.agents = conversation.roles.agents
         self.calls: dict[str, TurnDriver] = {}
         self.replies: dict[str, tuple[TurnDriver, list[tuple[str, str]]]] = {}
@@ -98,8 +98,8 @@ class Bridge:
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
         self.transfers = Transfers(self)
-        self.comeback = Comeback(self, on_resume, outsiders)
-        self.floor = Floor(self, make_agent, outsiders, arriving, self.comeback)
+        self.resume = Resume(self, on_resume, external_agents)
+        self.handoffs = Handoffs(self, make_agent, external_agents, arriving, self.resume)
         self.open_question = OpenQuestion(conversation, self._say)
 
     @property
@@ -153,7 +153,7 @@ class Bridge:
             return None
         if (known := self._by_speech.get(speech)) is not None:
             return known
-        if self.comeback.moving or any(driver.completes for driver in self._drivers):
+        if self.resume.moving or any(driver.completes for driver in self._drivers):
             return None  # the next agent answers, when it has the floor
         asked = request_of(chat_ctx, own, self._is_known)
         user = asked.user
@@ -228,7 +228,7 @@ class Bridge:
             driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
             driver.turn.allow(call_id, host=context)
             batch.speech = context.speech_handle
-            settle_unmirrored(driver, batch)
+            answer_tool_calls_not_run(driver, batch)
             await self._wait(context.speech_handle, batch.done.wait())
             if not batch.done.is_set():
                 # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
@@ -255,7 +255,7 @@ class Bridge:
         answer = ToolResult(result.output, reply_required=False)
         if batch.handoff.call_id != call_id:
             return answer
-        return await self.floor.next_agent(driver, batch.handoff), answer
+        return await self.handoffs.next_agent(driver, batch.handoff), answer
 
     async def _wait(self, speech: SpeechHandle, what: Any) -> None:
         waiting = asyncio.ensure_future(what)
@@ -307,26 +307,26 @@ class Bridge:
     def _on_item_added(self, event: ConversationItemAddedEvent) -> None:
         item = event.item
         if item.type == "agent_handoff":
-            self.floor.changed(self.session.current_agent, item.new_agent_id)
+            self.handoffs.changed(self.session.current_agent, item.new_agent_id)
         elif item.type == "message" and item.role == "user":
             self.recovery.claimed(item)
             said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.commit(said, at=item.created_at)
                 user_spoke(driver.turn, item)
-                self._hold_back(item)
-            elif self.floor.is_outside:
-                self.floor.listen()
+                self._redact(item)
+            elif self.handoffs.is_external:
+                self.handoffs.listen()
             elif said:
                 self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
         elif item.type == "message" and item.role == "assistant":
             self._on_played(item)
 
-    def _hold_back(self, item: llm.ChatMessage) -> None:
+    def _redact(self, item: llm.ChatMessage) -> None:
         """LiveKit's history is shown no more of the caller's words than the graph's is: what it is, is in the turn."""
         if self.conversation.roles.takers:
             parts = ((c, HumanMessage(c)) if isinstance(c, str) else (c, None) for c in item.content)
-            item.content = [c if said is None else self.conversation.hold_back(said).text for c, said in parts]
+            item.content = [c if said is None else self.conversation.redact(said).text for c, said in parts]
 
     def _on_played(self, item: llm.ChatMessage) -> None:
         mark = item.extra.get(EXTRA)
@@ -342,18 +342,18 @@ class Bridge:
                 for message_id, heard in parts.items():
                     cut = item.interrupted and (message_id == last or not heard)
                     driver.turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
-        elif self.floor.is_outside:
-            self.floor.listen()
+        elif self.handoffs.is_external:
+            self.handoffs.listen()
         elif _speech.get() not in self.own_lines and text:
             # Said by the session itself: `session.say`.
-            self.conversation.add(AIMessage(text, id=item.id, name=self.floor.agent), at=item.created_at)
+            self.conversation.add(AIMessage(text, id=item.id, name=self.handoffs.agent), at=item.created_at)
 
     def _on_tool_updated(self, event: ToolExecutionUpdatedEvent) -> None:
         if event.update.type != "tool_call_ended":
             return
         driver = self.calls.get(event.update.call_id)
         if driver is not None and (batch := driver.batch_of(event.update.call_id)) is not None:
-            settle_unmirrored(driver, batch)
+            answer_tool_calls_not_run(driver, batch)
 
     def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
         for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
@@ -390,7 +390,7 @@ class Bridge:
         """The session has closed: nothing is played any more."""
         session = self._session
         if session is not None:
-            self.floor.listen()
+            self.handoffs.listen()
         for driver in list(self._drivers):
             await driver.aclose()
         try:

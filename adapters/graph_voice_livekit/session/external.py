@@ -11,10 +11,10 @@ from graph_voice.errors import BuildError
 from graph_voice.graph.roles import Roles
 from graph_voice_livekit.convert.converters import from_chat_context, to_chat_context
 
-__all__ = ["OutsideTalk", "Outsiders"]
+__all__ = ["ExternalAgents", "ExternalTalk"]
 
 
-class Outsiders:
+class ExternalAgents:
     """The LiveKit agents behind a graph's external names.
 
     Args:
@@ -78,7 +78,7 @@ class Outsiders:
         return name in self._made_by
 
 
-class OutsideTalk:
+class ExternalTalk:
     """What LiveKit's history has of the time in which no agent of the graph had the floor, as the graph's messages.
 
     A stretch is read again whenever something has come to it: LiveKit adds a call to the message that made it, and the

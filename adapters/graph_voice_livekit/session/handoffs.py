@@ -6,46 +6,46 @@ from typing import TYPE_CHECKING
 from livekit.agents import Agent
 
 from graph_voice import events, history
-from graph_voice_livekit.session.external import Outsiders, OutsideTalk
-from graph_voice_livekit.session.resume import Comeback
+from graph_voice_livekit.session.external import ExternalAgents, ExternalTalk
+from graph_voice_livekit.session.resume import Resume
 from graph_voice_livekit.session.turns import TurnDriver
 
 if TYPE_CHECKING:
     from graph_voice_livekit.agent import NodeAgent
     from graph_voice_livekit.session.bridge import Bridge
 
-__all__ = ["Floor"]
+__all__ = ["Handoffs"]
 
 
-class Floor:
+class Handoffs:
     """The floor of one call.
 
     Args:
         bridge: of the call.
         make_agent: makes the LiveKit agent of a graph's agent.
-        outsiders: the agents that are not the graph's.
+        external_agents: the agents that are not the graph's.
         arriving: what an agent of the graph is shown when it takes the floor from such an agent.
-        comeback: takes up a call that another process had begun.
+        resume: takes up a call that another process had begun.
     """
 
     def __init__(
         self,
         bridge: "Bridge",
         make_agent: Callable[[str], "NodeAgent"],
-        outsiders: Outsiders,
+        external_agents: ExternalAgents,
         arriving: history.Operation | None,
-        comeback: Comeback,
+        resume: Resume,
     ) -> None:
         self._bridge = bridge
         self._conversation = bridge.conversation
         self._make_agent = make_agent
-        self._outsiders = outsiders
+        self._external_agents = external_agents
         self._arriving = arriving
-        self._comeback = comeback
-        self._outside = OutsideTalk()
+        self._resume = resume
+        self._external_talk = ExternalTalk()
         self._came_from: str | None = None
         """Who had the floor before the graph's agent that has it now, when that was no agent of the graph."""
-        self._entering_outside: TurnDriver | None = None
+        self._entering_external: TurnDriver | None = None
         """The turn that is handing the floor to an agent that is not the graph's."""
         self.agent: str | None = None
         """The graph's agent that has the floor in LiveKit."""
@@ -63,10 +63,10 @@ class Floor:
             bridge.bind(agent.session)
             bridge.recovery.begin(agent)
             self._came_from = self._take_over()
-        await self._comeback.ready()
-        if first and (active := self._comeback.moves_to(name)) is not None:
+        await self._resume.ready()
+        if first and (active := self._resume.moves_to(name)) is not None:
             self.agent = name
-            bridge.background(self._comeback.move(self.make(active)))
+            bridge.background(self._resume.move(self.make(active)))
             return False
         came_from, self._came_from = self._came_from, None
         self.agent = name
@@ -83,12 +83,12 @@ class Floor:
                 policy = agent.arriving or (self._arriving if came_from is not None else None)
                 await self._conversation.update_agent(name, policy, old=came_from)
                 await agent.show(self._conversation.chat_ctx)
-            if self._comeback.found:
+            if self._resume.found:
                 await agent.show(self._conversation.chat_ctx)
-                if (turn := self._comeback.begin()) is None:
+                if (turn := self._resume.begin()) is None:
                     return True
                 driver = bridge.drive(turn)
-                bridge.background(self._comeback.ask_behind(driver))
+                bridge.background(self._resume.ask_behind(driver))
                 first_words = lambda: turn.instructions  # noqa: E731
             else:
                 if first and came_from is None:
@@ -123,8 +123,8 @@ class Floor:
     async def leaving(self) -> None:
         """The LiveKit agent that has the floor begins to hand over."""
         self._bridge.recovery.leaving()
-        driver = self._entering_outside
-        if driver is not None and driver.entry is not None and driver.entry in self._outsiders:
+        driver = self._entering_external
+        if driver is not None and driver.entry is not None and driver.entry in self._external_agents:
             # The floor certainly changes. As in LiveKit the old agent's `on_exit` is over before the new one enters,
             # and what it wrote is in the session's userdata.
             self.confirm(driver, driver.entry)
@@ -141,10 +141,10 @@ class Floor:
         if ours:
             self._came_from = self._take_over()
         self.agent = name if ours else None
-        self._comeback.moving = False
+        self._resume.moving = False
         if not ours:
             self._leave(agent if certain else None)
-        self._bridge.recovery.floor_changed(agent, ours=ours)
+        self._bridge.recovery.active_agent_changed(agent, ours=ours)
         turn = getattr(agent, "turn", None)
         if isinstance(turn, TurnDriver) and turn.entry == name:
             self.confirm(turn, name)
@@ -159,13 +159,13 @@ class Floor:
 
     def make(self, name: str) -> Agent:
         """The LiveKit agent of this name."""
-        return self._outsiders.make(name) if name in self._outsiders else self._make_agent(name)
+        return self._external_agents.make(name) if name in self._external_agents else self._make_agent(name)
 
     async def next_agent(self, driver: TurnDriver, event: events.HandedOff) -> Agent:
         """The LiveKit agent that takes the floor; if it is the graph's it goes on with this turn."""
-        if event.new_agent in self._outsiders:
-            self._entering_outside = driver
-            return await self._outsiders.show(self._outsiders.make(event.new_agent), event.shown)
+        if event.new_agent in self._external_agents:
+            self._entering_external = driver
+            return await self._external_agents.show(self._external_agents.make(event.new_agent), event.shown)
         agent = self._make_agent(event.new_agent)
         agent.turn = driver
         return agent
@@ -177,30 +177,30 @@ class Floor:
         spoken = self._bridge.session.history
         taken = [i for i in spoken.items if i.type == "agent_handoff"]
         old = taken[-1].old_agent_id if taken else None
-        if old is not None and not self._outside.running and self.agent is None:
-            self._outside.begin(spoken, all_of_it=True)  # it had it before the graph came into the call
-        if not self._outside.running:
+        if old is not None and not self._external_talk.running and self.agent is None:
+            self._external_talk.begin(spoken, all_of_it=True)  # it had it before the graph came into the call
+        if not self._external_talk.running:
             return None
         self.listen()
-        self._outside.end()
+        self._external_talk.end()
         active = self._conversation.active_agent
-        return active if active in self._outsiders else old
+        return active if active in self._external_agents else old
 
     @property
-    def is_outside(self) -> bool:
+    def is_external(self) -> bool:
         """An agent that is not the graph's has the floor."""
-        return self._outside.running
+        return self._external_talk.running
 
     def listen(self) -> None:
         """Remember what was said while an agent that is not the graph's has the floor."""
-        for message, at in self._outside.news(self._bridge.session.history):
+        for message, at in self._external_talk.news(self._bridge.session.history):
             self._conversation.add(message, at=at)
 
     def _leave(self, agent: Agent | None) -> None:
         """An agent that is not the graph's has the floor."""
-        self._outside.begin(self._bridge.session.history)
-        name = self._outsiders.name_of(agent) if agent is not None else None
-        driver, self._entering_outside = self._entering_outside, None
+        self._external_talk.begin(self._bridge.session.history)
+        name = self._external_agents.name_of(agent) if agent is not None else None
+        driver, self._entering_external = self._entering_external, None
         if driver is not None and driver.entry is not None and driver.entry == name:
             self.confirm(driver, name)
             driver.cancel_entry()

@@ -44,7 +44,7 @@ class Announcer:
 
     async def _announce(self) -> None:
         bridge = self._bridge
-        if not await wait_quiet(bridge) or bridge.floor.agent not in bridge.agents:
+        if not await wait_quiet(bridge) or bridge.handoffs.agent not in bridge.agents:
             return  # an agent that is not the graph's has the floor: it is asked again when one of the graph's takes it
         if (turn := bridge.conversation.announce()) is not None:
             logger.debug("a tool's result came late; the agent speaks of it now")

@@ -54,7 +54,7 @@ class Recovery:
     def claimed(self, message: llm.ChatMessage) -> None:
         """A user message is in the history."""
         # The hook of an agent that is not the graph's may edit the words, and does not tell.
-        self._lost.claimed(message, edited=self._bridge.floor.is_outside)
+        self._lost.claimed(message, edited=self._bridge.handoffs.is_external)
 
     def user_state_changed(self, event: UserStateChangedEvent) -> None:
         max_delay = self._bridge.session.options.endpointing["max_delay"]
@@ -80,7 +80,7 @@ class Recovery:
         """The agent that has the floor begins to hand over."""
         self._lost.leaving(time.time())
 
-    def floor_changed(self, agent: Agent, *, ours: bool) -> None:
+    def active_agent_changed(self, agent: Agent, *, ours: bool) -> None:
         """Another agent has the floor. One that is not the graph's sees to itself."""
         before, self._ears = self._ears, _ears(agent, self._bridge)
         lost = self._lost.take(
@@ -125,7 +125,7 @@ class Recovery:
 
     async def _answer_dropped(self) -> None:
         # A turn that ends behind the protected speech is LiveKit's to answer; only the quiet shows which one did not.
-        if not await wait_quiet(self._bridge) or self._bridge.floor.agent is None:
+        if not await wait_quiet(self._bridge) or self._bridge.handoffs.agent is None:
             return
         session = self._bridge.session
         agent = session.current_agent

@@ -11,13 +11,13 @@ from livekit.agents.voice.events import AgentStateChangedEvent
 from graph_voice import Turn
 from graph_voice.call.durable import Resumed
 from graph_voice_livekit.convert.converters import to_chat_context
-from graph_voice_livekit.session.external import Outsiders
+from graph_voice_livekit.session.external import ExternalAgents
 
 if TYPE_CHECKING:
     from graph_voice_livekit.session.bridge import Bridge
     from graph_voice_livekit.session.turns import TurnDriver
 
-__all__ = ["Comeback", "Hook"]
+__all__ = ["Hook", "Resume"]
 
 Hook = str | Callable[[Resumed], str | None] | None
 """What is said when a call is taken up again: instructions for the reply; a function that gives them, or None to wait
@@ -31,20 +31,20 @@ ASKING = (
 )
 
 
-class Comeback:
+class Resume:
     """Takes a call up again when its store knows it.
 
     Args:
         bridge: of the call.
         hook: what is said.
-        outsiders: agents that are not the graph's: they speak for themselves.
+        external_agents: agents that are not the graph's: they speak for themselves.
     """
 
-    def __init__(self, bridge: "Bridge", hook: Hook, outsiders: Outsiders) -> None:
+    def __init__(self, bridge: "Bridge", hook: Hook, external_agents: ExternalAgents) -> None:
         self._bridge = bridge
         self._conversation = bridge.conversation
         self._hook = hook
-        self._outsiders = outsiders
+        self._external_agents = external_agents
         self._read = False
         self.found = False
         """The call was found in the store, and nobody has spoken of it yet."""
@@ -84,9 +84,9 @@ class Comeback:
 
     async def move(self, agent: Agent) -> None:
         """Give it the floor, before anything is spoken."""
-        if self._outsiders.name_of(agent) is not None:
+        if self._external_agents.name_of(agent) is not None:
             self.found = False
-            await self._outsiders.show(agent, self._conversation.chat_ctx)
+            await self._external_agents.show(agent, self._conversation.chat_ctx)
         await self._started()
         self._bridge.session.update_agent(agent)
 

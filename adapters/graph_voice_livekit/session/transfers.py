@@ -55,4 +55,4 @@ class Transfers:
         self._bridge.background(follow())
 
     async def _update_agent(self, driver: TurnDriver, event: events.HandedOff) -> None:
-        self._bridge.session.update_agent(await self._bridge.floor.next_agent(driver, event))
+        self._bridge.session.update_agent(await self._bridge.handoffs.next_agent(driver, event))

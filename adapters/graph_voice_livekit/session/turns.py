@@ -20,7 +20,7 @@ from graph_voice import Turn, events
 if TYPE_CHECKING:
     from graph_voice_livekit.session.bridge import Bridge
 
-__all__ = ["NO_HANDOFF", "Batch", "Pause", "TurnDriver"]
+__all__ = ["NO_HANDOFF", "MirroredBatch", "Pause", "TurnDriver"]
 
 logger = logging.getLogger("graph_voice.livekit")
 NO_HANDOFF = "the agent handoff was interrupted and did not happen"
@@ -37,7 +37,7 @@ class Pause(events.Event):
 
 
 @dataclass
-class Batch:
+class MirroredBatch:
     """The calls of one model step, which LiveKit executes through their mirrors."""
 
     agent: str
@@ -76,7 +76,7 @@ class TurnDriver:
         """The graph is with the agent that LiveKit is with: it has produced something for it, or is over."""
         self.over = asyncio.Event()
         """No speech of LiveKit's comes back to this turn."""
-        self.batches: list[Batch] = []
+        self.batches: list[MirroredBatch] = []
         self.switch: events.HandedOff | None = None
         """A handoff that no mirror carries out: by an edge of the graph, or by a call of an earlier process."""
         self.spoken: list[tuple[str, str]] = []
@@ -84,7 +84,7 @@ class TurnDriver:
         self.earlier: dict[str, llm.FunctionCallOutput] = {}
         """LiveKit's items of the calls of earlier turns that were answered in this one."""
         self._waiting: list[Callable[[], None]] = []
-        self._open: Batch | None = None
+        self._open: MirroredBatch | None = None
         self._handles: set[SpeechHandle] = set()
         self._contexts: list[RunContext[Any]] = []
         self._items: deque[events.Event] = deque()
@@ -109,7 +109,7 @@ class TurnDriver:
         async for event in self.turn:
             match event:
                 case events.ToolCalls(agent=agent, calls=calls):
-                    self._open = Batch(agent, {c.id: c for c in calls})
+                    self._open = MirroredBatch(agent, {c.id: c for c in calls})
                     self.batches.append(self._open)
                     for call in calls:
                         self.bridge.calls[call.id] = self
@@ -145,8 +145,8 @@ class TurnDriver:
             self.bridge.speak(self)
 
     def _wait_for(self, message_id: str) -> None:
-        if self.entry is not None and self.entry in self.bridge.outsiders:
-            logger.warning("agent %s is leaving; nobody can say its last words any more", self.turn.floor)
+        if self.entry is not None and self.entry in self.bridge.external_agents:
+            logger.warning("agent %s is leaving; nobody can say its closing message any more", self.turn.new_agent)
             self.turn.heard(message_id, "")
             return
         if self._open is None:
@@ -157,7 +157,7 @@ class TurnDriver:
         self._said = message_id
         self._arrived.set()
 
-    def _result(self, batch: Batch, event: events.ToolResult) -> None:
+    def _result(self, batch: MirroredBatch, event: events.ToolResult) -> None:
         batch.results[event.call_id] = event
         batch.late_result(event.call_id)
         if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
@@ -183,7 +183,7 @@ class TurnDriver:
             # A switch by an edge: there is no tool whose mirror could return the next agent.
             self._put(event)
 
-    def _handed_off_late(self, batch: Batch, event: events.HandedOff) -> None:
+    def _handed_off_late(self, batch: MirroredBatch, event: events.HandedOff) -> None:
         """A barge-in released the mirror before the handoff came: LiveKit can't carry it out any more."""
         self._close_batch(batch)
         if event.on_interruption == "complete" and not self.turn.closed:
@@ -196,14 +196,14 @@ class TurnDriver:
             batch.results[event.call_id] = replace(batch.results[event.call_id], output=told.text, is_error=True)
             batch.late_result(event.call_id)
 
-    def _close_batch(self, batch: Batch) -> None:
+    def _close_batch(self, batch: MirroredBatch) -> None:
         batch.done.set()
         self._open = None
 
-    def _say(self, batch: Batch, event: events.Say) -> None:
+    def _say(self, batch: MirroredBatch, event: events.Say) -> None:
         self._speak_aside(batch, event.message_id, event.text)
 
-    def _stream_line(self, batch: Batch, event: events.Text) -> None:
+    def _stream_line(self, batch: MirroredBatch, event: events.Text) -> None:
         """Words that a tool has generated while it runs (`ctx.generate_reply`)."""
         stream = self.bridge.streams.get(event.message_id)
         if stream is None:
@@ -217,7 +217,7 @@ class TurnDriver:
         stream.end()
         self.bridge.streams.pop(message_id, None)
 
-    def _speak_aside(self, batch: Batch, message_id: str, text: "str | _Words") -> None:
+    def _speak_aside(self, batch: MirroredBatch, message_id: str, text: "str | _Words") -> None:
         try:
             # A tool that disallows interruptions means its own words as well.
             handle = self.bridge.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
@@ -284,7 +284,7 @@ class TurnDriver:
             self._said = None
         return self._items.popleft()
 
-    def batch_of(self, call_id: str) -> Batch | None:
+    def batch_of(self, call_id: str) -> MirroredBatch | None:
         return next((b for b in self.batches if call_id in b.calls), None)
 
     # ---- from LiveKit

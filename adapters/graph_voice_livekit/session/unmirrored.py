@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graph_voice_livekit.session.turns import Batch, TurnDriver
+    from graph_voice_livekit.session.turns import MirroredBatch, TurnDriver
 
-__all__ = ["settle_unmirrored"]
+__all__ = ["answer_tool_calls_not_run"]
 
 
-def settle_unmirrored(driver: "TurnDriver", batch: "Batch") -> None:
+def answer_tool_calls_not_run(driver: "TurnDriver", batch: "MirroredBatch") -> None:
     """Tell the graph of such calls while other calls of the batch, through their mirrors, wait for all of it.
 
     LiveKit reports its answers with `function_tools_executed`, when the whole batch is over: for a batch that has

@@ -58,7 +58,7 @@ class LiveKitFrontEnd(FrontEnd):
         return self.agent.conversation
 
     @property
-    def floor(self) -> str:
+    def current_agent(self) -> str:
         with contextlib.suppress(RuntimeError):  # the session is closed
             return str(self.rig.session.current_agent.id)
         return self.conversation.active_agent

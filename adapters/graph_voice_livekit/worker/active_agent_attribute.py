@@ -7,12 +7,12 @@ from typing import Any
 from livekit.agents import AgentSession, JobContext
 from livekit.agents.voice.events import ConversationItemAddedEvent
 
-__all__ = ["show_floor"]
+__all__ = ["show_active_agent"]
 
 logger = logging.getLogger("graph_voice.livekit")
 
 
-def show_floor(job: JobContext, session: AgentSession[Any], attribute: str) -> None:
+def show_active_agent(job: JobContext, session: AgentSession[Any], attribute: str) -> None:
     """Let this attribute name the agent that has the floor, from its first word to the end of the call."""
     changed = asyncio.Event()
     floor = ""
@@ -33,6 +33,6 @@ def show_floor(job: JobContext, session: AgentSession[Any], attribute: str) -> N
             except Exception:  # nobody in the room needs it to talk
                 logger.exception("the attribute %s can't be set to %s", attribute, floor)
 
-    publishing = asyncio.create_task(publish(), name="graph_voice.floor_attribute")
+    publishing = asyncio.create_task(publish(), name="graph_voice.active_agent_attribute")
     session.on("conversation_item_added", added)
     session.on("close", lambda event: publishing.cancel())

@@ -22,7 +22,7 @@ from graph_voice.errors import BuildError, LoadError
 from graph_voice.launch.loading import load_graph, locate
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.session.resume import PATIENCE
-from graph_voice_livekit.worker.active_agent_attribute import show_floor
+from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
 from graph_voice_livekit.worker.failed_call import tell_caller
 from graph_voice_livekit.worker.job_saver import JobSaver
 
@@ -49,7 +49,7 @@ class _Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     apology: str | None = APOLOGY
     saver: Callable[[], Any] | None = None
-    floor_attribute: str | None = None
+    active_agent_attribute: str | None = None
 
 
 @dataclass
@@ -75,7 +75,7 @@ def create_server(
     prewarm: Callable[[JobProcess], Any] | None = None,
     saver: Callable[[], Any] | None = None,
     preload_modules: Sequence[str] = (),
-    floor_attribute: str | None = None,
+    active_agent_attribute: str | None = None,
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -101,7 +101,7 @@ def create_server(
         preload_modules: LiveKit's, besides what graph_voice and LangGraph need: modules that are imported once per
             worker, where the platform can fork (Linux), and shared by its job processes. Name those of your graph and
             of its providers (`langchain_openai`); they must start no thread and open no connection when imported.
-        floor_attribute: the worker's attribute in the room that names the agent that has the floor, for whoever shows
+        active_agent_attribute: the worker's attribute in the room that names the active agent, for a page that shows
             it. None: there is none.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
@@ -120,7 +120,7 @@ def create_server(
     if "setup_fnc" in server:
         raise BuildError("create_server(setup_fnc=...): loading the graph is the set-up. Write prewarm=... instead.")
     plugins = {"stt": stt, "tts": tts, "vad": vad}
-    plan = _Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, floor_attribute)
+    plan = _Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, active_agent_attribute)
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
     for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
@@ -186,8 +186,8 @@ async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
     options = {"max_tool_steps": MAX_TOOL_STEPS, **prepared.plugins, **plan.options}
     session: AgentSession[Any] = AgentSession(**options)
 
-    if plan.floor_attribute is not None:
-        show_floor(job, session, plan.floor_attribute)
+    if plan.active_agent_attribute is not None:
+        show_active_agent(job, session, plan.active_agent_attribute)
 
     def closed(event: CloseEvent) -> None:
         ending = asyncio.create_task(_end(job, plan, prepared, agent, store, event), name="graph_voice.end_of_call")

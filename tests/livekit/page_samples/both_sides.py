@@ -14,14 +14,14 @@ from page_samples.page_llm import PageLLM, Prompt
 
 from graph_voice.messages.prompt import OPENER
 from graph_voice.testing import ScriptedModel, say
-from graph_voice.testing.script import Call, Line, as_line
+from graph_voice.testing.script import ScriptedReply, ScriptedToolCall, as_reply
 from graph_voice_livekit import GraphAgent
 
 __all__ = ["OnlyLiveKit", "OnlyOurs", "Told", "same_prompts", "same_story", "sample", "told_by_livekit", "told_by_ours"]
 
 SUMMARY = "The router blinks red."
 
-Entry = str | Call | Line
+Entry = str | ScriptedToolCall | ScriptedReply
 Event = tuple[Any, ...]
 Step = str | Callable[[AgentSession[Any], Agent], Any]
 """What the caller says, or what the program does with the session."""
@@ -93,7 +93,7 @@ async def told_by_ours(graph: Any, script: Script, steps: Sequence[Step], *, use
     next_line, left = _reader(script, OnlyLiveKit)
     asked: list[tuple[int | None, Prompt]] = []
 
-    def answer(messages: list[BaseMessage]) -> Line:
+    def answer(messages: list[BaseMessage]) -> ScriptedReply:
         place, line = next_line(shown_to_ours(messages))
         asked.append((place, shown_to_ours(messages)))
         return line
@@ -112,16 +112,16 @@ async def told_by_ours(graph: Any, script: Script, steps: Sequence[Step], *, use
     return told
 
 
-def _reader(script: Script, left_out: type) -> tuple[Callable[[Prompt], tuple[int | None, Line]], list[Any]]:
+def _reader(script: Script, left_out: type) -> tuple[Callable[[Prompt], tuple[int | None, ScriptedReply]], list[Any]]:
     """The script as one side plays it. A request for a summary has no place in the order, and one answer always."""
     left = [(place, entry) for place, entry in enumerate(script) if not isinstance(entry, left_out)]
 
-    def next_line(shown: Prompt) -> tuple[int | None, Line]:
+    def next_line(shown: Prompt) -> tuple[int | None, ScriptedReply]:
         if "summar" in shown[0][1].lower():
             return None, say(SUMMARY)
         assert left, f"the model is asked for a reply that the script does not have, and is shown {shown}"
         place, entry = left.pop(0)
-        return place, as_line(entry.reply if isinstance(entry, OnlyLiveKit | OnlyOurs) else entry)
+        return place, as_reply(entry.reply if isinstance(entry, OnlyLiveKit | OnlyOurs) else entry)
 
     return next_line, left
 

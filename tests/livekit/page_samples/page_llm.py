@@ -7,7 +7,7 @@ from typing import Any
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, llm
 from livekit.agents.utils import shortuuid
 
-from graph_voice.testing.script import Line
+from graph_voice.testing.script import ScriptedReply
 
 __all__ = ["PageLLM", "Prompt", "shown_to_livekit"]
 
@@ -18,7 +18,7 @@ Prompt = list[tuple[str, ...]]
 class PageLLM(llm.LLM[Any]):
     """Each call says the line that the reader gives for its prompt, and is remembered with the line's place."""
 
-    def __init__(self, next_line: Callable[[Prompt], tuple[int | None, Line]]) -> None:
+    def __init__(self, next_line: Callable[[Prompt], tuple[int | None, ScriptedReply]]) -> None:
         super().__init__()
         self._next_line = next_line
         self.prompts: list[tuple[int | None, Prompt]] = []
@@ -38,7 +38,7 @@ class PageLLM(llm.LLM[Any]):
 
 
 class _Stream(llm.LLMStream):
-    def __init__(self, owner: PageLLM, line: Line, **options: Any) -> None:
+    def __init__(self, owner: PageLLM, line: ScriptedReply, **options: Any) -> None:
         self._line = line
         super().__init__(owner, **options)
 

@@ -23,12 +23,12 @@ from livekit.agents.voice.io import AudioOutput, PlaybackFinishedEvent, Playback
 
 from graph_voice_livekit.inprocess.clock import CallClock
 
-__all__ = ["Floor"]
+__all__ = ["TurnTaking"]
 
 _LOOK_AGAIN = 0.1
 
 
-class Floor:
+class TurnTaking:
     """Watches a session and its audio output, and lets one wait for a state of the conversation.
 
     The agent on the floor is that of LiveKit's last `AgentHandoff` item. `session.current_agent` is the
