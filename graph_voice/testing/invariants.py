@@ -40,7 +40,7 @@ def invariants(call: "Call[Any]") -> None:
     ]
     if not call.over and call.current_agent != conversation.active_agent:
         wrong.append(
-            f"4: {call.current_agent!r} is the current agent; in the state the active one is {conversation.active_agent!r}"
+            f"4: {call.current_agent!r} is the current agent, in the state it is {conversation.active_agent!r}"
         )
     wrong += [f"5: {problem}" for problem in _turns(messages, call.said, crashed)]
     wrong += [f"6: {problem}" for problem in _once(messages)]
@@ -156,9 +156,7 @@ def check_invariants(
         if len(found) != len(said) or not all(map(_are_words, found, said)):
             wrong.append(f"the caller said {list(said)}; remembered is {found}")
     if current_agent is not None and conversation.active_agent != current_agent:
-        wrong.append(
-            f"{current_agent!r} is the current agent; in the state the active one is {conversation.active_agent!r}"
-        )
+        wrong.append(f"{current_agent!r} is the current agent, in the state it is {conversation.active_agent!r}")
     if wrong:
         listed = "\n".join(f"- {problem}" for problem in wrong)
         shown = "\n".join(_line(m) for m in messages)
