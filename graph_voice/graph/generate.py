@@ -24,6 +24,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from graph_voice import events
 from graph_voice.messages.pairs import keep_calls
+from graph_voice.messages.refusals import refusal_of, spoken_words, with_refusal_as_words
 from graph_voice.secrets.arguments import INVALID
 from graph_voice.turn.turn import Turn
 
@@ -74,7 +75,8 @@ async def generate(
         first_token_timeout: seconds until the first piece of the answer (words, a call, reasoning). None: no limit.
         progress: is kept up to date.
 
-    Raises what the model raises, and `TimeoutError`.
+    Raises what the model raises, `TimeoutError`, and LangChain's `ModelRefusalError` when the provider has ended the
+    answer as refused.
     """
     progress = progress or Progress()
     chunks: list[AIMessageChunk] = []
@@ -99,15 +101,15 @@ async def generate(
             turn.timings.token()
             await turn.results_stored()
         for chunk in chunks:
-            yield _text(chunk)
+            yield spoken_words(chunk)
         async for chunk in pieces:
             chunks.append(chunk)
-            yield _text(chunk)
+            yield spoken_words(chunk)
 
     if turn is None:
         async for text in stream():
             progress.said = progress.said or bool(text.strip())
-        return Generated(_joined(chunks, agent, message_id), cut=False)
+        return Generated(_answer(chunks, agent, message_id), cut=False)
     with turn.cuttable():
         blank, ahead = "", _AHEAD
         async for text in stream():
@@ -121,7 +123,7 @@ async def generate(
                 if ahead:
                     ahead -= 1
                     await asyncio.sleep(0)  # tokens may come in one piece; the first ones need not wait for the last
-        message = _joined(chunks, agent, message_id)
+        message = _answer(chunks, agent, message_id)
         if message.usage_metadata is not None:
             turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
         return Generated(message, cut=False)
@@ -156,9 +158,12 @@ def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration:
     )
 
 
-def _text(chunk: AIMessageChunk) -> str:
-    """The words of a chunk. Only text: reasoning is not spoken."""
-    return chunk.content if isinstance(chunk.content, str) else chunk.text
+def _answer(chunks: list[AIMessageChunk], agent: str, message_id: str | None) -> AIMessage:
+    """The whole message. Raises LangChain's `ModelRefusalError` when the provider has ended it as refused."""
+    message = _joined(chunks, agent, message_id)
+    if (refused := refusal_of(message)) is not None:
+        raise refused
+    return message
 
 
 def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) -> AIMessage:
@@ -166,6 +171,7 @@ def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) ->
         return AIMessage("", id=message_id or f"run-{uuid.uuid4()}", name=agent)
     whole = chunks[0] if len(chunks) == 1 else chunks[0] + chunks[1:]
     message = _without_guesses(cast(AIMessage, message_chunk_to_message(whole)), whole)
+    message = with_refusal_as_words(message)
     return message.model_copy(update={"id": message_id or message.id or f"run-{uuid.uuid4()}", "name": agent})
 
 

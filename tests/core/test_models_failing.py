@@ -5,7 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
-from langchain_core.exceptions import ModelAuthenticationError, ModelRateLimitError
+from langchain_core.exceptions import ModelAuthenticationError, ModelRateLimitError, ModelRefusalError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -256,3 +256,81 @@ async def test_outside_a_turn_the_error_is_the_callers() -> None:
     graph = create_voice_graph([agent], llm=ScriptedModel([fail(PASSING), fail(PASSING)])).compile()
     with pytest.raises(ModelRateLimitError):
         await graph.ainvoke({"messages": [("user", "Hello?")]})
+
+
+NO = "I can't help with that."
+
+
+def refused(**metadata: Any) -> list[AIMessageChunk]:
+    return [AIMessageChunk("", response_metadata=metadata)]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [AIMessageChunk([{"type": "refusal", "refusal": NO, "index": 0}])],
+        [
+            AIMessageChunk("", additional_kwargs={"refusal": "I can't help "}),
+            AIMessageChunk("", additional_kwargs={"refusal": "with that."}),
+        ],
+        [
+            AIMessageChunk([{"type": "text", "text": "I can't ", "index": 0}]),
+            AIMessageChunk([{"type": "refusal", "refusal": "help with that.", "index": 1}]),
+        ],
+    ],
+    ids=["a block of the Responses API", "beside the content", "behind words"],
+)
+async def test_a_model_that_declines_in_words_is_heard_and_later_prompts_hold_them_as_text(
+    chunks: list[AIMessageChunk],
+) -> None:
+    model = Chunks(replies=[chunks, [AIMessageChunk("Gladly.")]])
+    phone = conversation(model)
+    seen = await phone.run("Say something rude.")
+    assert (spoken(seen), errors(seen)) == (NO, [])
+    said = phone.messages[-1]
+    assert (said.text, "refusal" in str(said.content), said.additional_kwargs.get("refusal")) == (NO, False, None)
+    assert spoken(await phone.run("Then something kind.")) == "Gladly."
+
+
+async def test_a_response_that_its_provider_ends_as_refused_is_not_asked_for_again() -> None:
+    ended = refused(stop_reason="refusal", model_provider="anthropic")
+    model = Chunks(replies=[ended, [AIMessageChunk("never")]])
+    seen = await conversation(model).run("Say something rude.")
+    assert (spoken(seen), errors(seen)) == (SORRY, [ModelRefusalError])
+
+
+async def test_the_fallback_model_answers_what_the_first_one_refuses() -> None:
+    blocked = refused(finish_reason="SAFETY", model_provider="google_genai")
+    seen = await conversation(Chunks(replies=[blocked]), fallback=ScriptedModel(["Of course."])).run("My bill?")
+    assert (spoken(seen), errors(seen)) == ("Of course.", [])
+
+
+async def test_a_refusal_in_the_middle_of_an_answer_is_apologised_for_behind_the_words_that_were_heard() -> None:
+    chunks = [AIMessageChunk("You take "), *refused(stop_reason="refusal", model_provider="anthropic")]
+    phone = conversation(Chunks(replies=[chunks]))
+    seen = await phone.run("How do I break in?")
+    assert (spoken(seen), errors(seen)) == (f"You take {SORRY}", [ModelRefusalError])
+    assert [m.text for m in phone.messages if isinstance(m, AIMessage)] == ["You take ", SORRY]
+
+
+async def test_the_calls_of_a_refused_response_do_not_run() -> None:
+    ran = []
+
+    @function_tool
+    async def act() -> str:
+        """Act."""
+        ran.append("act")
+        return "done"
+
+    chunks = [calls("act"), *refused(stop_reason="refusal", model_provider="anthropic")]
+    seen = await conversation(Chunks(replies=[chunks]), tools=[act]).run("Do it.")
+    assert (spoken(seen), ran) == (SORRY, [])
+
+
+async def test_a_message_keeps_the_id_under_which_its_first_words_were_spoken() -> None:
+    """LangChain prefers the id of the provider for the whole, which may come behind the first words."""
+    chunks = [AIMessageChunk("One ", id="lc_run--1"), AIMessageChunk("moment.", id="msg_of_the_provider")]
+    phone = conversation(Chunks(replies=[chunks]))
+    seen = await phone.run("Hello?")
+    ids = {event.message_id for event in seen if isinstance(event, events.Text)}
+    assert ids == {phone.messages[-1].id} == {"lc_run--1"}
