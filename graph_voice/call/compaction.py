@@ -42,9 +42,7 @@ class Compaction:
         if runtime is None or runtime.agent.context is None:
             return
         self._agent = agent
-        self._task = asyncio.create_task(
-            self._shorten(runtime, runtime.agent.context), name="graph_voice.call.compaction"
-        )
+        self._task = asyncio.create_task(self._shorten(runtime, runtime.agent.context), name="graph_voice.compaction")
         self._task.add_done_callback(_log_failure)
 
     async def _shorten(self, runtime: AgentRuntime, policy: Operation) -> None:

@@ -50,7 +50,7 @@ class BatchFiller:
         if self._turn is None:
             yield
             return
-        waiting = asyncio.create_task(self._wait(self._turn, line, after), name="graph_voice.graph.filler")
+        waiting = asyncio.create_task(self._wait(self._turn, line, after), name="graph_voice.filler")
         try:
             yield
         finally:

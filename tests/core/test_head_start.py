@@ -73,7 +73,7 @@ async def test_a_run_that_has_begun_is_begun_once_and_is_no_turn() -> None:
     conversation.expect_turn()
     conversation.expect_turn()
     await settle()
-    assert len([t for t in asyncio.all_tasks() if t.get_name().startswith("graph_voice.turn.turn")]) == 1
+    assert len([t for t in asyncio.all_tasks() if t.get_name().startswith("graph_voice.turn")]) == 1
     conversation._ahead.drop()
     await settle()
     assert not changes
