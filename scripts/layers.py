@@ -156,22 +156,25 @@ def table() -> str:
         for layer in house.layers:
             for room in layer:
                 imported = sorted(house.rooms.get(room, ()), key=lambda other: _depth(house, other))
-                rows.append(f"| `{room}` | {sentence(house.name, room)} | {', '.join(imported) or '-'} |")
+                rows.append(f"| `{room}` | {sentence(_path(house, room))} | {', '.join(imported) or '-'} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _path(house: House, room: str) -> Path:
+    folder = PACKAGES[house.name] / room
+    return folder if folder.is_dir() else folder.with_suffix(".py")
 
 
 def _depth(house: House, room: str) -> tuple[int, str]:
     return next((at for at, layer in enumerate(house.layers) if room in layer), -1), room
 
 
-def sentence(package: str, room: str) -> str:
-    """The first sentence of a room's docstring, as one line of a table."""
-    folder = PACKAGES[package] / room
-    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+def sentence(path: Path) -> str:
+    """The first sentence of the docstring of a package (its folder) or a module, as one line of a table."""
+    path = path / "__init__.py" if path.is_dir() else path
     said = ast.get_docstring(ast.parse(path.read_text())) or ""
-    first = " ".join(said.split("\n\n")[0].split()).removeprefix("Public. ")
-    return first.replace("|", "\\|")
+    return " ".join(said.split("\n\n")[0].split()).removeprefix("Public. ").replace("|", "\\|")
 
 
 def page(text: str) -> str:
