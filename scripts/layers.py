@@ -152,13 +152,25 @@ def table() -> str:
     """From the top down: each package, its sentence, and what it imports of those below it."""
     parts = []
     for house in houses():
-        rows = [f"**`{house.name}`**", "", "| package | what it is | imports |", "|---|---|---|"]
+        rows = [f"**`{house.name}`**", "", *picture(house), "", "| package | what it is | imports |", "|---|---|---|"]
         for layer in house.layers:
             for room in layer:
                 imported = sorted(house.rooms.get(room, ()), key=lambda other: _depth(house, other))
                 rows.append(f"| `{room}` | {sentence(_path(house, room))} | {', '.join(imported) or '-'} |")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)
+
+
+def picture(house: House) -> list[str]:
+    """The rooms as a Mermaid flowchart, without the arrows that a longer way says as well."""
+    rooms = house.rooms
+    arrows = [
+        f"    {room} --> {other}"
+        for room, imported in sorted(rooms.items())
+        for other in sorted(imported)
+        if not any(other in _reached(rooms, between) for between in imported - {other})
+    ]
+    return ["```mermaid", "flowchart TD", *arrows, "```"]
 
 
 def _path(house: House, room: str) -> Path:
