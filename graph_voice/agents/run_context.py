@@ -64,6 +64,8 @@ class RunContext(Generic[U]):
     speak: Callable[[str, Utterance], Awaitable[str]] | None = field(default=None, repr=False)
     hold: Callable[[], None] | None = field(default=None, repr=False)
     held: bool = field(default=False, repr=False)
+    over: bool = field(default=False, repr=False)
+    """The tool or hook has ended; what it has started may go on."""
     ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
     """The agent's declared handoffs, by target."""
 

@@ -12,6 +12,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
 from graph_voice import events
+from graph_voice.agents.run_context import running
 from graph_voice.call.compaction import Compaction
 from graph_voice.call.durable import RESUME, Durable, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT, leave_call, stop
@@ -276,6 +277,7 @@ class Conversation(CallState[U]):
 
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
+        running.set(None)  # of a tool whose code, or LiveKit for it, has begun this turn
         trace = turn.trace = await self.traces.begin(turn)
         if self._durable is not None and (words := self._durable.closing_message()) is not None:
             await turn.end_call(words)
@@ -407,14 +409,16 @@ class Conversation(CallState[U]):
             flush_timeout: seconds that the durable copy may then take to have all of it. None waits as long as it
                 takes.
 
-        Raises `SaverError` when it has not, and `TurnError` inside of a turn, which it would wait for: a tool ends the
-        call by `ctx.end_call()`.
+        Raises `SaverError` when it has not.
+
+        Inside of a tool, a hook or a node, which it would wait for, it returns at once: the call ends behind them. To
+        end it behind the agent's last words, write `ctx.end_call()`.
         """
-        if current_turn.get() is not None:
-            raise TurnError("aclose() inside of a turn would wait for itself: a tool ends the call by ctx.end_call().")
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
-        await asyncio.shield(self._closing)
+            self._closing.add_done_callback(_log_late_copy)
+        if not _inside_a_turn():
+            await asyncio.shield(self._closing)
 
     async def abandon(self) -> None:
         """Stop everything as if the process had ended here: from now on nothing is done, remembered or stored.
@@ -434,6 +438,8 @@ class Conversation(CallState[U]):
         await self.summaries.aclose()
 
     async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
+        current_turn.set(None)
+        running.set(None)
         await self._ahead.aclose()
         for turn in list(self._live.turns):
             turn.close()
@@ -447,6 +453,18 @@ class Conversation(CallState[U]):
         self.traces.close()
         if self._durable is not None:
             await self._durable.aclose(flush_timeout)
+
+
+def _inside_a_turn() -> bool:
+    """Whether code that a turn waits for is running here, and not something that it has started."""
+    ctx = running.get()
+    return current_turn.get() is not None or (ctx is not None and not ctx.over)
+
+
+def _log_late_copy(closing: "asyncio.Task[None]") -> None:
+    """Nobody may wait for the end of a call that one of its own tools has closed."""
+    if not closing.cancelled() and (error := closing.exception()) is not None:
+        logger.error("the end of the call: %s", error)
 
 
 def hear(turn: Turn, event: events.Event) -> None:

@@ -22,7 +22,7 @@ from graph_voice.messages.prompt import build_prompt
 from graph_voice.models import model_from, run_models
 from graph_voice.models.bindings import Bindings
 from graph_voice.secrets.arguments import secret_schemas
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.turn import Turn, current_turn
 
 __all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "since_last_user"]
 
@@ -184,12 +184,15 @@ class AgentRuntime:
     async def run_hook(self, hook: Any, ctx: RunContext[Any]) -> None:
         """Run `on_enter` or `on_exit`, sync or async."""
         token = running.set(ctx)
+        outside = current_turn.set(None)  # as for a tool: what the hook starts is no part of this turn
         try:
             result = hook(ctx)
             if inspect.isawaitable(result):
                 await result
         finally:
+            current_turn.reset(outside)
             running.reset(token)
+            ctx.over = True
 
 
 def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:

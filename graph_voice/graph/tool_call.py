@@ -28,7 +28,7 @@ from graph_voice.messages.pairs import placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.spoken import close, taken
 from graph_voice.turn.tool_run import ToolRun
-from graph_voice.turn.turn import Turn, answer
+from graph_voice.turn.turn import Turn, answer, current_turn
 from graph_voice.userdata.channel import explain
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
 
@@ -200,6 +200,8 @@ class ToolRunner:
         clock = asyncio.timeout(timeout)
         assignments = Assignments()
         token = running.set(ctx)
+        # What the tool's code starts (a task, a graph of its own, what LiveKit does for it) is no part of this turn.
+        outside = current_turn.set(None)
         try:
             with batch.work.assigned_by(assignments):
                 async with clock:
@@ -223,7 +225,9 @@ class ToolRunner:
             return Outcome(_shown(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True)))
         finally:
             assignments.over = True
+            current_turn.reset(outside)
             running.reset(token)
+            ctx.over = True
             if ctx.held and batch.turn is not None:
                 batch.turn.release()
 

@@ -270,20 +270,34 @@ async def test_no_turn_begins_after_the_end() -> None:
         conversation.enter()
 
 
-async def test_a_tool_that_closes_its_own_call_is_told_what_to_write() -> None:
+@pytest.mark.parametrize("how", ["itself", "a task of its own", "a task of its own, two seconds later"])
+async def test_a_tool_may_close_its_own_call_which_ends_behind_it(how: str) -> None:
+    exits = Exits()
+    started: list[asyncio.Task[None]] = []
     closing: list[Conversation[Any]] = []
+
+    async def later(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await closing[0].aclose("task_completed")
+        assert exits.seen == [("desk", "task_completed")], "who waits outside of the tool waits for the end"
 
     @function_tool
     async def hang_up() -> str:
         """Hang up."""
-        with pytest.raises(TurnError, match=r"ctx\.end_call"):
-            await closing[0].aclose()
-        return "no"
+        if how == "itself":
+            await closing[0].aclose("task_completed")
+        else:
+            started.append(asyncio.create_task(later(2 if "later" in how else 0.5)))
+        return "goodbye"
 
-    conversation = one_agent([call("hang_up"), "Well."], hang_up)
+    conversation = desk(exits, [call("hang_up"), "Well."], hang_up)
     closing.append(conversation)
     await conversation.run("hi")
-    assert told(conversation)[-1] == "ai: Well."
+    await asyncio.gather(*started)
+    await conversation.aclose()
+    assert (exits.seen, conversation.closed) == ([("desk", "task_completed")], True)
+    assert told(conversation)[:3] == ["human: hi", "ai:  +call_1", "tool: goodbye"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_close_that_is_cancelled_goes_on() -> None:

@@ -393,3 +393,56 @@ async def test_nothing_of_a_call_is_held_after_it() -> None:
     gc.collect()
     assert len(held) >= 5
     assert [ref() for ref in held] == [None] * len(held)
+
+
+HANG_UPS: dict[str, Callable[[GraphAgent, Any], Any]] = {
+    "session.shutdown": lambda ga, session: session.shutdown(),
+    "session.aclose": lambda ga, session: session.aclose(),
+    "GraphAgent.aclose": lambda ga, session: ga.aclose(),
+    "Conversation.aclose": lambda ga, session: ga.conversation.aclose(),
+}
+
+
+@pytest.mark.parametrize("where", ["the tool", "a task of its own", "a task of its own, two seconds later"])
+@pytest.mark.parametrize("how", HANG_UPS)
+async def test_a_tool_that_hangs_up_by_livekit_ends_the_call(how: str, where: str) -> None:
+    exits: list[tuple[str, str | None]] = []
+    started: list[asyncio.Task[None]] = []
+
+    async def end(seconds: float, session: Any) -> None:
+        await asyncio.sleep(seconds)
+        ended = HANG_UPS[how](agents[0], session)
+        if asyncio.iscoroutine(ended):
+            await ended
+
+    @function_tool
+    async def hang_up(ctx: RunContext[Any]) -> str:
+        """End the call."""
+        if where == "the tool":
+            await end(0, ctx.host.session)
+        else:
+            started.append(asyncio.create_task(end(2 if "later" in where else 0, ctx.host.session)))
+        return "the call ends"
+
+    async def leave(ctx: RunContext[Any]) -> None:
+        exits.append((ctx.agent, ctx.close_reason))
+        left.set()
+
+    left = asyncio.Event()
+    model = ScriptedModel([say("All right.", call("hang_up")), "Good night."])
+    agent = Agent("desk", instructions="You are the desk.", tools=[hang_up], on_exit=leave)
+    ga = GraphAgent(create_voice_graph([agent], llm=model))
+    agents = [ga]
+    async with voice_rig(ga) as rig:
+        closed = asyncio.Event()
+        rig.session.on("close", lambda event: closed.set())
+        await rig.user_says("That is all.", at=0.5)
+        await asyncio.wait_for(left.wait(), 30)
+        if how != "Conversation.aclose":
+            await asyncio.wait_for(closed.wait(), 30)
+        await asyncio.wait_for(asyncio.gather(ga.conversation.aclose(), *started), 30)
+        await ga.aclose()
+        assert [name for name, _ in exits] == ["desk"]
+        assert ours() == []
+    assert "tool: the call ends" in "\n".join(f"{m.type}: {m.text}" for m in ga.conversation.messages)
+    check_invariants(ga.conversation)
