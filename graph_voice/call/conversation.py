@@ -20,7 +20,7 @@ from graph_voice.call.head_start import HeadStart
 from graph_voice.call.runner import Runner
 from graph_voice.call.state import CallState, U, pending_after
 from graph_voice.call.summaries_ahead import PrefetchedSummaries
-from graph_voice.call.trace import CallTrace
+from graph_voice.call.trace import CallTrace, Trace
 from graph_voice.errors import TurnError
 from graph_voice.graph.agent_runtime import Apology
 from graph_voice.graph.build import require_models
@@ -28,6 +28,7 @@ from graph_voice.messages.content import Content
 from graph_voice.secrets.spoken import words_of
 from graph_voice.storage.run_saver import ForkSaver
 from graph_voice.tracing.feedback import Score
+from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.late_results import LateResults, announcement
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.reply_options import ReplyOptions
@@ -282,12 +283,19 @@ class Conversation(CallState[U]):
         if self._durable is not None and (words := self._durable.closing_message()) is not None:
             await turn.end_call(words)
             return
-        pending = self._waiting() if turn.record.user is not None else turn.resumes
-        if pending is not None and turn.resumes is None:
-            turn.resume(pending.again())
         if not self.roles.may_speculate:
             # A node that is not ours may act, and nobody may act for a turn that may not have happened.
             await turn.wait_committed()
+        pending = self._waiting() if turn.record.user is not None else turn.resumes
+        if pending is not None and turn.resumes is None:
+            turn.resume(pending.again())
+        try:
+            await self._run_graph(turn, pending, trace)
+        except AnsweredAlready:
+            turn.answers_nothing()
+            await self._run_graph(turn, None, trace)
+
+    async def _run_graph(self, turn: Turn, pending: Pending | None, trace: Trace) -> None:
         saver = self._fork(turn, pending)
         replaced: dict[str, Any] = {"checkpointer": saver}
         if self.store is not None:

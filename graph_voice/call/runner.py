@@ -14,6 +14,7 @@ from graph_voice.agents.handoff import AgentHandoff, handoff_record
 from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
 from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import Write, switch_key
 from graph_voice.turn.turn import Turn, answer
@@ -61,6 +62,8 @@ class Runner:
                 raise Silence(f"the graph ended without a word (last node: {self._last_node})")
         except GraphDrained:
             pass  # a barge-in: the step that ran has ended
+        except AnsweredAlready:
+            raise
         except Exception as error:
             turn.apologise(self._speaker, error)
         finally:

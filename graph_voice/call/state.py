@@ -130,6 +130,11 @@ class CallState(Generic[U]):
             found = pending_after(found, turn)
         return found
 
+    def asks(self, pending: Pending) -> bool:
+        """Whether the graph still waits for the answer to this."""
+        waiting = self._waiting()
+        return waiting is not None and waiting.saver is pending.saver
+
     @property
     def apology(self) -> str:
         """What is said when something failed. A function of the userdata that fails is logged, and not asked twice."""

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NOT_STARTED", "Gate", "Permission"]
+__all__ = ["ANSWERED", "NOT_STARTED", "AnsweredAlready", "Gate", "Permission"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,14 @@ class Permission:
 
 NOT_STARTED = Permission(run=False, output="not done: the call was not executed.", is_error=True)
 """Nobody said anything of this call, and nobody will."""
+
+
+ANSWERED = Permission(run=False, output="not done: the question was answered already.", is_error=True)
+"""The call waited for an answer of the caller, and another turn has given it meanwhile."""
+
+
+class AnsweredAlready(Exception):
+    """The run was to answer a question, and another turn has done so meanwhile: these words are a turn of their own."""
 
 
 class Gate:

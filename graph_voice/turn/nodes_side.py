@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from graph_voice import events
-from graph_voice.turn.gate import NOT_STARTED, Gate, Permission
+from graph_voice.turn.gate import ANSWERED, NOT_STARTED, AnsweredAlready, Gate, Permission
 from graph_voice.turn.record import Decision, Spoken, ToolCallRecord, TurnRecord, Write, switch_key
 from graph_voice.turn.timings import Timings
 
@@ -136,6 +136,8 @@ class NodesSide(ABC):
     async def permission(self, call_id: str) -> Permission:
         """Wait for what the front end says of this call."""
         permission = await self._gate.wait(call_id)
+        if permission is ANSWERED:
+            raise AnsweredAlready(call_id)
         if (found := self.record.call(call_id)) is not None:
             step, call = found
             if permission is NOT_STARTED:

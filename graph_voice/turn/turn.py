@@ -19,7 +19,7 @@ from graph_voice import events
 from graph_voice.errors import TurnError
 from graph_voice.messages.content import Content, with_words
 from graph_voice.tracing.feedback import Score
-from graph_voice.turn.gate import NOT_STARTED, Permission
+from graph_voice.turn.gate import ANSWERED, NOT_STARTED, Permission
 from graph_voice.turn.nodes_side import NO_HANDOFF, NodesSide, answer
 from graph_voice.turn.record import switch_key
 from graph_voice.turn.reply_options import ReplyOptions
@@ -160,6 +160,7 @@ class Turn(NodesSide):
             raise TurnError("This turn was discarded; a discarded turn can't be committed. Start another.")
         if self.committed:
             return
+        late = self.resumes is not None and self.record.user is not None and not self.conversation.asks(self.resumes)
         self.committed = True
         if self.record.user is not None:
             if text is not None and (said := with_words(self.record.user, text)) != self.record.user.content:
@@ -167,7 +168,7 @@ class Turn(NodesSide):
             self.record.user_at = time.time() if at is None else at
         self._commit.set()
         if self.resumes is not None:
-            self._answer_earlier(self.resumes)
+            self._answer_earlier(self.resumes, late=late)
         self._changed()
 
     def commit_reply(self) -> None:
@@ -185,10 +186,15 @@ class Turn(NodesSide):
         self.options = ReplyOptions(messages=options.messages)
         return options
 
-    def _answer_earlier(self, pending: "Pending") -> None:
-        """The batch that is taken up again has its permissions already; they count once the answer is certain."""
+    def _answer_earlier(self, pending: "Pending", *, late: bool = False) -> None:
+        """The batch that is taken up again has its permissions already; they count once the answer is certain.
+
+        `late`: another turn has answered meanwhile, and a call acts once.
+        """
         for call in pending.calls.values():
-            if call.open:
+            if late:
+                self._gate.permit(call.id, ANSWERED)
+            elif call.open:
                 self._gate.permit(call.id, Permission(run=True, host=call.host))
             else:
                 self._gate.permit(call.id, NOT_STARTED)
@@ -422,6 +428,10 @@ class Turn(NodesSide):
         self.resumes = pending
         if self.committed:
             self._answer_earlier(pending)
+
+    def answers_nothing(self) -> None:
+        """The question was answered by another turn: this one is a turn like any other."""
+        self.resumes = None
 
     def start(self, run: Any) -> "asyncio.Task[None]":
         """Run the graph, unless that has begun already."""

@@ -14,7 +14,7 @@ from langgraph.types import interrupt
 from turn_support import one_agent, play, rest, told, until
 from typing_extensions import TypedDict
 
-from graph_voice import Agent, Conversation, VoiceState, create_voice_graph, events, function_tool
+from graph_voice import Agent, Conversation, RunContext, VoiceState, create_voice_graph, events, function_tool
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 
@@ -223,3 +223,50 @@ async def test_two_calls_of_a_batch_ask_in_turn() -> None:
     assert conversation.interrupts == ()
     assert [line for line in told(conversation) if line.startswith("tool")] == ["tool: paid 3: yes", "tool: paid 4: no"]
     check_invariants(conversation, said=["pay both", "yes", "no"])
+
+
+@pytest.mark.parametrize("order", ["the guess first", "the typed words first"])
+async def test_a_question_is_answered_once_and_other_words_are_a_turn_of_their_own(order: str) -> None:
+    """The recogniser's guess and typed words are begun while the question waits, and both turn out to be turns."""
+    acted = []
+
+    @function_tool
+    async def refund(ctx: RunContext[Any], euros: int) -> str:
+        """Refund."""
+        acted.append((ctx.tool_call_id, interrupt(f"Refund {euros} euros?")))
+        return f"refunded on {acted[-1][1]}"
+
+    conversation = one_agent([say(call("refund", {"euros": 500})), "Done.", "As I said."], refund)
+    await conversation.run("my money")
+    guess, typed = conversation.turn("yes"), conversation.turn("yes, please")
+    await asyncio.sleep(0.1)
+    first, second = (guess, typed) if order == "the guess first" else (typed, guess)
+    first.commit()
+    second.commit()
+    await asyncio.gather(play(first), play(second))
+    (answered,) = acted
+    assert answered == ("call_1", "yes" if first is guess else "yes, please")
+    assert conversation.interrupts == ()
+    words = ["yes", "yes, please"] if first is guess else ["yes, please", "yes"]
+    check_invariants(conversation, said=["my money", *words])
+
+
+async def test_a_node_that_asked_is_answered_once_too() -> None:
+    acted = []
+
+    async def ask(state: dict[str, Any]) -> dict[str, Any]:
+        acted.append(interrupt("Which one?"))
+        return {"messages": [AIMessage(f"You said {acted[-1]}.")]}
+
+    builder = StateGraph(VoiceState)
+    builder.add_node("ask", ask, metadata={"speak": True})
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", END)
+    conversation = Conversation(builder.compile())
+    await conversation.run("hello")
+    guess, typed = conversation.turn("the red"), conversation.turn("the red one")
+    await asyncio.sleep(0.1)
+    await play(typed)
+    await play(guess)
+    assert acted == ["the red one"]
+    assert [i.value for i in conversation.interrupts] == ["Which one?"], "the other words have begun a run of their own"
