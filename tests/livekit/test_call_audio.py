@@ -16,9 +16,9 @@ from livekit.agents.voice.io import PlaybackFinishedEvent
 from graph_voice.errors import GraphVoiceError
 from graph_voice_livekit.inprocess import (
     AudioFileError,
+    CallerUtterance,
     CallRecorder,
     FileAudioInput,
-    Line,
     LineAudioInput,
     RecordingAudioOutput,
 )
@@ -97,7 +97,7 @@ async def test_a_file_plays_in_real_time_and_then_there_is_silence(tmp_path: Pat
     soundfile.write(path, at_rate(440, 0.5, 16000), 16000)
     recorder = CallRecorder()
     source = FileAudioInput(path, on_heard=recorder.caller)
-    lines: list[Line] = []
+    lines: list[CallerUtterance] = []
     source.on_line = lines.append
 
     begun = time.monotonic()
@@ -107,7 +107,7 @@ async def test_a_file_plays_in_real_time_and_then_there_is_silence(tmp_path: Pat
     assert source.finished
     assert not np.any(np.frombuffer(frame.data, dtype=np.int16))
     assert loud(recorder.samples(1.0)[:, Channel.CALLER]) == pytest.approx((0.0, 0.5), abs=0.005)
-    assert lines == [Line(None, pytest.approx(0.0, abs=0.02), pytest.approx(0.5, abs=0.02))]
+    assert lines == [CallerUtterance(None, pytest.approx(0.0, abs=0.02), pytest.approx(0.5, abs=0.02))]
 
 
 async def test_a_held_file_waits(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_late_reader_catches_up_without_drift(tmp_path: Path) -> None:
 async def test_lines_sound_when_they_are_spoken_one_after_the_other() -> None:
     recorder = CallRecorder()
     source = LineAudioInput(on_heard=recorder.caller)
-    seen: list[Line] = []
+    seen: list[CallerUtterance] = []
     source.on_line = seen.append
 
     async def read() -> None:

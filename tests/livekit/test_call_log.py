@@ -17,7 +17,7 @@ from livekit.agents.voice import (
 )
 from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackProgressedEvent, PlaybackStartedEvent
 
-from graph_voice_livekit.inprocess import CALLER, Line, Utterance
+from graph_voice_livekit.inprocess import CALLER, CallerUtterance, Utterance
 from graph_voice_livekit.inprocess.clock import CallClock
 from graph_voice_livekit.inprocess.log import CallLogger
 
@@ -105,7 +105,7 @@ async def test_the_empty_turn_of_a_closing_session_is_nothing(desk: Desk) -> Non
 
 
 async def test_a_line_that_was_not_recognised_is_lost(desk: Desk) -> None:
-    desk.logger.line(Line("hello?", 1.0, 2.0))
+    desk.logger.line(CallerUtterance("hello?", 1.0, 2.0))
     await desk.until(5.0)
     (entry,) = desk.logger.finish(desk.clock.stop()).utterances
     assert entry == Utterance(CALLER, "", 1.0, 2.0, said="hello?", lost=True)
