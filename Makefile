@@ -30,9 +30,9 @@ test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
 
 properties: $(READY)  ## Look harder for exceptions to the rules of history and secrets: 10,000 examples each (EXAMPLES=...).
-	GRAPH_VOICE_EXAMPLES=$(or $(EXAMPLES),10000) $(BIN)/python -m pytest tests/core/test_history_rules.py \
-		tests/core/test_history_reducer.py tests/core/test_secrets.py tests/livekit/test_history_parity.py \
-		tests/livekit/test_converters.py -q
+	GRAPH_VOICE_EXAMPLES=$(or $(EXAMPLES),10000) $(BIN)/python -m pytest tests/core/history/test_rules.py \
+		tests/core/history/test_reducers.py tests/core/secrets/test_secrets.py tests/livekit/convert/test_history_parity.py \
+		tests/livekit/convert/test_converters.py -q
 
 check: $(READY)  ## Lint, format and types.
 	$(BIN)/ruff check .

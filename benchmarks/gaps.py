@@ -16,7 +16,7 @@ from benchmarks.stores import ROOT
 from benchmarks.tables import markdown
 from graph_voice.testing import call, run, say
 
-sys.path.append(str(ROOT / "tests" / "livekit"))
+sys.path.append(str(ROOT / "tests" / "support"))
 
 from comparison.app import App, Carry, Member, Way, asked  # the applications of docs/comparison.md
 from comparison.call import a_call

@@ -18,7 +18,7 @@ from benchmarks.ways import Store
 __all__ = ["ROOT", "Stores", "stores"]
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "tests" / "core"))
+sys.path.append(str(ROOT / "tests" / "support"))
 
 from postgres_support import a_postgres, why_not  # noqa: E402  # the tests' own server
 

@@ -12,8 +12,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-LIVEKIT_TESTS = Path(__file__).resolve().parent.parent / "tests" / "livekit"
-sys.path.insert(0, str(LIVEKIT_TESTS))
+SUPPORT = Path(__file__).resolve().parent.parent / "tests" / "support"
+sys.path.insert(0, str(SUPPORT))
 
 # The samples, and the way to hold the same call with both, are those that the tests run.
 from page_samples.both_sides import OnlyLiveKit, Told, sample, told_by_livekit, told_by_ours  # noqa: E402
@@ -49,7 +49,7 @@ def sources(livekit: str, ours: str) -> LeftRight:
     formatter = HtmlFormatter(noclasses=True, nobackground=True, prestyles=_PRE)
 
     def shown(name: str) -> str:
-        text = (LIVEKIT_TESTS / "page_samples" / f"{name}.py").read_text()
+        text = (SUPPORT / "page_samples" / f"{name}.py").read_text()
         return highlight(text, PythonLexer(), formatter)
 
     return LeftRight(shown(livekit), shown(ours))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, README = ROOT / "docs" / "comparison.md", ROOT / "README.md"
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "livekit")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import hypothesis  # noqa: E402, F401  # its pytest plugin, which the test kit loads, wants to be first
 from comparison.page import README_BEGIN, README_END, observe, page, readme_table, rows  # noqa: E402

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / folder) for folder in ("tests/proof", "tests/livekit", "adapters", ".")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests/proof", "tests/support", "adapters", ".")]
 REPORT = ROOT / "docs" / "soak.json"
 PAGE = ROOT / "docs" / "soak.md"
 REGRESSIONS = ROOT / "tests" / "regressions"
@@ -178,7 +178,7 @@ def crash_runs(count: int, console: Console) -> dict[str, Any]:
     """Calls whose process is killed, by the test that CI plays a few of."""
     console.print(f"{count} calls whose process is killed")
     began = time.time()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_crash.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/call/test_crash.py"]
     environment = os.environ | {"GRAPH_VOICE_CRASHES": str(count)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-200:]

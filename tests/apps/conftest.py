@@ -1,11 +1,6 @@
-"""The applications' tests check voice calls by what the adapter's own tests check."""
-
-import sys
-from pathlib import Path
+"""The two ways in which the applications are called."""
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "livekit"))
 
 
 @pytest.fixture(params=["text", "voice"])

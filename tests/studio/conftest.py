@@ -1,7 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from studio_server import Studio, langgraph_dev
+
+from tests.studio.studio_server import Studio, langgraph_dev
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from tests.core.provider_support import Anthropic
 
 HERE = Path(__file__).parent

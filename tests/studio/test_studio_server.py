@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio_server import ROOT, Studio
 
 from graph_voice.drawing.picture import EdgeKind, picture
 from graph_voice.launch.loading import load_graph
+from tests.studio.studio_server import ROOT, Studio
 
 FILES = [path for path in (ROOT / "graphs").glob("*.py") if path.stem not in ("studio", "__init__")]
 FOLDERS = [path.parent for path in (ROOT / "graphs").glob("*/graph.py")]

@@ -1,0 +1,66 @@
+"""The snippets of the pages on history, durability and secrets run, each page's in order, in one namespace."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import SecretStr
+from secrets_support import Gcm
+
+from graph_voice.call.durable import Resumed
+from graph_voice.testing import ScriptedModel, call
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+async def run_page(name: str, names: dict[str, Any]) -> None:
+    for code in re.findall(r"^```python\n(.*?)^```", (DOCS / name).read_text(), re.DOTALL | re.MULTILINE):
+        # As a notebook runs it: `await` at the top level.
+        result = eval(compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if result is not None:
+            await result
+
+
+async def test_the_snippets_of_the_history_page_run() -> None:
+    names: dict[str, Any] = {"model": ScriptedModel(["Hi.", "They said hello."])}
+    await run_page("history.md", names)
+    assert [m.text for m in names["shown"]] == ["Hello", "Hi."]
+    summary = await names["brief"]({"messages": [HumanMessage("Hello")]})
+    assert [m.text for m in summary["messages"]] == ["Prior conversation summary: They said hello."]
+    assert [t.name for t in names["contracts"].all_tools] == ["check_contract"]
+
+
+async def test_the_snippets_of_the_durability_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for round_ in ("first", "second"):
+        names: dict[str, Any] = {"model": ScriptedModel([call("book", {"day": "Friday"}, id=round_), "It is booked."])}
+        await run_page("durability.md", names)
+        assert (names["conversation"].resumed is None) == (round_ == "first")
+        assert names["conversation"].messages[-2].text == f"Booked for Friday, number {round_}."
+        assert len(names["conversation"].messages) == (4 if round_ == "first" else 8)
+    said = names["on_resume"]
+    assert "whether this went through: charge" in said(Resumed(True, (), ("charge",)))
+    assert "come back" in said(Resumed(True, seconds=3600))
+    assert said(Resumed(True, seconds=5)) is None
+
+
+async def test_the_snippets_of_the_secrets_page_run() -> None:
+    paid = []
+
+    async def pay(number: str, euros: int) -> None:
+        paid.append((number, euros))
+
+    model = ScriptedModel([call("store_card", {"number": "4111"}), "Stored.", call("charge", {"euros": 4}), "Charged."])
+    # A module of the page's own name, in which the annotations of its functions can be looked up.
+    names: dict[str, Any] = {"model": model, "pay": pay, "cipher": Gcm(), "__name__": __name__}
+    await run_page("secrets.md", names)
+    graph = names["graph"].compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    await graph.ainvoke({"messages": ["My card is 41, 11."]}, config)
+    await graph.ainvoke({"messages": ["Charge it."]}, config)
+    assert paid == [("4111", 4)]
+    assert (await graph.aget_state(config)).values["userdata"].card == SecretStr("4111")
