@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.core.provider_support import Anthropic
+from provider_support import Anthropic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
