@@ -24,6 +24,7 @@ from graph_voice.call.trace import CallTrace, Trace
 from graph_voice.errors import TurnError
 from graph_voice.graph.agent_runtime import Apology
 from graph_voice.graph.build import require_models
+from graph_voice.history.summaries import prepared_summaries
 from graph_voice.messages.content import Content
 from graph_voice.secrets.spoken import words_of
 from graph_voice.storage.run_saver import ForkSaver
@@ -279,6 +280,7 @@ class Conversation(CallState[U]):
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
         running.set(None)  # of a tool whose code, or LiveKit for it, has begun this turn
+        prepared_summaries.set(self.summaries)
         trace = turn.trace = await self.traces.begin(turn)
         if self._durable is not None and (words := self._durable.closing_message()) is not None:
             await turn.end_call(words)

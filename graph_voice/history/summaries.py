@@ -7,8 +7,9 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from xml.sax.saxutils import escape, quoteattr
 
 from langchain_core.language_models import BaseChatModel
@@ -21,17 +22,18 @@ from graph_voice.history.pure_operations import MADE, PURE, is_made
 from graph_voice.messages.content import plain_text
 from graph_voice.messages.pairs import GOTO, pair_safe, transfer_answer
 from graph_voice.models import model_from
-from graph_voice.turn.turn import current_turn
 
 __all__ = [
     "FALLBACK",
     "PREFIX",
     "REQUEST",
     "Prepared",
+    "PreparedSummaries",
     "TranscriptLine",
     "ask",
     "head_lines",
     "key_of",
+    "prepared_summaries",
     "summarized",
     "summarized_or_kept",
 ]
@@ -204,15 +206,13 @@ def _replaced(
 
 async def _obtain(lines: Sequence[TranscriptLine], step: dict[str, Any], model: BaseChatModel | None) -> dict[str, Any]:
     """A summary of these lines, or of their beginning: prepared, or made now within the deadline."""
-    turn = current_turn.get()
-    preparer = turn.conversation.summaries if turn is not None else None
-    key = key_of(step)
-    if preparer is not None and (ready := preparer.ready(key, lines)) is not None:
+    prepared, key = prepared_summaries.get(), key_of(step)
+    if prepared is not None and (ready := prepared.ready(key, lines)) is not None:
         return {"summary": ready.task.result(), "covers": len(ready.covered), "source": "prepared"}
     deadline = step.get("deadline", DEADLINE)
     try:
         async with asyncio.timeout(deadline):
-            if preparer is not None and (coming := preparer.coming(key, lines)) is not None:
+            if prepared is not None and (coming := prepared.coming(key, lines)) is not None:
                 await asyncio.wait([coming.task])
                 if coming.succeeded:
                     return {"summary": coming.task.result(), "covers": len(coming.covered), "source": "awaited"}
@@ -278,3 +278,17 @@ class Prepared:
         return len(self.covered) <= len(lines) and all(
             text == line.text for text, line in zip(self.covered, lines, strict=False)
         )
+
+
+class PreparedSummaries(Protocol):
+    """The summaries that a call has had made before anybody needed them."""
+
+    def ready(self, key: tuple[Any, Any], lines: Sequence[TranscriptLine]) -> Prepared | None:
+        """The newest summary of the beginning of these lines that can be used now."""
+
+    def coming(self, key: tuple[Any, Any], lines: Sequence[TranscriptLine]) -> Prepared | None:
+        """The newest one that is still being made."""
+
+
+prepared_summaries: ContextVar[PreparedSummaries | None] = ContextVar("graph_voice_prepared_summaries", default=None)
+"""Those of the call whose graph run this is. None outside of a call's turns: then each summary is made when needed."""
