@@ -159,7 +159,7 @@ class Conversation(CallState[U]):
         Args:
             instructions: for the words with which it does. Default: to say so, and to go on where the call was.
         """
-        turn = Turn(self, text=None, message_id=None, instructions=instructions or RESUME)
+        turn = Turn(self, instructions=instructions or RESUME)
         if self._durable is not None and (batch := self._durable.take_batch()) is not None:
             turn.resume(batch)
         return self._start(turn)
@@ -215,10 +215,11 @@ class Conversation(CallState[U]):
         Raises `ModelError` when an agent of the graph has no model, and `TurnError` when the call is over.
         """
         self._require_open()
-        if text is not None and not self._is_too_late and (turn := self._ahead.take()) is not None:
-            turn.begin_with(text, message_id, instructions, options)
+        user = self.user_message(text, message_id) if text is not None else None
+        if user is not None and not self._is_too_late and (turn := self._ahead.take()) is not None:
+            turn.begin_with(user, instructions, options)
             return self._start(turn)
-        return self._start(Turn(self, text=text, message_id=message_id, instructions=instructions, options=options))
+        return self._start(Turn(self, user=user, instructions=instructions, options=options))
 
     def expect_turn(self) -> None:
         """Begin the run of the caller's next turn, as far as it does without their words. Returns at once.
@@ -232,7 +233,7 @@ class Conversation(CallState[U]):
 
     def enter(self) -> Turn:
         """Start a turn in which the active agent takes the floor: its `on_enter`."""
-        return self._start(Turn(self, text=None, message_id=None, instructions=None, entering=True))
+        return self._start(Turn(self, entering=True))
 
     def announce(self) -> Turn | None:
         """Start a turn in which the active agent speaks by itself of the tool results that have come late.
@@ -281,7 +282,7 @@ class Conversation(CallState[U]):
         current_turn.set(turn)
         running.set(None)  # of a tool whose code, or LiveKit for it, has begun this turn
         prepared_summaries.set(self.summaries)
-        trace = turn.trace = await self.traces.begin(turn)
+        trace = await self.traces.begin(turn)
         if self._durable is not None and (words := self._durable.closing_message()) is not None:
             await turn.end_call(words)
             return
@@ -374,6 +375,10 @@ class Conversation(CallState[U]):
         last = next((turn for turn in reversed(self._live.turns) if turn.committed), None)
         return self.traces.score(last, Score(key, score, value, comment))
 
+    def score_turn(self, turn: Turn, score: Score) -> bool:
+        """Give feedback on this turn; see `Turn.score`."""
+        return self.traces.score(turn, score)
+
     # ---- a turn says that something about it changed
 
     def turn_changed(self, turn: Turn, *, userdata: bool = False) -> None:
@@ -382,9 +387,8 @@ class Conversation(CallState[U]):
             self.on_userdata()
         if turn.discarded and turn in self._live.turns:
             self._live.turns.remove(turn)
-        if turn.settled and turn.task_done and turn.trace is not None and turn.trace.is_open:
-            turn.trace.is_open = False
-            self._running.add(task := asyncio.create_task(turn.trace.finish(turn)))
+        if turn.settled and turn.task_done and (trace := self.traces.take_open(turn)) is not None:
+            self._running.add(task := asyncio.create_task(trace.finish(turn)))
             task.add_done_callback(self._running.discard)
         if turn.settled:
             self.tell_late()

@@ -54,7 +54,7 @@ class HeadStart:
         if is_traced(conversation.config):
             return  # a trace begins with what the caller said
         self._began_from = self._ground()
-        self._turn = Turn(conversation, text=None, message_id=None, instructions=None)
+        self._turn = Turn(conversation)
         self._turn.began_in = contextvars.copy_context()
         self._task = self._turn.start(self._run)
 

@@ -24,6 +24,7 @@ from graph_voice.graph.build import runtime_of
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.state import merge_messages
 from graph_voice.history.context import carry, resolve, view
+from graph_voice.messages.content import Content
 from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
@@ -114,6 +115,15 @@ class CallState(Generic[U]):
         return self._live.others.get("active_agent") or self.roles.start or ""
 
     @property
+    def default_speaker(self) -> str:
+        """Who speaks in a turn that has handed off to nobody: the active agent, else the first custom node that may."""
+        return self.active_agent or next(iter(sorted(self.roles.custom_speakers)), "")
+
+    def is_library(self, node: str) -> bool:
+        """Whether this node is one of ours."""
+        return self.roles.is_library(node)
+
+    @property
     def handoffs(self) -> list[AgentHandoff]:
         """Every handoff that happened."""
         return list(self._live.others.get("handoffs") or ())
@@ -160,6 +170,11 @@ class CallState(Generic[U]):
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
         self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), unpaired=True))
+
+    def user_message(self, text: Content, message_id: str | None = None) -> HumanMessage:
+        """What the caller says in a turn, as a message."""
+        said: Any = text if isinstance(text, str) else list(text)
+        return self.redact(HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}"))
 
     def redact(self, message: M) -> M:
         """What the caller said, with the numbers held back that may be secrets: see `graph_voice.secrets.spoken`."""

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from langchain_core.callbacks.manager import AsyncCallbackManager
 from langchain_core.runnables import RunnableConfig
@@ -20,10 +21,10 @@ from graph_voice.tracing.log import Amendment, NotingTracer, TraceLog
 from graph_voice.tracing.redaction import Redaction
 from graph_voice.tracing.runs import runs_of
 from graph_voice.tracing.sender import FLUSH_TIMEOUT, flush_traces, leave_no_thread, send_runs, sender
+from graph_voice.turn.turn import Turn
 
 if TYPE_CHECKING:
     from graph_voice.call.conversation import Conversation
-    from graph_voice.turn.turn import Turn
 
 __all__ = ["FLUSH_TIMEOUT", "CallTrace", "Trace", "flush_traces", "is_traced"]
 
@@ -60,12 +61,20 @@ class CallTrace:
         runtimes = [runtime_of(conversation.graph, name) for name in conversation.roles.agents]
         self._schemas: dict[str, Any] = {k: s for r in runtimes if r is not None for k, s in r.secret_schemas.items()}
         self._secrets: set[str] = set()
+        self._traces: WeakKeyDictionary[Turn, Trace] = WeakKeyDictionary()
+        self._early: WeakKeyDictionary[Turn, list[Score]] = WeakKeyDictionary()
+        """Feedback on turns whose trace has not begun."""
         self._lingering: set[Trace] = set()
         self.last: Trace | None = None
         """Of the turn that was committed last."""
 
-    async def begin(self, turn: "Turn") -> "Trace":
+    async def begin(self, turn: Turn) -> "Trace":
         """Open the root of this turn's trace, and make the config of its graph run."""
+        manager, config, log = await self._open(turn)
+        trace = self._traces[turn] = Trace(self, manager, config, self._early.pop(turn, []), log)
+        return trace
+
+    async def _open(self, turn: Turn) -> tuple[Any, RunnableConfig, TraceLog | None]:
         conversation = self._conversation
         config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **conversation.config}
         configurable = {**config.get("configurable", {}), "thread_id": conversation.thread_id}
@@ -75,7 +84,7 @@ class CallTrace:
         callbacks = listening(config, metadata)
         config = {**config, "configurable": configurable, "metadata": metadata}
         if not callbacks.handlers:
-            return Trace(self, None, config, turn.scores)
+            return None, config, None
         self.learn(conversation.value("userdata"))
         log = TraceLog.of(callbacks)
         text = plain_text(turn.record.user) if turn.record.user is not None else None
@@ -83,7 +92,7 @@ class CallTrace:
             {}, {"text": text, "instructions": turn.instructions}, name=config.get("run_name") or "turn"
         )
         config = {**config, "callbacks": manager.get_child(), "run_name": "graph"}
-        return Trace(self, manager, config, turn.scores, log)
+        return manager, config, log
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
         """The config of a run of the call that is outside its turns, such as the active agent's `on_exit`."""
@@ -101,13 +110,21 @@ class CallTrace:
     def thread_id(self) -> str:
         return self._conversation.thread_id
 
-    def score(self, turn: "Turn | None", score: Score) -> bool:
+    def take_open(self, turn: Turn) -> "Trace | None":
+        """The trace of this turn, to be finished now. None: it never began, or somebody finishes it already."""
+        trace = self._traces.get(turn)
+        if trace is None or not trace.is_open:
+            return None
+        trace.is_open = False
+        return trace
+
+    def score(self, turn: Turn | None, score: Score) -> bool:
         """Give feedback on this turn; on the last one that is over, when there is none. False: it is not traced."""
-        if turn is not None and turn.trace is None:
+        trace = self._traces.get(turn) if turn is not None else self.last
+        if turn is not None and trace is None:
             if (traced := is_traced(self._conversation.config)) and not turn.task_done:
-                turn.scores.append(score)  # its run is about to begin
+                self._early.setdefault(turn, []).append(score)  # its run is about to begin
             return traced
-        trace = turn.trace if turn is not None else self.last
         return trace is not None and trace.score(score)
 
     # ---- secrets
@@ -116,7 +133,7 @@ class CallTrace:
         """Keep the secrets in this: userdata, arguments of calls. They are hidden in all that is sent from now on."""
         self._secrets.update(secret_texts(found), taken(found))
 
-    def cover(self, turn: "Turn | None" = None) -> Redaction:
+    def cover(self, turn: Turn | None = None) -> Redaction:
         """Hides what is known to be secret by now."""
         self.learn(self._conversation.value("userdata"))
         for step in turn.record.steps() if turn is not None else ():
@@ -166,7 +183,7 @@ class Trace:
         self.config = config
         """For the graph run."""
 
-    async def finish(self, turn: "Turn") -> None:
+    async def finish(self, turn: Turn) -> None:
         """Close the root. Call it once, when the turn is settled."""
         if self._manager is None:
             return
@@ -234,11 +251,11 @@ class Trace:
         return Subject(self._manager.run_id, project, self._call.thread_id)
 
 
-def _tags(turn: "Turn") -> list[str]:
+def _tags(turn: Turn) -> list[str]:
     return [name for name in ("interrupted", "discarded") if getattr(turn, name)]
 
 
-def _outcome(turn: "Turn") -> dict[str, Any]:
+def _outcome(turn: Turn) -> dict[str, Any]:
     """The outputs of the root."""
     said = [words for step in turn.record.steps() for words in (step.words, *step.lines)]
     return {
@@ -250,6 +267,6 @@ def _outcome(turn: "Turn") -> dict[str, Any]:
     }
 
 
-def _metadata(turn: "Turn", outcome: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(turn: Turn, outcome: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of the root that is known at its end; the words as well, since LangSmith filters by metadata."""
     return {"heard": outcome["heard"], "generated": outcome["generated"], **turn.timings.metadata()}

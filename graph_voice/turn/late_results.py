@@ -2,17 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from langchain_core.messages import AnyMessage, ToolMessage
 
-if TYPE_CHECKING:
-    from graph_voice.turn.turn import Turn
+from graph_voice.turn.record import TurnRecord
 
 __all__ = ["LateResult", "LateResults", "announcement"]
 
 _ATTEMPTS = 3
 """Announcements of one result that may end without a word heard (its voice failed, noise cut in)."""
+
+
+class Reply(Protocol):
+    """A turn that may speak of a late result."""
+
+    interrupted: bool
+
+    @property
+    def record(self) -> TurnRecord: ...
+
+    @property
+    def settled(self) -> bool: ...
+
+    @property
+    def has_spoken(self) -> bool: ...
 
 
 @dataclass
@@ -22,9 +36,9 @@ class LateResult:
     agent: str
     """Who asked for it."""
     message: ToolMessage
-    replies: list[tuple["Turn", str]] = field(default_factory=list)
+    replies: list[tuple[Reply, str]] = field(default_factory=list)
     """Replies whose model was shown it: turn and message id."""
-    announcements: list["Turn"] = field(default_factory=list)
+    announcements: list[Reply] = field(default_factory=list)
     """The turns that were started to speak of it."""
 
     @property
@@ -54,7 +68,7 @@ class LateResults:
     def came(self, agent: str, message: ToolMessage) -> None:
         self._waiting[message.tool_call_id] = LateResult(agent, message)
 
-    def shown(self, prompt: Iterable[AnyMessage], turn: "Turn", message_id: str) -> None:
+    def shown(self, prompt: Iterable[AnyMessage], turn: Reply, message_id: str) -> None:
         """The model of this reply was given this prompt."""
         if not self._waiting:
             return

@@ -8,19 +8,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from graph_voice import events
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, AnsweredAlready, Gate, Permission
+from graph_voice.turn.owner import TurnOwner
+from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import Decision, Spoken, ToolCallRecord, TurnRecord, Write, switch_key
 from graph_voice.turn.timings import Timings
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
-    from graph_voice.turn.pending import Pending
-    from graph_voice.turn.turn import Turn
 
 __all__ = ["NO_HANDOFF", "NodesSide", "answer"]
 
@@ -32,8 +29,8 @@ NO_HANDOFF = "not done: the transfer did not take place."
 class NodesSide(ABC):
     """What one turn has produced so far. The front end's side of it is `Turn`."""
 
-    def __init__(self, conversation: "Conversation[Any]", user: HumanMessage | None) -> None:
-        self.conversation = conversation
+    def __init__(self, conversation: TurnOwner[Any], user: HumanMessage | None) -> None:
+        self.conversation: TurnOwner[Any] = conversation
         self.record = TurnRecord(user)
         self.timings = Timings()
         self.committed = False
@@ -79,8 +76,7 @@ class NodesSide(ABC):
         if isinstance(event, events.Ended):
             self._ended = True
         self._wake.set()
-        if (watch := self.conversation.on_event) is not None:
-            watch(cast("Turn", self), event)
+        self._emitted(event)
 
     @contextmanager
     def cuttable(self, may_be_cut: Callable[[], bool] = lambda: True) -> Iterator[None]:
@@ -166,7 +162,7 @@ class NodesSide(ABC):
 
     def call_ended(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]]) -> None:
         """A call of this node's batch is answered, while others may go on: what it has changed until now."""
-        if (userdata or updates) and self.conversation.roles.is_library(node):
+        if (userdata or updates) and self.conversation.is_library(node):
             self.record.draft(node, userdata, updates, self.conversation.next_order())
             self._changed()
 
@@ -240,8 +236,7 @@ class NodesSide(ABC):
     @property
     def speaker(self) -> str:
         """Who has the floor in the graph now."""
-        foreign = self.conversation.roles.custom_speakers
-        return self.new_agent or self.conversation.active_agent or next(iter(sorted(foreign)), "")
+        return self.new_agent or self.conversation.default_speaker
 
     @property
     def has_spoken(self) -> bool:
@@ -344,6 +339,10 @@ class NodesSide(ABC):
         if (found := self.record.call(call_id)) is not None:
             return found[1]
         return self.resumes.calls.get(call_id) if self.resumes is not None else None
+
+    @abstractmethod
+    def _emitted(self, event: events.Event) -> None:
+        """Tell whoever watches the call of this event."""
 
     @abstractmethod
     def _changed(self, *, userdata: bool = False) -> None:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage
 
@@ -21,14 +21,11 @@ from graph_voice.messages.content import Content, with_words
 from graph_voice.tracing.feedback import Score
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, Permission
 from graph_voice.turn.nodes_side import NO_HANDOFF, NodesSide, answer
+from graph_voice.turn.owner import TurnOwner
+from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import switch_key
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.timings import Timings
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
-    from graph_voice.call.trace import Trace
-    from graph_voice.turn.pending import Pending
 
 __all__ = ["Permission", "Turn", "answer", "current_turn"]
 
@@ -48,11 +45,10 @@ class Turn(NodesSide):
 
     def __init__(
         self,
-        conversation: "Conversation[Any]",
+        conversation: TurnOwner["Turn"],
         *,
-        text: Content | None,
-        message_id: str | None,
-        instructions: str | None,
+        user: HumanMessage | None = None,
+        instructions: str | None = None,
         entering: bool = False,
         options: ReplyOptions | None = None,
     ) -> None:
@@ -63,27 +59,13 @@ class Turn(NodesSide):
         self._asked_in: contextvars.Context | None = None
         self._words = asyncio.Event()
         self._has_words = False
-        self._begin(text, message_id, instructions, options)
+        self._begin(user, instructions, options)
         self.entering = entering
         self._folded = False
         self._commit = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.trace: Trace | None = None
-        self.scores: list[Score] = []
-        """Feedback that waits for the trace."""
 
-    def _begin(
-        self,
-        text: Content | None,
-        message_id: str | None,
-        instructions: str | None,
-        options: ReplyOptions | None,
-    ) -> None:
-        user = None
-        if text is not None:
-            said: Any = text if isinstance(text, str) else list(text)
-            user = HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}")
-            user = self.conversation.redact(user)
+    def _begin(self, user: HumanMessage | None, instructions: str | None, options: ReplyOptions | None) -> None:
         self.record.user = user
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
@@ -97,11 +79,9 @@ class Turn(NodesSide):
 
     # ---- a run that began before anybody had spoken
 
-    def begin_with(
-        self, text: Content, message_id: str | None, instructions: str | None, options: ReplyOptions | None
-    ) -> None:
+    def begin_with(self, user: HumanMessage | None, instructions: str | None, options: ReplyOptions | None) -> None:
         """The caller has said this: the run, which waits for it, goes on."""
-        self._begin(text, message_id, instructions, options)
+        self._begin(user, instructions, options)
         self._asked_in = contextvars.copy_context()
         self._words.set()
 
@@ -186,7 +166,7 @@ class Turn(NodesSide):
         self.options = ReplyOptions(messages=options.messages)
         return options
 
-    def _answer_earlier(self, pending: "Pending", *, late: bool = False) -> None:
+    def _answer_earlier(self, pending: Pending, *, late: bool = False) -> None:
         """The batch that is taken up again has its permissions already; they count once the answer is certain.
 
         `late`: another turn has answered meanwhile, and a call acts once.
@@ -309,7 +289,7 @@ class Turn(NodesSide):
         comment: str | None = None,
     ) -> bool:
         """Give feedback on this turn in LangSmith; see `Conversation.score`. False: it is not traced."""
-        return self.conversation.traces.score(self, Score(key, score, value, comment))
+        return self.conversation.score_turn(self, Score(key, score, value, comment))
 
     def confirm_handoff(self, call_id: str | None) -> None:
         """The floor really changed. `call_id` is the event's; None for a switch by an edge.
@@ -423,7 +403,7 @@ class Turn(NodesSide):
 
     # ---- the conversation runs it
 
-    def resume(self, pending: "Pending") -> None:
+    def resume(self, pending: Pending) -> None:
         """This turn's words are the answer that an earlier run waits for."""
         self.resumes = pending
         if self.committed:
@@ -468,6 +448,10 @@ class Turn(NodesSide):
                 done.set()
             self.emit(events.Ended())
             self._changed()
+
+    def _emitted(self, event: events.Event) -> None:
+        if (watch := self.conversation.on_event) is not None:
+            watch(self, event)
 
     def _changed(self, *, userdata: bool = False) -> None:
         if self.began_in is not None and self._asked_in is None:

@@ -1,0 +1,71 @@
+"""What a turn asks of the call that it belongs to."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from langchain_core.messages import AnyMessage, BaseMessage
+
+from graph_voice import events
+from graph_voice.tracing.feedback import Score
+from graph_voice.turn.late_results import LateResults
+from graph_voice.turn.pending import Pending
+from graph_voice.turn.tool_run import ToolRun
+
+__all__ = ["TurnOwner"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseMessage)
+
+
+class TurnOwner(Protocol[T]):
+    """The call of a turn. `T` is the turn's type: this file does not know it."""
+
+    late: LateResults
+    on_event: Callable[[T, events.Event], None] | None
+    on_tool: Callable[[ToolRun], None] | None
+
+    @property
+    def messages(self) -> Sequence[AnyMessage]:
+        """What is remembered of the conversation."""
+
+    @property
+    def apology(self) -> str:
+        """What is said when something failed."""
+
+    @property
+    def default_speaker(self) -> str:
+        """Who speaks in a turn that has handed off to nobody."""
+
+    @property
+    def speaker(self) -> T | None:
+        """The turn whose words are on their way to the caller."""
+
+    def is_library(self, node: str) -> bool:
+        """Whether this node is one of ours."""
+
+    def asks(self, pending: Pending) -> bool:
+        """Whether the graph still waits for the answer to this."""
+
+    def next_order(self) -> int:
+        """The place of what happens now among all that happens in the call."""
+
+    def redact(self, message: M) -> M:
+        """What the caller said, without the numbers that may be secrets."""
+
+    def add(self, message: Any, at: float | None = None) -> None:
+        """Remember what was said outside of a turn."""
+
+    def store_now(self) -> int | None:
+        """Write what is remembered now. Returns what `stored` takes to wait for just that."""
+
+    async def stored(self, upto: int | None = None) -> bool:
+        """Return when all that is remembered now is durable. False: the store is late."""
+
+    def turn_changed(self, turn: T, *, userdata: bool = False) -> None:
+        """Something that is remembered of this turn has changed."""
+
+    def score_turn(self, turn: T, score: Score) -> bool:
+        """Give feedback on this turn. False: it is not traced."""
+
+    def tell_late(self) -> None:
+        """Ask the front end to announce what has come late, if something has."""
