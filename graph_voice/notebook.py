@@ -1,11 +1,13 @@
-"""How graphs look as the last line of a notebook's cell: drawn here, where LangGraph's own way asks a web service.
+"""How graphs and conversations look as the last line of a notebook's cell.
+
+Graphs are drawn here, where LangGraph's own way asks a web service.
 
 `import graph_voice` registers it when it happens in IPython; `%load_ext graph_voice` does it at any time.
 """
 
 from typing import Any
 
-__all__ = ["graph_bundle", "register", "unregister"]
+__all__ = ["conversation_page", "graph_bundle", "register", "unregister"]
 
 _TYPES = (
     ("langgraph.graph.state", "StateGraph"),
@@ -13,22 +15,29 @@ _TYPES = (
     ("langgraph.pregel.main", "Pregel"),
 )
 """By name, so that LangGraph is imported when there is a graph, and not before."""
+_CONVERSATION = ("graph_voice.call.conversation", "Conversation")
 
 
 def register(shell: Any) -> None:
-    """Let this IPython shell draw graphs. A formatter that somebody else has registered stays."""
+    """Let this IPython shell show graphs and conversations. A formatter that somebody else has registered stays."""
     formatter = shell.display_formatter.mimebundle_formatter
     for module, name in _TYPES:
         if formatter.for_type_by_name(module, name) is None:
             formatter.for_type_by_name(module, name, graph_bundle)
+    html = shell.display_formatter.formatters["text/html"]
+    if html.for_type_by_name(*_CONVERSATION) is None:
+        html.for_type_by_name(*_CONVERSATION, conversation_page)
 
 
 def unregister(shell: Any) -> None:
-    """Give graphs back to LangGraph's own way of showing them."""
+    """Give graphs back to LangGraph's own way of showing them; a conversation is one line again."""
     formatter = shell.display_formatter.mimebundle_formatter
     for module, name in _TYPES:
         if formatter.for_type_by_name(module, name) is graph_bundle:
             formatter.pop(f"{module}.{name}")
+    html = shell.display_formatter.formatters["text/html"]
+    if html.for_type_by_name(*_CONVERSATION) is conversation_page:
+        html.pop(".".join(_CONVERSATION))
 
 
 def register_here() -> None:
@@ -48,3 +57,10 @@ def graph_bundle(graph: Any) -> dict[str, str]:
         return {"image/svg+xml": to_svg(graph), "text/plain": to_ascii(graph)}
     except GraphVoiceError as error:
         return {"text/plain": f"{graph!r}\n{error}"}
+
+
+def conversation_page(conversation: Any) -> str:
+    """The transcript as it was heard, userdata, handoffs and the graph."""
+    from graph_voice.notebook_html import conversation_html
+
+    return conversation_html(conversation)

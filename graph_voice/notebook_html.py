@@ -4,18 +4,16 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from graph_voice.call.conversation import Conversation
 from graph_voice.drawing import to_svg
 from graph_voice.drawing.picture import NodeKind, picture
 from graph_voice.drawing.svg import HUES
 from graph_voice.errors import GraphVoiceError
 from graph_voice.userdata.channel import public_fields
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["conversation_html"]
 
@@ -30,7 +28,7 @@ _MONO = "font-family:ui-monospace,monospace;font-size:12px"
 _HEAD = "margin:0 0 4px;font-weight:600;font-size:12px;color:#667085;text-transform:uppercase;letter-spacing:.04em"
 
 
-def conversation_html(conversation: "Conversation[Any]") -> str:
+def conversation_html(conversation: Conversation[Any]) -> str:
     """A page fragment without scripts. Secrets of the userdata are not shown; words of others are escaped."""
     return (
         f'<div class="graph-voice-conversation" style="{_SHEET}">'
@@ -55,14 +53,14 @@ def _named(name: str, colours: Mapping[str, str]) -> str:
     return f'<b style="color:{colours.get(name, "#475467")}">{escape(name)}</b>'
 
 
-def _transcript(conversation: "Conversation[Any]") -> str:
+def _transcript(conversation: Conversation[Any]) -> str:
     messages = conversation.messages
     if not messages:
         return _line("Nothing was said yet.", _QUIET)
     return "".join(_said(messages, conversation))
 
 
-def _said(messages: Sequence[BaseMessage], conversation: "Conversation[Any]") -> Iterator[str]:
+def _said(messages: Sequence[BaseMessage], conversation: Conversation[Any]) -> Iterator[str]:
     colours = _colours(conversation)
     handoffs = {handoff["tool_call_id"]: handoff for handoff in conversation.handoffs}
     for message in messages:
@@ -103,7 +101,7 @@ def _way(handoff: Mapping[str, Any], colours: Mapping[str, str]) -> str:
     return f"{old} \N{RIGHTWARDS ARROW} {new}"
 
 
-def _userdata(conversation: "Conversation[Any]") -> str:
+def _userdata(conversation: Conversation[Any]) -> str:
     known = public_fields(conversation.state.get("userdata"))
     if not known:
         return _line("Nothing is known, or all of it is secret.", _QUIET)
@@ -113,12 +111,12 @@ def _userdata(conversation: "Conversation[Any]") -> str:
     )
 
 
-def _handoffs(conversation: "Conversation[Any]") -> str:
+def _handoffs(conversation: Conversation[Any]) -> str:
     colours = _colours(conversation)
     return "".join(_line(_way(handoff, colours)) for handoff in conversation.handoffs) or _line("None.", _QUIET)
 
 
-def _floor(conversation: "Conversation[Any]") -> str:
+def _floor(conversation: Conversation[Any]) -> str:
     active = conversation.active_agent
     waits = "".join(_line(f"waits for an answer: {escape(str(i.value))}", _QUIET) for i in conversation.interrupts)
     try:
@@ -131,7 +129,7 @@ def _floor(conversation: "Conversation[Any]") -> str:
     return f'{_line(_named(active, _colours(conversation)))}{waits}{picture} src="data:image/svg+xml;base64,{data}"/>'
 
 
-def _colours(conversation: "Conversation[Any]") -> dict[str, str]:
+def _colours(conversation: Conversation[Any]) -> dict[str, str]:
     """Agent -> the colour that it has in the drawing."""
     agents = picture(conversation.graph).named(NodeKind.AGENT)
     return {name: HUES[index % len(HUES)][0] for index, name in enumerate(agents)}

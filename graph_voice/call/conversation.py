@@ -121,12 +121,6 @@ class Conversation(CallState[U]):
             f"{said} message{'s' * (said != 1)}, {taken} handoff{'s' * (taken != 1)}>"
         )
 
-    def _repr_html_(self) -> str:
-        """For notebooks: the transcript as it was heard, userdata, handoffs and the graph."""
-        from graph_voice.notebook_html import conversation_html
-
-        return conversation_html(self)
-
     # ---- the durable copy
 
     async def open(self, *, patience: float | None = None) -> Self:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 import graph_voice
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice.notebook_html import conversation_html
 from graph_voice.testing import ScriptedModel, call, say
 
 BAD = "<script>alert('x')</script>"
@@ -118,11 +119,20 @@ def test_outside_of_ipython_nothing_is_imported() -> None:
     assert run.stdout.split() == ["False", "False"]
 
 
+def test_so_is_a_conversation_until_the_extension_is_unloaded(shell: InteractiveShell) -> None:
+    shell.run_line_magic("load_ext", "graph_voice")
+    conversation: Conversation[Caller] = Conversation(graph(), thread_id="call-1")
+    bundle = shown(shell, conversation)
+    assert bundle == {"text/html": conversation_html(conversation), "text/plain": repr(conversation)}
+    shell.run_line_magic("unload_ext", "graph_voice")
+    assert set(shown(shell, conversation)) == {"text/plain"}
+
+
 async def test_a_conversation_shows_what_was_said_done_and_known() -> None:
     made = graph(say("Moment.", call("note", {"text": "Bob"})), say(call("transfer_to_back")), "Back here.")
     conversation: Conversation[Caller] = Conversation(made, thread_id="call-1")
     await conversation.run("Hello, I am Bob.")
-    html = conversation._repr_html_()
+    html = conversation_html(conversation)
     for part in (
         "Hello, I am Bob.",
         "Moment.",
@@ -142,7 +152,7 @@ async def test_secrets_are_not_shown_and_no_words_become_markup() -> None:
         graph(say(BAD, call("note", {"text": BAD})), BAD), userdata=Caller(name=BAD)
     )
     await conversation.run(BAD)
-    html = conversation._repr_html_()
+    html = conversation_html(conversation)
     assert "4111" not in html
     assert "card" not in html
     assert "<script" not in html
@@ -160,7 +170,7 @@ async def test_an_answer_is_shown_as_it_was_heard_and_where_it_was_cut() -> None
             break
     turn.close()
     await asyncio.sleep(0)
-    html = conversation._repr_html_()
+    html = conversation_html(conversation)
     assert "One two <span" in html
     assert "cut off" in html
     assert "three" not in html
@@ -168,11 +178,11 @@ async def test_an_answer_is_shown_as_it_was_heard_and_where_it_was_cut() -> None
 
 def test_a_conversation_in_which_nothing_was_said() -> None:
     conversation: Conversation[Caller] = Conversation(graph(), thread_id="call-1")
-    assert "Nothing was said yet." in conversation._repr_html_()
+    assert "Nothing was said yet." in conversation_html(conversation)
     assert repr(conversation) == "<Conversation 'call-1': front has the floor, 0 messages, 0 handoffs>"
 
 
 async def test_a_handoff_from_outside_is_listed() -> None:
     conversation: Conversation[Caller] = Conversation(graph())
     await conversation.update_agent("back")
-    assert conversation._repr_html_().count("\N{RIGHTWARDS ARROW}") == 1
+    assert conversation_html(conversation).count("\N{RIGHTWARDS ARROW}") == 1

@@ -17,6 +17,7 @@ from langgraph.pregel import Pregel
 
 from graph_voice import Conversation
 from graph_voice.launch.model_choice import ModelChoice
+from graph_voice.notebook_html import conversation_html
 from graph_voice_livekit.console.setup import CALLER_VOICE, CallParts
 from graph_voice_livekit.inprocess import CallResult, SimulatedCaller, make_session, run_call
 from graph_voice_livekit.inprocess.caller import ScriptLines
@@ -59,7 +60,7 @@ class HeardCall:
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.mp3()).decode()
         player = f'<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
-        return f'<div title="{escape(repr(self))}">{player}</div>{self.conversation._repr_html_()}'
+        return f'<div title="{escape(repr(self))}">{player}</div>{conversation_html(self.conversation)}'
 
 
 async def hear(
