@@ -82,7 +82,7 @@ class World:
     effects: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
     spoken: int = 0
-    floor: str = "a0"
+    current_agent: str = "a0"
     model: ScriptedModel | None = None
 
     def next_reply(self, me: int, messages: list[BaseMessage]) -> Any:
