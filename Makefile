@@ -46,8 +46,13 @@ format: $(READY)  ## Format the code.
 bench: $(READY)  ## Measure (minutes) and write docs/benchmarks.md. QUICK=1: a minute, and only printed. ONLY=turns
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(foreach part,$(ONLY),--only $(part))
 
-mutants: $(READY)  ## Break the code on purpose, and see which test notices.
+mutants: $(READY)  ## Break the code on purpose, and see which test notices. Made on demand: PACKAGE=graph_voice/turn MOST=50 SEED=0
+ifdef PACKAGE
+	$(BIN)/python scripts/make_mutants.py $(PACKAGE) --most $(or $(MOST),50) --seed $(or $(SEED),0) \
+		$(if $(TESTS),--tests "$(TESTS)")
+else
 	$(BIN)/python scripts/mutants.py
+endif
 
 soak: $(READY)  ## Look for a call that can be broken: 10,000 barge-ins, 200 crashes, a report. OPTIONS="--seed 7 --quick"
 	$(BIN)/python scripts/soak.py $(OPTIONS)

@@ -3,18 +3,26 @@
 Each entry of `scripts/mutants.toml` names a file, a piece of it, what replaces the piece, and the tests that must fail
 then. Each mutant is a copy of the project in a temporary folder; nothing here is changed. Words choose the mutants
 whose name or file contains one of them. Exits with 1 when a mutant survives, or no longer fits the code.
+
+`scripts/make_mutants.py` makes other mutants of a package.
 """
 
 import argparse
+import contextlib
+import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,6 +42,22 @@ settings.load_profile("mutants")
 """
 """That a mutant is caught is all that matters here, not by how small an example."""
 
+_running: set[subprocess.Popen[str]] = set()
+"""The test runs in progress, which end with this script."""
+
+
+class Run(NamedTuple):
+    code: int | None
+    """What pytest returned; None: the time was up."""
+    output: str
+    seconds: float
+
+    @property
+    def failed(self) -> str | None:
+        """The first test that failed."""
+        found = re.search(r"^(?:FAILED|ERROR) (tests/\S+)", self.output, re.MULTILINE)
+        return found[1] if found is not None else None
+
 
 def main() -> int:
     options = parsed()
@@ -42,20 +66,13 @@ def main() -> int:
     if not chosen:
         print(f"No mutant has {' or '.join(options.words)!r} in its name or its file.")
         return 1
-    wrong: list[str] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        ThreadPoolExecutor(options.jobs) as pool,
-        Progress(*columns, console=Console(soft_wrap=True)) as bars,
-    ):
-        bar = bars.add_task("mutants", total=len(chosen))
-        running = {pool.submit(try_mutant, mutant): mutant["name"] for mutant in chosen}
-        for future in as_completed(running):
-            outcome = f"{running[future]} -> {future.result()}"
-            if " -> caught" not in outcome:
-                wrong.append(outcome)
-            bars.console.print(escape(outcome), highlight=False)
-            bars.advance(bar)
+    attempts = [(mutant["name"], functools.partial(try_mutant, mutant)) for mutant in chosen]
+    outcomes = try_all(attempts, options.jobs)
+    wrong = [
+        f"{mutant['name']} -> {outcome}"
+        for mutant, outcome in zip(chosen, outcomes, strict=True)
+        if not outcome.startswith("caught")
+    ]
     print("\n".join([f"{len(chosen)} mutants, {len(wrong)} to look at", *wrong]))
     return 1 if wrong else 0
 
@@ -63,41 +80,97 @@ def main() -> int:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="WORD", help="part of a mutant's name or file (default: all)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: one per processor)")
-    options = parser.parse_args()
-    if options.jobs < 1:
-        parser.error("--jobs: at least 1")
-    return options
+    add_jobs(parser)
+    return parser.parse_args()
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=os.cpu_count() or 1, help="at a time (default: one per processor)"
+    )
+
+
+def at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 def try_mutant(mutant: dict[str, str]) -> str:
     """Which test catches it, or why none does."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
-            else:
-                shutil.copy(source, copy / name)
-        (copy / "conftest.py").write_text(NO_SHRINKING)
+        copy_project(copy)
         target = copy / mutant["file"]
         text = target.read_text()
         if text.count(mutant["old"]) != 1:
             return f"STALE: {mutant['file']} holds the old text {text.count(mutant['old'])} times"
         target.write_text(text.replace(mutant["old"], mutant["new"]))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant["test"].split()]
-        paths = {"PYTHONPATH": os.pathsep.join([str(copy), str(copy / "adapters")])}
+        run = run_tests(copy, mutant["test"].split(), TIMEOUT)
+    if run.code is None:
+        return "caught: the tests hang"
+    if run.code == 1 and run.failed is not None:
+        return f"caught by {run.failed}"
+    return f"SURVIVES {mutant['test']}" if run.code == 0 else f"STALE: pytest said {run.output[-300:]!r}"
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what the tests need, without what earlier runs left."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
+        else:
+            shutil.copy(source, folder / name)
+    (folder / "conftest.py").write_text(NO_SHRINKING)
+
+
+def run_tests(copy: Path, tests: Iterable[str], timeout: float) -> Run:
+    """Run these tests (pytest's arguments) in a copy of the project, until one fails or `timeout` seconds are over."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    paths = {"PYTHONPATH": os.pathsep.join([str(copy), str(copy / "adapters")])}
+    began = time.monotonic()
+    with subprocess.Popen(
+        command,
+        cwd=copy,
+        env=os.environ | paths,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that processes which the tests started end with them
+    ) as process:
+        _running.add(process)
         try:
-            done = subprocess.run(
-                command, cwd=copy, env=os.environ | paths, capture_output=True, text=True, timeout=TIMEOUT
-            )
+            output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            return "caught: the tests hang"
-    failed = re.search(r"^(?:FAILED|ERROR) (tests/\S+)", done.stdout, re.MULTILINE)
-    if done.returncode == 1 and failed is not None:
-        return f"caught by {failed[1]}"
-    return f"SURVIVES {mutant['test']}" if done.returncode == 0 else f"STALE: pytest said {done.stdout[-300:]!r}"
+            _kill(process)
+            return Run(None, "", time.monotonic() - began)
+        finally:
+            _running.discard(process)
+    return Run(process.returncode, output, time.monotonic() - began)
+
+
+def try_all(attempts: Sequence[tuple[str, Callable[[], str]]], jobs: int) -> list[str]:
+    """Try each named mutant, `jobs` at a time, with a bar and a line for each; their outcomes, in the same order."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with ThreadPoolExecutor(jobs) as pool, Progress(*columns, console=Console(soft_wrap=True)) as bars:
+        bar = bars.add_task("mutants", total=len(attempts))
+        running = {pool.submit(attempt): name for name, attempt in attempts}
+        try:
+            for future in as_completed(running):
+                bars.console.print(escape(f"{running[future]} -> {future.result()}"), highlight=False)
+                bars.advance(bar)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                _kill(process)
+            raise
+    return [future.result() for future in running]
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
