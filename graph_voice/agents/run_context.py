@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.runtime import Runtime
@@ -14,9 +14,7 @@ from typing_extensions import TypeVar
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.errors import HandoffError, TurnError
 from graph_voice.events import OnInterruption
-
-if TYPE_CHECKING:
-    from graph_voice.history import Operation
+from graph_voice.history import Operation
 
 __all__ = ["RunContext", "running"]
 
@@ -92,7 +90,7 @@ class RunContext(Generic[U]):
         to: str,
         result: str | None = None,
         *,
-        history: "Operation | None" = None,
+        history: Operation | None = None,
         say: Utterance | None = None,
         on_interruption: OnInterruption | None = None,
     ) -> Handoff:

@@ -6,16 +6,14 @@ done in the background, so that no turn waits for a summary; the turns that come
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from graph_voice.call.state import CallState
 from graph_voice.call.summaries_ahead import background
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.history.context import shortened
 from graph_voice.history.operations import Operation
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["Compaction"]
 
@@ -25,20 +23,20 @@ logger = logging.getLogger("graph_voice")
 class Compaction:
     """The upkeep of one call's context. Owned by its conversation, which says when a turn has settled."""
 
-    def __init__(self, conversation: "Conversation[Any]") -> None:
-        self._conversation = conversation
+    def __init__(self, call: CallState[Any]) -> None:
+        self._call = call
         self._task: asyncio.Task[None] | None = None
         self._agent = ""
 
     def begin(self) -> None:
         """A turn has settled: shorten the active agent's context if its policy says so. Returns at once."""
-        conversation = self._conversation
-        agent = conversation.active_agent
+        call = self._call
+        agent = call.active_agent
         if self._task is not None and not self._task.done():
             if agent == self._agent:
                 return  # what it makes counts as long as the conversation it was made of is still there
             self._task.cancel()
-        runtime = runtime_of(conversation.graph, agent)
+        runtime = runtime_of(call.graph, agent)
         if runtime is None or runtime.agent.context is None:
             return
         self._agent = agent
@@ -46,22 +44,22 @@ class Compaction:
         self._task.add_done_callback(_log_failure)
 
     async def _shorten(self, runtime: AgentRuntime, policy: Operation) -> None:
-        conversation, name = self._conversation, runtime.agent.name
-        state = dict(conversation.state)
-        config = background(conversation)
+        call, name = self._call, runtime.agent.name
+        state = dict(call.state)
+        config = background(call)
         model = runtime.model(config) if policy.asks_model else None
         update = await shortened(state, policy, agent=name, model=model, config=config)
         # Meanwhile the floor may have changed, an operation been resolved, words been corrected: then it was made of
         # another conversation, and the next turn that settles is the next occasion.
-        now = conversation.state
+        now = call.state
         known = state["messages"]
         if (
             update is not None
-            and conversation.active_agent == name
+            and call.active_agent == name
             and now.get("chat_ctx") == state.get("chat_ctx")
             and now["messages"][: len(known)] == known
         ):
-            conversation.update_chat_ctx(update)
+            call.update_chat_ctx(update)
 
     async def aclose(self) -> None:
         """The call is over: stop what is being made."""

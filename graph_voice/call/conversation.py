@@ -84,13 +84,13 @@ class Conversation(CallState[U]):
             thread_id=thread_id,
             userdata=userdata,
             messages=messages,
+            context=context,
+            store=store,
             config=config,
             speak=speak,
             silent=silent,
             apology=apology,
         )
-        self.context = context
-        self.store = store
         self.summaries = PrefetchedSummaries(self)
         """What a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
         self.compaction = Compaction(self)
@@ -102,8 +102,8 @@ class Conversation(CallState[U]):
             self._live.on_change = self._durable.changed
         self._running: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self.traces = CallTrace(self)
-        self._ahead = HeadStart(self, self._live, self._run)
+        self.traces = CallTrace(self, lambda: self.durable_lag)
+        self._ahead = HeadStart(self, self._live, lambda: Turn(self), self._run)
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
         self.on_late_result: Callable[[], None] | None = None
@@ -223,7 +223,8 @@ class Conversation(CallState[U]):
         remembered before the turn begins. Graphs with nodes that are not ours, and runs that are traced, begin with
         the caller's words.
         """
-        self._ahead.begin()
+        if not self.closed:
+            self._ahead.begin()
 
     def enter(self) -> Turn:
         """Start a turn in which the active agent takes the floor: its `on_enter`."""
@@ -454,7 +455,7 @@ class Conversation(CallState[U]):
         await stop(self._running, timeout)
         await self.compaction.aclose()
         await self.summaries.aclose()
-        if update := await leave_call(self, reason, timeout):
+        if update := await leave_call(self, self.traces, reason, timeout):
             self._apply(update)
             if self.on_userdata is not None:
                 self.on_userdata()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -17,6 +17,7 @@ from graph_voice.agents.handoff import TransferTool
 from graph_voice.agents.tools import FunctionTool
 from graph_voice.call.journal import ASKING, Journal
 from graph_voice.call.live_state import LiveState
+from graph_voice.call.state import CallState
 from graph_voice.errors import SaverError, TurnError
 from graph_voice.graph.build import runtime_of
 from graph_voice.messages.pairs import placeholder
@@ -25,9 +26,6 @@ from graph_voice.storage.run_saver import ForkSaver
 from graph_voice.turn.nodes_side import NO_HANDOFF, answer
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ToolCallRecord
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 _Read = tuple[CheckpointTuple, StateSnapshot, list[CheckpointTuple]]
 """The thread's head, its state, and the checkpoints of the subgraphs that wait in it."""
@@ -62,10 +60,10 @@ class Resumed:
 
 
 class Durable:
-    """The durable side of one conversation.
+    """The durable side of one call.
 
     Args:
-        conversation: what it belongs to.
+        call: what it belongs to.
         live: what it remembers.
         saver: a `LiveSaver`, or the checkpointer to put behind one.
         waiting: the run that waits in `interrupt()` now.
@@ -73,19 +71,19 @@ class Durable:
 
     def __init__(
         self,
-        conversation: "Conversation[Any]",
+        call: CallState[Any],
         live: LiveState,
         saver: BaseCheckpointSaver[Any],
         waiting: Callable[[], Pending | None],
     ) -> None:
-        self._conversation = conversation
+        self._call = call
         self._live = live
         self._own = not isinstance(saver, LiveSaver)
         self.saver = saver if isinstance(saver, LiveSaver) else LiveSaver(saver)
         self.journal = Journal(
             self.saver,
-            conversation.thread_id,
-            conversation.graph.channels,
+            call.thread_id,
+            call.graph.channels,
             live.checkpoint_values,
             waiting,
             interval=_INTERVAL,
@@ -101,7 +99,7 @@ class Durable:
 
     @property
     def config(self) -> RunnableConfig:
-        return {"configurable": {"thread_id": self._conversation.thread_id}}
+        return {"configurable": {"thread_id": self._call.thread_id}}
 
     # ---- open
 
@@ -142,16 +140,14 @@ class Durable:
                             error = repr(failed)
                             raise
         except TimeoutError:
-            logger.error(
-                "thread %s can't be read, and the call goes on as a new one: %s", self._conversation.thread_id, error
-            )
+            logger.error("thread %s can't be read, and the call goes on as a new one: %s", self._call.thread_id, error)
         return None
 
     async def _read(self) -> "_Read | None":
         head = await self.saver.aget_tuple(self.config)
         if head is None:
             return None
-        graph = self._conversation.graph.copy(update={"checkpointer": self.saver})
+        graph = self._call.graph.copy(update={"checkpointer": self.saver})
         found = await graph.aget_state(self.config, subgraphs=True)
         return head, found, [t for where in _inner(found) if (t := await self.saver.aget_tuple(where)) is not None]
 
@@ -190,8 +186,8 @@ class Durable:
         for call in lost:
             told = NO_HANDOFF if _is_transfer(call.result) else UNKNOWN
             call.status, call.result = "done", answer(call.id, call.name, told, is_error=True)
-            logger.warning("thread %s: tool %s was running: %s", self._conversation.thread_id, call.name, told)
-            self._conversation.add(call.result)
+            logger.warning("thread %s: tool %s was running: %s", self._call.thread_id, call.name, told)
+            self._call.add(call.result)
             if told == UNKNOWN:
                 unknown.append(call.name)
         if repeated:
@@ -200,7 +196,7 @@ class Durable:
             self._batch = Pending((), ForkSaver({"messages": own}), calls, asking.id)
 
     def _is_idempotent(self, agent: str, name: str) -> bool:
-        runtime = runtime_of(self._conversation.graph, agent)
+        runtime = runtime_of(self._call.graph, agent)
         tool = next((t for t in runtime.agent.all_tools if t.name == name), None) if runtime is not None else None
         return isinstance(tool, TransferTool) or (isinstance(tool, FunctionTool) and tool.idempotent)
 
@@ -228,22 +224,22 @@ class Durable:
             return False
         done = await self.journal.barrier(_PATIENCE, upto=upto)
         if not done and not self._late:
-            logger.warning("thread %s: the durable copy is late, and the call goes on", self._conversation.thread_id)
+            logger.warning("thread %s: the durable copy is late, and the call goes on", self._call.thread_id)
         self._late = not done
         return done
 
     def closing_message(self) -> str | None:
         """What is said in place of an answer, when the call has to end since its store is too late for it."""
-        words = self.saver.closing_message(self._conversation.value("userdata"))
+        words = self.saver.closing_message(self._call.value("userdata"))
         if words is not None:
-            logger.error("thread %s: the durable copy is too late; the call ends", self._conversation.thread_id)
+            logger.error("thread %s: the durable copy is too late; the call ends", self._call.thread_id)
         return words
 
     async def flush(self, timeout: float | None) -> None:
         if not await self.journal.barrier(timeout):
             lag = self.saver.lag
             raise SaverError(
-                f"thread {self._conversation.thread_id!r} is not durable after {timeout} s; the oldest write waits for "
+                f"thread {self._call.thread_id!r} is not durable after {timeout} s; the oldest write waits for "
                 f"{lag.seconds:.1f} s. Last error: {lag.error!r}"
             ) from lag.error
 

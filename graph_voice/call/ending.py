@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.runtime import Runtime
 
 from graph_voice.agents.handoff import Utterance
+from graph_voice.call.state import CallState
+from graph_voice.call.trace import CallTrace
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.userdata.working_copy import WorkingCopy
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["CLOSE_TIMEOUT", "leave_call", "stop"]
 
@@ -50,25 +49,27 @@ async def stop(running: set[asyncio.Task[Any]], timeout: float | None) -> None:
             logger.error("%d turns could not be stopped; their tools ignore cancellation", len(running))
 
 
-async def leave_call(conversation: "Conversation[Any]", reason: str, timeout: float | None) -> dict[str, Any]:
+async def leave_call(call: CallState[Any], traces: CallTrace, reason: str, timeout: float | None) -> dict[str, Any]:
     """Run the `on_exit` of the agent that has the floor. Returns an update of the state; never raises.
 
     Args:
+        call: what is remembered.
+        traces: of the call: what the hook does is on it.
         reason: what the agent finds as `ctx.close_reason`.
         timeout: seconds; then it is cancelled, and what it has changed by then counts.
     """
-    runtime = runtime_of(conversation.graph, conversation.active_agent)
+    runtime = runtime_of(call.graph, call.active_agent)
     if runtime is None or runtime.agent.on_exit is None:
         return {}
-    work = WorkingCopy(conversation.state)
+    work = WorkingCopy(call.state)
 
     async def leave(_: Any, config: RunnableConfig) -> None:
-        await _leave(runtime, conversation, work, config, reason)
+        await _leave(runtime, call, work, config, reason)
 
     try:
         # A run of its own: what the hook does (a model that sums the call up) is on the call's trace.
         async with asyncio.timeout(timeout):
-            await RunnableLambda(leave).ainvoke(reason, conversation.traces.config(_config(conversation, runtime)))
+            await RunnableLambda(leave).ainvoke(reason, traces.config(_config(call, runtime)))
     except TimeoutError:
         logger.error("agent %s: on_exit did not end within %s seconds", runtime.agent.name, timeout)
     except Exception:
@@ -79,11 +80,11 @@ async def leave_call(conversation: "Conversation[Any]", reason: str, timeout: fl
 
 
 async def _leave(
-    runtime: AgentRuntime, conversation: "Conversation[Any]", work: WorkingCopy, config: RunnableConfig, reason: str
+    runtime: AgentRuntime, call: CallState[Any], work: WorkingCopy, config: RunnableConfig, reason: str
 ) -> None:
-    own: Runtime[Any] = Runtime(context=conversation.context, store=conversation.store or conversation.graph.store)
-    ctx = runtime.context(conversation.state, config, own, None, userdata=work.current)
-    if "userdata" in conversation.state:
+    own: Runtime[Any] = Runtime(context=call.context, store=call.store or call.graph.store)
+    ctx = runtime.context(call.state, config, own, None, userdata=work.current)
+    if "userdata" in call.state:
         ctx.userdata = work.value
     ctx.close_reason = reason
     ctx.speak = _unheard
@@ -95,9 +96,9 @@ async def _unheard(message_id: str, line: Utterance) -> str:
     return ""
 
 
-def _config(conversation: "Conversation[Any]", runtime: AgentRuntime) -> RunnableConfig:
-    config = conversation.config
-    named = {"thread_id": conversation.thread_id}
+def _config(call: CallState[Any], runtime: AgentRuntime) -> RunnableConfig:
+    config = call.config
+    named = {"thread_id": call.thread_id}
     return {
         **config,
         "configurable": {**config.get("configurable", {}), **named},

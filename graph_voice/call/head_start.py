@@ -7,18 +7,16 @@ shown of the past. When the caller has spoken, only their words are missing.
 import asyncio
 import contextvars
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langgraph.graph import START, StateGraph
 from langgraph.pregel import Pregel
 
 from graph_voice.call.live_state import LiveState
+from graph_voice.call.state import CallState
 from graph_voice.call.trace import is_traced
 from graph_voice.graph.roles import Roles
 from graph_voice.turn.turn import Turn
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["HeadStart"]
 
@@ -29,32 +27,40 @@ class HeadStart:
     It counts only if nothing it began from has changed since. Else it is dropped: it has done nothing but read.
 
     Args:
-        conversation: whose.
+        call: whose.
         live: what it remembers.
+        new_turn: makes a turn that nobody has begun.
         run: runs the graph of a turn.
     """
 
-    def __init__(self, conversation: "Conversation[Any]", live: LiveState, run: Callable[[Turn], Any]) -> None:
-        self._conversation = conversation
+    def __init__(
+        self,
+        call: CallState[Any],
+        live: LiveState,
+        new_turn: Callable[[], Turn],
+        run: Callable[[Turn], Any],
+    ) -> None:
+        self._call = call
         self._live = live
+        self._new_turn = new_turn
         self._run = run
         self._turn: Turn | None = None
         self._task: asyncio.Task[None] | None = None
         self._began_from: tuple[Any, ...] = ()
-        self._may = _only_ours(conversation.graph, conversation.roles)
+        self._may = _only_ours(call.graph, call.roles)
 
     def begin(self) -> None:
         """Begin it, unless it has begun already. Returns at once."""
-        conversation = self._conversation
-        if self._is_good() or not self._may or conversation.closed or conversation.interrupts:
+        call = self._call
+        if self._is_good() or not self._may or call.interrupts:
             return
-        if conversation.active_agent not in conversation.roles.agents:
+        if call.active_agent not in call.roles.agents:
             return
         self.drop()
-        if is_traced(conversation.config):
+        if is_traced(call.config):
             return  # a trace begins with what the caller said
         self._began_from = self._ground()
-        self._turn = Turn(conversation)
+        self._turn = self._new_turn()
         self._turn.began_in = contextvars.copy_context()
         self._task = self._turn.start(self._run)
 
@@ -62,7 +68,7 @@ class HeadStart:
         """The turn whose run has begun, to be given its words; None when there is none that counts."""
         if self._turn is None:
             return None
-        if not self._is_good() or is_traced(self._conversation.config):
+        if not self._is_good() or is_traced(self._call.config):
             self.drop()
             return None
         turn, self._turn, self._task = self._turn, None, None
@@ -91,7 +97,7 @@ class HeadStart:
 
     def _ground(self) -> tuple[Any, ...]:
         """What it begins from. Userdata may be changed in place, so it is compared by value."""
-        c = self._conversation
+        c = self._call
         return (self._live.version, id(c.context), id(c.store), id(c.config), self._live.stored_userdata())
 
 

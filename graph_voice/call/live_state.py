@@ -1,7 +1,7 @@
 """The state of a call as remembered now: derived from its turns, never patched."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AnyMessage
 from langgraph.channels import DeltaChannel, EphemeralValue, UntrackedValue
@@ -10,9 +10,7 @@ from langgraph.channels.base import BaseChannel
 from graph_voice.call.past import Past
 from graph_voice.storage.run_saver import stored
 from graph_voice.turn.record import CONTROL, ChannelUpdate, Group, in_order
-
-if TYPE_CHECKING:
-    from graph_voice.turn.turn import Turn
+from graph_voice.turn.turn import Turn
 
 __all__ = ["LiveState"]
 
@@ -112,7 +110,7 @@ class LiveState:
 
     # ---- deriving
 
-    def _entries(self, turns: Sequence["Turn"], outside: Sequence[ChannelUpdate]) -> list[ChannelUpdate]:
+    def _entries(self, turns: Sequence[Turn], outside: Sequence[ChannelUpdate]) -> list[ChannelUpdate]:
         return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
 
     def _apply(self, entries: Sequence[ChannelUpdate]) -> dict[str, Channel]:
@@ -142,7 +140,7 @@ class LiveState:
 
     # ---- the past
 
-    def fold(self) -> list["Turn"]:
+    def fold(self) -> list[Turn]:
         """Make past of the turns that nothing can change any more. Returns them.
 
         A turn is folded together with everything that is older, so that the past ends at one moment: what comes later
@@ -158,7 +156,7 @@ class LiveState:
                 return past
         return []
 
-    def _fold(self, past: Sequence["Turn"], rest: Sequence["Turn"]) -> bool:
+    def _fold(self, past: Sequence[Turn], rest: Sequence[Turn]) -> bool:
         records = [turn.record for turn in past]
         groups, later = in_order(records, ()), in_order([turn.record for turn in rest], ())
         entries, coming = self._entries(past, ()), self._entries(rest, ())

@@ -1,7 +1,7 @@
 """Running the graph of one turn, and recording what its nodes wrote."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -13,14 +13,12 @@ from langgraph.types import Interrupt
 from graph_voice.agents.handoff import AgentHandoff, handoff_record
 from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
+from graph_voice.call.state import CallState
 from graph_voice.storage.run_saver import ForkSaver
 from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import Write, switch_key
 from graph_voice.turn.turn import Turn, answer
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["Runner"]
 
@@ -32,16 +30,16 @@ class Silence(RuntimeError):
 class Runner:
     """One graph run of one turn, from its fork to what it leaves."""
 
-    def __init__(self, turn: Turn, conversation: "Conversation[Any]", saver: ForkSaver) -> None:
+    def __init__(self, turn: Turn, call: CallState[Any], saver: ForkSaver) -> None:
         self._turn = turn
-        self._roles = conversation.roles
-        self._conversation = conversation
+        self._roles = call.roles
+        self._call = call
         self._saver = saver
         self._interrupts: dict[str, Interrupt] = {}
         self._last_node: str | None = None
         known: dict[Any, BaseMessage] = {}
         if not all(node.is_library for node in self._roles.nodes.values()):
-            known = {m.id: m for m in conversation.state["messages"]}
+            known = {m.id: m for m in call.state["messages"]}
             if turn.record.user is not None:
                 known[turn.record.user.id] = turn.record.user
         self._known: Mapping[Any, BaseMessage] = known
@@ -78,7 +76,7 @@ class Runner:
         async for part in graph.astream(
             payload,
             config,
-            context=self._conversation.context,
+            context=self._call.context,
             stream_mode=modes,
             subgraphs=self._custom is not None,
             control=control,

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
 from langgraph.types import Interrupt
 from typing_extensions import TypeVar
 
@@ -45,6 +46,8 @@ class CallState(Generic[U]):
         thread_id: the call's name.
         userdata: the caller's facts at the beginning.
         messages: a conversation that went before.
+        context: LangGraph's run context.
+        store: LangGraph's store.
         config: a LangChain `RunnableConfig`.
         speak: nodes that speak.
         silent: nodes with which a turn may end without a word.
@@ -60,6 +63,8 @@ class CallState(Generic[U]):
         thread_id: str | None,
         userdata: U | None,
         messages: Sequence[Any] | None,
+        context: Any,
+        store: BaseStore | None,
         config: RunnableConfig | None,
         speak: Sequence[str],
         silent: Sequence[str],
@@ -68,6 +73,8 @@ class CallState(Generic[U]):
         self.graph: Pregel[Any, Any, Any, Any] = graph.compile() if isinstance(graph, StateGraph) else graph
         self.thread_id = thread_id or f"call-{uuid.uuid4().hex[:12]}"
         self.config: RunnableConfig = config or {}
+        self.context = context
+        self.store = store
         channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
         if "messages" not in channels:
             named = ", ".join(name for name in channels if not name.startswith("__") and ":" not in name)

@@ -8,11 +8,12 @@ was said after it verbatim (`graph_voice.history.summaries`).
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
+from graph_voice.call.state import CallState
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.history.apply import apply
@@ -20,9 +21,6 @@ from graph_voice.history.context import earlier_context, view
 from graph_voice.history.operations import Operation
 from graph_voice.history.pure_operations import exceeds
 from graph_voice.history.summaries import Prepared, TranscriptLine, ask, head_lines, key_of
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["STALE_AFTER", "PrefetchedSummaries", "background"]
 
@@ -34,17 +32,17 @@ STALE_AFTER = 2
 Key = tuple[Any, Any]
 
 
-def background(conversation: "Conversation[Any]") -> RunnableConfig:
+def background(call: CallState[Any]) -> RunnableConfig:
     """The config of a model's run that belongs to the call and to none of its turns."""
-    metadata = {**conversation.config.get("metadata", {}), "thread_id": conversation.thread_id}
-    return {**conversation.config, "metadata": metadata}
+    metadata = {**call.config.get("metadata", {}), "thread_id": call.thread_id}
+    return {**call.config, "metadata": metadata}
 
 
 class PrefetchedSummaries:
     """The prepared summaries of one call. Owned by its conversation, which says when a turn has settled."""
 
-    def __init__(self, conversation: "Conversation[Any]") -> None:
-        self._conversation = conversation
+    def __init__(self, call: CallState[Any]) -> None:
+        self._call = call
         self._known: dict[Key, list[Prepared]] = {}
         self._planning: asyncio.Task[None] | None = None
 
@@ -60,15 +58,15 @@ class PrefetchedSummaries:
 
     def prepare(self) -> None:
         """A turn has settled: have made what a handoff of the active agent may need. Returns at once."""
-        conversation = self._conversation
-        runtime = runtime_of(conversation.graph, conversation.active_agent)
+        call = self._call
+        runtime = runtime_of(call.graph, call.active_agent)
         ways = runtime.agent.declared if runtime is not None else ()
         policies = [(way.to, way.history) for way in ways if any(s["op"] == "summarize" for s in way.history.flat())]
         if self._planning is not None:
             self._planning.cancel()  # it looks at an older conversation
         if runtime is None or not (policies or self._known):
             return
-        self._planning = asyncio.create_task(self._plan(policies, dict(conversation.state), runtime))
+        self._planning = asyncio.create_task(self._plan(policies, dict(call.state), runtime))
         self._planning.add_done_callback(_log_failure)
 
     async def _plan(
@@ -110,7 +108,7 @@ class PrefetchedSummaries:
         turns = sum(line.is_turn for line in lines)
         if any(p.alive and p.fits(lines) and turns - p.turns <= STALE_AFTER for p in known):
             return
-        config = background(self._conversation)
+        config = background(self._call)
         model = None if step.get("model") is not None else runtime.model(config)
         task = asyncio.create_task(ask(lines, step, model, config), name="graph_voice.summary")
         task.add_done_callback(_log_failure)

@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from langchain_core.callbacks.manager import AsyncCallbackManager
@@ -12,6 +12,7 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.langchain import LangChainTracer
 from langsmith.utils import tracing_is_enabled
 
+from graph_voice.call.state import CallState
 from graph_voice.graph.build import runtime_of
 from graph_voice.messages.content import plain_text
 from graph_voice.secrets.spoken import taken
@@ -22,9 +23,6 @@ from graph_voice.tracing.redaction import Redaction
 from graph_voice.tracing.runs import runs_of
 from graph_voice.tracing.sender import FLUSH_TIMEOUT, flush_traces, leave_no_thread, send_runs, sender
 from graph_voice.turn.turn import Turn
-
-if TYPE_CHECKING:
-    from graph_voice.call.conversation import Conversation
 
 __all__ = ["FLUSH_TIMEOUT", "CallTrace", "Trace", "flush_traces", "is_traced"]
 
@@ -54,11 +52,17 @@ def is_traced(config: RunnableConfig) -> bool:
 
 
 class CallTrace:
-    """What the traces of a call have in common: its secrets, and the last turn, which is judged."""
+    """What the traces of a call have in common: its secrets, and the last turn, which is judged.
 
-    def __init__(self, conversation: "Conversation[Any]") -> None:
-        self._conversation = conversation
-        runtimes = [runtime_of(conversation.graph, name) for name in conversation.roles.agents]
+    Args:
+        state: of the call.
+        lag: seconds by which the durable copy is behind now.
+    """
+
+    def __init__(self, state: CallState[Any], lag: Callable[[], float]) -> None:
+        self._state = state
+        self._lag = lag
+        runtimes = [runtime_of(state.graph, name) for name in state.roles.agents]
         self._schemas: dict[str, Any] = {k: s for r in runtimes if r is not None for k, s in r.secret_schemas.items()}
         self._secrets: set[str] = set()
         self._traces: WeakKeyDictionary[Turn, Trace] = WeakKeyDictionary()
@@ -75,17 +79,17 @@ class CallTrace:
         return trace
 
     async def _open(self, turn: Turn) -> tuple[Any, RunnableConfig, TraceLog | None]:
-        conversation = self._conversation
-        config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **conversation.config}
-        configurable = {**config.get("configurable", {}), "thread_id": conversation.thread_id}
-        metadata = {**config.get("metadata", {}), "thread_id": conversation.thread_id, "turn_id": turn.id}
-        if (behind := conversation.durable_lag) > PUNCTUAL:
+        state = self._state
+        config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **state.config}
+        configurable = {**config.get("configurable", {}), "thread_id": state.thread_id}
+        metadata = {**config.get("metadata", {}), "thread_id": state.thread_id, "turn_id": turn.id}
+        if (behind := self._lag()) > PUNCTUAL:
             metadata["durable_lag_ms"] = round(behind * 1000)
         callbacks = listening(config, metadata)
         config = {**config, "configurable": configurable, "metadata": metadata}
         if not callbacks.handlers:
             return None, config, None
-        self.learn(conversation.value("userdata"))
+        self.learn(state.value("userdata"))
         log = TraceLog.of(callbacks)
         text = plain_text(turn.record.user) if turn.record.user is not None else None
         manager = await callbacks.on_chain_start(
@@ -108,7 +112,7 @@ class CallTrace:
 
     @property
     def thread_id(self) -> str:
-        return self._conversation.thread_id
+        return self._state.thread_id
 
     def take_open(self, turn: Turn) -> "Trace | None":
         """The trace of this turn, to be finished now. None: it never began, or somebody finishes it already."""
@@ -122,7 +126,7 @@ class CallTrace:
         """Give feedback on this turn; on the last one that is over, when there is none. False: it is not traced."""
         trace = self._traces.get(turn) if turn is not None else self.last
         if turn is not None and trace is None:
-            if (traced := is_traced(self._conversation.config)) and not turn.task_done:
+            if (traced := is_traced(self._state.config)) and not turn.task_done:
                 self._early.setdefault(turn, []).append(score)  # its run is about to begin
             return traced
         return trace is not None and trace.score(score)
@@ -135,11 +139,11 @@ class CallTrace:
 
     def cover(self, turn: Turn | None = None) -> Redaction:
         """Hides what is known to be secret by now."""
-        self.learn(self._conversation.value("userdata"))
+        self.learn(self._state.value("userdata"))
         for step in turn.record.steps() if turn is not None else ():
             for call in step.message.tool_calls if step.message is not None else ():
                 self.learn(call["args"])
-        return Redaction(self._schemas, self._conversation.roles.takers, self._secrets)
+        return Redaction(self._schemas, self._state.roles.takers, self._secrets)
 
     # ---- traces that are not sent yet
 

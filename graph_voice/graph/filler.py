@@ -4,14 +4,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from langchain_core.messages import AIMessage
 
 from graph_voice.agents.run_context import new_id
-
-if TYPE_CHECKING:
-    from graph_voice.turn.turn import Turn
+from graph_voice.turn.turn import Turn
 
 __all__ = ["BatchFiller"]
 
@@ -27,7 +24,7 @@ class BatchFiller:
         asking: the id of the assistant message whose calls run.
     """
 
-    def __init__(self, turn: "Turn | None", agent: str, asking: str | None) -> None:
+    def __init__(self, turn: Turn | None, agent: str, asking: str | None) -> None:
         self.spoken: list[AIMessage] = []
         """The filler, when it was said."""
         self._turn = turn
@@ -57,7 +54,7 @@ class BatchFiller:
             waiting.cancel()
             await asyncio.wait([waiting])
 
-    async def _wait(self, turn: "Turn", line: Callable[[], str], after: float) -> None:
+    async def _wait(self, turn: Turn, line: Callable[[], str], after: float) -> None:
         silent = False
         while not silent:
             while (speaker := turn.conversation.speaker) is not None:
