@@ -27,7 +27,7 @@ from graph_voice.graph.build import require_models
 from graph_voice.history.summaries import prepared_summaries
 from graph_voice.messages.content import Content
 from graph_voice.secrets.spoken import words_of
-from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.storage.run_saver import RunSaver
 from graph_voice.tracing.feedback import Score
 from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.late_results import LateResults, announcement
@@ -300,19 +300,19 @@ class Conversation(CallState[U]):
             replaced["store"] = self.store
         await Runner(turn, self, saver).run(self.graph.copy(update=replaced), self._input(turn), trace.config)
 
-    def _fork(self, turn: Turn, pending: Pending | None) -> ForkSaver:
+    def _fork(self, turn: Turn, pending: Pending | None) -> RunSaver:
         if pending is None:
             # Its own words come with the input, behind all others: they are what is to be answered.
             user = turn.record.user
             messages = [m for m in self.state["messages"] if user is None or m.id != user.id]
-            return ForkSaver(self._live.checkpoint_values(messages))
+            return RunSaver(self._live.checkpoint_values(messages))
         # The run goes on where it stopped: behind the message whose calls wait for the answer, as it was heard.
         heard = {m.id: m for m in self.state["messages"] if m.id == pending.asking}
         own = pending.own(pending.saver.channel_value(self._messages_channel) or [])
         tail = [heard.get(m.id, m) for m in own]
         gone = {m.id for m in tail} | {f"result-{call_id}" for call_id in pending.calls}
         before = [m for m in self.state["messages"] if m.id not in gone]
-        return ForkSaver(self._live.checkpoint_values([*before, *tail]), pending.saver)
+        return RunSaver(self._live.checkpoint_values([*before, *tail]), pending.saver)
 
     def _input(self, turn: Turn) -> Any:
         if turn.resumes is not None and turn.record.user is not None:

@@ -22,7 +22,7 @@ from graph_voice.errors import SaverError, TurnError
 from graph_voice.graph.build import runtime_of
 from graph_voice.messages.pairs import placeholder
 from graph_voice.storage.live_saver import LiveSaver
-from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.nodes_side import NO_HANDOFF, answer
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ToolCallRecord
@@ -163,7 +163,7 @@ class Durable:
             asked_by = cast(dict[str, Any], head.metadata).get(ASKING)
             asking = next((m for m in reversed(unfinished) if asked_by in (m.id, None)), None)
             calls = {} if asking is None else _calls(asking, messages)
-            run = ForkSaver.of([head, *inner])
+            run = RunSaver.of([head, *inner])
             question = Pending(found.interrupts, run, calls, asking.id if asking else None, stored=True)
             unfinished = [m for m in unfinished if m is not asking]
         again, unknown = list[str](), list[str]()
@@ -193,7 +193,7 @@ class Durable:
         if repeated:
             again += [call.name for call in repeated]
             own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
-            self._batch = Pending((), ForkSaver({"messages": own}), calls, asking.id)
+            self._batch = Pending((), RunSaver({"messages": own}), calls, asking.id)
 
     def _is_idempotent(self, agent: str, name: str) -> bool:
         runtime = runtime_of(self._call.graph, agent)

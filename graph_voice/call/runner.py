@@ -14,7 +14,7 @@ from graph_voice.agents.handoff import AgentHandoff, handoff_record
 from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
 from graph_voice.call.state import CallState
-from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import Write, switch_key
@@ -30,7 +30,7 @@ class Silence(RuntimeError):
 class Runner:
     """One graph run of one turn, from its fork to what it leaves."""
 
-    def __init__(self, turn: Turn, call: CallState[Any], saver: ForkSaver) -> None:
+    def __init__(self, turn: Turn, call: CallState[Any], saver: RunSaver) -> None:
         self._turn = turn
         self._roles = call.roles
         self._call = call

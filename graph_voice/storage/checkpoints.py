@@ -101,14 +101,9 @@ class Kept:
 
 
 class Checkpoints:
-    """The heads of lines, and whatever else is still needed. By LangGraph's rule the head has the greatest id.
+    """The heads of lines, and whatever is not durable yet. By LangGraph's rule the head has the greatest id."""
 
-    Args:
-        keep_all: whether what is no head any more, and durable, is kept as well.
-    """
-
-    def __init__(self, *, keep_all: bool = False) -> None:
-        self._keep_all = keep_all
+    def __init__(self) -> None:
         self._lines: dict[Lineage, dict[str, Kept]] = {}
         self._history: dict[Lineage, tuple[str, dict[str, DeltaChannelHistory]]] = {}
         """What the delta channels of a head are made from: the head's id, and channel -> seed and writes."""
@@ -168,7 +163,7 @@ class Checkpoints:
         self._drop(line, kept)
 
     def _drop(self, line: Lineage, kept: Kept) -> None:
-        if not self._keep_all and kept.on_its_way <= 0 and kept is not self.head(line):
+        if kept.on_its_way <= 0 and kept is not self.head(line):
             self._lines.get(line, {}).pop(kept.id, None)
 
     def forget(self, lines: Sequence[Lineage]) -> None:
@@ -219,16 +214,9 @@ class Checkpoints:
 
 
 def walk(
-    channels: Sequence[str],
-    start: Kept,
-    find: Callable[[str], Kept | None],
-    known: Mapping[str, Mapping[str, DeltaChannelHistory]] | None = None,
+    channels: Sequence[str], start: Kept, find: Callable[[str], Kept | None]
 ) -> dict[str, DeltaChannelHistory] | None:
-    """What delta channels of `start` are made from, over its ancestors; None where one of them can't be found.
-
-    Args:
-        known: checkpoint id -> what the channels of this ancestor are made from.
-    """
+    """What delta channels of `start` are made from, over its ancestors; None where one of them can't be found."""
     found: dict[str, DeltaChannelHistory] = {name: {"writes": []} for name in channels}
     remaining, parent_id = set(channels), start.parent_id
     while remaining and parent_id is not None:
@@ -241,13 +229,6 @@ def walk(
         for name in remaining & set(ancestor.values):
             found[name]["seed"] = ancestor.values[name]
             remaining.discard(name)
-        if known is not None and parent_id in known:
-            for name in remaining:
-                before = known[parent_id][name]
-                found[name]["writes"] += reversed(before["writes"])
-                if "seed" in before:
-                    found[name]["seed"] = before["seed"]
-            break
         parent_id = ancestor.parent_id
     for history in found.values():
         history["writes"].reverse()

@@ -21,7 +21,6 @@ from langgraph.checkpoint.base import (
 
 from graph_voice.errors import SaverError
 from graph_voice.storage.checkpoints import Checkpoints, Kept, Lineage, lineage_of, walk
-from graph_voice.storage.saver_fork import SaverFork
 from graph_voice.storage.write_behind import Lag, Op, WriteBehind
 
 __all__ = ["LiveSaver"]
@@ -116,19 +115,6 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         Raises `SaverError` when the time is over, or when something can't be stored at all.
         """
         await self._behind.flush(thread_id, timeout=timeout)
-
-    def fork(self, thread_id: str) -> SaverFork:
-        """A checkpointer for a run that may turn out not to have happened. It starts from this thread's head.
-
-        Its `promote()` makes what it holds part of the thread; its `drop()` forgets it. Until then the thread does not
-        know of it.
-        """
-        return SaverFork(self, thread_id)
-
-    def head_id(self, line: Lineage) -> str | None:
-        """The id of the newest checkpoint of a line that has been read or written here."""
-        head = self._memory.head(line)
-        return head.id if head is not None else None
 
     async def abandon(self) -> None:
         """Stop at once, whatever is not durable: as a process that ends."""

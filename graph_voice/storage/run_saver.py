@@ -23,7 +23,7 @@ from langgraph.checkpoint.base import (
 
 from graph_voice.storage.checkpoints import Kept, Lineage, place
 
-__all__ = ["ForkSaver", "stored"]
+__all__ = ["RunSaver", "stored"]
 
 
 def stored(channel: BaseChannel[Any, Any, Any]) -> Any:
@@ -32,7 +32,7 @@ def stored(channel: BaseChannel[Any, Any, Any]) -> Any:
     return channel.get() if isinstance(channel, DeltaChannel) else channel.checkpoint()
 
 
-class ForkSaver(BaseCheckpointSaver[Any]):
+class RunSaver(BaseCheckpointSaver[Any]):
     """Holds the last checkpoint of one run, and of each of its subgraphs, in memory.
 
     Args:
@@ -41,13 +41,13 @@ class ForkSaver(BaseCheckpointSaver[Any]):
     """
 
     @classmethod
-    def of(cls, found: Iterable[CheckpointTuple]) -> "ForkSaver":
+    def of(cls, found: Iterable[CheckpointTuple]) -> "RunSaver":
         """The last checkpoints of a run that was stored, its subgraphs' among them."""
         run = cls({})
         run._kept = {one.config["configurable"].get("checkpoint_ns", ""): Kept(one) for one in found}
         return run
 
-    def __init__(self, values: Mapping[str, Any], run: "ForkSaver | None" = None) -> None:
+    def __init__(self, values: Mapping[str, Any], run: "RunSaver | None" = None) -> None:
         super().__init__()
         self._kept: dict[str, Kept] = {}
         self._history: dict[str, dict[str, DeltaChannelHistory]] = {}

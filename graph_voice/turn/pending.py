@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import AnyMessage, ToolMessage
 from langgraph.types import Command, Interrupt
 
-from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.record import ToolCallRecord
 
 __all__ = ["Pending"]
@@ -20,7 +20,7 @@ class Pending:
 
     interrupts: tuple[Interrupt, ...]
     """The first one is the one that was asked; the others come after its answer."""
-    saver: ForkSaver
+    saver: RunSaver
     calls: Mapping[str, ToolCallRecord]
     asking: str | None
     """The id of the message whose calls wait; None when no call does."""

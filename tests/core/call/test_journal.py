@@ -17,7 +17,7 @@ from langgraph.types import Command, interrupt
 from graph_voice import Agent, LiveSaver, VoiceState, create_voice_graph
 from graph_voice.agents.handoff import handoff_record
 from graph_voice.call.journal import Journal
-from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.storage.run_saver import RunSaver
 from graph_voice.testing import ScriptedModel
 from graph_voice.turn.pending import Pending
 
@@ -224,7 +224,7 @@ async def test_a_run_that_waits_is_stored_and_answered_in_another_process(kind: 
         heard: Sequence[AnyMessage] = [HumanMessage("hello", id="h1"), AIMessage("words", id="first")]
         async with LiveSaver(behind) as saver:
             call = Remembered(saver)
-            run = ForkSaver({"messages": []})
+            run = RunSaver({"messages": []})
             call.set(messages=[HumanMessage("hello", id="h1")])  # stored while the run is on its way
             await asking().compile(checkpointer=run).ainvoke({"messages": [HumanMessage("hello", id="h1")]}, CONFIG)
             await call.journal.barrier()
@@ -242,7 +242,7 @@ async def test_a_run_that_waits_is_stored_and_answered_in_another_process(kind: 
             head = await saver.aget_tuple(CONFIG)
             assert head is not None
             values = {**found.values}
-            again = ForkSaver(values, ForkSaver.of([head]))
+            again = RunSaver(values, RunSaver.of([head]))
             ended = await asking().compile(checkpointer=again).ainvoke(Command(resume="yes"), CONFIG)
             assert [m.text for m in ended["messages"]] == ["hello", "words", "meanwhile", "You said yes."]
             call = Remembered(saver)

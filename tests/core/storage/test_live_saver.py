@@ -221,40 +221,6 @@ async def test_a_graph_runs_stops_in_an_interrupt_and_goes_on_in_another_process
             assert again["count"] == 1
 
 
-async def test_a_fork_is_unseen_until_it_is_promoted_and_gone_when_it_is_dropped() -> None:
-    config: Any = {"configurable": {"thread_id": "t"}}
-    async with durable("sqlite") as behind, LiveSaver(behind) as saver:
-        graph = counting().compile(checkpointer=saver)
-        await graph.ainvoke({}, config)
-        await graph.ainvoke(Command(resume="yes"), config)
-        before = [found.config async for found in saver.alist(config)]
-
-        dropped = saver.fork("t")
-        guessed = await counting().compile(checkpointer=dropped).ainvoke({}, config)
-        assert guessed["count"] == 2
-        dropped.drop()
-        with pytest.raises(SaverError, match="dropped"):
-            dropped.promote()
-        assert [found.config async for found in saver.alist(config)] == before
-        assert (await graph.aget_state(config)).values["count"] == 1
-
-        kept = saver.fork("t")
-        other = saver.fork("t")
-        for fork in (kept, other):
-            run = counting().compile(checkpointer=fork)
-            await run.ainvoke({}, config)
-            assert (await run.ainvoke(Command(resume="fork"), config))["answer"] == "fork"
-        kept.promote()
-        with pytest.raises(SaverError, match="gone on"):
-            other.promote()
-        state = await graph.aget_state(config)
-        assert state.values["count"] == 2
-        assert [m.id for m in state.values["messages"]] == ["m1", "a1", "m2", "a2"]
-    async with durable("memory") as behind, LiveSaver(behind) as saver:
-        with pytest.raises(SaverError, match="fork of thread 'a'"):
-            await saver.fork("a").aget_tuple(config)
-
-
 def test_blocking_methods_are_durable_when_they_return_where_no_event_loop_runs(tmp_path: Path) -> None:
     class Plain(TypedDict, total=False):
         count: int

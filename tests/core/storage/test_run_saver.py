@@ -6,7 +6,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from graph_voice.storage.run_saver import ForkSaver
+from graph_voice.storage.run_saver import RunSaver
 
 
 class State(TypedDict, total=False):
@@ -23,8 +23,8 @@ async def test_a_run_that_waits_can_be_answered_again_and_again() -> None:
     builder.add_edge("ask", END)
     config: Any = {"configurable": {"thread_id": "t"}}
 
-    asked = ForkSaver({})
+    asked = RunSaver({})
     await builder.compile(checkpointer=asked).ainvoke({}, config)
     for answer in ("yes", "no, wait", "yes after all"):
-        graph = builder.compile(checkpointer=ForkSaver({}, asked))
+        graph = builder.compile(checkpointer=RunSaver({}, asked))
         assert (await graph.ainvoke(Command(resume=answer), config))["answer"] == answer
