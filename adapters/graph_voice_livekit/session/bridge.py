@@ -44,10 +44,9 @@ from graph_voice_livekit.session.reply import EXTRA
 from graph_voice_livekit.session.request import request_of
 from graph_voice_livekit.session.resume import Hook, Resume
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
-from graph_voice_livekit.session.tools import Mirrors
+from graph_voice_livekit.session.tools import Mirrors, answer_tool_calls_not_run
 from graph_voice_livekit.session.transfers import Transfers
 from graph_voice_livekit.session.turns import NO_HANDOFF, TurnDriver
-from graph_voice_livekit.session.unmirrored import answer_tool_calls_not_run
 
 if TYPE_CHECKING:
     from graph_voice_livekit.agent import NodeAgent
@@ -94,7 +93,7 @@ class Bridge:
         self.recovery = Recovery(self)
         self._next: TurnDriver | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.mirrors = Mirrors(self)
+        self.mirrors = Mirrors(self.execute)
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
         self.transfers = Transfers(self)
@@ -228,7 +227,7 @@ class Bridge:
             driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
             driver.turn.allow(call_id, host=context)
             batch.speech = context.speech_handle
-            answer_tool_calls_not_run(driver, batch)
+            answer_tool_calls_not_run(driver.turn, batch)
             await self._wait(context.speech_handle, batch.done.wait())
             if not batch.done.is_set():
                 # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
@@ -353,7 +352,7 @@ class Bridge:
             return
         driver = self.calls.get(event.update.call_id)
         if driver is not None and (batch := driver.batch_of(event.update.call_id)) is not None:
-            answer_tool_calls_not_run(driver, batch)
+            answer_tool_calls_not_run(driver.turn, batch)
 
     def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
         for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):

@@ -1,25 +1,34 @@
 """Mirrors: a graph's tools as LiveKit sees them. Their start is the permission, their result is the graph's own."""
 
+import asyncio
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from livekit.agents import RunContext, function_tool, llm
+from livekit.agents.voice import SpeechHandle
 
-if TYPE_CHECKING:
-    from graph_voice_livekit.session.bridge import Bridge
+from graph_voice import Turn, events
 
-__all__ = ["Mirrors"]
+__all__ = ["MirroredBatch", "Mirrors", "answer_tool_calls_not_run"]
+
+Execute = Callable[[RunContext[Any]], Awaitable[Any]]
+"""The body of every mirror: gives what LiveKit takes as the tool's result."""
 
 
 class Mirrors:
-    """The mirrors of one call. Each is made once: an agent may take the floor many times."""
+    """The mirrors of one call. Each is made once, however often its agent becomes the active one.
 
-    def __init__(self, bridge: "Bridge") -> None:
-        self._bridge = bridge
+    Args:
+        execute: what a mirror does.
+    """
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
         self._made: dict[int, tuple[BaseTool, llm.Tool]] = {}
 
     def of(self, tools: Iterable[BaseTool]) -> list[llm.Tool]:
@@ -28,18 +37,18 @@ class Mirrors:
 
     def _of(self, tool: BaseTool) -> llm.Tool:
         if id(tool) not in self._made:
-            self._made[id(tool)] = (tool, _make_mirror(self._bridge, tool))
+            self._made[id(tool)] = (tool, _make_mirror(self._execute, tool))
         return self._made[id(tool)][1]
 
 
-def _make_mirror(bridge: "Bridge", tool: BaseTool) -> llm.Tool:
+def _make_mirror(execute: Execute, tool: BaseTool) -> llm.Tool:
     """A LiveKit tool with the name and schema of a graph's tool. The body runs in the graph, gated by this one."""
     schema = convert_to_openai_tool(tool)["function"]
 
     parameters = schema.get("parameters") or {"type": "object", "properties": {}}
 
     async def mirror(*_: Any, raw_arguments: Any = None, livekit_context: RunContext[Any], **__: Any) -> Any:
-        return await bridge.execute(livekit_context)
+        return await execute(livekit_context)
 
     mirror.__name__ = mirror.__qualname__ = tool.name
     mirror.__annotations__ |= dict.fromkeys(parameters.get("properties", ()), Any)
@@ -75,3 +84,46 @@ class _Arguments(inspect.Signature):
         given = kwargs.get("raw_arguments") or {}
         own = {name: given[name] for name in self.parameters if name in given}
         return inspect.BoundArguments(self, OrderedDict(own, livekit_context=kwargs.get("livekit_context")))
+
+
+@dataclass
+class MirroredBatch:
+    """The calls of one model step, which LiveKit executes through their mirrors."""
+
+    agent: str
+    calls: dict[str, events.ToolCall]
+    results: dict[str, events.ToolResult] = field(default_factory=dict)
+    handoff: events.HandedOff | None = None
+    started: set[str] = field(default_factory=set)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    lines: list[SpeechHandle] = field(default_factory=list)
+    """What the batch's tools, or its handoff, had said."""
+    asks: bool = False
+    """One of the calls has a question (LangGraph's `interrupt()`): those without a result get it in a later turn."""
+    unanswered: dict[str, llm.FunctionCallOutput | None] = field(default_factory=dict)
+    """Calls whose mirror a barge-in released before the result came, with LiveKit's item that waits for it."""
+    speech: SpeechHandle | None = None
+    """The speech whose mirrors wait for this batch, once one of them has started."""
+
+    def late_result(self, call_id: str) -> None:
+        """Put the real result into LiveKit's item, so that its history and judges know it as well."""
+        result, item = self.results.get(call_id), self.unanswered.get(call_id)
+        if result is not None and item is not None:
+            item.output, item.is_error = result.output, result.is_error
+
+
+def answer_tool_calls_not_run(turn: Turn, batch: MirroredBatch) -> None:
+    """Tell the graph about the tool calls of a batch that LiveKit answers itself: those of unknown and of mocked tools.
+
+    No mirror starts for such a call, while the mirrors of the other tool calls wait for the whole batch. LiveKit
+    reports all answers with `function_tools_executed` when the batch is over, which would be never. Its answer is among
+    the speech's items before that: for an unknown tool before any mirror starts (LiveKit gets the tool calls of a batch
+    at once), for a mock when it has ended.
+    """
+    others = [call_id for call_id in batch.calls if call_id not in batch.started]
+    if batch.speech is None or batch.done.is_set() or not others:
+        return
+    outputs = {item.call_id: item for item in batch.speech.chat_items if item.type == "function_call_output"}
+    for call_id in others:
+        if (output := outputs.get(call_id)) is not None:
+            turn.resolve(call_id, output.output, is_error=output.is_error)

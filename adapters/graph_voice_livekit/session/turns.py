@@ -9,18 +9,19 @@ import functools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from livekit.agents import NOT_GIVEN, RunContext, llm
 from livekit.agents.voice import SpeechHandle
 
 from graph_voice import Turn, events
+from graph_voice_livekit.session.tools import MirroredBatch
 
 if TYPE_CHECKING:
     from graph_voice_livekit.session.bridge import Bridge
 
-__all__ = ["NO_HANDOFF", "MirroredBatch", "Pause", "TurnDriver"]
+__all__ = ["NO_HANDOFF", "Pause", "TurnDriver"]
 
 logger = logging.getLogger("graph_voice.livekit")
 NO_HANDOFF = "the agent handoff was interrupted and did not happen"
@@ -34,32 +35,6 @@ HELD_BACK = 0.05
 @dataclass(frozen=True, slots=True)
 class Pause(events.Event):
     """A message is over, and nothing has come after it: a step of the graph takes its time."""
-
-
-@dataclass
-class MirroredBatch:
-    """The calls of one model step, which LiveKit executes through their mirrors."""
-
-    agent: str
-    calls: dict[str, events.ToolCall]
-    results: dict[str, events.ToolResult] = field(default_factory=dict)
-    handoff: events.HandedOff | None = None
-    started: set[str] = field(default_factory=set)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    lines: list[SpeechHandle] = field(default_factory=list)
-    """What the batch's tools, or its handoff, had said."""
-    asks: bool = False
-    """One of the calls has a question (LangGraph's `interrupt()`): those without a result get it in a later turn."""
-    unanswered: dict[str, llm.FunctionCallOutput | None] = field(default_factory=dict)
-    """Calls whose mirror a barge-in released before the result came, with LiveKit's item that waits for it."""
-    speech: SpeechHandle | None = None
-    """The speech whose mirrors wait for this batch, once one of them has started."""
-
-    def late_result(self, call_id: str) -> None:
-        """Put the real result into LiveKit's item, so that its history and judges know it as well."""
-        result, item = self.results.get(call_id), self.unanswered.get(call_id)
-        if result is not None and item is not None:
-            item.output, item.is_error = result.output, result.is_error
 
 
 class TurnDriver:
