@@ -20,6 +20,7 @@ from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
 from graph_voice_livekit.session.bridge import Bridge
 from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.recovery import recognizer_of
 from graph_voice_livekit.session.reply import FLUSH, GraphLLM
 from graph_voice_livekit.session.resume import Hook
 from graph_voice_livekit.session.turns import TurnDriver
@@ -69,6 +70,11 @@ class NodeAgent(Agent):
     def bridge(self) -> Bridge:
         """Of the call that this agent belongs to."""
         return self._bridge
+
+    @property
+    def recognizer(self) -> object:
+        """What it hears by, if another agent may go on with it."""
+        return recognizer_of(self, self.session)
 
     @property
     def definition_enters(self) -> bool:
@@ -262,11 +268,12 @@ class GraphAgent(NodeAgent):
         made.arriving = history
         return made
 
-    def _node(self, name: str) -> NodeAgent:
+    def _node(self, name: str, turn: TurnDriver | None = None) -> NodeAgent:
         kind = self.agent_type(name)
         made = kind.__new__(kind)
         assert isinstance(made, NodeAgent)
         made._become(self._bridge, name, *self._describe(name))
+        made.turn = turn
         return made
 
     def agent_type(self, name: str) -> type[Agent]:

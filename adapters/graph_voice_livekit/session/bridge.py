@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage
 from livekit.agents import NOT_GIVEN, AgentSession, RunContext, ToolError, llm, utils
@@ -34,7 +34,7 @@ from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice_livekit.convert.converters import said_by
 from graph_voice_livekit.session.ending import CallEnd
 from graph_voice_livekit.session.external import ExternalAgents
-from graph_voice_livekit.session.handoffs import Handoffs
+from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
 from graph_voice_livekit.session.measured import agent_spoke, user_spoke
 from graph_voice_livekit.session.open_question import OpenQuestion
@@ -45,11 +45,7 @@ from graph_voice_livekit.session.request import request_of
 from graph_voice_livekit.session.resume import Hook, Resume
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
 from graph_voice_livekit.session.tools import Mirrors, answer_tool_calls_not_run
-from graph_voice_livekit.session.transfers import Transfers
-from graph_voice_livekit.session.turns import NO_HANDOFF, TurnDriver
-
-if TYPE_CHECKING:
-    from graph_voice_livekit.agent import NodeAgent
+from graph_voice_livekit.session.turns import NO_HANDOFF, Tables, TurnDriver
 
 __all__ = ["Bridge"]
 
@@ -68,7 +64,7 @@ class Bridge:
     def __init__(
         self,
         conversation: Conversation[Any],
-        make_agent: Callable[[str], "NodeAgent"],
+        make_agent: MakeAgent,
         external_agents: ExternalAgents,
         arriving: history.Operation | None,
         on_resume: Hook = None,
@@ -77,12 +73,7 @@ class Bridge:
         self.userdata = SharedUserdata(conversation)
         self.external_agents = external_agents
         self.agents = conversation.roles.agents
-        self.calls: dict[str, TurnDriver] = {}
-        self.replies: dict[str, tuple[TurnDriver, list[tuple[str, str]]]] = {}
-        self.asking: dict[str, llm.FunctionCallOutput] = {}
-        """LiveKit's items of the calls that wait for an answer of the caller (LangGraph's `interrupt()`)."""
-        self.streams: dict[str, Any] = {}
-        self.own_lines: set[SpeechHandle] = set()
+        self.tables = Tables()
         self._session: AgentSession[Any] | None = None
         self._expecting: asyncio.TimerHandle | None = None
         self._told: frozenset[str | None] = frozenset()
@@ -96,10 +87,9 @@ class Bridge:
         self.mirrors = Mirrors(self.execute)
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
-        self.transfers = Transfers(self)
-        self.resume = Resume(self, on_resume, external_agents)
-        self.handoffs = Handoffs(self, make_agent, external_agents, arriving, self.resume)
-        self.open_question = OpenQuestion(conversation, self._say)
+        self._open_question = OpenQuestion(conversation, self._say)
+        self.resume = Resume(self, on_resume, self._open_question)
+        self.handoffs = Handoffs(self, make_agent, arriving, self.resume, self.recovery)
 
     @property
     def session(self) -> AgentSession[Any]:
@@ -110,6 +100,20 @@ class Bridge:
     def bound(self) -> bool:
         """The graph's first agent has entered the session."""
         return self._session is not None
+
+    @property
+    def active_agent(self) -> str | None:
+        """The agent of the graph that is LiveKit's active agent; None while an external agent is."""
+        return self.handoffs.active_agent
+
+    @property
+    def is_external(self) -> bool:
+        """Whether an external agent is LiveKit's active agent."""
+        return self.handoffs.is_external
+
+    def complete_handoff(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        """Carry out a handoff that LiveKit has canceled, or was too late for."""
+        self.handoffs.complete(driver, event)
 
     # ---- turns
 
@@ -132,7 +136,7 @@ class Bridge:
 
     def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
         """The graph changed agents without a tool."""
-        self.transfers.by_edge(driver, event, _speech.get())
+        self.handoffs.by_edge(driver, event, _speech.get())
 
     # ---- replies
 
@@ -194,11 +198,11 @@ class Bridge:
     def forget(self, driver: TurnDriver) -> None:
         """This turn is over."""
         self._drivers.discard(driver)
-        for table in (self.calls, self._users):
+        for table in (self.tables.tool_calls, self._users):
             for key in [k for k, v in table.items() if v is driver]:
                 del table[key]
-        for reply in [k for k, (owner, _) in self.replies.items() if owner is driver]:
-            del self.replies[reply]
+        for reply in [k for k, (owner, _) in self.tables.replies.items() if owner is driver]:
+            del self.tables.replies[reply]
         self.userdata.give()
         if driver.turn.call_ends and self._session is not None:
             self._session.shutdown(drain=True)
@@ -217,7 +221,7 @@ class Bridge:
     async def execute(self, context: RunContext[Any]) -> Any:
         """The body of every mirror: permit the call, wait for the graph's result, hand over what LiveKit expects."""
         call_id = context.function_call.call_id
-        driver = self.calls.get(call_id)
+        driver = self.tables.tool_calls.get(call_id)
         batch = driver.batch_of(call_id) if driver is not None else None
         if driver is None or batch is None:
             raise ToolError("not done: this call belongs to a turn that is over.")
@@ -244,7 +248,7 @@ class Bridge:
             if batch.handoff.call_id == call_id:
                 if batch.handoff.on_interruption == "cancel":
                     raise ToolError(NO_HANDOFF)
-                self.transfers.complete(driver, batch.handoff)
+                self.handoffs.complete(driver, batch.handoff)
             return ToolResult(result.output, reply_required=False)
         if batch.handoff is None:
             if result.is_error:
@@ -291,7 +295,7 @@ class Bridge:
         if event.new_state == "speaking":
             self.conversation.expect_turn()
         self.recovery.user_state_changed(event)
-        self.open_question.user_state_changed(event)
+        self._open_question.user_state_changed(event)
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(RuntimeError):  # the session closes
@@ -314,7 +318,7 @@ class Bridge:
                 driver.commit(said, at=item.created_at)
                 user_spoke(driver.turn, item)
                 self._redact(item)
-            elif self.handoffs.is_external:
+            elif self.is_external:
                 self.handoffs.listen()
             elif said:
                 self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
@@ -331,7 +335,7 @@ class Bridge:
         mark = item.extra.get(EXTRA)
         text = item.text_content or ""
         if isinstance(mark, dict):
-            found = self.replies.pop(mark["reply"], None)
+            found = self.tables.replies.pop(mark["reply"], None)
             if found is not None:
                 driver, spoken = found
                 driver.turn.commit_reply()
@@ -341,22 +345,22 @@ class Bridge:
                 for message_id, heard in parts.items():
                     cut = item.interrupted and (message_id == last or not heard)
                     driver.turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
-        elif self.handoffs.is_external:
+        elif self.is_external:
             self.handoffs.listen()
-        elif _speech.get() not in self.own_lines and text:
+        elif _speech.get() not in self.tables.own_lines and text:
             # Said by the session itself: `session.say`.
-            self.conversation.add(AIMessage(text, id=item.id, name=self.handoffs.agent), at=item.created_at)
+            self.conversation.add(AIMessage(text, id=item.id, name=self.active_agent), at=item.created_at)
 
     def _on_tool_updated(self, event: ToolExecutionUpdatedEvent) -> None:
         if event.update.type != "tool_call_ended":
             return
-        driver = self.calls.get(event.update.call_id)
+        driver = self.tables.tool_calls.get(event.update.call_id)
         if driver is not None and (batch := driver.batch_of(event.update.call_id)) is not None:
             answer_tool_calls_not_run(driver.turn, batch)
 
     def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
         for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
-            driver = self.calls.pop(call.call_id, None)
+            driver = self.tables.tool_calls.pop(call.call_id, None)
             batch = driver.batch_of(call.call_id) if driver is not None else None
             if driver is None or batch is None:
                 continue
@@ -368,12 +372,12 @@ class Bridge:
                 batch.unanswered[call.call_id] = output
                 batch.late_result(call.call_id)
                 if batch.asks and output is not None:
-                    self.asking[call.call_id] = output
+                    self.tables.asking[call.call_id] = output
             elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
                 if output.is_error and batch.handoff.on_interruption == "complete":
                     # Interrupted after the mirror had returned the next agent: LiveKit has cancelled it.
                     output.output, output.is_error = batch.results[call.call_id].output, False
-                    self.transfers.complete(driver, batch.handoff)
+                    self.handoffs.complete(driver, batch.handoff)
                 elif output.is_error:
                     driver.turn.reject_handoff(call.call_id, output.output)
                     driver.cancel_entry()

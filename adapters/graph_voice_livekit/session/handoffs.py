@@ -1,75 +1,108 @@
 """Who has the floor in LiveKit: the graph's agents as they come and go, and agents that are not the graph's."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from livekit.agents import Agent
+from langchain_core.messages import BaseMessage
+from livekit.agents import Agent, AgentSession
+from livekit.agents.voice import SpeechHandle
 
 from graph_voice import events, history
-from graph_voice_livekit.session.external import ExternalAgents, ExternalTalk
+from graph_voice_livekit.session.call import Call
+from graph_voice_livekit.session.external import ExternalTalk
+from graph_voice_livekit.session.recovery import Recovery
 from graph_voice_livekit.session.resume import Resume
-from graph_voice_livekit.session.turns import TurnDriver
+from graph_voice_livekit.session.turns import NO_HANDOFF, TurnDriver
 
-if TYPE_CHECKING:
-    from graph_voice_livekit.agent import NodeAgent
-    from graph_voice_livekit.session.bridge import Bridge
+__all__ = ["EnteringAgent", "Handoffs", "MakeAgent"]
 
-__all__ = ["Handoffs"]
+MakeAgent = Callable[[str, TurnDriver | None], Agent]
+"""Makes the LiveKit agent of a graph's agent: its name, and the turn that its first words belong to."""
+
+
+class EnteringAgent(Protocol):
+    """The LiveKit agent of a graph's agent, as it becomes the active one."""
+
+    arriving: history.Operation | None
+    """What the graph's agent is shown when no handoff of the graph leads to it; None: the call's default."""
+    turn: TurnDriver | None
+    """The turn that handed off to this agent, until it has entered."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def session(self) -> AgentSession[Any]: ...
+
+    @property
+    def recognizer(self) -> object:
+        """What it hears by, if another agent may go on with it."""
+
+    @property
+    def definition_enters(self) -> bool:
+        """Whether the graph's agent has an `on_enter`."""
+
+    def first_instructions(self) -> str | None:
+        """What the graph's `on_enter` asks of the first reply as of now."""
+
+    async def show(self, messages: Sequence[BaseMessage]) -> None:
+        """Let LiveKit's own chat context be what the graph shows the agent."""
 
 
 class Handoffs:
     """The floor of one call.
 
     Args:
-        bridge: of the call.
+        call: whose handoffs they are.
         make_agent: makes the LiveKit agent of a graph's agent.
-        external_agents: the agents that are not the graph's.
-        arriving: what an agent of the graph is shown when it takes the floor from such an agent.
+        arriving: what an agent of the graph is shown when it takes the floor from an external agent.
         resume: takes up a call that another process had begun.
+        recovery: answers what LiveKit dropped while the floor changed.
     """
 
     def __init__(
         self,
-        bridge: "Bridge",
-        make_agent: Callable[[str], "NodeAgent"],
-        external_agents: ExternalAgents,
+        call: Call,
+        make_agent: MakeAgent,
         arriving: history.Operation | None,
         resume: Resume,
+        recovery: Recovery,
     ) -> None:
-        self._bridge = bridge
-        self._conversation = bridge.conversation
+        self._call = call
+        self._conversation = call.conversation
         self._make_agent = make_agent
-        self._external_agents = external_agents
+        self._external_agents = call.external_agents
         self._arriving = arriving
         self._resume = resume
+        self._recovery = recovery
         self._external_talk = ExternalTalk()
         self._came_from: str | None = None
         """Who had the floor before the graph's agent that has it now, when that was no agent of the graph."""
         self._entering_external: TurnDriver | None = None
         """The turn that is handing the floor to an agent that is not the graph's."""
-        self.agent: str | None = None
+        self.active_agent: str | None = None
         """The graph's agent that has the floor in LiveKit."""
 
     # ---- an agent of the graph
 
-    async def entered(self, agent: "NodeAgent") -> bool:
+    async def entered(self, agent: EnteringAgent) -> bool:
         """A LiveKit agent of this graph has taken the floor: let it speak its first words.
 
         Returns False when it has not, in the eyes of the caller: the call is taken up where another agent had it.
         """
-        bridge, name = self._bridge, agent.id
-        first = not bridge.bound
+        call, name = self._call, agent.id
+        first = not call.bound
         if first:
-            bridge.bind(agent.session)
-            bridge.recovery.begin(agent)
+            call.bind(agent.session)
+            self._recovery.begin(agent.recognizer)
             self._came_from = self._take_over()
         await self._resume.ready()
         if first and (active := self._resume.moves_to(name)) is not None:
-            self.agent = name
-            bridge.background(self._resume.move(self.make(active)))
+            self.active_agent = name
+            call.background(self._resume.move(self.make(active)))
             return False
         came_from, self._came_from = self._came_from, None
-        self.agent = name
+        self.active_agent = name
         driver, agent.turn = agent.turn, None
         first_words = agent.first_instructions
         if driver is not None and driver.entry == name:
@@ -79,7 +112,7 @@ class Handoffs:
                 await self._entered_after_words(driver)
                 return True
         else:
-            if name in bridge.agents and (came_from is not None or self._conversation.active_agent != name):
+            if name in call.agents and (came_from is not None or self._conversation.active_agent != name):
                 policy = agent.arriving or (self._arriving if came_from is not None else None)
                 await self._conversation.update_agent(name, policy, old=came_from)
                 await agent.show(self._conversation.chat_ctx)
@@ -87,8 +120,8 @@ class Handoffs:
                 await agent.show(self._conversation.chat_ctx)
                 if (turn := self._resume.begin()) is None:
                     return True
-                driver = bridge.drive(turn)
-                bridge.background(self._resume.ask_behind(driver))
+                driver = call.drive(turn)
+                call.background(self._resume.ask_behind(driver))
                 first_words = lambda: turn.instructions  # noqa: E731
             else:
                 if first and came_from is None:
@@ -96,40 +129,40 @@ class Handoffs:
                         return True  # as in LiveKit: without an on_enter the first agent waits for the caller
                     if self._conversation.messages:
                         return True  # a call that has begun has been greeted
-                driver = bridge.drive(self._conversation.enter())
+                driver = call.drive(self._conversation.enter())
         driver.arrived.clear()
-        bridge.speak(driver, first_words())
+        call.speak(driver, first_words())
         self._conversation.tell_late()
-        bridge.background(self._show(agent, driver))
-        bridge.recovery.answer_behind(driver)
+        call.background(self._show(agent, driver))
+        self._recovery.answer_behind(driver)
         return True
 
     async def _entered_after_words(self, driver: TurnDriver) -> None:
         """The caller has interrupted the turn that led here: it goes no further. What they say is answered now."""
-        bridge = self._bridge
+        call = self._call
         await driver.turn.wait_finished()  # only then the graph has written who has the floor
         driver.maybe_close()
-        if (lost := bridge.recovery.take()) is None:
-            bridge.speak(bridge.drive(self._conversation.enter()))
+        if (lost := self._recovery.take()) is None:
+            call.speak(call.drive(self._conversation.enter()))
         else:
-            bridge.recovery.answer(lost)
+            self._recovery.answer(lost)
 
-    async def _show(self, agent: "NodeAgent", driver: TurnDriver) -> None:
+    async def _show(self, agent: EnteringAgent, driver: TurnDriver) -> None:
         # What the handoff carries is in the state once the graph has come to the new agent.
         await driver.arrived.wait()
-        if self.agent == agent.id:
+        if self.active_agent == agent.id:
             await agent.show(self._conversation.chat_ctx)
 
     async def leaving(self) -> None:
         """The LiveKit agent that has the floor begins to hand over."""
-        self._bridge.recovery.leaving()
+        self._recovery.leaving()
         driver = self._entering_external
         if driver is not None and driver.entry is not None and driver.entry in self._external_agents:
             # The floor certainly changes. As in LiveKit the old agent's `on_exit` is over before the new one enters,
             # and what it wrote is in the session's userdata.
             self.confirm(driver, driver.entry)
             await driver.turn.wait_finished()
-            self._bridge.userdata.give()
+            self._call.userdata.give()
 
     # ---- it changes
 
@@ -137,14 +170,14 @@ class Handoffs:
         """LiveKit has given the floor to `name`. `agent`: LiveKit's current one."""
         # Another switch may be queued behind this one already; then the name is all there is to go by.
         certain = agent.id == name
-        ours = getattr(agent, "bridge", None) is self._bridge if certain else name in self._bridge.agents
+        ours = getattr(agent, "bridge", None) is self._call if certain else name in self._call.agents
         if ours:
             self._came_from = self._take_over()
-        self.agent = name if ours else None
+        self.active_agent = name if ours else None
         self._resume.moving = False
         if not ours:
             self._leave(agent if certain else None)
-        self._bridge.recovery.active_agent_changed(agent, ours=ours)
+        self._recovery.active_agent_changed(agent, ours=ours)
         turn = getattr(agent, "turn", None)
         if isinstance(turn, TurnDriver) and turn.entry == name:
             self.confirm(turn, name)
@@ -159,25 +192,62 @@ class Handoffs:
 
     def make(self, name: str) -> Agent:
         """The LiveKit agent of this name."""
-        return self._external_agents.make(name) if name in self._external_agents else self._make_agent(name)
+        return self._external_agents.make(name) if name in self._external_agents else self._make_agent(name, None)
 
     async def next_agent(self, driver: TurnDriver, event: events.HandedOff) -> Agent:
         """The LiveKit agent that takes the floor; if it is the graph's it goes on with this turn."""
         if event.new_agent in self._external_agents:
             self._entering_external = driver
             return await self._external_agents.show(self._external_agents.make(event.new_agent), event.shown)
-        agent = self._make_agent(event.new_agent)
-        agent.turn = driver
-        return agent
+        return self._make_agent(event.new_agent, driver)
+
+    # ---- LiveKit follows the graph by `session.update_agent`: no mirror carries the handoff out
+
+    def by_edge(self, driver: TurnDriver, event: events.HandedOff, speech: SpeechHandle | None) -> None:
+        """The graph changed agents without a tool: LiveKit follows when the old agent's words have been played."""
+        driver.switch = event
+        driver.entry_is_certain = event.on_interruption == "complete"
+
+        async def follow() -> None:
+            if speech is not None:
+                await speech
+            if speech is not None and speech.interrupted and event.on_interruption == "cancel":
+                self._reject(driver, event)
+            else:
+                await self._update_agent(driver, event)
+
+        self._call.background(follow())
+
+    def _reject(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
+        item, resumed = driver.earlier.get(event.call_id or ""), driver.turn.resumes
+        if item is not None and resumed is not None and (told := resumed.calls[item.call_id].result) is not None:
+            item.output, item.is_error = told.text, True
+        driver.cancel_entry()
+        driver.maybe_close()
+
+    def complete(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        """The caller interrupted a handoff that is declared to complete: LiveKit cancels it, the graph does not."""
+        driver.entry, driver.entry_is_certain = event.new_agent, True
+
+        async def follow() -> None:
+            for speech in driver.speeches:
+                await speech
+            await self._update_agent(driver, event)
+
+        self._call.background(follow())
+
+    async def _update_agent(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        self._call.session.update_agent(await self.next_agent(driver, event))
 
     # ---- an agent that is not the graph's
 
     def _take_over(self) -> str | None:
         """An agent of the graph takes the floor. Returns who had it, when that is no agent of the graph."""
-        spoken = self._bridge.session.history
+        spoken = self._call.session.history
         taken = [i for i in spoken.items if i.type == "agent_handoff"]
         old = taken[-1].old_agent_id if taken else None
-        if old is not None and not self._external_talk.running and self.agent is None:
+        if old is not None and not self._external_talk.running and self.active_agent is None:
             self._external_talk.begin(spoken, all_of_it=True)  # it had it before the graph came into the call
         if not self._external_talk.running:
             return None
@@ -193,12 +263,12 @@ class Handoffs:
 
     def listen(self) -> None:
         """Remember what was said while an agent that is not the graph's has the floor."""
-        for message, at in self._external_talk.news(self._bridge.session.history):
+        for message, at in self._external_talk.news(self._call.session.history):
             self._conversation.add(message, at=at)
 
     def _leave(self, agent: Agent | None) -> None:
         """An agent that is not the graph's has the floor."""
-        self._external_talk.begin(self._bridge.session.history)
+        self._external_talk.begin(self._call.session.history)
         name = self._external_agents.name_of(agent) if agent is not None else None
         driver, self._entering_external = self._entering_external, None
         if driver is not None and driver.entry is not None and driver.entry == name:
@@ -206,4 +276,4 @@ class Handoffs:
             driver.cancel_entry()
             driver.maybe_close()
         elif name is not None and self._conversation.active_agent != name:
-            self._bridge.background(self._conversation.update_agent(name))
+            self._call.background(self._conversation.update_agent(name))

@@ -32,7 +32,7 @@ class LostTurns:
         self._passed: dict[str, tuple[llm.ChatMessage, list[_Final]]] = {}
         """Turns that LiveKit has passed to the agent and not added to its history yet."""
         self._interim: _Final | None = None
-        """Words that the recogniser is not sure of yet."""
+        """Words that the recognizer is not sure of yet."""
         self._leaving_since: float | None = None
         self._speaks: bool | None = None
         """Whether the caller speaks now; None until somebody has said that they do."""
@@ -44,7 +44,7 @@ class LostTurns:
         return any(final.protected for final in self._unclaimed)
 
     def transcribed(self, event: UserInputTranscribedEvent, *, protected: bool) -> None:
-        """The recogniser is sure of some words. `protected`: the agent can't be interrupted now."""
+        """The recognizer is sure of some words. `protected`: the agent can't be interrupted now."""
         text = event.transcript.strip()
         if not text:
             return
@@ -112,21 +112,21 @@ class LostTurns:
         if self._leaving_since is None:
             self._leaving_since = now
 
-    def take(self, max_delay: float, *, recogniser_ended: bool) -> llm.ChatMessage | None:
+    def take(self, max_delay: float, *, recognizer_ended: bool) -> llm.ChatMessage | None:
         """The new agent's activity begins: what was lost, as one message at the time of its first words.
 
-        Nobody can claim it any more, since the recogniser that collected the words is gone.
+        Nobody can claim it any more, since the recognizer that collected the words is gone.
 
         Args:
             max_delay: seconds that LiveKit waits at most for a turn to go on. Words behind which the caller was silent
                 for longer belong to a turn that was over before the handover; they count if the agent could not be
                 interrupted then.
-            recogniser_ended: the new agent has one of its own, so what the old one was not sure of yet will never be
+            recognizer_ended: the new agent has one of its own, so what the old one was not sure of yet will never be
                 final. One that goes on says it again.
         """
         since, self._leaving_since = self._leaving_since, None
         interim, self._interim = self._interim, None
-        if interim is not None and recogniser_ended:
+        if interim is not None and recognizer_ended:
             self._unclaimed.append(interim)
         if since is None:
             self._unclaimed.clear()

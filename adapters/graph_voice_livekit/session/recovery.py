@@ -5,20 +5,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
-from livekit.agents import Agent, llm
+from livekit.agents import Agent, AgentSession, llm
 from livekit.agents.utils import is_given
 from livekit.agents.voice.events import AgentStateChangedEvent, UserInputTranscribedEvent, UserStateChangedEvent
 
+from graph_voice_livekit.session.call import Call
 from graph_voice_livekit.session.lost_turns import LostTurns
 from graph_voice_livekit.session.quiet import wait_quiet
+from graph_voice_livekit.session.turns import TurnDriver
 
-if TYPE_CHECKING:
-    from graph_voice_livekit.session.bridge import Bridge
-    from graph_voice_livekit.session.turns import TurnDriver
-
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "recognizer_of"]
 
 logger = logging.getLogger("graph_voice.livekit")
 
@@ -30,12 +28,12 @@ class Recovery:
     first words. One that was dropped because the agent could not be interrupted is found when the line is quiet.
     """
 
-    def __init__(self, bridge: "Bridge") -> None:
-        self._bridge = bridge
+    def __init__(self, call: Call) -> None:
+        self._call = call
         self._lost = LostTurns()
         self._found: llm.ChatMessage | None = None
         """Dropped while the floor changed."""
-        self._ears: object = None
+        self._recognizer: object = None
         """The recogniser of the agent that has the floor, if another agent may go on with it."""
         self._looking: asyncio.Task[None] | None = None
 
@@ -54,10 +52,10 @@ class Recovery:
     def claimed(self, message: llm.ChatMessage) -> None:
         """A user message is in the history."""
         # The hook of an agent that is not the graph's may edit the words, and does not tell.
-        self._lost.claimed(message, edited=self._bridge.handoffs.is_external)
+        self._lost.claimed(message, edited=self._call.is_external)
 
     def user_state_changed(self, event: UserStateChangedEvent) -> None:
-        max_delay = self._bridge.session.options.endpointing["max_delay"]
+        max_delay = self._call.session.options.endpointing["max_delay"]
         self._lost.user_state(speaks=event.new_state == "speaking", now=event.created_at, max_delay=max_delay)
 
     @contextlib.contextmanager
@@ -72,9 +70,9 @@ class Recovery:
 
     # ---- the floor changes
 
-    def begin(self, agent: Agent) -> None:
-        """This agent has the floor when the graph comes into the call."""
-        self._ears = _ears(agent, self._bridge)
+    def begin(self, recognizer: object) -> None:
+        """The graph comes into the call, with an agent that hears by this recognizer."""
+        self._recognizer = recognizer
 
     def leaving(self) -> None:
         """The agent that has the floor begins to hand over."""
@@ -82,10 +80,10 @@ class Recovery:
 
     def active_agent_changed(self, agent: Agent, *, ours: bool) -> None:
         """Another agent has the floor. One that is not the graph's sees to itself."""
-        before, self._ears = self._ears, _ears(agent, self._bridge)
+        before, self._recognizer = self._recognizer, recognizer_of(agent, self._call.session)
         lost = self._lost.take(
-            self._bridge.session.options.endpointing["max_delay"],
-            recogniser_ended=before is None or before is not self._ears,
+            self._call.session.options.endpointing["max_delay"],
+            recognizer_ended=before is None or before is not self._recognizer,
         )
         self._found = _together(self._found, lost) if ours else None
 
@@ -94,19 +92,19 @@ class Recovery:
         found, self._found = self._found, None
         return found
 
-    def answer_behind(self, entering: "TurnDriver") -> None:
+    def answer_behind(self, entering: TurnDriver) -> None:
         """Answer it behind the first words of the agent that has the floor now."""
         if (lost := self.take()) is not None:
-            self._bridge.background(self._answer_behind(entering, lost))
+            self._call.background(self._answer_behind(entering, lost))
 
-    async def _answer_behind(self, entering: "TurnDriver", lost: llm.ChatMessage) -> None:
+    async def _answer_behind(self, entering: TurnDriver, lost: llm.ChatMessage) -> None:
         # Not before the graph has come to the new agent: until then it would answer in the old one's name.
         await entering.arrived.wait()
         self.answer(lost)
 
     def answer(self, lost: llm.ChatMessage) -> None:
         try:
-            self._bridge.session.generate_reply(user_input=lost)
+            self._call.session.generate_reply(user_input=lost)
         except RuntimeError:
             # The session closes, or the floor moves on at this moment: then the next agent finds the words.
             self._found = _together(lost, self._found)
@@ -116,18 +114,18 @@ class Recovery:
     # ---- the agent can't be interrupted
 
     def _protected(self) -> bool:
-        speech = self._bridge.session.current_speech
+        speech = self._call.session.current_speech
         return speech is not None and not speech.allow_interruptions and not speech.interrupted
 
     def _look(self) -> None:
         if self._lost.suspected and (self._looking is None or self._looking.done()):
-            self._looking = self._bridge.background(self._answer_dropped())
+            self._looking = self._call.background(self._answer_dropped())
 
     async def _answer_dropped(self) -> None:
         # A turn that ends behind the protected speech is LiveKit's to answer; only the quiet shows which one did not.
-        if not await wait_quiet(self._bridge) or self._bridge.handoffs.agent is None:
+        if not await wait_quiet(self._call) or self._call.active_agent is None:
             return
-        session = self._bridge.session
+        session = self._call.session
         agent = session.current_agent
         mode = agent.turn_detection if is_given(agent.turn_detection) else session.turn_detection
         if mode in ("manual", "realtime_llm"):
@@ -144,8 +142,8 @@ def _together(first: llm.ChatMessage | None, second: llm.ChatMessage | None) -> 
     return llm.ChatMessage(role="user", content=[words], created_at=first.created_at)
 
 
-def _ears(agent: Agent, bridge: "Bridge") -> object:
+def recognizer_of(agent: Agent, session: AgentSession[Any]) -> object:
     """The recogniser that LiveKit keeps when the floor goes to an agent with the same one; None if it keeps none."""
     if type(agent).stt_node is not Agent.stt_node:
         return None
-    return agent.stt if is_given(agent.stt) else bridge.session.stt
+    return agent.stt if is_given(agent.stt) else session.stt

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, llm
 from livekit.agents.llm import ToolChoice
@@ -14,12 +14,9 @@ from livekit.agents.types import NotGivenOr
 from livekit.agents.utils import shortuuid
 
 from graph_voice import events
-from graph_voice_livekit.session.turns import Pause, TurnDriver
+from graph_voice_livekit.session.turns import Pause, TurnCall, TurnDriver
 
-if TYPE_CHECKING:
-    from graph_voice_livekit.session.bridge import Bridge
-
-__all__ = ["EXTRA", "FLUSH", "GraphLLM"]
+__all__ = ["EXTRA", "FLUSH", "GraphLLM", "ReplyCall"]
 
 EXTRA = "graph_voice"
 """The key under which a LiveKit message says which turn and messages of the graph it speaks."""
@@ -27,16 +24,28 @@ FLUSH = "graph_voice.flush"
 """The id of a chunk that is none: the voice is not to wait for more words. LiveKit's `FlushSentinel`."""
 
 
+class ReplyCall(TurnCall, Protocol):
+    """What a reply asks of the call that it belongs to."""
+
+    def driver_for_reply(
+        self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
+    ) -> TurnDriver | None:
+        """The turn that this reply drains; None when another reply will."""
+
+    def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
+        """The graph changed agents without a tool."""
+
+
 class GraphLLM(llm.LLM[Any]):
     """Stands in the place of the session's LLM for one agent of a graph."""
 
-    def __init__(self, bridge: "Bridge", agent: str, on_start: Callable[[], None], tools: frozenset[str]) -> None:
+    def __init__(self, call: ReplyCall, agent: str, on_start: Callable[[], None], tools: frozenset[str]) -> None:
         super().__init__()
         self._tools = tools
         self._times: dict[str, tuple[float, float]] = {}
         """Reply -> seconds until the model's first piece, and to its end."""
         self._on_start = on_start
-        self._bridge = bridge
+        self.call = call
         self._agent = agent
         self._label = f"graph_voice.{agent}"
         self.model_name = "graph"
@@ -68,7 +77,7 @@ class GraphLLM(llm.LLM[Any]):
         """As LiveKit's. `own_ctx`: the agent's own chat context, to tell what somebody has changed for this reply."""
         own = chat_ctx if own_ctx is None else own_ctx
         given = frozenset(tool.id for tool in llm.ToolContext(tools or []).flatten())
-        driver = self._bridge.driver_for_reply(
+        driver = self.call.driver_for_reply(
             chat_ctx,
             own,
             tools=None if given >= self._tools else self._tools & given,
@@ -141,7 +150,7 @@ class _Reply(llm.LLMStream):
         spoken: list[tuple[str, str]] = []
         used: list[events.Usage] = []
         marks = {"turn": driver.turn.id, "reply": reply_id}
-        driver.bridge.replies[reply_id] = (driver, spoken)
+        self._owner.call.tables.replies[reply_id] = (driver, spoken)
         while (event := await driver.next()) is not None:
             match event:
                 case (
@@ -168,7 +177,7 @@ class _Reply(llm.LLMStream):
                 case Pause():
                     self._event_ch.send_nowait(llm.ChatChunk(id=FLUSH))
                 case events.HandedOff():
-                    driver.bridge.switch_by_edge(driver, event)
+                    self._owner.call.switch_by_edge(driver, event)
                     return
                 case events.Failed(error=error):
                     driver.when_certain(partial(self._owner.report, error))

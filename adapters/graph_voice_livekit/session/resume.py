@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from langchain_core.messages import ToolMessage
 from livekit.agents import Agent
@@ -11,11 +10,9 @@ from livekit.agents.voice.events import AgentStateChangedEvent
 from graph_voice import Turn
 from graph_voice.call.durable import Resumed
 from graph_voice_livekit.convert.converters import to_chat_context
-from graph_voice_livekit.session.external import ExternalAgents
-
-if TYPE_CHECKING:
-    from graph_voice_livekit.session.bridge import Bridge
-    from graph_voice_livekit.session.turns import TurnDriver
+from graph_voice_livekit.session.call import Call
+from graph_voice_livekit.session.open_question import OpenQuestion
+from graph_voice_livekit.session.turns import TurnDriver
 
 __all__ = ["Hook", "Resume"]
 
@@ -35,16 +32,16 @@ class Resume:
     """Takes a call up again when its store knows it.
 
     Args:
-        bridge: of the call.
+        call: to be taken up.
         hook: what is said.
-        external_agents: agents that are not the graph's: they speak for themselves.
+        open_question: a question of the graph that was not answered yet.
     """
 
-    def __init__(self, bridge: "Bridge", hook: Hook, external_agents: ExternalAgents) -> None:
-        self._bridge = bridge
-        self._conversation = bridge.conversation
+    def __init__(self, call: Call, hook: Hook, open_question: OpenQuestion) -> None:
+        self._call = call
+        self._conversation = call.conversation
         self._hook = hook
-        self._external_agents = external_agents
+        self._open_question = open_question
         self._read = False
         self.found = False
         """The call was found in the store, and nobody has spoken of it yet."""
@@ -57,19 +54,19 @@ class Resume:
         if not self._read:
             self._read = True
             self._fill_history()
-            self._bridge.userdata.give()
+            self._call.userdata.give()
 
     def _fill_history(self) -> None:
         messages = self._conversation.messages
         if self._conversation.resumed is None or not messages:
             return  # where nothing was said yet the agent greets as in a new call
-        history = self._bridge.session.history
+        history = self._call.session.history
         items = [i for i in to_chat_context(messages).items if history.get_by_id(i.id) is None]
         history.insert(items)
         running = {m.tool_call_id for m in messages if isinstance(m, ToolMessage) and _waits(m)}
         for item in items:
             if item.type == "function_call_output" and item.call_id in running:
-                self._bridge.asking[item.call_id] = item
+                self._call.tables.asking[item.call_id] = item
         self.found = True
 
     # ---- the agent that had the floor
@@ -77,22 +74,22 @@ class Resume:
     def moves_to(self, name: str) -> str | None:
         """The agent that had the floor, when it is another one than `name`, with which LiveKit's session begins."""
         active = self._conversation.active_agent
-        if not self.found or active == name or active not in self._bridge.agents | self._conversation.roles.external:
+        if not self.found or active == name or active not in self._call.agents | self._conversation.roles.external:
             return None
         self.moving = True
         return active
 
     async def move(self, agent: Agent) -> None:
         """Give it the floor, before anything is spoken."""
-        if self._external_agents.name_of(agent) is not None:
+        if self._call.external_agents.name_of(agent) is not None:
             self.found = False
-            await self._external_agents.show(agent, self._conversation.chat_ctx)
+            await self._call.external_agents.show(agent, self._conversation.chat_ctx)
         await self._started()
-        self._bridge.session.update_agent(agent)
+        self._call.session.update_agent(agent)
 
     async def _started(self) -> None:
         """LiveKit ignores `update_agent` for as long as its session starts."""
-        session, started = self._bridge.session, asyncio.Event()
+        session, started = self._call.session, asyncio.Event()
 
         def changed(event: AgentStateChangedEvent) -> None:
             if event.new_state == "listening":
@@ -118,13 +115,13 @@ class Resume:
         # What ran when the process ended runs again in any case, and its result is told.
         return self._conversation.resume(instructions or (ASKING if self._conversation.interrupts else None))
 
-    async def ask_behind(self, driver: "TurnDriver") -> None:
+    async def ask_behind(self, driver: TurnDriver) -> None:
         """A question that waits for the caller's answer (LangGraph's `interrupt()`) is asked again."""
         if not self._conversation.interrupts:
             return
         await driver.over.wait()
         if not driver.turn.interrupted:
-            self._bridge.open_question.ask()
+            self._open_question.ask()
 
 
 def _waits(message: ToolMessage) -> bool:

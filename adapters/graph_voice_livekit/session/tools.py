@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from livekit.agents.voice import SpeechHandle
 
 from graph_voice import Turn, events
 
-__all__ = ["MirroredBatch", "Mirrors", "answer_tool_calls_not_run"]
+__all__ = ["GrowingLine", "MirroredBatch", "Mirrors", "answer_tool_calls_not_run"]
 
 Execute = Callable[[RunContext[Any]], Awaitable[Any]]
 """The body of every mirror: gives what LiveKit takes as the tool's result."""
@@ -127,3 +127,20 @@ def answer_tool_calls_not_run(turn: Turn, batch: MirroredBatch) -> None:
     for call_id in others:
         if (output := outputs.get(call_id)) is not None:
             turn.resolve(call_id, output.output, is_error=output.is_error)
+
+
+class GrowingLine:
+    """A line that grows while it is spoken: the text that LiveKit's `say` takes as an async iterable."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def push(self, text: str) -> None:
+        self._queue.put_nowait(text)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (text := await self._queue.get()) is not None:
+            yield text

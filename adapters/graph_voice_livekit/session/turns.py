@@ -8,20 +8,18 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
-from livekit.agents import NOT_GIVEN, RunContext, llm
+from livekit.agents import NOT_GIVEN, AgentSession, RunContext, llm
 from livekit.agents.voice import SpeechHandle
 
 from graph_voice import Turn, events
-from graph_voice_livekit.session.tools import MirroredBatch
+from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.tools import GrowingLine, MirroredBatch
 
-if TYPE_CHECKING:
-    from graph_voice_livekit.session.bridge import Bridge
-
-__all__ = ["NO_HANDOFF", "Pause", "TurnDriver"]
+__all__ = ["NO_HANDOFF", "Pause", "Tables", "TurnCall", "TurnDriver"]
 
 logger = logging.getLogger("graph_voice.livekit")
 NO_HANDOFF = "the agent handoff was interrupted and did not happen"
@@ -37,11 +35,50 @@ class Pause(events.Event):
     """A message is over, and nothing has come after it: a step of the graph takes its time."""
 
 
-class TurnDriver:
-    """One turn, between the graph and LiveKit. Owned by the bridge of the session."""
+@dataclass
+class Tables:
+    """Where the turns of one call find again what LiveKit reports by an id or a handle."""
 
-    def __init__(self, bridge: "Bridge", turn: Turn) -> None:
-        self.bridge = bridge
+    tool_calls: dict[str, "TurnDriver"] = field(default_factory=dict)
+    """Tool call id -> the turn that made the tool call."""
+    replies: dict[str, tuple["TurnDriver", list[tuple[str, str]]]] = field(default_factory=dict)
+    """Reply id -> its turn, and (message id, text) of what it has spoken."""
+    asking: dict[str, llm.FunctionCallOutput] = field(default_factory=dict)
+    """Tool call id -> LiveKit's item of a tool call that waits for the caller's answer (LangGraph's `interrupt()`)."""
+    growing_lines: dict[str, GrowingLine] = field(default_factory=dict)
+    """Message id -> a line that a tool still generates."""
+    own_lines: set[SpeechHandle] = field(default_factory=set)
+    """LiveKit's speeches of lines of the graph: what they say is not the program's."""
+
+
+class TurnCall(Protocol):
+    """What a turn asks of the call that it belongs to."""
+
+    @property
+    def session(self) -> AgentSession[Any]:
+        """LiveKit's, which speaks the call."""
+
+    @property
+    def tables(self) -> Tables: ...
+
+    @property
+    def external_agents(self) -> ExternalAgents: ...
+
+    def speak(self, driver: "TurnDriver", instructions: str | None = None) -> None:
+        """Ask LiveKit for a reply that goes on with this turn."""
+
+    def complete_handoff(self, driver: "TurnDriver", event: events.HandedOff) -> None:
+        """Carry out a handoff that LiveKit has canceled, or was too late for."""
+
+    def forget(self, driver: "TurnDriver") -> None:
+        """This turn is over."""
+
+
+class TurnDriver:
+    """One turn, between the graph and LiveKit. Owned by its call."""
+
+    def __init__(self, call: TurnCall, turn: Turn) -> None:
+        self._call = call
         self.turn = turn
         self.entry: str | None = None
         """The agent whose first words are expected to go on with this turn."""
@@ -87,11 +124,11 @@ class TurnDriver:
                     self._open = MirroredBatch(agent, {c.id: c for c in calls})
                     self.batches.append(self._open)
                     for call in calls:
-                        self.bridge.calls[call.id] = self
+                        self._call.tables.tool_calls[call.id] = self
                     self._put(event)
                 case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.calls:
                     self._result(self._open, event)
-                case events.ToolResult(call_id=call_id) if call_id in self.bridge.asking:
+                case events.ToolResult(call_id=call_id) if call_id in self._call.tables.asking:
                     self.when_certain(functools.partial(self._earlier_result, event))
                 case events.Interrupt():
                     # The batch goes on with the caller's next words; until then its mirrors need not wait.
@@ -102,7 +139,7 @@ class TurnDriver:
                 case events.HandedOff():
                     self._handed_off(event)
                 case events.Say() if self._open is not None and not self._open.done.is_set():
-                    self._say(self._open, event)
+                    self._speak_aside(self._open, event.message_id, event.text)
                 case events.Text() if self._open is not None and not self._open.done.is_set():
                     self._stream_line(self._open, event)
                 case _:
@@ -117,10 +154,10 @@ class TurnDriver:
         self._arrived.set()
         if self._paused is not None and not isinstance(event, events.Ended):
             self._paused = None
-            self.bridge.speak(self)
+            self._call.speak(self)
 
     def _wait_for(self, message_id: str) -> None:
-        if self.entry is not None and self.entry in self.bridge.external_agents:
+        if self.entry is not None and self.entry in self._call.external_agents:
             logger.warning("agent %s is leaving; nobody can say its closing message any more", self.turn.new_agent)
             self.turn.heard(message_id, "")
             return
@@ -141,7 +178,7 @@ class TurnDriver:
 
     def _earlier_result(self, event: events.ToolResult) -> None:
         """A call of an earlier turn, which had a question (LangGraph's `interrupt()`), has its answer now."""
-        if (asked := self.bridge.asking.pop(event.call_id, None)) is not None:
+        if (asked := self._call.tables.asking.pop(event.call_id, None)) is not None:
             asked.output, asked.is_error = event.output, event.is_error
             self.earlier[event.call_id] = asked
 
@@ -163,7 +200,7 @@ class TurnDriver:
         self._close_batch(batch)
         if event.on_interruption == "complete" and not self.turn.closed:
             batch.handoff = event
-            self.bridge.transfers.complete(self, event)
+            self._call.complete_handoff(self, event)
             return
         assert event.call_id is not None
         self.turn.reject_handoff(event.call_id, NO_HANDOFF)
@@ -175,37 +212,34 @@ class TurnDriver:
         batch.done.set()
         self._open = None
 
-    def _say(self, batch: MirroredBatch, event: events.Say) -> None:
-        self._speak_aside(batch, event.message_id, event.text)
-
     def _stream_line(self, batch: MirroredBatch, event: events.Text) -> None:
         """Words that a tool has generated while it runs (`ctx.generate_reply`)."""
-        stream = self.bridge.streams.get(event.message_id)
+        stream = self._call.tables.growing_lines.get(event.message_id)
         if stream is None:
-            stream = self.bridge.streams[event.message_id] = _Words()
+            stream = self._call.tables.growing_lines[event.message_id] = GrowingLine()
             self._speak_aside(batch, event.message_id, stream)
             self._watch(asyncio.create_task(self._end_stream(event.message_id, stream)))
         stream.push(event.text)
 
-    async def _end_stream(self, message_id: str, stream: "_Words") -> None:
+    async def _end_stream(self, message_id: str, stream: GrowingLine) -> None:
         await self.turn.wait_line(message_id)
         stream.end()
-        self.bridge.streams.pop(message_id, None)
+        self._call.tables.growing_lines.pop(message_id, None)
 
-    def _speak_aside(self, batch: MirroredBatch, message_id: str, text: "str | _Words") -> None:
+    def _speak_aside(self, batch: MirroredBatch, message_id: str, text: str | GrowingLine) -> None:
         try:
             # A tool that disallows interruptions means its own words as well.
-            handle = self.bridge.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
+            handle = self._call.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
         except RuntimeError as error:
             logger.warning("a line of the graph could not be spoken: %s", error)
             self.turn.heard(message_id, "")
             return
-        self.bridge.own_lines.add(handle)
+        self._call.tables.own_lines.add(handle)
         batch.lines.append(handle)
 
         def played(done: SpeechHandle) -> None:
             done.remove_done_callback(played)  # LiveKit keeps each handle for as long as the session lives
-            self.bridge.own_lines.discard(done)
+            self._call.tables.own_lines.discard(done)
             words = [i for i in done.chat_items if i.type == "message" and i.role == "assistant"]
             text = " ".join(t for i in words if (t := i.text_content))
             self.turn.heard(message_id, text, at=words[0].created_at if words else None)
@@ -331,7 +365,7 @@ class TurnDriver:
             self.turn.discard_if_possible()
         self.turn.close()
         self.over.set()
-        self.bridge.forget(self)
+        self._call.forget(self)
 
     def mirror_started(self, context: RunContext[Any]) -> None:
         self._contexts.append(context)
@@ -357,20 +391,3 @@ class TurnDriver:
         self.entry = None
         self._handles.clear()
         self.maybe_close()
-
-
-class _Words:
-    """A line that grows while it is spoken: the text that LiveKit's `say` takes as an async iterable."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def push(self, text: str) -> None:
-        self._queue.put_nowait(text)
-
-    def end(self) -> None:
-        self._queue.put_nowait(None)
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while (text := await self._queue.get()) is not None:
-            yield text

@@ -111,7 +111,7 @@ TRANSFER = {"desk": [call("transfer_to_billing")], "billing": [STORY]}
 
 
 def floor_changes(desk: Desk, rig: VoiceRig) -> bool:
-    return desk.ga.bridge.handoffs.agent == "desk" and any(
+    return desk.ga.bridge.active_agent == "desk" and any(
         i.type == "function_call_output" for i in rig.session.history.items
     )
 

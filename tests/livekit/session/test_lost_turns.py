@@ -497,9 +497,9 @@ def test_where_nobody_says_when_the_caller_speaks_the_last_words_count(tells: bo
     lost.user_state(speaks=False, now=19.5, max_delay=3.0)
     lost.user_state(speaks=False, now=20.0, max_delay=3.0)
     lost.leaving(21.0)
-    found = lost.take(3.0, recogniser_ended=False)
+    found = lost.take(3.0, recognizer_ended=False)
     assert found is not None
     assert found.text_content == "hello there"
     lost.transcribed(UserInputTranscribedEvent(transcript="and more", is_final=True, created_at=22.0), protected=False)
     lost.leaving(26.0)
-    assert lost.take(3.0, recogniser_ended=False) is None
+    assert lost.take(3.0, recognizer_ended=False) is None

@@ -208,7 +208,7 @@ async def test_a_guess_whose_tool_would_hand_off_leaves_the_floor_where_it_is() 
     assert ran == []
     assert ga.conversation.handoffs == []
     assert len(model.prompts) == 2
-    assert ga.bridge.calls == {}
+    assert ga.bridge.tables.tool_calls == {}
 
 
 async def test_a_guess_that_hands_off_and_is_right_hands_off_once() -> None:
