@@ -4,9 +4,9 @@ from graph_voice_livekit.inprocess.audio_in import CallerUtterance, FileAudioInp
 from graph_voice_livekit.inprocess.audio_out import RecordingAudioOutput
 from graph_voice_livekit.inprocess.caller import SimulatedCaller
 from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Latency, Note, ToolCall, Utterance
-from graph_voice_livekit.inprocess.errors import AudioFileError, CallerError, CallError
 from graph_voice_livekit.inprocess.recorder import CallRecorder
-from graph_voice_livekit.inprocess.run import CallResult, make_session, run_call
+from graph_voice_livekit.inprocess.result import AudioFileError, CallerError, CallError, CallResult
+from graph_voice_livekit.inprocess.run import make_session, run_call
 from graph_voice_livekit.inprocess.timeline import draw_timeline
 from graph_voice_livekit.inprocess.transcript import LivePrinter, transcript, write_transcript
 

@@ -1,7 +1,5 @@
 """What the agents hear: an audio file, or lines spoken at any moment, in real time."""
 
-from __future__ import annotations
-
 import asyncio
 from abc import abstractmethod
 from collections import deque
@@ -10,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from livekit import rtc
 from livekit.agents.voice.io import AudioInput
 
 from graph_voice_livekit.inprocess.clock import CallClock
-from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, frame, read_file, voiced
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, at_call_rate, frame, voiced
+from graph_voice_livekit.inprocess.result import AudioFileError
 
-__all__ = ["FRAME_SECONDS", "CallerUtterance", "FileAudioInput", "LineAudioInput", "PacedAudioInput"]
+__all__ = ["FRAME_SECONDS", "CallerUtterance", "FileAudioInput", "LineAudioInput", "PacedAudioInput", "read_file"]
 
 FRAME_SECONDS = 0.02
 _FRAME = int(SAMPLE_RATE * FRAME_SECONDS)
@@ -196,3 +196,28 @@ class _Spoken:
         if last <= first:
             last = len(self.samples)
         return CallerUtterance(self.text, began + first / SAMPLE_RATE, began + last / SAMPLE_RATE)
+
+
+def read_file(path: str | Path) -> Samples:
+    """An audio file (WAV, FLAC, OGG, MP3...; any rate, any channels) as mono at `SAMPLE_RATE`.
+
+    Raises:
+        AudioFileError: there is no such file, it is no audio, or it holds no sample.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise AudioFileError(f"{path}: there is no such file. Give the path of an audio file, for example a WAV.")
+    if path.is_dir():
+        raise AudioFileError(f"{path} is a folder. Give the path of an audio file, for example a WAV.")
+    if path.stat().st_size == 0:
+        raise AudioFileError(f"{path} is empty (0 bytes). Give a recording that holds some sound.")
+    try:
+        data, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioFileError(
+            f"{path} can't be read as audio ({error}). Give a WAV, FLAC, OGG or MP3 file; its name alone does"
+            " not make it one."
+        ) from error
+    if len(data) == 0:
+        raise AudioFileError(f"{path} is an audio file of zero length. Give a recording that holds some sound.")
+    return at_call_rate(np.nan_to_num(data.mean(axis=1)), rate)

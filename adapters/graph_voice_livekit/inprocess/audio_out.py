@@ -1,7 +1,5 @@
 """What the caller hears: playout in real time against the call's clock, without a device."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable

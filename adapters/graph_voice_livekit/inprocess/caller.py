@@ -1,7 +1,5 @@
 """A caller who is not there: speaks the lines of a script in its turn, or in the middle of the agent's."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +10,8 @@ from livekit.agents import tts
 from graph_voice_livekit.inprocess.audio_in import LineAudioInput
 from graph_voice_livekit.inprocess.clock import CallClock
 from graph_voice_livekit.inprocess.entries import Note
-from graph_voice_livekit.inprocess.errors import CallerError
 from graph_voice_livekit.inprocess.pcm import Samples, synthesize
+from graph_voice_livekit.inprocess.result import CallerError
 from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 
 __all__ = ["ANYONE", "Script", "ScriptLines", "ScriptStep", "SimulatedCaller"]
@@ -73,7 +71,7 @@ class ScriptLines:
     steps: Mapping[str, Sequence[ScriptLine]]
 
     @classmethod
-    def of(cls, lines: Sequence[str]) -> ScriptLines:
+    def of(cls, lines: Sequence[str]) -> "ScriptLines":
         last = len(lines) - 1
         return cls({ANYONE: tuple(ScriptLine((text,), end=place == last) for place, text in enumerate(lines))})
 

@@ -1,7 +1,5 @@
 """The text side of the audio output: what the agents were about to say."""
 
-from __future__ import annotations
-
 from livekit.agents.voice.io import TextOutput
 
 __all__ = ["Captions"]

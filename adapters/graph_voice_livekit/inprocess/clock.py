@@ -1,7 +1,5 @@
 """The one clock of a call: seconds since its audio began to flow."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -1,7 +1,5 @@
 """What happened in a call, as plain data. Every time is in call seconds."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Writes down what happens in a call, from the public events of LiveKit's session and audio output."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The colours of a call: the same for the terminal and the picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from graph_voice_livekit.inprocess.entries import CALLER

@@ -1,21 +1,15 @@
-"""Samples: reading files, rates, channels. Every call runs at one rate, mono per party, 16 bit."""
-
-from __future__ import annotations
+"""Samples: rates and channels. Every call runs at one rate, mono per party, 16 bit."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 from livekit import rtc
 from livekit.agents import tts
 from numpy.typing import NDArray
 
-from graph_voice_livekit.inprocess.errors import AudioFileError
-
-__all__ = ["SAMPLE_RATE", "Samples", "frame", "read_file", "samples_of", "seconds", "synthesize", "voiced"]
+__all__ = ["SAMPLE_RATE", "Samples", "at_call_rate", "frame", "samples_of", "seconds", "synthesize", "voiced"]
 
 SAMPLE_RATE = 24_000
 """Hertz. What LiveKit's rooms give an agent, and what its console plays."""
@@ -45,32 +39,16 @@ def samples_of(frames: Iterable[rtc.AudioFrame]) -> Samples:
         rate = each.sample_rate
     if not parts:
         return np.zeros(0, dtype=np.int16)
-    return _at_call_rate(np.concatenate(parts), rate)
+    return at_call_rate(np.concatenate(parts), rate)
 
 
-def read_file(path: str | Path) -> Samples:
-    """An audio file (WAV, FLAC, OGG, MP3...; any rate, any channels) as mono at `SAMPLE_RATE`.
-
-    Raises:
-        AudioFileError: there is no such file, it is no audio, or it holds no sample.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise AudioFileError(f"{path}: there is no such file. Give the path of an audio file, for example a WAV.")
-    if path.is_dir():
-        raise AudioFileError(f"{path} is a folder. Give the path of an audio file, for example a WAV.")
-    if path.stat().st_size == 0:
-        raise AudioFileError(f"{path} is empty (0 bytes). Give a recording that holds some sound.")
-    try:
-        data, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioFileError(
-            f"{path} can't be read as audio ({error}). Give a WAV, FLAC, OGG or MP3 file; its name alone does"
-            " not make it one."
-        ) from error
-    if len(data) == 0:
-        raise AudioFileError(f"{path} is an audio file of zero length. Give a recording that holds some sound.")
-    return _at_call_rate(np.nan_to_num(data.mean(axis=1)), rate)
+def at_call_rate(mono: NDArray[np.float32], rate: int) -> Samples:
+    """Mono samples of this rate, in hertz, at `SAMPLE_RATE`."""
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    scaled = np.clip(np.rint(mono * 32768.0), -32768, 32767)
+    samples: Samples = scaled.astype(np.int16)
+    return samples
 
 
 async def synthesize(voice: tts.TTS[Any], text: str) -> Samples:
@@ -91,11 +69,3 @@ def voiced(samples: Samples) -> tuple[int, int]:
     if len(loud) == 0:
         return 0, 0
     return int(loud[0]) * window, min(len(samples), int(loud[-1] + 1) * window)
-
-
-def _at_call_rate(mono: NDArray[np.float32], rate: int) -> Samples:
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    scaled = np.clip(np.rint(mono * 32768.0), -32768, 32767)
-    samples: Samples = scaled.astype(np.int16)
-    return samples

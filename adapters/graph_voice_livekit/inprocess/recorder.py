@@ -1,7 +1,5 @@
 """The recording: caller on the left, agents on the right, both on the clock of the call."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 from pathlib import Path
 

@@ -1,10 +1,7 @@
 """One call in one process: a LiveKit session without a server, from first frame to last file."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +16,14 @@ from graph_voice_livekit.inprocess.caller import SimulatedCaller
 from graph_voice_livekit.inprocess.captions import Captions
 from graph_voice_livekit.inprocess.clock import CallClock
 from graph_voice_livekit.inprocess.entries import CallLog, LogEntry, Note
-from graph_voice_livekit.inprocess.errors import CallError
 from graph_voice_livekit.inprocess.log import CallLogger
 from graph_voice_livekit.inprocess.recorder import CallRecorder
+from graph_voice_livekit.inprocess.result import CallError, CallResult
 from graph_voice_livekit.inprocess.timeline import draw_timeline
 from graph_voice_livekit.inprocess.transcript import NO_SPEECH, write_transcript
 from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 
-__all__ = ["CallResult", "make_session", "run_call"]
+__all__ = ["make_session", "run_call"]
 
 _TAIL = 0.5
 """Seconds of silence after the last word, so that the recording does not end on it."""
@@ -36,25 +33,6 @@ _QUIET = 1.0
 
 _RECOGNITION = 6.0
 """Seconds to wait for the words of something that sounded like speech; noise never gets any."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallResult:
-    """What is left of a call."""
-
-    log: CallLog
-    recorder: CallRecorder
-    wav: Path | None = None
-    """Caller left, agents right. This and the next are None if no folder was given."""
-    transcript: Path | None = None
-    timeline: Path | None = None
-    json: Path | None = None
-    """The log, for programs."""
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the first frame to the end."""
-        return self.log.duration
 
 
 def make_session(

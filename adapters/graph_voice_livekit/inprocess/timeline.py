@@ -1,7 +1,5 @@
 """The picture of a call: who spoke when, who was cut off, where the time went."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One row of the timeline: a stretch of the call with a lane for each speaker."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The log of a call for people: a Markdown file, and lines on the terminal while the call goes on."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable
 from pathlib import Path

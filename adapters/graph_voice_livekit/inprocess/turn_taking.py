@@ -1,7 +1,5 @@
 """Who has the floor: which agent, whether it speaks, whether it is still its turn."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

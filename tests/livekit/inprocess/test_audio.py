@@ -22,8 +22,9 @@ from graph_voice_livekit.inprocess import (
     LineAudioInput,
     RecordingAudioOutput,
 )
+from graph_voice_livekit.inprocess.audio_in import read_file
 from graph_voice_livekit.inprocess.clock import CallClock
-from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, read_file
+from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples
 from graph_voice_livekit.inprocess.recorder import Channel
 
 pytestmark = pytest.mark.virtual_clock(limit=60)
