@@ -14,22 +14,18 @@ from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage
-from livekit.agents import NOT_GIVEN, AgentSession, RunContext, ToolError, llm, utils
-from livekit.agents.llm import ToolResult
+from livekit.agents import NOT_GIVEN, AgentSession, llm, utils
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import (
     ConversationItemAddedEvent,
     EventTypes,
-    FunctionToolsExecutedEvent,
     SpeechCreatedEvent,
-    ToolExecutionUpdatedEvent,
     UserStateChangedEvent,
 )
 
 from graph_voice import Conversation, Turn, events, history
 from graph_voice.errors import SaverError
 from graph_voice.graph.build import definition_of
-from graph_voice.messages.pairs import RUNNING
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice_livekit.convert.converters import said_by
 from graph_voice_livekit.session.ending import CallEnd
@@ -44,8 +40,9 @@ from graph_voice_livekit.session.reply import EXTRA
 from graph_voice_livekit.session.request import request_of
 from graph_voice_livekit.session.resume import Hook, Resume
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
-from graph_voice_livekit.session.tools import Mirrors, answer_tool_calls_not_run
-from graph_voice_livekit.session.turns import NO_HANDOFF, Tables, TurnDriver
+from graph_voice_livekit.session.tool_calls import ToolCalls
+from graph_voice_livekit.session.tools import Mirrors
+from graph_voice_livekit.session.turns import Tables, TurnDriver
 
 __all__ = ["Bridge"]
 
@@ -84,12 +81,13 @@ class Bridge:
         self.recovery = Recovery(self)
         self._next: TurnDriver | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.mirrors = Mirrors(self.execute)
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
         self._open_question = OpenQuestion(conversation, self._say)
         self.resume = Resume(self, on_resume, self._open_question)
         self.handoffs = Handoffs(self, make_agent, arriving, self.resume, self.recovery)
+        self._tool_calls = ToolCalls(self.tables, self.handoffs)
+        self.mirrors = Mirrors(self._tool_calls.execute)
 
     @property
     def session(self) -> AgentSession[Any]:
@@ -216,58 +214,6 @@ class Bridge:
             if (definition := definition_of(self.conversation.graph, name)) is not None:
                 self.mirrors.of(definition.all_tools)
 
-    # ---- tools
-
-    async def execute(self, context: RunContext[Any]) -> Any:
-        """The body of every mirror: permit the call, wait for the graph's result, hand over what LiveKit expects."""
-        call_id = context.function_call.call_id
-        driver = self.tables.tool_calls.get(call_id)
-        batch = driver.batch_of(call_id) if driver is not None else None
-        if driver is None or batch is None:
-            raise ToolError("not done: this call belongs to a turn that is over.")
-        batch.started.add(call_id)
-        driver.mirror_started(context)
-        try:
-            driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
-            driver.turn.allow(call_id, host=context)
-            batch.speech = context.speech_handle
-            answer_tool_calls_not_run(driver.turn, batch)
-            await self._wait(context.speech_handle, batch.done.wait())
-            if not batch.done.is_set():
-                # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
-                batch.unanswered[call_id] = None
-                return ToolResult(RUNNING, reply_required=False)
-            for line in batch.lines:
-                await self._wait(context.speech_handle, line.wait_for_playout())
-        finally:
-            driver.mirror_ended(context)
-        if (result := batch.results.get(call_id)) is None:
-            batch.unanswered[call_id] = None
-            return ToolResult(RUNNING, reply_required=batch.asks)
-        if batch.handoff is not None and context.speech_handle.interrupted:
-            if batch.handoff.call_id == call_id:
-                if batch.handoff.on_interruption == "cancel":
-                    raise ToolError(NO_HANDOFF)
-                self.handoffs.complete(driver, batch.handoff)
-            return ToolResult(result.output, reply_required=False)
-        if batch.handoff is None:
-            if result.is_error:
-                raise ToolError(result.output)
-            return ToolResult(result.output)
-        # The next agent speaks, so nobody else replies to this batch.
-        answer = ToolResult(result.output, reply_required=False)
-        if batch.handoff.call_id != call_id:
-            return answer
-        return await self.handoffs.next_agent(driver, batch.handoff), answer
-
-    async def _wait(self, speech: SpeechHandle, what: Any) -> None:
-        waiting = asyncio.ensure_future(what)
-        try:
-            await speech.wait_if_not_interrupted([waiting])
-        finally:
-            if not waiting.done():
-                waiting.cancel()
-
     # ---- the session's events
 
     def bind(self, session: AgentSession[Any]) -> None:
@@ -284,8 +230,8 @@ class Bridge:
         return {
             "speech_created": self._on_speech_created,
             "conversation_item_added": self._on_item_added,
-            "function_tools_executed": self._on_tools_executed,
-            "tool_execution_updated": self._on_tool_updated,
+            "function_tools_executed": self._tool_calls.executed,
+            "tool_execution_updated": self._tool_calls.updated,
             "user_input_transcribed": self.recovery.transcribed,
             "agent_state_changed": self.recovery.agent_state_changed,
             "user_state_changed": self._on_user_state_changed,
@@ -350,40 +296,6 @@ class Bridge:
         elif _speech.get() not in self.tables.own_lines and text:
             # Said by the session itself: `session.say`.
             self.conversation.add(AIMessage(text, id=item.id, name=self.active_agent), at=item.created_at)
-
-    def _on_tool_updated(self, event: ToolExecutionUpdatedEvent) -> None:
-        if event.update.type != "tool_call_ended":
-            return
-        driver = self.tables.tool_calls.get(event.update.call_id)
-        if driver is not None and (batch := driver.batch_of(event.update.call_id)) is not None:
-            answer_tool_calls_not_run(driver.turn, batch)
-
-    def _on_tools_executed(self, event: FunctionToolsExecutedEvent) -> None:
-        for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
-            driver = self.tables.tool_calls.pop(call.call_id, None)
-            batch = driver.batch_of(call.call_id) if driver is not None else None
-            if driver is None or batch is None:
-                continue
-            if call.call_id not in batch.started:
-                # A mock ran in the mirror's place, or LiveKit answered the call itself.
-                text = output.output if output is not None else ""
-                driver.turn.resolve(call.call_id, text, is_error=output is not None and output.is_error)
-            elif call.call_id in batch.unanswered:
-                batch.unanswered[call.call_id] = output
-                batch.late_result(call.call_id)
-                if batch.asks and output is not None:
-                    self.tables.asking[call.call_id] = output
-            elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
-                if output.is_error and batch.handoff.on_interruption == "complete":
-                    # Interrupted after the mirror had returned the next agent: LiveKit has cancelled it.
-                    output.output, output.is_error = batch.results[call.call_id].output, False
-                    self.handoffs.complete(driver, batch.handoff)
-                elif output.is_error:
-                    driver.turn.reject_handoff(call.call_id, output.output)
-                    driver.cancel_entry()
-                    driver.maybe_close()
-                else:
-                    driver.entry_is_certain = True
 
     async def aclose(self) -> None:
         """End the call: close the session, let running tools finish, let the active agent leave."""
