@@ -32,7 +32,6 @@ from graph_voice_livekit.session.ending import CallEnd
 from graph_voice_livekit.session.external import ExternalAgents
 from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
-from graph_voice_livekit.session.measured import agent_spoke, user_spoke
 from graph_voice_livekit.session.open_question import OpenQuestion
 from graph_voice_livekit.session.quiet import Announcer
 from graph_voice_livekit.session.recovery import Recovery
@@ -262,7 +261,7 @@ class Bridge:
             said = said_by(item)
             if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
                 driver.commit(said, at=item.created_at)
-                user_spoke(driver.turn, item)
+                _user_spoke(driver.turn, item)
                 self._redact(item)
             elif self.is_external:
                 self.handoffs.listen()
@@ -285,7 +284,7 @@ class Bridge:
             if found is not None:
                 driver, spoken = found
                 driver.turn.commit_reply()
-                agent_spoke(driver.turn, item, [message_id for message_id, _ in spoken])
+                _agent_spoke(driver.turn, item, [message_id for message_id, _ in spoken])
                 parts = split_heard(spoken, text, interrupted=item.interrupted)
                 last = next((key for key in reversed(parts) if parts[key]), None)
                 for message_id, heard in parts.items():
@@ -327,3 +326,25 @@ class Bridge:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _user_spoke(turn: Turn, item: llm.ChatMessage) -> None:
+    """Tell the turn, for its trace, what LiveKit has measured of the caller's message."""
+    turn.measured(
+        end_of_turn_delay=item.metrics.get("end_of_turn_delay"),
+        transcription_delay=item.metrics.get("transcription_delay"),
+    )
+
+
+def _agent_spoke(turn: Turn, item: llm.ChatMessage, message_ids: list[str]) -> None:
+    """Tell the turn, for its trace, what LiveKit has measured of a reply that spoke these messages."""
+    began, ended = item.metrics.get("started_speaking_at"), item.metrics.get("stopped_speaking_at")
+    if began is None or "tts_node_ttfb" not in item.metrics:
+        return  # in a text call LiveKit takes a reply as spoken as soon as it is shown
+    found = next((f for f in map(turn.record.spoken, message_ids) if f is not None), None)
+    turn.measured(
+        time_to_first_audio=began - turn.created_at,
+        response_delay=item.metrics.get("e2e_latency"),
+    )
+    if found is not None:
+        turn.timings.sound(found[0].agent, began, ended if ended is not None else began)
