@@ -1,0 +1,1 @@
+"""What people start by hand: the commands `talk` and `demo`, and `hear` for notebooks."""

@@ -1,4 +1,4 @@
-"""A call in one process, without a server: audio in, audio out, a recording, and what is to be seen of it."""
+"""Public. A call in this process, without a server: its audio, its recording, its log, and a picture of it."""
 
 from graph_voice_livekit.inprocess.audio_in import CallerUtterance, FileAudioInput, LineAudioInput
 from graph_voice_livekit.inprocess.audio_out import RecordingAudioOutput

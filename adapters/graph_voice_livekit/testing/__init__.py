@@ -1,4 +1,4 @@
-"""The test kit for calls: a real `AgentSession` with a fake caller, fake voices and a fake loudspeaker.
+"""Public. The test kit for calls: a real `AgentSession`, with a fake caller, fake voices and a fake loudspeaker.
 
 Models and networks are faked, nothing else: turn taking, interruptions, preemptive generation, handoffs and
 history are LiveKit's own. See `voice_rig`, and `graph_voice.testing.Call(graph, front_end="livekit")`.

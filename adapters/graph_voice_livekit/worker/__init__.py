@@ -1,0 +1,1 @@
+"""A LiveKit worker that answers each job with a voice graph."""

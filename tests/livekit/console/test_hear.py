@@ -13,7 +13,7 @@ from graph_voice.testing import ScriptedModel, call
 pytest.importorskip("piper")
 pytest.importorskip("faster_whisper")
 
-from graph_voice_livekit.console.hear import hear
+from graph_voice_livekit import hear
 
 # On the virtual clock, recognition and synthesis take no time of the call.
 pytestmark = [pytest.mark.speech, pytest.mark.virtual_clock(limit=120)]
