@@ -148,7 +148,7 @@ def test_a_file_without_speech_is_an_honest_empty_result(tmp_path: Path) -> None
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000, np.int16), 16000)
     done = graph_voice("talk", "graphs/customer_service.py", "--input", str(tmp_path / "silence.wav"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "no speech was recognised" in done.stdout
+    assert "no speech was recognized" in done.stdout
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no audio at all"])

@@ -26,7 +26,7 @@ __all__ = ["from_chat_context", "said_by", "to_chat_context"]
 LIVEKIT = "livekit"
 LANGCHAIN = "langchain"
 SUMMARY = "is_summary"
-"""Marks a summary on both sides, so that neither summarises it as speech."""
+"""Marks a summary on both sides, so that neither summarizes it as speech."""
 _ROLE = "__openai_role__"
 """Where LangChain's OpenAI model looks for a system message's role."""
 _KEPT = ("name", "response_metadata", "usage_metadata")

@@ -1,4 +1,4 @@
-"""What the agents hear: an audio file, or lines spoken at any moment, in real time."""
+"""What the agents hear, in real time: an audio file, or lines that can be spoken at any moment."""
 
 import asyncio
 from abc import abstractmethod
@@ -40,9 +40,8 @@ class CallerUtterance:
 class PacedAudioInput(AudioInput):
     """A LiveKit audio input that gives one frame of 20 ms whenever 20 ms of the call have passed.
 
-    Frame n is due when the call is (n + 1) frames old, whatever happened before: a late reader gets the
-    frames it missed at once and is on time again, and nothing is kept in between. `on_heard` is told what
-    each frame held.
+    Frame n is due when the call is (n + 1) frames old, whatever happened before: a late reader gets the frames that it
+    missed at once, and is on time again. `on_heard` is called with the samples of each frame.
     """
 
     def __init__(self, *, label: str, clock: CallClock | None = None, on_heard: Heard | None = None) -> None:
@@ -50,13 +49,13 @@ class PacedAudioInput(AudioInput):
         self.clock = clock or CallClock()
         self.on_heard = on_heard
         self.on_line: Callable[[CallerUtterance], None] | None = None
-        """Is told each line when it begins: it plays without a gap, so its end is known."""
+        """Called with each line when it begins. Its end is known by then, because a line plays without a gap."""
         self._index = 0
         self._closed = asyncio.Event()
 
     @abstractmethod
     def _next(self, count: int, at: float) -> Samples:
-        """The next `count` samples; they sound from call second `at` on."""
+        """The next `count` samples, the first of which sounds at call second `at`."""
 
     async def __anext__(self) -> rtc.AudioFrame:
         self.clock.start()
@@ -80,11 +79,11 @@ class PacedAudioInput(AudioInput):
 
 
 class FileAudioInput(PacedAudioInput):
-    """Plays an audio file into the call in real time, then silence until it is closed.
+    """Plays an audio file into the call in real time, followed by silence until it is closed.
 
     Args:
         path: any file that libsndfile reads, at any rate, mono or not.
-        held: silence flows until `release`: for a caller who lets the agent greet first.
+        held: play silence until `release`, for a caller who lets the agent greet first.
 
     Raises:
         AudioFileError: the file is missing, empty or no audio. Raised here, before the call starts.
@@ -112,15 +111,15 @@ class FileAudioInput(PacedAudioInput):
 
     @property
     def finished(self) -> bool:
-        """Whether the last sample has been given."""
+        """Whether the last sample has been played."""
         return self._finished.is_set()
 
     def release(self) -> None:
-        """Let a held file begin."""
+        """Let the file begin, if it was held."""
         self._held = False
 
     async def wait_finished(self) -> None:
-        """Wait until the last sample of the file has been given."""
+        """Wait until the last sample of the file has been played."""
         await self._finished.wait()
 
     def _next(self, count: int, at: float) -> Samples:
@@ -138,16 +137,16 @@ class FileAudioInput(PacedAudioInput):
 
 
 class LineAudioInput(PacedAudioInput):
-    """Silence, into which lines can be spoken at any moment; lines queued together follow one another."""
+    """Silence, into which lines can be spoken at any moment. Lines that overlap are played one after the other."""
 
     def __init__(self, *, clock: CallClock | None = None, on_heard: Heard | None = None) -> None:
         super().__init__(label="LineAudioInput", clock=clock, on_heard=on_heard)
         self._queue: deque[_Spoken] = deque()
 
     async def speak(self, samples: Samples, *, text: str | None = None) -> CallerUtterance:
-        """Say samples (mono at `SAMPLE_RATE`) as soon as the line is free; returns when the last has sounded.
+        """Say samples (mono at `SAMPLE_RATE`) when no other line is playing; return when the last has sounded.
 
-        Cancelling takes back what has not sounded yet.
+        If it is canceled, the rest is not played.
         """
         spoken = _Spoken(samples, text, asyncio.get_running_loop().create_future())
         self._queue.append(spoken)
@@ -160,7 +159,7 @@ class LineAudioInput(PacedAudioInput):
 
     @property
     def speaking(self) -> bool:
-        """Whether a line sounds, or waits to."""
+        """Whether a line is playing, or is waiting to."""
         return bool(self._queue)
 
     def _next(self, count: int, at: float) -> Samples:

@@ -1,4 +1,4 @@
-"""What the caller hears: playout in real time against the call's clock, without a device."""
+"""What the caller hears: audio that is played in real time by the call's clock, without a device."""
 
 import asyncio
 from collections import deque
@@ -22,7 +22,7 @@ Played = Callable[[Samples, float], None]
 
 @dataclass(eq=False, slots=True)
 class _Segment:
-    """What lies between two flushes: one stretch of speech, as LiveKit counts them."""
+    """The audio between two flushes, which is one playback for LiveKit."""
 
     queue: deque[Samples] = field(default_factory=deque)
     queued: int = 0
@@ -31,7 +31,7 @@ class _Segment:
     flushed: bool = False
     cut: bool = False
     report_at: float | None = None
-    """When its end is to be reported, in call seconds; None while it plays."""
+    """When to report its end, in call seconds; None while it plays."""
     reported: bool = False
 
 
@@ -49,12 +49,12 @@ class _Run:
 
 
 class RecordingAudioOutput(AudioOutput):
-    """A LiveKit audio output that plays against a clock instead of a device.
+    """A LiveKit audio output that plays by a clock instead of a device.
 
-    Audio that arrives faster than real time waits its turn; a gap in its arrival is a gap in what is heard.
-    `clear_buffer` (an interruption) cuts at the sample that is due at that instant, `pause` and `resume` (a
-    false interruption) hold the rest back. `on_played` gets every sample that was heard, with its call
-    second, and no other: that is where a recorder listens, and where a device would.
+    Audio that arrives faster than real time is queued; if it arrives too late, there is a gap in what is heard.
+    `clear_buffer` (an interruption) cuts at the sample that is due at that moment; `pause` (a false interruption) holds
+    the rest back until `resume`. `on_played` is called with every sample that was heard, and only those, with its call
+    second: a recorder listens there, as a device would.
     """
 
     def __init__(self, *, clock: CallClock, on_played: Played | None = None) -> None:
@@ -73,11 +73,11 @@ class RecordingAudioOutput(AudioOutput):
 
     @property
     def playing(self) -> bool:
-        """Whether something is being heard, or waits to be (a paused speech included)."""
+        """Whether something is being played, is queued, or is paused."""
         return any(not segment.reported for segment in self._segments)
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        """Queue audio for playout, as fast as it comes."""
+        """Queue audio for playout."""
         await super().capture_frame(frame)
         self.clock.start()
         if self._driver is None:
@@ -106,7 +106,7 @@ class RecordingAudioOutput(AudioOutput):
         self._wake.set()
 
     def clear_buffer(self) -> None:
-        """Stop at once: what has not been heard by now never will be."""
+        """Stop at once, and drop what has not been heard."""
         self._advance()
         self._end_run()
         for segment in self._segments:
@@ -114,12 +114,12 @@ class RecordingAudioOutput(AudioOutput):
                 segment.cut = True
                 segment.queue.clear()
                 segment.queued = 0
-                # LiveKit is still winding up the speech's tasks: like a device, report a little later
+                # LiveKit is still ending the speech's tasks: like a device, report a little later
                 segment.report_at = self.clock.now() + _TICK
         self._wake.set()
 
     def pause(self) -> None:
-        """Fall silent; `resume` goes on with the next sample."""
+        """Fall silent, until `resume` goes on with the next sample."""
         super().pause()
         self._advance()
         self._end_run()
@@ -142,7 +142,7 @@ class RecordingAudioOutput(AudioOutput):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            # time itself must pass here: this is the device
+            # real time must pass here: this is the device
             while (delay := self._step()) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(delay)
 
@@ -156,7 +156,7 @@ class RecordingAudioOutput(AudioOutput):
                 segment.reported = True
                 self.on_playback_finished(playback_position=segment.played / SAMPLE_RATE, interrupted=segment.cut)
             if not segment.flushed:
-                return None  # LiveKit fills a segment until its flush: kept, so that what still comes is dropped
+                return None  # LiveKit fills a segment until its flush; until then it is kept, to drop the rest
             self._segments.popleft()
             self._advance()
         if not self._segments:

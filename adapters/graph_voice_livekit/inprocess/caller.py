@@ -1,4 +1,4 @@
-"""A caller who is not there: speaks the lines of a script in its turn, or in the middle of the agent's."""
+"""A simulated caller: it says the lines of a script when it is its turn, or interrupts the agent with them."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,13 @@ from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 __all__ = ["ANYONE", "Script", "ScriptLines", "ScriptStep", "SimulatedCaller"]
 
 ANYONE = "*"
-"""Stands for every agent that a script has no lines for."""
+"""Stands for every agent for which a script has no lines of its own."""
 
 _PAUSE = 0.4
-"""Seconds of silence that end the agent's turn: shorter gaps lie between two of its speeches."""
+"""Seconds of silence that end the agent's turn. A shorter gap is one between two of its speeches."""
 
 _IGNORED = 5.0
-"""Seconds after which an interruption that nobody has answered counts as ignored."""
+"""Seconds after which an unanswered interruption counts as ignored."""
 
 
 class ScriptStep(Protocol):
@@ -39,7 +39,7 @@ class ScriptStep(Protocol):
 
     @property
     def expect_handoff(self) -> str | None:
-        """The agent that should have the floor after the answer."""
+        """The agent that should be active after the answer."""
 
     @property
     def end(self) -> bool:
@@ -51,7 +51,7 @@ class Script(Protocol):
 
     @property
     def steps(self) -> Mapping[str, Sequence[ScriptStep]]:
-        """The lines by the id of the agent that has the floor, or `ANYONE`."""
+        """The lines by the id of the active agent, or `ANYONE`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ScriptLine:
 
 @dataclass(frozen=True)
 class ScriptLines:
-    """ScriptLines that are said in order, whoever has the floor; the caller hangs up after the answer to the last."""
+    """Lines that are said in order, whichever agent is active; the caller hangs up after the answer to the last."""
 
     steps: Mapping[str, Sequence[ScriptLine]]
 
@@ -77,7 +77,7 @@ class ScriptLines:
 
 
 class SimulatedCaller:
-    """Follows a script, choosing its next line at run time for the agent that has the floor.
+    """Follows a script: its next line is the next one for the agent that is active by then.
 
     Args:
         script: the lines, by agent.
@@ -85,8 +85,8 @@ class SimulatedCaller:
         seed: chooses among the ways to say a line, and the moment of an interruption.
         patience: seconds to wait for an answer.
         greeting: seconds within which an agent that speaks first is expected to begin.
-        interrupt_after: an interrupting line begins after so many seconds of the agent's speech, at random
-            between the two.
+        interrupt_after: seconds of the agent's speech before an interrupting line begins: the least and the most,
+            between which the seed chooses.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SimulatedCaller:
     async def talk(
         self,
         line: LineAudioInput,
-        floor: TurnTaking,
+        turns: TurnTaking,
         clock: CallClock,
         *,
         note: Callable[[Note], None] = lambda _: None,
@@ -119,7 +119,7 @@ class SimulatedCaller:
         Raises:
             CallerError: no answer came within `patience`, or the script has no line for the agent.
         """
-        await _Talk(self, line, floor, clock, note).run()
+        await _Talk(self, line, turns, clock, note).run()
 
 
 class _Talk:
@@ -129,13 +129,13 @@ class _Talk:
         self,
         caller: SimulatedCaller,
         line: LineAudioInput,
-        floor: TurnTaking,
+        turns: TurnTaking,
         clock: CallClock,
         note: Callable[[Note], None],
     ) -> None:
         self._caller = caller
         self._line = line
-        self._floor = floor
+        self._turns = turns
         self._clock = clock
         self._note = note
         self._random = random.Random(caller.seed)
@@ -144,22 +144,22 @@ class _Talk:
         self._prepared: tuple[ScriptStep, str, Samples] | None = None
 
     async def run(self) -> None:
-        floor = self._floor
-        await floor.until(lambda: floor.replies + floor.playbacks > 0, timeout=self._caller.greeting)
+        turns = self._turns
+        await turns.until(lambda: turns.replies + turns.playbacks > 0, timeout=self._caller.greeting)
         while True:
             interrupting = await self._agents_turn()
-            if floor.closed is not None or self._over():
+            if turns.closed is not None or self._over():
                 return
             step = self._step()
             if step is None:
                 raise CallerError(
-                    f"The caller's script has no line (left) for the agent {floor.agent!r}. Add a step under"
-                    f" {floor.agent!r}, or end the call earlier with a step that has `end: true`. The script"
+                    f"The caller's script has no line (left) for the agent {turns.agent!r}. Add a step under"
+                    f" {turns.agent!r}, or end the call earlier with a step that has `end: true`. The script"
                     f" speaks to: {', '.join(self._caller.script.steps) or 'nobody'}."
                 )
             text, samples = await self._prepare(step)
-            if not interrupting and not floor.idle:
-                continue  # the agent has begun again while the line was synthesised
+            if not interrupting and not turns.idle:
+                continue  # the agent has begun again while the line was synthesized
             self._prepared = None
             listener = self._listener()
             self._said[listener] = self._said.get(listener, 0) + 1
@@ -167,15 +167,15 @@ class _Talk:
             await self._say(step, text, samples)
 
     def _step(self) -> ScriptStep | None:
-        """The next line for the agent on the floor."""
+        """The next line for the active agent."""
         listener = self._listener()
         steps = self._caller.script.steps.get(listener, ())
         said = self._said.get(listener, 0)
         return steps[said] if said < len(steps) else None
 
     def _listener(self) -> str:
-        """The agent on the floor, as the script knows it."""
-        agent = self._floor.agent or ""
+        """The active agent, or `ANYONE` if the script has no lines for it."""
+        agent = self._turns.agent or ""
         return agent if agent in self._caller.script.steps else ANYONE
 
     def _over(self) -> bool:
@@ -183,29 +183,29 @@ class _Talk:
         last, self._last = self._last, None
         if last is None:
             return False
-        if last.expect_handoff is not None and last.expect_handoff != self._floor.agent:
-            self._tell(f"expected a handoff to {last.expect_handoff!r}, but {self._floor.agent!r} has the floor")
+        if last.expect_handoff is not None and last.expect_handoff != self._turns.agent:
+            self._tell(f"expected a handoff to {last.expect_handoff!r}, but {self._turns.agent!r} is the active agent")
         return last.end
 
     async def _agents_turn(self) -> bool:
         """Wait until the agent's turn is over (False), or the moment has come to interrupt it (True)."""
-        floor = self._floor
-        while floor.closed is None:
-            seen = floor.playbacks
+        turns = self._turns
+        while turns.closed is None:
+            seen = turns.playbacks
             step = None if self._last is not None and self._last.end else self._step()
-            if floor.playing and step is not None and step.interrupts:
+            if turns.playing and step is not None and step.interrupts:
                 await self._prepare(step)
-                due = floor.playback_started + self._random.uniform(*self._caller.interrupt_after)
-                over = await floor.until(
-                    lambda seen=seen: not floor.playing or floor.playbacks != seen,  # type: ignore[misc]
+                due = turns.playback_started + self._random.uniform(*self._caller.interrupt_after)
+                over = await turns.until(
+                    lambda seen=seen: not turns.playing or turns.playbacks != seen,  # type: ignore[misc]
                     timeout=max(0.0, due - self._clock.now()),
                 )
-                if not over and floor.playing and self._step() is step:
+                if not over and turns.playing and self._step() is step:
                     return True
-            if await floor.until(
-                lambda: floor.idle,
+            if await turns.until(
+                lambda: turns.idle,
                 hold=_PAUSE,
-                unless=lambda seen=seen: floor.playbacks != seen,  # type: ignore[misc]
+                unless=lambda seen=seen: turns.playbacks != seen,  # type: ignore[misc]
             ):
                 if step is not None and step.interrupts and self._step() is step:
                     self._tell("the agent had finished before it could be interrupted")
@@ -213,7 +213,7 @@ class _Talk:
         return False
 
     async def _prepare(self, step: ScriptStep) -> tuple[str, Samples]:
-        """Choose the words of a step and synthesise them, once."""
+        """Choose the words of a step and synthesize them, once."""
         if self._prepared is None or self._prepared[0] is not step:
             text = self._random.choice(list(step.say))
             self._prepared = (step, text, await synthesize(self._caller.voice, text))
@@ -221,20 +221,20 @@ class _Talk:
 
     async def _say(self, step: ScriptStep, text: str, samples: Samples) -> None:
         """Say a line, and wait until the answer begins."""
-        floor = self._floor
+        turns = self._turns
         await self._line.speak(samples, text=text)
-        seen = floor.playbacks
+        seen = turns.playbacks
 
         def answered() -> bool:
-            return floor.playbacks > seen
+            return turns.playbacks > seen
 
-        if step.interrupts and await floor.until(lambda: floor.idle, hold=_IGNORED, unless=answered):
-            self._tell("LiveKit took the interruption for none: nobody answered it")
+        if step.interrupts and await turns.until(lambda: turns.idle, hold=_IGNORED, unless=answered):
+            self._tell("LiveKit did not take it as an interruption: nobody answered it")
             return
-        if await floor.until(lambda: not floor.playing, hold=self._caller.patience, unless=answered):
+        if await turns.until(lambda: not turns.playing, hold=self._caller.patience, unless=answered):
             raise CallerError(
-                f"The agent {floor.agent!r} has not answered {text!r} within {self._caller.patience:g} s."
-                f" Recognised so far: {floor.recognised[-1:] or 'nothing'}."
+                f"The agent {turns.agent!r} has not answered {text!r} within {self._caller.patience:g} s."
+                f" Recognized so far: {turns.recognized[-1:] or 'nothing'}."
             )
 
     def _tell(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The text side of the audio output: what the agents were about to say."""
+"""The text on its way to the caller: what the agents were about to say."""
 
 from livekit.agents.voice.io import TextOutput
 
@@ -8,8 +8,7 @@ __all__ = ["Captions"]
 class Captions(TextOutput):
     """Stands before LiveKit's `TranscriptSynchronizer` and keeps the text that goes into it.
 
-    What comes out of the synchronizer, and into the chat context, is what was heard; what went in is what an
-    interrupted agent would have said.
+    The synchronizer gives the chat context what was heard. What went in is what an interrupted agent would have said.
     """
 
     def __init__(self, *, next_in_chain: TextOutput) -> None:
@@ -32,7 +31,7 @@ class Captions(TextOutput):
         self._next.flush()
 
     def take(self, heard: str) -> str | None:
-        """All the text of the speech that begins with `heard`, which is then forgotten; None if none does."""
+        """The whole text of the speech that begins with `heard`; None if there is none. It is given once."""
         segments, self._segments = self._segments, []
         if self._open:
             self._segments = [""]  # the next speech has begun already: its text still comes

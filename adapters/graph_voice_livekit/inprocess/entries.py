@@ -8,7 +8,7 @@ from typing import Any, Literal
 __all__ = ["CALLER", "CallLog", "Handoff", "Latency", "LogEntry", "Note", "ToolCall", "Utterance"]
 
 CALLER = "caller"
-"""The speaker of what the caller says."""
+"""The `speaker` of the caller's utterances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +16,19 @@ class Utterance:
     """Something that was said."""
 
     speaker: str
-    """`CALLER`, or the id of the LiveKit agent that had the floor."""
+    """`CALLER`, or the id of the LiveKit agent that was active."""
     text: str
-    """Of an agent: the words that were heard, as LiveKit remembers them. Of the caller: those recognised."""
+    """An agent's words as they were heard, which is what LiveKit remembers; a caller's as they were recognized."""
     started: float
     ended: float
     interrupted: bool = False
-    """The agent was cut off; `ended` is the last instant that was heard."""
+    """The agent was cut off; `ended` is the last moment that was heard."""
     generated: str | None = None
-    """Of an interrupted agent: all the text that was on its way to the caller."""
+    """For an interrupted agent: all the text that was on its way to the caller."""
     said: str | None = None
-    """Of a simulated caller: the words of its script."""
+    """For a simulated caller: the words of its script."""
     lost: bool = False
-    """Of the caller: no turn came of it, so nobody answered."""
+    """For the caller: it did not become a turn, so nobody answered."""
 
     @property
     def at(self) -> float:
@@ -44,7 +44,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """The floor went from one agent to another."""
+    """One agent handed off to another."""
 
     old_agent: str
     new_agent: str
@@ -72,7 +72,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Where the time went from the end of the caller's words to the first sound of an agent. In seconds."""
+    """Where the time went between the end of the caller's words and the first sound of an agent. In seconds."""
 
     speaker: str
     """The agent that answered."""
@@ -81,12 +81,12 @@ class Latency:
     silence: float
     """Until the silence was long enough to count as the end of speech (voice activity detection)."""
     recognition: float
-    """From then until the words were recognised (speech to text)."""
+    """From then until the words were recognized (speech to text)."""
     end_of_turn: float
     """From then until LiveKit decided that the turn was over."""
     model: float
-    """From then until text reached the synthesiser: what is left of the model's time, with its tools and
-    handoffs, after what ran ahead of the decision (preemptive generation)."""
+    """From then until text reached the synthesizer: the model with its tools and handoffs, less what had already
+    run before the decision (preemptive generation)."""
     synthesis: float
     """Until the first audio (text to speech)."""
     llm_ttft: float | None = None
@@ -129,7 +129,7 @@ class CallLog:
     """A whole call."""
 
     entries: tuple[LogEntry, ...] = ()
-    """In order of their beginning."""
+    """In the order in which they began."""
     duration: float = 0.0
     """Seconds."""
     first_agent: str | None = None
@@ -158,7 +158,7 @@ class CallLog:
 
     @property
     def agents(self) -> list[str]:
-        """The agents that had the floor or spoke, in order of appearance."""
+        """The agents that were active or spoke, in order of appearance."""
         names: list[str] = [self.first_agent] if self.first_agent else []
         for entry in self.entries:
             if isinstance(entry, Utterance) and entry.speaker != CALLER:

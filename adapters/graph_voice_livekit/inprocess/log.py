@@ -48,7 +48,7 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """Words that were recognised and are not part of a turn yet."""
+    """Words that were recognized and are not part of a turn yet."""
 
     text: str
     at: float
@@ -63,7 +63,7 @@ class _Asked:
 
     end_of_speech: float
     noticed: float
-    recognised: float
+    recognized: float
     decided: float
 
 
@@ -115,7 +115,7 @@ class CallLogger:
         output.on("playback_finished", self._on_playback_finished)
 
     def line(self, line: CallerUtterance) -> None:
-        """The simulated caller has begun a line. (Of an audio file the words are not known: it is no line.)"""
+        """The simulated caller has begun a line. An audio file has none: its words are not known."""
         if line.text is not None:
             self._lines.append(line)
 
@@ -211,7 +211,7 @@ class CallLogger:
         )
 
     def _orphans(self, before: float | None) -> None:
-        """What was played and left no message: cut before LiveKit counted a word as heard."""
+        """Add what was played but left no message: it was cut off before LiveKit counted a word as heard."""
         kept: list[_Span] = []
         for span in self._spans:
             if before is not None and span.started >= before:
@@ -226,10 +226,10 @@ class CallLogger:
             return
         self._asked = None
         end, first = asked.end_of_speech, span.started
-        recognised = min(max(asked.recognised, end), first)
-        # a recogniser that streams has the words before the silence is long enough
-        noticed = max(asked.noticed, end) if asked.noticed < recognised else end
-        decided = min(max(asked.decided, recognised), first)
+        recognized = min(max(asked.recognized, end), first)
+        # a recognizer that streams has the words before the silence is long enough
+        noticed = max(asked.noticed, end) if asked.noticed < recognized else end
+        decided = min(max(asked.decided, recognized), first)
         synthesis = min(message.metrics.get("tts_node_ttfb", 0.0), first - decided)
         self._add(
             Latency(
@@ -237,8 +237,8 @@ class CallLogger:
                 end_of_speech=end,
                 first_audio=first,
                 silence=noticed - end,
-                recognition=recognised - noticed,
-                end_of_turn=decided - recognised,
+                recognition=recognized - noticed,
+                end_of_turn=decided - recognized,
                 model=first - decided - synthesis,
                 synthesis=synthesis,
                 llm_ttft=message.metrics.get("llm_node_ttft"),
@@ -254,7 +254,7 @@ class CallLogger:
                 self._speech_began = at
         else:
             self._speech_ended = at
-            self._silence_noticed = self._clock.now()  # the event itself is dated back
+            self._silence_noticed = self._clock.now()  # the event itself is backdated
 
     def _on_transcript(self, event: UserInputTranscribedEvent) -> None:
         text = event.transcript.strip()
@@ -281,14 +281,14 @@ class CallLogger:
         self._asked = _Asked(
             end_of_speech=ended,
             noticed=self._silence_noticed,
-            recognised=stopped + metrics.get("transcription_delay", 0.0),
+            recognized=stopped + metrics.get("transcription_delay", 0.0),
             decided=stopped + metrics.get("end_of_turn_delay", 0.0),
         )
         self._add(Utterance(CALLER, text, started, ended, said=said))
 
     def _take_heard(self, text: str) -> list[_Heard]:
-        """The recognised words that a turn is made of. What came before them became no turn; a front end may
-        still give it one later, so it is kept."""
+        """Take the recognized words that a turn is made of. Words before them became no turn yet; they are kept,
+        because a front end may still make one of them."""
         heard = self._heard
         for first in range(len(heard)):
             if " ".join(each.text for each in heard[first:]) == text:
@@ -304,8 +304,8 @@ class CallLogger:
     def _caller_times(
         self, heard: list[_Heard], at: float, began: float | None, ended: float | None
     ) -> tuple[str | None, float, float]:
-        """The words of the script, beginning and end of what was recognised; exact for a line of a script, as
-        the voice activity detection has it otherwise."""
+        """The words of the script, and when they began and ended: exactly for a line of a script, otherwise as the
+        voice activity detection has it."""
         stop = at if ended is None else ended
         start = stop if began is None else began
         lines = [line for line in dict.fromkeys(each.line for each in heard) if line in self._lines]
@@ -339,7 +339,7 @@ class CallLogger:
         at = self._clock.at(event.created_at)
         for call, output in event.zipped():
             known = self._tools.pop(call.call_id, None)
-            if known is None:  # never dispatched: an unknown function, or arguments that are no JSON
+            if known is None:  # never dispatched: an unknown tool, or arguments that are not JSON
                 started = self._clock.at(call.created_at)
                 known = ToolCall(self._agent, call.name, _arguments(call.arguments), started, call_id=call.call_id)
             self._add(

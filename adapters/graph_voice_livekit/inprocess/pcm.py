@@ -1,4 +1,4 @@
-"""Samples: rates and channels. Every call runs at one rate, mono per party, 16 bit."""
+"""Audio samples. In every call each party is mono, 16 bit, at the same rate."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -58,13 +58,13 @@ async def synthesize(voice: tts.TTS[Any], text: str) -> Samples:
 
 
 def voiced(samples: Samples) -> tuple[int, int]:
-    """Where the sound begins and ends, as sample indices, silence around it apart. (0, 0) for silence."""
+    """The sample indices between which there is sound; (0, 0) for silence."""
     window = SAMPLE_RATE // 100
     count = len(samples) // window
     if count == 0:
         return 0, len(samples)
     level = np.abs(samples[: count * window].astype(np.int32)).reshape(count, window).max(axis=1)
-    # a hundredth of full scale is below any speech and above what a synthesiser leaves in its pauses
+    # a hundredth of full scale is below any speech and above what a synthesizer leaves in its pauses
     loud = np.flatnonzero(level > max(60, min(330, level.max() // 20)))
     if len(loud) == 0:
         return 0, 0

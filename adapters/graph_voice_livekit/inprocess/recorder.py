@@ -1,4 +1,4 @@
-"""The recording: caller on the left, agents on the right, both on the clock of the call."""
+"""The recording: caller on the left, agents on the right, both by the clock of the call."""
 
 from enum import IntEnum
 from pathlib import Path
@@ -20,16 +20,16 @@ class Channel(IntEnum):
 
 
 class CallRecorder:
-    """Keeps what sounded in a call, each sample at the moment when it sounded.
+    """Records a call: each sample at the moment at which it sounded.
 
-    16 bit at `SAMPLE_RATE`, in memory: about 6 MB a minute.
+    It is kept in memory, 16 bit at `SAMPLE_RATE`: about 6 MB a minute.
     """
 
     def __init__(self) -> None:
         self._samples: NDArray[np.int16] = np.zeros((60 * SAMPLE_RATE, 2), dtype=np.int16)
 
     def write(self, channel: Channel, samples: Samples, at: float) -> None:
-        """Put samples on a channel, the first at call second `at`. What was there is replaced."""
+        """Write samples to a channel, the first at call second `at`, over what was there."""
         first = max(0, round(at * SAMPLE_RATE))
         last = first + len(samples)
         if last > len(self._samples):

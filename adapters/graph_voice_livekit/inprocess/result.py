@@ -12,7 +12,7 @@ __all__ = ["AudioFileError", "CallError", "CallResult", "CallerError"]
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What is left of a call."""
+    """What is left of a call when it is over."""
 
     log: CallLog
     recorder: CallRecorder
@@ -30,14 +30,14 @@ class CallResult:
 
 
 class CallError(GraphVoiceError, RuntimeError):
-    """A call could not be held, or did not come to its end."""
+    """A call could not be held, or broke off."""
 
     result: CallResult | None = None
-    """What there was of the call (log and files), when it had begun. None before that."""
+    """The log and the files of the call, if it had begun; else None."""
 
 
 class CallerError(CallError):
-    """The simulated caller can't go on: no answer came, or its script has no line for the agent."""
+    """The simulated caller can't go on: no answer came, or its script has no line for the active agent."""
 
 
 class AudioFileError(CallError, ValueError):

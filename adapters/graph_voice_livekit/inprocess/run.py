@@ -26,13 +26,13 @@ from graph_voice_livekit.inprocess.turn_taking import TurnTaking
 __all__ = ["make_session", "run_call"]
 
 _TAIL = 0.5
-"""Seconds of silence after the last word, so that the recording does not end on it."""
+"""Seconds of silence after the last word, so that the recording does not end with it."""
 
 _QUIET = 1.0
-"""Seconds without anybody speaking, thinking or working, after which nothing more is to come."""
+"""Seconds in which nobody speaks and no agent works, after which nothing more is expected."""
 
 _RECOGNITION = 6.0
-"""Seconds to wait for the words of something that sounded like speech; noise never gets any."""
+"""Seconds to wait for the words of what sounded like speech. Noise never becomes words."""
 
 
 def make_session(
@@ -44,13 +44,14 @@ def make_session(
     userdata: Any = NOT_GIVEN,
     **options: Any,
 ) -> AgentSession[Any]:
-    """An `AgentSession` with settings that suit a call in one process; `options` are LiveKit's own and win.
+    """An `AgentSession` with settings that suit a call in one process; `options` are LiveKit's own and override them.
 
-    Turns end by voice activity, half a second after the last word (LiveKit's own detector is trained on
-    people and waits longer for synthetic speech); interruptions go by voice activity and count from the first
-    second (nothing echoes, so there is no echo cancellation to warm up); replies are generated ahead, as
-    LiveKit does by default; what an interrupted caller heard is
-    told by the voice's word timings, if it has any.
+    - A turn ends by voice activity, half a second after the last word. LiveKit's own detector is trained on people and
+      waits longer for synthetic speech.
+    - Interruptions go by voice activity and count from the first second: nothing echoes, so no echo cancellation has
+      to warm up.
+    - Replies are generated preemptively, as by LiveKit's default.
+    - The voice's word timings, if it has any, tell how much of an interrupted reply was heard.
     """
     settings: dict[str, Any] = {
         "turn_handling": {
@@ -61,7 +62,7 @@ def make_session(
         "aec_warmup_duration": None,
         "user_away_timeout": None,
         "use_tts_aligned_transcript": True,
-        # what the caller said last has been answered by the time the session is closed
+        # when the session is closed, the caller's last words have been answered already
         "session_close_transcript_timeout": 0.2,
     }
     return AgentSession(llm=llm, stt=stt, tts=tts, vad=vad, userdata=userdata, **{**settings, **options})
@@ -83,40 +84,39 @@ async def run_call(
 ) -> CallResult:
     """Hold one call between an agent and either an audio file or a simulated caller.
 
-    The file begins once the agent, if it speaks first, has finished its greeting. The call ends when the file
-    is over, what was said has been answered and all is silent; or when the caller's script has ended.
+    The file begins when the agent's greeting is over, if there is one. The call ends when the file is over and
+    everything said has been answered, or when the caller's script has ended.
 
     Args:
         agent: the first agent; any `livekit.agents.Agent`.
         session: not started yet, for example from `make_session`. It is closed when the call ends.
-        audio: a file, or an input made of one (which waits for the greeting only if it was made with
-            `held=True`). Either this or `caller`.
+        audio: a file, or a `FileAudioInput`, which waits for the greeting only if it was made with `held=True`. Give
+            either this or `caller`.
         caller: a simulated caller.
-        folder: where `call.wav`, `transcript.md`, `timeline.png` and `call.json` go; made if need be.
-        title: heads the transcript and the timeline.
-        on_entry: gets each entry of the log as soon as it is complete, for example a `LivePrinter`.
-        limit: seconds after which the call is ended, whatever goes on.
-        patience: seconds to wait for an answer to a recognised utterance of the file.
+        folder: where `call.wav`, `transcript.md`, `timeline.png` and `call.json` are written; created if it is missing.
+        title: of the transcript and the timeline.
+        on_entry: called with each entry of the log as soon as it is complete, for example a `LivePrinter`.
+        limit: seconds after which the call is ended in any case.
+        patience: seconds to wait for the answer to an utterance of the file.
         greeting: seconds within which an agent that speaks first is expected to begin.
         extra: kept with the log and shown in the head of the transcript.
 
     Raises:
         AudioFileError: the file can't be played. Before the call starts.
-        CallError: nothing can be heard or said (no caller, no LLM), the session broke, an answer did not
-            come, or the limit was reached. Once the call has begun, its files are written first, and `result`
-            has them.
+        CallError: something is missing (a caller, an LLM, a voice), the session broke, an answer did not come, or
+            the limit was reached. If the call has begun, its files are written first, and `result` has them.
     """
     clock, recorder = CallClock(), CallRecorder()
     source = _source(audio, caller)
     _check(agent, session)
     source.clock, source.on_heard = clock, recorder.caller
     output = RecordingAudioOutput(clock=clock, on_played=recorder.agents)
-    # as RoomIO does: an interrupted reply is remembered as far as it was heard. Public, and needs no room.
+    # as RoomIO does, so that an interrupted reply is remembered as far as it was heard; it needs no room
     synchronizer = TranscriptSynchronizer(next_in_chain_audio=output, next_in_chain_text=None)
     captions = Captions(next_in_chain=synchronizer.text_output)
     logger = CallLogger(session, output, clock, captions=captions, on_entry=on_entry)
     source.on_line = logger.line
-    floor = TurnTaking(session, output, clock)
+    turns = TurnTaking(session, output, clock)
     session.input.audio = source
     session.output.audio = synchronizer.audio_output
     session.output.transcription = captions
@@ -126,19 +126,19 @@ async def run_call(
         await session.start(agent)
         clock.start()
         if caller is not None and isinstance(source, LineAudioInput):
-            conversation = caller.talk(source, floor, clock, note=logger.note)
+            conversation = caller.talk(source, turns, clock, note=logger.note)
         else:
             assert isinstance(source, FileAudioInput)
-            conversation = _play(source, floor, clock, logger, patience=patience, greeting=greeting)
+            conversation = _play(source, turns, clock, logger, patience=patience, greeting=greeting)
         async with asyncio.timeout(limit):
             await conversation
-        if floor.closed is not None:
-            raise CallError(f"LiveKit closed the session during the call (reason: {floor.closed.reason.value}).")
+        if turns.closed is not None:
+            raise CallError(f"LiveKit closed the session during the call (reason: {turns.closed.reason.value}).")
         await clock.sleep_until(clock.now() + _TAIL)
     except TimeoutError:
         failure = CallError(f"The call was ended at its limit of {limit:g} s. Give it a higher limit if it needs it.")
     except (Exception, asyncio.CancelledError) as error:
-        failure = error  # the call is closed and written down first; a cancelled one is a caller who hung up
+        failure = error  # the call is closed and written first; a canceled call is one whose caller hung up
     finally:
         clock.stop()
         source.close()
@@ -163,7 +163,7 @@ def _source(
     audio: str | Path | FileAudioInput | None, caller: SimulatedCaller | None
 ) -> FileAudioInput | LineAudioInput:
     if (audio is None) == (caller is None):
-        raise CallError("A call needs one who calls: give either `audio` (a file) or `caller`, not both.")
+        raise CallError("A call needs a caller: give either `audio` (a file) or `caller`, not both.")
     if isinstance(audio, FileAudioInput):
         return audio
     return LineAudioInput() if audio is None else FileAudioInput(audio, held=True)
@@ -183,32 +183,32 @@ def _check(agent: Agent, session: AgentSession[Any]) -> None:
 
 async def _play(
     source: FileAudioInput,
-    floor: TurnTaking,
+    turns: TurnTaking,
     clock: CallClock,
     logger: CallLogger,
     *,
     patience: float,
     greeting: float,
 ) -> None:
-    """Play the file, once the greeting is over, and wait until what was said has been answered."""
+    """Play the file when the greeting is over, and wait until everything said has been answered."""
 
     def answered() -> bool:
-        return floor.playbacks > floor.playbacks_when_recognised
+        return turns.playbacks > turns.playbacks_when_recognized
 
-    await floor.until(lambda: floor.replies + floor.playbacks > 0, timeout=greeting)
-    await floor.until(lambda: floor.idle, hold=_QUIET / 2)
+    await turns.until(lambda: turns.replies + turns.playbacks > 0, timeout=greeting)
+    await turns.until(lambda: turns.idle, hold=_QUIET / 2)
     source.release()
-    await floor.until(lambda: source.finished)
-    # that speech has ended is noticed a little later, and recognised later still
-    await floor.until(lambda: floor.idle, hold=_QUIET)
-    await floor.until(lambda: not floor.unrecognised, timeout=_RECOGNITION)
-    while floor.closed is None and floor.recognised and not answered():
-        if await floor.until(lambda: not floor.playing, hold=patience, unless=answered):
+    await turns.until(lambda: source.finished)
+    # the end of speech is noticed a little later, and its words are recognized later still
+    await turns.until(lambda: turns.idle, hold=_QUIET)
+    await turns.until(lambda: not turns.unrecognized, timeout=_RECOGNITION)
+    while turns.closed is None and turns.recognized and not answered():
+        if await turns.until(lambda: not turns.playing, hold=patience, unless=answered):
             raise CallError(
-                f"No agent has answered {floor.recognised[-1]!r} within {patience:g} s; {floor.agent!r} has the floor."
+                f"No agent has answered {turns.recognized[-1]!r} within {patience:g} s; {turns.agent!r} is active."
             )
-        await floor.until(lambda: floor.idle, hold=_QUIET)
-    if floor.closed is None and not floor.recognised:
+        await turns.until(lambda: turns.idle, hold=_QUIET)
+    if turns.closed is None and not turns.recognized:
         logger.note(Note("end", NO_SPEECH, clock.now()))
 
 

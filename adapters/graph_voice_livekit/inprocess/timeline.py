@@ -13,7 +13,7 @@ from matplotlib.patches import FancyArrowPatch, Patch
 from numpy.typing import NDArray
 
 from graph_voice_livekit.inprocess.entries import CallLog, Utterance
-from graph_voice_livekit.inprocess.palette import STAGES, colours
+from graph_voice_livekit.inprocess.palette import STAGES, colors
 from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE
 from graph_voice_livekit.inprocess.timeline_row import CUT, FAINT, INK, TOOL, Row
 
@@ -74,7 +74,7 @@ def _rows(log: CallLog) -> list[Row]:
     count = 1 if log.duration <= 40 else math.ceil(log.duration / 30)
     length = max(log.duration / count, 5.0)
     edges = [0.0, *(_pause(log, index * length) for index in range(1, count)), count * length]
-    palette = colours(log.agents)
+    palette = colors(log.agents)
     return [Row(log, palette, start=start, end=end, only_used=count > 1) for start, end in itertools.pairwise(edges)]
 
 
@@ -107,7 +107,7 @@ def _handles(log: CallLog) -> list[Patch | Line2D]:
     handles: list[Patch | Line2D] = []
     if log.latencies:
         handles.append(Patch(facecolor="none", edgecolor="none", label="waiting for the answer:"))
-        handles += [Patch(facecolor=colour, label=name) for name, colour in STAGES.items()]
+        handles += [Patch(facecolor=color, label=name) for name, color in STAGES.items()]
     if any(entry.interrupted for entry in log.utterances):
         handles.append(
             Line2D([], [], color=CUT, linewidth=2.2, marker="|", markersize=11, linestyle="", label="cut off")

@@ -95,7 +95,7 @@ class Row:
         if self._log.duration < self.end:
             axes.axvspan(self._log.duration, self.end, color="white", alpha=0.85, zorder=5, linewidth=0)
 
-    def _label(self, axes: Axes, text: str, y: float, colour: str, weight: str = "normal") -> None:
+    def _label(self, axes: Axes, text: str, y: float, color: str, weight: str = "normal") -> None:
         shown = text if len(text) <= 20 else text[:19] + "…"
         axes.annotate(
             shown,
@@ -106,7 +106,7 @@ class Row:
             ha="right",
             va="center",
             fontsize=9.5 if len(shown) <= 13 else 8,
-            color=colour,
+            color=color,
             weight=weight,
             annotation_clip=False,
         )
@@ -115,18 +115,18 @@ class Row:
         level = self._lanes.get(utterance.speaker)
         if level is None or utterance.ended <= self.start or utterance.started >= self.end:
             return
-        colour = self._palette[utterance.speaker]
+        color = self._palette[utterance.speaker]
         low, high = level + _WAVE[0], level + _WAVE[1]
         length = max(utterance.ended - utterance.started, 0.02)
         axes.add_patch(
-            Rectangle((utterance.started, low), length, high - low, color=colour, alpha=0.13, linewidth=0, zorder=1)
+            Rectangle((utterance.started, low), length, high - low, color=color, alpha=0.13, linewidth=0, zorder=1)
         )
         first, last = round(utterance.started * 100), round(utterance.ended * 100) + 1
         part = envelope[first:last]
         if len(part):
             times = (first + np.arange(len(part)) + 0.5) / 100
             middle, half = (low + high) / 2, (high - low) / 2 * 0.94
-            axes.fill_between(times, middle - half * part, middle + half * part, color=colour, linewidth=0.3, zorder=2)
+            axes.fill_between(times, middle - half * part, middle + half * part, color=color, linewidth=0.3, zorder=2)
         if utterance.interrupted:
             axes.add_patch(
                 Rectangle(
@@ -134,7 +134,7 @@ class Row:
                     0.8,
                     high - low,
                     facecolor="none",
-                    edgecolor=colour,
+                    edgecolor=color,
                     alpha=0.45,
                     hatch="////",
                     linewidth=0,

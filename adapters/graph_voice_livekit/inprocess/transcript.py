@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Latency, LogEntry, Note, ToolCall, Utterance
-from graph_voice_livekit.inprocess.palette import colours
+from graph_voice_livekit.inprocess.palette import colors
 
 __all__ = ["LivePrinter", "transcript", "write_transcript"]
 
-NO_SPEECH = "no speech was recognised"
+NO_SPEECH = "no speech was recognized"
 
 
 def stamp(seconds: float) -> str:
@@ -71,7 +71,7 @@ def _words(entry: Utterance) -> str:
         else:
             words = _cell(entry.said)
             if _plain(entry.said) != _plain(entry.text):
-                words += f" *(recognised: {_cell(entry.text) or 'nothing'})*"
+                words += f" *(recognized: {_cell(entry.text) or 'nothing'})*"
         return words + (" **[lost: nobody answered]**" if entry.lost else "")
     if not entry.interrupted:
         return _cell(entry.text)
@@ -157,7 +157,7 @@ def _spoken(entries: Iterable[Utterance]) -> float:
 
 
 class LivePrinter:
-    """Prints each entry of a call as it is completed; in colour where the terminal has some.
+    """Prints each entry of a call as it is completed; in color where the terminal has some.
 
     Args:
         console: where to; standard output by default.
@@ -187,7 +187,7 @@ class LivePrinter:
     def _words(self, entry: Utterance) -> Text:
         text = Text(entry.text if entry.said is None else entry.said)
         if entry.said is not None and _plain(entry.said) != _plain(entry.text):
-            text.append(f" (recognised: {entry.text or 'nothing'})", style="dim")
+            text.append(f" (recognized: {entry.text or 'nothing'})", style="dim")
         if entry.interrupted:
             text.append(" [interrupted]", style="bold red")
             text.append(f" {entry.unheard}", style="dim strike")
@@ -198,7 +198,7 @@ class LivePrinter:
     def _colour(self, speaker: str) -> str:
         if speaker != CALLER and speaker not in self._agents:
             self._agents.append(speaker)
-        return colours(self._agents)[speaker]
+        return colors(self._agents)[speaker]
 
     def _print(self, at: float, who: str, text: Text, style: str = "dim") -> None:
         line = Text.assemble((f"{stamp(at):>7} ", "dim"), (f"{who:>14} ", style), text)

@@ -1,4 +1,4 @@
-"""Who has the floor: which agent, whether it speaks, whether it is still its turn."""
+"""Whose turn it is: which agent is active, whether it speaks, and whether it has finished."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,10 +27,10 @@ _LOOK_AGAIN = 0.1
 
 
 class TurnTaking:
-    """Watches a session and its audio output, and lets one wait for a state of the conversation.
+    """Watches a session and its audio output, so that you can wait for a state of the conversation.
 
-    The agent on the floor is that of LiveKit's last `AgentHandoff` item. `session.current_agent` is the
-    *next* agent as soon as a tool has returned it, while the old one may still be speaking.
+    The active agent is that of LiveKit's last `AgentHandoff` item. `session.current_agent` is the *next* agent as
+    soon as a tool has returned it, while the old one may still be speaking.
     """
 
     def __init__(self, session: AgentSession[Any], output: AudioOutput, clock: CallClock) -> None:
@@ -41,21 +41,21 @@ class TurnTaking:
         self._user_state = "listening"
         self._agent_state = "initializing"
         self.agent: str | None = None
-        """The id of the agent on the floor."""
+        """The id of the active agent."""
         self.playing = False
-        """Whether a stretch of the agents' speech is being played (a paused one included)."""
+        """Whether an agent's speech is being played, or is paused."""
         self.playbacks = 0
-        """How many stretches of the agents' speech have begun."""
+        """How often an agent's speech has begun to play."""
         self.replies = 0
-        """How many speeches LiveKit has created, those that were discarded included."""
+        """How many speeches LiveKit has created, including discarded ones."""
         self.playback_started = 0.0
-        """When the last of them began, in call seconds."""
-        self.unrecognised = False
-        """Whether the caller was heard to speak and no words have come of it yet."""
-        self.recognised: list[str] = []
-        """What was recognised of the caller, utterance by utterance."""
-        self.playbacks_when_recognised = 0
-        """`playbacks` at the time of the last of them."""
+        """When the last playback began, in call seconds."""
+        self.unrecognized = False
+        """Whether the caller was heard to speak, but no words were recognized yet."""
+        self.recognized: list[str] = []
+        """The caller's recognized words, utterance by utterance."""
+        self.playbacks_when_recognized = 0
+        """`playbacks` when the last of them was recognized."""
         self.closed: CloseEvent | None = None
         """LiveKit's close event, once the session has closed."""
         session.on("agent_state_changed", self._on_agent_state)
@@ -70,7 +70,7 @@ class TurnTaking:
 
     @property
     def idle(self) -> bool:
-        """Nobody speaks, thinks or works: whoever likes may speak."""
+        """Whether nobody speaks and no agent thinks or waits for a tool."""
         return (
             not self.playing
             and not self._tools
@@ -87,7 +87,7 @@ class TurnTaking:
         timeout: float | None = None,
         unless: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Wait until `wanted` has been true for `hold` seconds on end.
+        """Wait until `wanted` has been true for `hold` seconds without a break.
 
         Returns False instead when `timeout` seconds pass, `unless` becomes true, or the session closes.
         """
@@ -106,7 +106,7 @@ class TurnTaking:
                 return True
             if deadline is not None and now >= deadline:
                 return False
-            # that a speech has ended (`current_speech`) is no event of the session: look again now and then
+            # the session sends no event when `current_speech` ends, so look again now and then
             ends = [now + _LOOK_AGAIN, deadline or now + _LOOK_AGAIN, (since or now) + (hold or _LOOK_AGAIN)]
             self._changed.clear()
             try:
@@ -122,14 +122,14 @@ class TurnTaking:
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
         self._user_state = event.new_state
         if event.new_state == "speaking":
-            self.unrecognised = True
+            self.unrecognized = True
         self._changed.set()
 
     def _on_transcript(self, event: UserInputTranscribedEvent) -> None:
         if event.is_final and event.transcript.strip():
-            self.recognised.append(event.transcript.strip())
-            self.playbacks_when_recognised = self.playbacks
-            self.unrecognised = self._user_state == "speaking"
+            self.recognized.append(event.transcript.strip())
+            self.playbacks_when_recognized = self.playbacks
+            self.unrecognized = self._user_state == "speaking"
         self._changed.set()
 
     def _on_item(self, event: ConversationItemAddedEvent) -> None:

@@ -168,7 +168,7 @@ class Sentence:
             self._stop.terminate = True
 
     def speak(self) -> Speech:
-        """Synthesise. A text with nothing to say, such as "**", gives no samples."""
+        """Synthesize. A text with nothing to say, such as "**", gives no samples."""
         if not any(character.isalnum() for character in self._text):
             return Speech(b"", 0.0, None)
         voice = VOICES.get(self._path)

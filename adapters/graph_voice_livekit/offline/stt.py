@@ -67,16 +67,16 @@ _MODELS: ModelCache[_ModelKey, Any] = ModelCache(_load)
 class WhisperSTT(stt.STT[Any]):
     """Whisper on the CPU, through faster-whisper.
 
-    It recognises whole utterances: no interim results. LiveKit's `AgentSession` wraps it in its
+    It recognizes whole utterances: no interim results. LiveKit's `AgentSession` wraps it in its
     `stt.StreamAdapter` with the session's VAD by itself. Use one instance for all agents of a call: another
     STT object per agent makes LiveKit rebuild the STT pipeline at each handoff.
 
-    Recognition runs in a thread, one utterance at a time per model. A cancelled recognition can't be stopped:
+    Recognition runs in a thread, one utterance at a time per model. A canceled recognition can't be stopped:
     it ends in the background and its result is dropped. Whisper works on windows of 30 s, so an utterance
     costs the same whether it lasts one second or ten (measured: 0.3-0.4 s with tiny.en on two cores).
 
     Silence and noise give an empty transcript: audio without speech (Silero, which faster-whisper brings) is
-    not recognised at all, and text that Whisper itself takes for no speech is dropped.
+    not recognized at all, and text that Whisper itself takes for no speech is dropped.
 
     Args:
         model: Folder of a Whisper model in CTranslate2 format (model.bin, config.json, tokenizer.json).
@@ -90,7 +90,7 @@ class WhisperSTT(stt.STT[Any]):
             tiny.en, synthetic speech had at most 0.41 (also at 5 dB over noise), noise, tones and clicks at
             least 0.69.
         speech_threshold: Probability of speech (Silero) that some 32 ms of the audio must reach to be
-            recognised; None recognises everything.
+            recognized; None recognizes everything.
 
     Raises:
         MissingDependencyError: faster-whisper or the default weights are not installed.
@@ -126,7 +126,7 @@ class WhisperSTT(stt.STT[Any]):
 
     @property
     def provider(self) -> str:
-        """The library that recognises."""
+        """The library that recognizes."""
         return "faster-whisper"
 
     def prewarm(self) -> None:

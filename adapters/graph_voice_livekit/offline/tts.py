@@ -34,7 +34,7 @@ def voices() -> tuple[str, ...]:
 class PiperTTS(tts.TTS[Any]):
     """A piper voice on the CPU.
 
-    Text is spoken sentence by sentence as it comes in, each synthesised in a thread, so the first sound is
+    Text is spoken sentence by sentence as it comes in, each synthesized in a thread, so the first sound is
     there when the first sentence is (measured: 0.05-0.2 s after it). Interrupting stops the model within
     milliseconds. All instances of a process share one loaded model per file.
 
@@ -123,7 +123,7 @@ class PiperTTS(tts.TTS[Any]):
 
     @property
     def sentences(self) -> tokenize.SentenceTokenizer:
-        """What cuts the text into the pieces that are synthesised."""
+        """What cuts the text into the pieces that are synthesized."""
         return self._sentences
 
     def prewarm(self) -> None:
@@ -159,7 +159,7 @@ class PiperTTS(tts.TTS[Any]):
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # The thread still runs the model: stop it, and be cancelled only when it has ended.
+            # The thread still runs the model: stop it, and be canceled only when it has ended.
             sentence.stop()
             with contextlib.suppress(Exception):
                 await task

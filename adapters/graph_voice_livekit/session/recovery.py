@@ -34,7 +34,7 @@ class Recovery:
         self._found: llm.ChatMessage | None = None
         """Dropped while the floor changed."""
         self._recognizer: object = None
-        """The recogniser of the agent that has the floor, if another agent may go on with it."""
+        """The recognizer of the agent that has the floor, if another agent may go on with it."""
         self._looking: asyncio.Task[None] | None = None
 
     # ---- the session's events
@@ -143,7 +143,7 @@ def _together(first: llm.ChatMessage | None, second: llm.ChatMessage | None) -> 
 
 
 def recognizer_of(agent: Agent, session: AgentSession[Any]) -> object:
-    """The recogniser that LiveKit keeps when the floor goes to an agent with the same one; None if it keeps none."""
+    """The recognizer that LiveKit keeps when the floor goes to an agent with the same one; None if it keeps none."""
     if type(agent).stt_node is not Agent.stt_node:
         return None
     return agent.stt if is_given(agent.stt) else session.stt

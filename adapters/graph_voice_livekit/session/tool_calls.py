@@ -104,7 +104,7 @@ class ToolCalls:
                     self._tables.asking[call.call_id] = output
             elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
                 if output.is_error and batch.handoff.on_interruption == "complete":
-                    # Interrupted after the mirror had returned the next agent: LiveKit has cancelled it.
+                    # Interrupted after the mirror had returned the next agent: LiveKit has canceled it.
                     output.output, output.is_error = batch.results[call.call_id].output, False
                     self._handoffs.complete(driver, batch.handoff)
                 elif output.is_error:

@@ -1,4 +1,4 @@
-"""The caller's side of a fake call: the microphone, and what the recognisers make of it."""
+"""The caller's side of a fake call: the microphone, and what the recognizers make of it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from graph_voice_livekit.testing.sound import (
 
 __all__ = ["FakeAudioInput", "FakeSTT", "FakeVAD", "Heard"]
 
-# The recognisers below use the protected names that LiveKit gives to those who write a plugin (`_input_ch`,
+# The recognizers below use the protected names that LiveKit gives to those who write a plugin (`_input_ch`,
 # `_event_ch`, `_run`, `_main_task`, `_recognize_impl`): there is no other way to subclass these streams.
 
 
@@ -46,7 +46,7 @@ class FakeAudioInput(AudioInput):
 
     Args:
         frame_seconds: length of a frame; LiveKit's rooms have 50 ms.
-        tail: seconds of silence behind what is said. It must outlast the silences that the recognisers wait
+        tail: seconds of silence behind what is said. It must outlast the silences that the recognizers wait
             for.
     """
 
@@ -93,7 +93,7 @@ class FakeAudioInput(AudioInput):
             self._speaking -= 1
 
     async def run(self) -> None:
-        """Send the frames, until cancelled. The rig runs it as a task."""
+        """Send the frames, until canceled. The rig runs it as a task."""
         while True:
             await self._send(*await self._utterances.get())
             for start in range(0, len(self._tail), self._frame):
@@ -104,7 +104,7 @@ class FakeAudioInput(AudioInput):
     async def _send(self, audio: Samples, said: asyncio.Future[None]) -> None:
         for start in range(0, len(audio), self._frame):
             await self._send_frame(audio[start : start + self._frame])
-        if not said.done():  # cancelled, when the test stopped waiting
+        if not said.done():  # canceled, when the test stopped waiting
             said.set_result(None)
 
     async def _send_frame(self, audio: Samples) -> None:
@@ -179,7 +179,7 @@ class _VADStream(VADStream):
 
 @dataclass(frozen=True)
 class Heard:
-    """What a recogniser makes of an utterance."""
+    """What a recognizer makes of an utterance."""
 
     final: str
     """The final transcript."""
@@ -196,7 +196,7 @@ class _Utterance:
 
 
 class FakeSTT(STT[Any]):
-    """A streaming recogniser that understands the words of fake audio, where all of a word reached it.
+    """A streaming recognizer that understands the words of fake audio, where all of a word reached it.
 
     It sends an interim transcript behind each word, a preflight transcript if `mishears` has one, and the
     final transcript when it has been quiet for a while.
@@ -245,7 +245,7 @@ class FakeSTT(STT[Any]):
 class _STTStream(RecognizeStream):
     def __init__(self, stt: FakeSTT, conn_options: APIConnectOptions) -> None:
         super().__init__(stt=stt, conn_options=conn_options)
-        self._recogniser = stt
+        self._recognizer = stt
 
     async def _run(self) -> None:
         utterance: _Utterance | None = None
@@ -266,16 +266,16 @@ class _STTStream(RecognizeStream):
             utterance = self._listen(utterance)
 
     def _listen(self, utterance: _Utterance) -> _Utterance | None:
-        recogniser = self._recogniser
-        if utterance.silence >= recogniser.delay - 1e-9:
+        recognizer = self._recognizer
+        if utterance.silence >= recognizer.delay - 1e-9:
             self._finish(utterance)
             return None
         text = _text(np.concatenate(utterance.audio))
-        if recogniser.interim and len(text.split()) > utterance.words:
+        if recognizer.interim and len(text.split()) > utterance.words:
             utterance.words = len(text.split())
             self._event_ch.send_nowait(_event(SpeechEventType.INTERIM_TRANSCRIPT, text))
-        guess = recogniser.understand(text).preflight
-        if guess and not utterance.preflight_sent and utterance.silence >= recogniser.preflight_delay - 1e-9:
+        guess = recognizer.understand(text).preflight
+        if guess and not utterance.preflight_sent and utterance.silence >= recognizer.preflight_delay - 1e-9:
             utterance.preflight_sent = True
             self._event_ch.send_nowait(_event(SpeechEventType.PREFLIGHT_TRANSCRIPT, guess))
         return utterance
@@ -283,8 +283,8 @@ class _STTStream(RecognizeStream):
     def _finish(self, utterance: _Utterance) -> None:
         text = _text(np.concatenate(utterance.audio))
         if text:  # else nothing was intelligible
-            final = self._recogniser.understand(text).final
-            self._recogniser.transcripts.append(final)
+            final = self._recognizer.understand(text).final
+            self._recognizer.transcripts.append(final)
             self._event_ch.send_nowait(_event(SpeechEventType.FINAL_TRANSCRIPT, final))
         self._event_ch.send_nowait(SpeechEvent(type=SpeechEventType.END_OF_SPEECH))
 

@@ -85,8 +85,8 @@ class VoiceRig:
             text: what is said. Someone may be speaking at the same time: this is how to barge in.
             at: the second at which to begin; by default at once.
             seconds: how long it takes; by default 0.3 for each word.
-            preflight: what the recogniser guesses before it is sure (LiveKit may reply to it preemptively).
-            final: what the recogniser makes of it in the end; by default what was said.
+            preflight: what the recognizer guesses before it is sure (LiveKit may reply to it preemptively).
+            final: what the recognizer makes of it in the end; by default what was said.
         """
         if at is not None:
             await self.wait_until(at)
@@ -184,7 +184,7 @@ async def voice_rig(
     Args:
         agent: the agent that has the floor first.
         tts: the session's voice, by default `FakeTTS()`. Agents may bring their own.
-        stt: the recogniser, by default `FakeSTT()`.
+        stt: the recognizer, by default `FakeSTT()`.
         vad: the voice activity detector, by default `FakeVAD()`.
         loudspeaker: by default `FakeAudioOutput()`.
         synchronizer: let LiveKit's `TranscriptSynchronizer` estimate what was heard, as it does in a room. By
@@ -194,15 +194,15 @@ async def voice_rig(
     options: TurnHandlingOptions = {"turn_detection": "vad"}
     options.update(turn_handling or {})
     options["interruption"] = {"mode": "vad", **options.get("interruption", {})}
-    recogniser = stt or FakeSTT()
+    recognizer = stt or FakeSTT()
     session: AgentSession[Any] = AgentSession(
-        stt=recogniser,
+        stt=recognizer,
         vad=vad or FakeVAD(),
         tts=tts or FakeTTS(),
         turn_handling=options,
         **{"aec_warmup_duration": None, **session_options},
     )
-    rig = VoiceRig(session, FakeAudioInput(), recogniser, loudspeaker or FakeAudioOutput(), FakeCaptions())
+    rig = VoiceRig(session, FakeAudioInput(), recognizer, loudspeaker or FakeAudioOutput(), FakeCaptions())
     async with contextlib.AsyncExitStack() as stack:
         session.input.audio = rig.caller
         if synchronizer:

@@ -1,4 +1,4 @@
-"""Audio that carries its own words, so that fakes recognise what really reached them and nothing else.
+"""Audio that carries its own words, so that fakes recognize what really reached them and nothing else.
 
 A spoken word is a run of samples: a header with the length of the run, the name of the voice and the text,
 then a steady tone. Cut a word, replace a part by silence, drop a frame, and the word can't be understood any

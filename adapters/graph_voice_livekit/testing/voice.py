@@ -57,7 +57,7 @@ class FakeTTS(TTS[Any]):
         self.name = name
         self.seconds_per_word = seconds_per_word
         self.first_audio = first_audio
-        self.synthesised: list[Synthesis] = []
+        self.synthesized: list[Synthesis] = []
         """The sentences it was given, in order."""
 
     def synthesize(self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS) -> ChunkedStream:
@@ -107,7 +107,7 @@ class _SpeechStream(SynthesizeStream):
         if not words:
             return 0.0
         self._mark_started()
-        voice.synthesised.append(Synthesis(text, asyncio.get_running_loop().time()))
+        voice.synthesized.append(Synthesis(text, asyncio.get_running_loop().time()))
         await asyncio.sleep(voice.first_audio)
         if voice.capabilities.aligned_transcript:
             for position, word in enumerate(words):

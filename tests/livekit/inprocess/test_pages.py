@@ -25,7 +25,7 @@ from graph_voice_livekit.inprocess import (
     draw_timeline,
     transcript,
 )
-from graph_voice_livekit.inprocess.palette import colours
+from graph_voice_livekit.inprocess.palette import colors
 
 
 def call(repeat: int = 1) -> CallLog:
@@ -79,11 +79,11 @@ def test_the_transcript_tells_everything_in_its_order() -> None:
     assert "20.0 s · agents: intake, billing · seed: 7" in text
     assert [row[0] for row in table] == sorted(row[0] for row in table)
     assert ["0:00.5", "**intake**", "Hello, who is there?"] in table
-    assert ["0:02.5", "caller", "Sam Carter"] in table  # recognised but for the full stop: not worth a word
+    assert ["0:02.5", "caller", "Sam Carter"] in table  # recognized but for the full stop: not worth a word
     assert ["0:04.0", "⚙ intake", "`record_name(name='Sam')` → Noted. *(0.5 s)*"] in table
     assert ["0:06.1", "⇒", "*handoff from intake to billing*"] in table
     assert ["0:06.5", "**billing**", "You owe **[interrupted at 0:09.0]** ~~40 dollars ¦ more~~"] in table
-    assert ["0:08.5", "caller", "Wait! *(recognised: wade)*"] in table
+    assert ["0:08.5", "caller", "Wait! *(recognized: wade)*"] in table
     assert ["0:09.6", "⚙ billing", "`look_up()` failed: no such bill *(1.3 s)*"] in table
     assert ["0:15.0", "caller", "hello **[lost: nobody answered]**"] in table
     assert ["0:17.0", "⚠", "*error: TTS: out of breath*"] in table
@@ -101,7 +101,7 @@ def test_the_transcript_ends_with_latencies_and_a_summary() -> None:
 
 def test_the_transcript_of_nothing_says_so() -> None:
     text = transcript(CallLog((), 3.0, "intake"))
-    assert "no speech was recognised" in text
+    assert "no speech was recognized" in text
     assert "0 utterances of the caller" in text
 
 
@@ -121,13 +121,13 @@ def test_the_log_is_json_for_programs() -> None:
     }
 
 
-def rgb(colour: str) -> np.ndarray:
-    return np.array([int(colour[index : index + 2], 16) for index in (1, 3, 5)]) / 255
+def rgb(color: str) -> np.ndarray:
+    return np.array([int(color[index : index + 2], 16) for index in (1, 3, 5)]) / 255
 
 
-def where(picture: np.ndarray, colour: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels of a colour."""
-    found = np.nonzero(np.abs(picture[:, :, :3] - rgb(colour)).max(axis=2) < 0.02)
+def where(picture: np.ndarray, color: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of a color."""
+    found = np.nonzero(np.abs(picture[:, :, :3] - rgb(color)).max(axis=2) < 0.02)
     return found[0], found[1]
 
 
@@ -142,7 +142,7 @@ def test_the_timeline_shows_who_spoke_when(tmp_path: Path) -> None:
     def second(column: float) -> float:
         return (column - 150) / (1380 - 150) * log.duration
 
-    palette = colours(log.agents)
+    palette = colors(log.agents)
     heights = {}
     for speaker in (CALLER, "intake", "billing"):
         lines, columns = where(picture[: height - 60], palette[speaker])
@@ -194,11 +194,11 @@ def test_the_terminal_gets_every_entry_without_colours_where_it_is_none() -> Non
     assert lines[0].split() == ["0:00.5", "intake", "Hello,", "who", "is", "there?"]
     assert "You owe [interrupted] 40 dollars" in text
     assert "intake ⇒ billing" in text
-    assert "Wait! (recognised: wade)" in text
+    assert "Wait! (recognized: wade)" in text
 
 
 def test_a_terminal_gets_the_colours_of_the_timeline() -> None:
     text = printed(terminal=True)
-    for colour in list(colours(["intake", "billing"]).values())[:3]:
-        red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    for color in list(colors(["intake", "billing"]).values())[:3]:
+        red, green, blue = (int(color[index : index + 2], 16) for index in (1, 3, 5))
         assert f"38;2;{red};{green};{blue}" in text

@@ -158,7 +158,7 @@ async def test_a_file_without_speech_gives_an_honest_empty_result(tones: Tones, 
 
     assert result.log.utterances == []
     assert result.transcript is not None
-    assert "no speech was recognised" in result.transcript.read_text()
+    assert "no speech was recognized" in result.transcript.read_text()
     assert result.timeline is not None
     assert result.timeline.stat().st_size > 1000
     assert not np.any(right(result))
@@ -172,7 +172,7 @@ async def test_sound_that_is_no_speech_ends_the_call_without_an_answer(tones: To
     result = await run_call(Echo(), session(Tones()), audio=noise)
 
     assert result.log.utterances == []
-    assert [note.text for note in result.log.notes] == ["no speech was recognised"]
+    assert [note.text for note in result.log.notes] == ["no speech was recognized"]
 
 
 async def test_a_slow_recogniser_is_waited_for(tones: Tones, tmp_path: Path) -> None:
