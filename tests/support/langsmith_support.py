@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import langsmith as langsmith_sdk
 import pytest
 from langsmith.utils import get_env_var
+from langsmith_sink import LangSmithSink
 
 from graph_voice.call.trace import flush_traces
-from graph_voice.testing.langsmith_sink import LangSmithSink
 
 __all__ = ["langsmith"]
 

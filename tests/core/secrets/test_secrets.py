@@ -20,6 +20,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command, interrupt
+from langsmith_sink import LangSmithSink
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, field_validator
 from secrets_support import Gcm, Watcher, sqlite_bytes
 
@@ -28,7 +29,6 @@ from graph_voice.errors import BuildError, UserdataError
 from graph_voice.secrets.arguments import redact_arguments, secret_schemas
 from graph_voice.secrets.values import MASK, Redacted, opened, redact_with, secret_texts
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice.testing.langsmith_sink import LangSmithSink
 from graph_voice.userdata.channel import UserdataChannel, public_fields
 from graph_voice.userdata.plain import from_plain, to_plain
 from graph_voice.userdata.working_copy import WorkingCopy

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from langchain_core.tracers.langchain import LangChainTracer
 from langsmith import Client, traceable
+from langsmith_sink import LangSmithSink, TracedRun
 from langsmith_support import langsmith as langsmith
 from turn_support import hear, play, rest, until
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool, history
 from graph_voice.call.trace import LINGER
 from graph_voice.testing import Call, ScriptedModel, call, say
-from graph_voice.testing.langsmith_sink import LangSmithSink, TracedRun
 
 pytestmark = pytest.mark.virtual_clock
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from langsmith_sink import LangSmithSink
 
 from graph_voice.call.trace import FLUSH_TIMEOUT
-from graph_voice.testing.langsmith_sink import LangSmithSink
 
 CALL = '''
 import asyncio, json, threading, time

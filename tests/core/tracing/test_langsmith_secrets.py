@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 from langchain_core.tracers.langchain import LangChainTracer
+from langsmith_sink import LangSmithSink
 from langsmith_support import langsmith as langsmith
 from pydantic import BaseModel, SecretStr
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
 from graph_voice.secrets.values import MASK
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice.testing.langsmith_sink import LangSmithSink
 
 pytestmark = pytest.mark.virtual_clock
 CARD = "4111222233334444"

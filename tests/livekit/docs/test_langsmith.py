@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langsmith_sink import LangSmithSink
 from langsmith_support import langsmith as langsmith
 
 from graph_voice import Agent, Conversation, Handoff, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice.testing.langsmith_sink import LangSmithSink
 
 PAGE = (Path(__file__).parents[3] / "docs" / "langsmith.md").read_text()
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langsmith_sink import LangSmithSink
 from langsmith_support import langsmith as langsmith
 from native_support import SCRIPT, by_graph, in_text, speak, spoken_call, write
-
-from graph_voice.testing.langsmith_sink import LangSmithSink
 
 SUPPORT = Path(__file__).parents[2] / "support"
 
