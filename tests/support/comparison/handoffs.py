@@ -13,7 +13,7 @@ from comparison.rows import row
 from comparison.ways import build
 from graph_voice.testing import call, say
 
-GROUP = "Handing over"
+GROUP = "Handoffs"
 LINE = "I am putting you through now."
 
 
@@ -59,7 +59,7 @@ async def next_turn(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "LiveKit knows who has the floor (`is_agent_handoff`)",
+    "LiveKit knows the active agent (`is_agent_handoff`)",
     lambda o: "yes" if o["handoffs"] == 1 else "no: LiveKit sees one agent",
 )
 async def native_handoff(way: Way) -> dict[str, Any]:
@@ -70,7 +70,7 @@ async def native_handoff(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "The new agent is shown what its policy says (here: the last two messages)",
+    "The new agent is shown what the handoff's history says (here: the last two messages)",
     lambda o: "yes" if len(o["shown"]) == 2 else f"no: it is shown {len(o['shown'])} messages",
 )
 async def policy(way: Way) -> dict[str, Any]:
@@ -90,7 +90,7 @@ async def policy_later(way: Way) -> dict[str, Any]:
 @row(
     GROUP,
     "The new agent is shown the line that announced it",
-    lambda o: "yes" if o["announced"] else "no: it is not in the history yet when the tool carries that over",
+    lambda o: "yes" if o["announced"] else "no: it is not in the history yet when the tool copies it",
 )
 async def announced(way: Way) -> dict[str, Any]:
     return {"announced": LINE in await _shown(way, Carry.FULL, turns=1)}
@@ -156,9 +156,9 @@ async def summary_gap(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "What the caller says while the call changes hands is answered",
+    "What the caller says during a handoff is answered",
     lambda o: "yes" if o["remembered"] and o["answers"] == 2 else "no: it is lost, without an event",
-    short="what is said while the call changes hands is answered",
+    short="what is said during a handoff is answered",
 )
 async def said_during_handoff(way: Way) -> dict[str, Any]:
     app = desk(transferring)
@@ -236,7 +236,7 @@ async def handoff_and_tool(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "The caller cuts off the announcement: who has the floor then",
+    "The caller interrupts the announcement: the active agent after that",
     lambda o: (
         "the old agent, who answers"
         if o["answer"] == "This is the front desk."

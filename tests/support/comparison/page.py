@@ -19,26 +19,35 @@ Seen = Mapping[str, Mapping[Way, Observation]]
 """What was seen, by the row's name."""
 
 HEAD = """\
-# Compared: LiveKit agents, `LLMAdapter`, graph_voice
+# Comparison: LiveKit agents, `LLMAdapter`, graph_voice
 
+<<<<<<< HEAD:tests/support/comparison/page.py
 Each cell is computed from a run. One script of user turns and model replies is played on three implementations of the
 same application, by a real `AgentSession` with a fake caller, fake voices and a virtual clock; nobody wrote a cell. The
 scenarios are in [tests/support/comparison](../tests/support/comparison), one function a row; a test plays them all and
 fails when this page says something else. `python scripts/compare.py` writes the page anew.
+=======
+Each cell is computed from a run: nobody wrote a cell by hand. One script of user turns and model replies is played on
+three implementations of the same application, by a real `AgentSession` with a fake caller, fake voices and a virtual
+clock. The scenarios are in [tests/livekit/comparison](../tests/livekit/comparison), one function for each row. A test
+plays all of them, and fails if this page says something else. `python scripts/compare.py` writes the page again.
+>>>>>>> 71200de (The comparison's page and rows: handoffs, the active agent, interruptions; plain sentences in its generator):tests/livekit/comparison/page.py
 
 - **LiveKit agents** are written by hand as in LiveKit's own examples, livekit-agents {livekit}.
-- **`LLMAdapter`** is livekit-plugins-langchain {plugin} around the equivalent LangGraph graph, as its documentation
-  uses it: `create_agent`, several agents wired as langgraph-swarm does it. It is run without a checkpointer and with
-  one; where the two differ, the cell tells both, and for nodes that write to the stream themselves
-  `stream_mode="custom"` as well.
+- **`LLMAdapter`** is livekit-plugins-langchain {plugin} around the equivalent LangGraph graph, used as in its
+  documentation: with `create_agent`, and with several agents wired as langgraph-swarm does it. It runs without a
+  checkpointer and with one. If the two differ, the cell gives both results. For nodes that write to the stream
+  themselves, it also gives the result with `stream_mode="custom"`.
 - **graph_voice** is `GraphAgent` around `create_voice_graph(...)`, or around the same LangGraph graph.
 
-Fixed for all: a model that streams word by word at once unless the row says otherwise, and refuses what OpenAI refuses;
-a voice that speaks sentence by sentence, 0.25 s a word, 0.2 s until its first sound; end of turn by voice activity. So
-seconds compare the three with each other; they are no promise about your models. `LLMAdapter` speaks without silence
-between a line and what follows it because it holds the line back until then: see when the line comes.
-Not in the tables: realtime (speech-to-speech) models, which LiveKit agents can use and the other two can't; what the
-code costs in milliseconds: see [benchmarks](benchmarks.md).
+These conditions are the same for all. The model streams word by word, without delay unless the row says otherwise, and
+refuses what OpenAI refuses. The voice speaks sentence by sentence, with 0.25 s a word and 0.2 s until its first sound.
+The end of a turn is detected by voice activity. So the seconds compare the three with each other. They are no promise
+about your models. `LLMAdapter` has no silence between a line and what follows it because it delays the line until then:
+see when the line comes.
+
+Two things are not in the tables: realtime (speech-to-speech) models, which LiveKit agents can use and the other two
+can't; and what the code costs in milliseconds, for which see [benchmarks](benchmarks.md).
 """
 
 

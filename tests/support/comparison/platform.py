@@ -15,7 +15,7 @@ from graph_voice import create_voice_graph
 from graph_voice.testing import call, say
 from graph_voice_livekit import GraphAgent
 
-SPECULATION = "Replies that begin before the caller has certainly finished (LiveKit's preemptive generation)"
+SPECULATION = "Replies that start before it is certain that the caller has finished (LiveKit's preemptive generation)"
 PLATFORM = "What LiveKit and LangGraph see"
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
@@ -25,9 +25,9 @@ PIXEL = (
 
 @row(
     SPECULATION,
-    "A guess that is dropped leaves no effects (the caller says five, the first guess is nine)",
+    "A discarded speculative turn has no effects (the caller says five, the first guess is nine)",
     lambda o: "yes" if o["charged"] == [5] else f"no: the card is charged {' and '.join(map(str, o['charged']))}",
-    short="a turn that turns out to be another has no effects",
+    short="a discarded speculative turn has no effects",
 )
 async def dropped_guess(way: Way) -> dict[str, Any]:
     return await _charge(way)
@@ -66,7 +66,7 @@ async def _charge(way: Way) -> dict[str, Any]:
 
 @row(
     SPECULATION,
-    "A right guess: from the caller's last word to the first word (model 1 s)",
+    "A correct guess: from the caller's last word to the first word (model 1 s)",
     lambda o: f"{o['guessed']:.2f} s; without a guess {o['plain']:.2f} s",
 )
 async def right_guess(way: Way) -> dict[str, Any]:

@@ -117,7 +117,7 @@ async def kept_apart(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "The caller cuts in: words heard / in LiveKit's history / in the model's next prompt",
+    "The caller interrupts: words heard / in LiveKit's history / in the model's next prompt",
     lambda o: f"{o['heard']} / {o['history']} / {o['prompt']}",
     short="barge-in: words heard / in LiveKit's history / in the next prompt",
 )
@@ -246,11 +246,11 @@ async def _failing(app: App, way: Way) -> dict[str, Any]:
 
 @row(
     TOOLS,
-    "The work stops for a question (`interrupt()`; in LiveKit an `AgentTask`) and goes on with the answer",
+    "The work stops for a question (`interrupt()`; in LiveKit an `AgentTask`) and continues with the answer",
     lambda o: (
         "yes"
         if o["booked"] == ["Oslo"] and "Which city?" in o["words"]
-        else f"no: {o['words'] or 'silence, and the work is begun anew'}"
+        else f"no: {o['words'] or 'silence, and the work starts over'}"
     ),
     ways=(Way.LIVEKIT, Way.SAVER, Way.OURS),
 )

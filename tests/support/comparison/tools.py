@@ -101,7 +101,7 @@ def _silence(o: Any) -> str:
 
 @row(
     GROUP,
-    "Longest silence in a tool turn with an 8-word line before the call (model 0.4 s, tool 0.8 s, voice 0.2 s)",
+    "Longest silence in a tool turn with an 8-word line before the tool call (model 0.4 s, tool 0.8 s, voice 0.2 s)",
     _silence,
     short="longest silence in a tool turn (tool 0.8 s)",
 )
@@ -122,7 +122,7 @@ async def _tool_turn(way: Way, seconds: float) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "Results of a parallel batch are shown to the model in the calls' order",
+    "Results of a parallel batch are shown to the model in the order of the tool calls",
     lambda o: "yes" if o["order"] == ["slow", "quick"] else "no: in the order in which they came",
 )
 async def batch_order(way: Way) -> dict[str, Any]:
@@ -203,7 +203,7 @@ async def cut_in_tool_answered(way: Way) -> dict[str, Any]:
 @row(
     GROUP,
     "... and the tool's result is remembered",
-    lambda o: "yes" if o["known"] else "no: the tool is cancelled" if not o["ran"] else "no: the model is not shown it",
+    lambda o: "yes" if o["known"] else "no: the tool is canceled" if not o["ran"] else "no: the model is not shown it",
 )
 async def cut_in_tool_known(way: Way) -> dict[str, Any]:
     return await _cut_in_tool(way, 6.0)
@@ -243,9 +243,9 @@ async def very_slow_tool(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "... what such a tool brings is told to the caller when it comes",
+    "... the caller is told the late result when it comes",
     lambda o: (
-        "yes" if o["told"] else "no: only when the caller speaks again" if o["ran"] else "no: the tool is cancelled"
+        "yes" if o["told"] else "no: only when the caller speaks again" if o["ran"] else "no: the tool is canceled"
     ),
 )
 async def late_result(way: Way) -> dict[str, Any]:
@@ -260,8 +260,8 @@ async def late_result(way: Way) -> dict[str, Any]:
 
 @row(
     GROUP,
-    "The caller cuts off the line before a 6 s tool: its result is remembered",
-    lambda o: "yes" if o["known"] else "no: the tool is cancelled" if not o["ran"] else "no: the model is not shown it",
+    "The caller interrupts the line before a 6 s tool: its result is remembered",
+    lambda o: "yes" if o["known"] else "no: the tool is canceled" if not o["ran"] else "no: the model is not shown it",
 )
 async def cut_line_known(way: Way) -> dict[str, Any]:
     return await _cut_in_tool(way, 6.0, at=3.0)
