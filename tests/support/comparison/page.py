@@ -21,17 +21,10 @@ Seen = Mapping[str, Mapping[Way, Observation]]
 HEAD = """\
 # Comparison: LiveKit agents, `LLMAdapter`, graph_voice
 
-<<<<<<< HEAD:tests/support/comparison/page.py
-Each cell is computed from a run. One script of user turns and model replies is played on three implementations of the
-same application, by a real `AgentSession` with a fake caller, fake voices and a virtual clock; nobody wrote a cell. The
-scenarios are in [tests/support/comparison](../tests/support/comparison), one function a row; a test plays them all and
-fails when this page says something else. `python scripts/compare.py` writes the page anew.
-=======
 Each cell is computed from a run: nobody wrote a cell by hand. One script of user turns and model replies is played on
 three implementations of the same application, by a real `AgentSession` with a fake caller, fake voices and a virtual
-clock. The scenarios are in [tests/livekit/comparison](../tests/livekit/comparison), one function for each row. A test
+clock. The scenarios are in [tests/support/comparison](../tests/support/comparison), one function for each row. A test
 plays all of them, and fails if this page says something else. `python scripts/compare.py` writes the page again.
->>>>>>> 71200de (The comparison's page and rows: handoffs, the active agent, interruptions; plain sentences in its generator):tests/livekit/comparison/page.py
 
 - **LiveKit agents** are written by hand as in LiveKit's own examples, livekit-agents {livekit}.
 - **`LLMAdapter`** is livekit-plugins-langchain {plugin} around the equivalent LangGraph graph, used as in its
