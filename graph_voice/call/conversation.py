@@ -210,7 +210,8 @@ class Conversation(CallState[U]):
         """
         self._require_open()
         user = self.user_message(text, message_id) if text is not None else None
-        if user is not None and not self._is_too_late and (turn := self._ahead.take()) is not None:
+        early = not self._is_too_late and self._handing_over() is None
+        if user is not None and early and (turn := self._ahead.take()) is not None:
             turn.begin_with(user, instructions, options)
             return self._start(turn)
         return self._start(Turn(self, user=user, instructions=instructions, options=options))
@@ -223,7 +224,7 @@ class Conversation(CallState[U]):
         remembered before the turn begins. Graphs with nodes that are not ours, and runs that are traced, begin with
         the caller's words.
         """
-        if not self.closed:
+        if not self.closed and self._handing_over() is None:
             self._ahead.begin()
 
     def enter(self) -> Turn:
@@ -284,6 +285,9 @@ class Conversation(CallState[U]):
         if not self.roles.may_speculate:
             # A node that is not ours may act, and nobody may act for a turn that may not have happened.
             await turn.wait_committed()
+        while (leaving := self._handing_over(turn)) is not None:
+            # The front end has the new agent already, and the words are for it: they wait for the old one's `on_exit`.
+            await leaving.wait_handed_over()
         pending = self._waiting() if turn.record.user is not None else turn.resumes
         if pending is not None and turn.resumes is None:
             turn.resume(pending.again())
@@ -292,6 +296,10 @@ class Conversation(CallState[U]):
         except AnsweredAlready:
             turn.answers_nothing()
             await self._run_graph(turn, None, trace)
+
+    def _handing_over(self, but: Turn | None = None) -> Turn | None:
+        """A turn in which the active agent has changed, and the graph has not written it yet."""
+        return next((t for t in self._live.turns if t is not but and t.is_handing_over), None)
 
     async def _run_graph(self, turn: Turn, pending: Pending | None, trace: Trace) -> None:
         saver = self._fork(turn, pending)

@@ -20,7 +20,7 @@ from graph_voice.call.live_state import LiveState
 from graph_voice.call.state import CallState
 from graph_voice.errors import SaverError, TurnError
 from graph_voice.graph.build import runtime_of
-from graph_voice.messages.pairs import placeholder
+from graph_voice.messages.pairs import ACTED, placeholder, without_transfer
 from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.nodes_side import NO_HANDOFF, answer
@@ -184,12 +184,14 @@ class Durable:
         repeated = [call for call in open_calls if last and self._is_idempotent(asking.name or "", call.name)]
         lost = [call for call in open_calls if call not in repeated]
         for call in lost:
-            told = NO_HANDOFF if _is_transfer(call.result) else UNKNOWN
-            call.status, call.result = "done", answer(call.id, call.name, told, is_error=True)
-            logger.warning("thread %s: tool %s was running: %s", self._call.thread_id, call.name, told)
-            self._call.add(call.result)
-            if told == UNKNOWN:
+            if _is_transfer(call.result):
+                told = without_transfer(call.result, NO_HANDOFF)
+            else:
+                told = answer(call.id, call.name, UNKNOWN, is_error=True)
                 unknown.append(call.name)
+            call.status, call.result = "done", told
+            logger.warning("thread %s: tool %s was running: %s", self._call.thread_id, call.name, told.text)
+            self._call.add(told)
         if repeated:
             again += [call.name for call in repeated]
             own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
@@ -275,7 +277,9 @@ def _with_open_transfers(messages: Sequence[AnyMessage], handoffs: Sequence[Mapp
     for message in messages:
         if _is_transfer(message) and message.tool_call_id not in happened:
             still = placeholder(message.tool_call_id, message.name or "")
-            message = still.model_copy(update={"artifact": message.artifact})
+            kept = {ACTED: own} if (own := message.additional_kwargs.get(ACTED)) is not None else {}
+            extra = {**still.additional_kwargs, **kept}
+            message = still.model_copy(update={"artifact": message.artifact, "additional_kwargs": extra})
         found.append(message)
     return found
 

@@ -24,7 +24,7 @@ from graph_voice.agents.tools import FunctionTool, StopResponse, ToolError, take
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
-from graph_voice.messages.pairs import placeholder
+from graph_voice.messages.pairs import ACTED, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.spoken import close, taken
 from graph_voice.turn.tool_run import ToolRun
@@ -255,6 +255,9 @@ class ToolRunner:
                     outcome.additions.append(found)
             if values:
                 outcome.updates.append(values)
+        if outcome.request is not None:
+            own = outcome.request.result if outcome.message.text == outcome.request.answer else outcome.message.text
+            outcome.message = _marked_as(outcome.message, ACTED, own or "")
         if tool.return_direct and outcome.message.status != "error":
             outcome.message = _marked(outcome.message, "direct")
         elif ctx.returned_none and outcome.request is None:
@@ -296,7 +299,11 @@ def _in_place_of_filler(
 
 
 def _marked(message: ToolMessage, why: str) -> ToolMessage:
-    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, NO_REPLY: why}})
+    return _marked_as(message, NO_REPLY, why)
+
+
+def _marked_as(message: ToolMessage, mark: str, what: str) -> ToolMessage:
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, mark: what}})
 
 
 def _shown(message: ToolMessage) -> ToolMessage:

@@ -21,7 +21,7 @@ from graph_voice.graph.studio_context import edited
 from graph_voice.graph.tool_call import NO_REPLY, Outcome, ToolBatch, ToolRunner
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.messages.pairs import GOTO, placeholder
+from graph_voice.messages.pairs import ACTED, GOTO, placeholder, without_transfer
 from graph_voice.messages.prompt import add_words
 from graph_voice.turn.turn import Turn, current_turn
 from graph_voice.userdata.working_copy import WorkingCopy
@@ -160,7 +160,9 @@ class ToolsNode:
         if plain is None:
             return None
         request = _from_plain(plain, self.agent.ways[plain["to"]])
-        decided = message.model_copy(update={"content": request.answer, "additional_kwargs": {}})
+        own = message.additional_kwargs[WAITS].get(ACTED)
+        extra = {} if own is None else {ACTED: own}
+        decided = message.model_copy(update={"content": request.answer, "additional_kwargs": extra})
         return Outcome(decided, request=request)
 
     def _placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
@@ -168,7 +170,8 @@ class ToolsNode:
         made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
         known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
         if (request := outcome.request) is not None:
-            known = {"handoff": _plain(request, self.agent.ways[request.to], userdata)}
+            own = outcome.message.additional_kwargs.get(ACTED)
+            known = {"handoff": _plain(request, self.agent.ways[request.to], userdata), ACTED: own}
         return made.model_copy(update={"additional_kwargs": {**made.additional_kwargs, WAITS: known}})
 
     # ---- the batch
@@ -181,14 +184,14 @@ class ToolsNode:
             if outcome.request is None:
                 continue
             if turn is not None and turn.interrupted and (turn.closed or outcome.request.on_interruption == "cancel"):
-                reason = "not done: the caller interrupted before the transfer."
+                why = "the caller interrupted before the transfer"
             elif winner is not None and winner.request is not None:
-                reason = f"not done: the caller is being transferred to {winner.request.to}."
+                why = f"the caller is being transferred to {winner.request.to}"
             else:
                 winner = outcome
                 continue
             outcome.request = None
-            outcome.message = outcome.message.model_copy(update={"content": reason, "status": "error"})
+            outcome.message = without_transfer(outcome.message, f"not done: {why}.", why=why)
             self._answer(outcome.message, batch.turn)
         return winner
 

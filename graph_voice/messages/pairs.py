@@ -10,13 +10,27 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMess
 
 from graph_voice.messages.provider_data import with_calls
 
-__all__ = ["GOTO", "RUNNING", "calls_of", "keep_calls", "pair_safe", "paired", "placeholder", "transfer_answer"]
+__all__ = [
+    "ACTED",
+    "GOTO",
+    "RUNNING",
+    "calls_of",
+    "keep_calls",
+    "pair_safe",
+    "paired",
+    "placeholder",
+    "transfer_answer",
+    "without_transfer",
+]
 
 RUNNING = "The tool call is still in progress."
 """What a model is told of a call that has not ended yet. LiveKit's words for the same case."""
 
 GOTO = "goto"
 """Marks the result of the call whose handoff won: the node to go to."""
+
+ACTED = "acted"
+"""Marks the result of a tool that ran before it asked for a handoff: its own words, which may be none."""
 
 
 class _Call(NamedTuple):
@@ -35,6 +49,27 @@ def calls_of(message: AIMessage) -> list[_Call]:
 def transfer_answer(to: str) -> str:
     """What a call that hands off is answered, unless the handoff says otherwise."""
     return f"Transferring to {to.replace('_', ' ')}."
+
+
+def without_transfer(message: ToolMessage, reason: str, *, why: str = "") -> ToolMessage:
+    """The answer of a tool call whose handoff does not take place.
+
+    A transfer did nothing else, so its answer is the reason. A tool that acted keeps what it said: a model that is told
+    that nothing happened would have it act again.
+
+    Args:
+        message: the answer that announced the handoff.
+        reason: what a transfer is answered.
+        why: the end of the sentence that a tool's own words are followed by, such as "the caller interrupted".
+    """
+    extra = {k: v for k, v in message.additional_kwargs.items() if k not in (GOTO, "placeholder")}
+    own = extra.get(ACTED)
+    update: dict[str, Any] = {"additional_kwargs": extra, "artifact": None}
+    if own is None:
+        update |= {"content": reason, "status": "error"}
+    else:
+        update["content"] = f"{own} The transfer did not take place{why and f': {why}'}.".strip()
+    return message.model_copy(update=update)
 
 
 def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:

@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from graph_voice import events
+from graph_voice.messages.pairs import without_transfer
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, AnsweredAlready, Gate, Permission
 from graph_voice.turn.owner import TurnOwner
 from graph_voice.turn.pending import Pending
@@ -61,6 +62,7 @@ class NodesSide(ABC):
         self._ended = False
         self._gate = Gate()
         self._decided = asyncio.Event()
+        self._written = asyncio.Event()
         self._heard: dict[str, asyncio.Event] = {}
         self._produced: dict[str, asyncio.Event] = {}
         self._cuttable: list[tuple[asyncio.Task[Any], Callable[[], bool]]] = []
@@ -239,6 +241,11 @@ class NodesSide(ABC):
         return self.new_agent or self.conversation.default_speaker
 
     @property
+    def is_handing_over(self) -> bool:
+        """A handoff of this turn has happened, and the graph is still about to write it."""
+        return self.committed and not self.finished and self.record.is_handing_over
+
+    @property
     def has_spoken(self) -> bool:
         """The caller has heard something of this turn."""
         return any(words.heard for step in self.record.steps() for words in (step.words, *step.lines))
@@ -309,6 +316,7 @@ class NodesSide(ABC):
     def wrote(self, write: Write) -> None:
         write.order = self.conversation.next_order()
         self.record.write(write)
+        self._written.set()
         self._changed(userdata="userdata" in write.values)
 
     # ---- what the front end has decided
@@ -316,9 +324,15 @@ class NodesSide(ABC):
     def _reject(self, key: str, reason: str) -> None:
         self._decide(key, False)
         if (call := self._call(key)) is not None:
-            call.result = answer(call.id, call.name, reason, is_error=True)
+            call.result = without_transfer(call.result or answer(call.id, call.name, ""), reason)
             if self.record.call(key) is None:
                 self.remember([call.result])  # a call of an earlier process, or an earlier turn
+
+    async def wait_handed_over(self) -> None:
+        """Until what a handoff of this turn changes is written: whoever is asked from then on is the new agent."""
+        while self.is_handing_over:
+            self._written.clear()
+            await self._written.wait()
 
     async def wait_decided(self, key: str) -> bool:
         """Until the front end has said whether this handoff happened, or is done. Returns whether it did.

@@ -321,6 +321,13 @@ class TurnRecord:
         """Whether each handoff of this turn happened."""
         return all(decision is not None and decision.happened for decision in self.handoffs.values())
 
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether a handoff has happened, and what it changes is not written yet: the old agent's `on_exit` still runs,
+        or what the new one is shown is still being made."""
+        written = {write.handoff for write in self.writes}
+        return any(d is not None and d.happened and key not in written for key, d in self.handoffs.items())
+
     def was_rejected(self, call_id: str) -> bool:
         """Whether this call's handoff did not happen."""
         decision = self.handoffs.get(call_id)

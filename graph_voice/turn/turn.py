@@ -444,6 +444,7 @@ class Turn(NodesSide):
     def _end(self) -> None:
         if not self.finished:
             self.finished = True
+            self._written.set()
             for done in self._produced.values():
                 done.set()
             self.emit(events.Ended())

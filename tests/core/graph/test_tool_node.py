@@ -149,7 +149,7 @@ async def test_the_first_handoff_in_the_calls_order_wins_though_another_is_faste
         assert conversation.active_agent == "support"
         assert answers(conversation.messages) == [
             "Transferring to support.",
-            "not done: the caller is being transferred to support.",
+            "The transfer did not take place: the caller is being transferred to support.",
             "1.0",
         ]
     assert not model.errors
@@ -464,7 +464,7 @@ async def test_after_a_barge_in_running_tools_finish_and_no_handoff_happens() ->
     assert conversation.active_agent == "intake"
     assert conversation.userdata == Caller(name="moved", added={"a": 1})
     told = answers(conversation.messages)
-    assert told[:2] == ["not done: the caller interrupted before the transfer.", "a"]
+    assert told[:2] == ["The transfer did not take place: the caller interrupted before the transfer.", "a"]
     assert told[2].startswith("not done")
     assert len(model.prompts) == 1
 

@@ -166,7 +166,8 @@ def expected_answer(call_id: str, wanted: Wanted, winner: str | None, target: st
             return "The arguments are not valid JSON"
     if call_id == winner:
         return f"Transferring to {wanted.target}."
-    return f"not done: the caller is being transferred to {target}."
+    lost = f"the caller is being transferred to {target}."
+    return f"not done: {lost}" if wanted.kind == "transfer" else f"The transfer did not take place: {lost}"
 
 
 def check_answers(messages: list[Any], wanted: list[Wanted]) -> dict[str, ToolMessage]:

@@ -105,7 +105,7 @@ async def test_a_chain_in_one_turn_keeps_what_was_confirmed() -> None:
     assert conversation.active_agent == "b"
     assert [h["new_agent_id"] for h in conversation.handoffs] == ["b"]
     assert conversation.userdata == {"on": True}
-    assert told(conversation)[-2:] == ["ai:  +call_2", "tool: no"]
+    assert told(conversation)[-2:] == ["ai:  +call_2", "tool: The transfer did not take place."]
 
 
 async def test_a_decision_is_final() -> None:

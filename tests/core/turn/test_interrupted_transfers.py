@@ -113,7 +113,9 @@ async def test_a_tool_that_decides_after_the_turn_was_closed_transfers_nobody() 
     turn.interrupt()
     turn.close()
     await turn.wait_finished()
-    assert told(conversation)[-1] == "tool: not done: the caller interrupted before the transfer."
+    assert (
+        told(conversation)[-1] == "tool: The transfer did not take place: the caller interrupted before the transfer."
+    )
     check_invariants(conversation, current_agent="support")
 
 

@@ -250,7 +250,9 @@ async def test_a_handoff_that_comes_late_does_not_happen_and_is_told() -> None:
     first = await asked_and_cut_off(conversation)
     assert not [event for event in await rest(first) if isinstance(event, events.HandedOff)]
     first.close()
-    assert told(conversation)[-1] == "tool: not done: the caller interrupted before the transfer."
+    assert (
+        told(conversation)[-1] == "tool: The transfer did not take place: the caller interrupted before the transfer."
+    )
     await announced(conversation)
     assert model.agents[-1] == "host"
     check_invariants(conversation, current_agent="host")
