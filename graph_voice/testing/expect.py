@@ -6,8 +6,11 @@ Follows `livekit.agents.voice.run_result`: `next_event`, `skip_next`, `contains_
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.tools import tool
+
+from graph_voice.models import model_from
 from graph_voice.testing.happened import AgentHandoff, FunctionCall, FunctionCallOutput, Item, Message
-from graph_voice.testing.judge import judged
 
 __all__ = ["Expect", "ExpectedEvent", "ExpectedEvents", "ExpectedItem", "ExpectedMessage"]
 
@@ -18,6 +21,11 @@ _KINDS: Mapping[str, type[Item]] = {
     "function_call_output": FunctionCallOutput,
     "agent_handoff": AgentHandoff,
 }
+
+_TASK = (
+    "You judge what a voice agent has said. Call check_intent: `success` says whether the message fulfils the intent "
+    "that was asked for, `reason` says why in one sentence. Judge the meaning, not the wording."
+)
 
 
 class ExpectedItem(Generic[I]):
@@ -37,7 +45,7 @@ class ExpectedMessage(ExpectedItem[Message]):
 
     async def judge(self, llm: Any, *, intent: str) -> "ExpectedMessage":
         """Ask a chat model whether the words fulfil an intent. Raises `AssertionError` with its reason when not."""
-        fulfilled, reason = await judged(llm, self._item.text, intent)
+        fulfilled, reason = await _judged(llm, self._item.text, intent)
         if not fulfilled:
             _fail(f"{self._item.text!r} does not fulfil {intent!r}: {reason}", self._transcript)
         return self
@@ -208,3 +216,30 @@ def _named(kind: type[Item]) -> str:
 def _fail(what: str, transcript: str) -> NoReturn:
     __tracebackhide__ = True
     raise AssertionError(f"{what}\nThe call:\n{transcript or '  (nothing happened)'}")
+
+
+@tool
+def check_intent(success: bool, reason: str) -> str:
+    """Say whether the message fulfils the intent."""
+    return reason
+
+
+async def _judged(llm: Any, words: str, intent: str) -> tuple[bool, str]:
+    """Whether the words fulfil the intent, and why.
+
+    Args:
+        llm: a LangChain chat model, or a string such as "openai:gpt-4.1-mini".
+        words: what the agent said.
+        intent: what it should have been, in words.
+
+    Raises `AssertionError` when the model does not judge.
+    """
+    model = model_from(llm)
+    if model is None:
+        raise AssertionError("judge(llm=None): give it a chat model.")
+    asked = [SystemMessage(_TASK), HumanMessage(f"The intent: {intent}\n\nThe message: {words}")]
+    answer = await model.bind_tools([check_intent], tool_choice="any").ainvoke(asked)
+    if not answer.tool_calls:
+        raise AssertionError(f"the judge gave no judgement: {answer.text[:200]!r}")
+    verdict = answer.tool_calls[0]["args"]
+    return bool(verdict.get("success")), str(verdict.get("reason", ""))

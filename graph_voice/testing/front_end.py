@@ -1,16 +1,18 @@
 """What a scripted call is played on: a front end, real or modelled."""
 
 import asyncio
+import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any
 
 from graph_voice.call.conversation import Conversation
-from graph_voice.errors import GraphVoiceError, MissingDependencyError
+from graph_voice.errors import GraphVoiceError, TurnError
+from graph_voice.graph.build import definition_of
 
-__all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "counting", "front_end"]
+__all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "counting", "require_known", "watched"]
 
 FRONT_ENDS = "graph_voice.front_ends"
 """The entry point group in which packages offer their front ends: a `FrontEnd` class each."""
@@ -144,30 +146,30 @@ def counting(plans: list[Plan]) -> Moment | None:
     return next((moment for moment in moments if moment.words is not None), None)
 
 
-def front_end(which: str | Callable[[CallPlan], FrontEnd]) -> Callable[[CallPlan], FrontEnd]:
-    """What makes the front end of this name: "core", or one that another package offers ("livekit").
+def watched(fake: Callable[..., Any], runs: Callable[[], None]) -> Callable[..., Any]:
+    """The mock, as an async function that tells when it runs."""
 
-    Raises `MissingDependencyError` for a name that nobody offers, and `TypeError` for what makes no front end.
-    """
-    if not isinstance(which, str):
-        if not callable(which):
-            raise TypeError(
-                f"Call(front_end={which!r}): each process of a call has a front end of its own. Write its class, or a "
-                "function that makes one: front_end=lambda plan: MyFrontEnd(plan)."
+    @functools.wraps(fake)
+    async def mock(*args: Any, **kwargs: Any) -> Any:
+        runs()
+        made = fake(*args, **kwargs)
+        return await made if inspect.isawaitable(made) else made
+
+    return mock
+
+
+def require_known(mocks: Mapping[str, Mapping[str, Any]], conversation: Conversation[Any]) -> None:
+    """Raise `TurnError` for a mock of an agent or a tool that is not there: the real tool would run in its place."""
+    for agent, tools in mocks.items():
+        if agent not in conversation.roles.agents:
+            agents = ", ".join(sorted(conversation.roles.agents))
+            raise TurnError(f'Call(mocks={{"{agent}": ...}}): the graph\'s agents are {agents}.')
+        definition = definition_of(conversation.graph, agent)
+        if definition is None:
+            continue  # a graph of its own, whose tools nobody can list
+        known = [tool.name for tool in definition.all_tools]
+        if unknown := [tool for tool in tools if tool not in known]:
+            raise TurnError(
+                f'Call(mocks={{"{agent}": {{"{unknown[0]}": ...}}}}): '
+                f"the tools of {agent} are {', '.join(known) or 'none'}."
             )
-        return which
-    if which == "core":
-        from graph_voice.testing.core_front_end import CoreFrontEnd
-
-        return CoreFrontEnd
-    found = next(iter(entry_points(group=FRONT_ENDS, name=which)), None)
-    try:
-        if found is None:
-            raise ImportError(f"no package offers {which!r}")
-        made: type[FrontEnd] = found.load()
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'Call(front_end="{which}"): {error}. '
-            'The front ends are "core" and, with pip install "graph-voice[livekit]", "livekit".'
-        ) from error
-    return made

@@ -3,21 +3,19 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from graph_voice.call.conversation import Conversation
 from graph_voice.graph.build import definition_of
 from graph_voice.secrets.values import MASK
-
-if TYPE_CHECKING:
-    from graph_voice.testing.scripted_call import Call
+from graph_voice.testing.result import PlayedCall
 
 __all__ = ["check_invariants", "invariants"]
 
 
-def invariants(call: "Call[Any]") -> None:
+def invariants(call: PlayedCall) -> None:
     """Check the six invariants of a turn on a scripted call that is at rest.
 
     1. Each tool call in `messages` and in the active agent's view has its answer, directly behind it.
@@ -81,7 +79,7 @@ def _order(messages: Sequence[BaseMessage], heard: list[str]) -> Iterable[str]:
         yield f"heard was {' '.join(was[at : at + 8])!r} where {' '.join(now[at : at + 8])!r} is remembered"
 
 
-def _runs(call: "Call[Any]") -> Iterable[str]:
+def _runs(call: PlayedCall) -> Iterable[str]:
     for call_id, times in Counter(call.effects.call_ids).items():
         runs = [run for run in call.effects if run.call_id == call_id]
         # One that waited in `interrupt()` runs again from its beginning: that is LangGraph's rule.

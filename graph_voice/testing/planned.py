@@ -1,62 +1,112 @@
 """What a test says of moments that are still to come: plans, guesses, a process that dies."""
 
-from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Generic, Protocol, TypeVar
 
 from graph_voice.testing.front_end import Moment, Plan
 from graph_voice.testing.result import Result
 
-if TYPE_CHECKING:
-    from graph_voice.testing.scripted_call import Call
+__all__ = ["Crash", "Planned", "Plans", "Speculation"]
 
-__all__ = ["Crash", "Planned", "Speculation", "named"]
+_HANDOFF = "during a handoff"
+
+
+class Resumable(Protocol):
+    """A call whose process may die."""
+
+    async def resume(self) -> Result:
+        """Another process takes the call up."""
+
+
+C = TypeVar("C", bound=Resumable)
+
+
+class Plans:
+    """What is planned in a call for moments that are still to come."""
+
+    def __init__(self) -> None:
+        self._plans: list[Plan] = []
+
+    def add(self, plan: Plan) -> None:
+        self._plans.append(plan)
+
+    def all(self) -> list[Plan]:
+        return list(self._plans)
+
+    def during_tool(self, name: str) -> "Planned":
+        return Planned(self, Moment(f"during the tool {name}"))
+
+    def during_handoff(self) -> "Planned":
+        return Planned(self, Moment(_HANDOFF))
+
+    def tool_runs(self, name: str) -> None:
+        """The code of this tool, or its mock, begins to run."""
+        self._come(f"during the tool {name}")
+
+    def handed_off(self) -> None:
+        self._come(_HANDOFF)
+
+    def transfer_line(self) -> None:
+        """The line of a transfer is on its way: a handoff's moment is when its first word is heard."""
+        for plan in self._plans:
+            if plan.moment.name == _HANDOFF:
+                plan.moment.words = 1
+
+    def take_missed(self) -> list[str]:
+        """What was planned for a moment that has not come; nothing is planned from now on."""
+        plans, self._plans = self._plans, []
+        return [str(plan) for plan in plans if not plan.moment.came.is_set()]
+
+    def _come(self, moment: str) -> None:
+        for plan in self._plans:
+            if plan.moment.name == moment and plan.moment.words is None and not plan.moment.came.is_set():
+                plan.moment.came.set()
+                return
 
 
 class Planned:
     """What happens at a moment that is still to come."""
 
-    def __init__(self, plans: list[Plan], moment: Moment) -> None:
+    def __init__(self, plans: Plans, moment: Moment) -> None:
         self._plans = plans
         self._moment = moment
 
     def says(self, text: str) -> None:
         """The caller cuts in with these words."""
-        self._plans.append(Plan(self._moment, text))
+        self._plans.add(Plan(self._moment, text))
 
     def noise(self) -> None:
         """There is a noise, which turns out to be nothing."""
-        self._plans.append(Plan(self._moment))
+        self._plans.add(Plan(self._moment))
 
     def crash(self) -> None:
         """The process dies. `says` returns what happened until then; `await call.resume()` goes on."""
-        self._plans.append(Plan(self._moment, crashes=True))
+        self._plans.add(Plan(self._moment, crashes=True))
 
 
 class Speculation:
-    """A guess of the front end, before the real words."""
+    """A guess of the front end, before the real words.
 
-    def __init__(self, call: "Call[Any]", guess: str) -> None:
-        self._call = call
-        self._guess = guess
+    Args:
+        play: plays the turn, when it is given the words.
+    """
+
+    def __init__(self, play: Callable[[str], Awaitable[Result]]) -> None:
+        self._play = play
 
     async def then_says(self, text: str) -> Result:
         """What the caller really says. The same words: the guess was right, and its run is kept."""
-        call = self._call
-        playing = await call._open()
-        result = call._begin()
-        plans = list(call._plans)
-        await call._play(playing.speculates(self._guess, text, [p for p in plans if not p.crashes]), plans)
-        return result()
+        return await self._play(text)
 
 
-class Crash:
+class Crash(Generic[C]):
     """The end of a process, when it is awaited; or with what the next one does: `await call.crash().resume()`."""
 
-    def __init__(self, call: "Call[Any]", crashing: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, call: C, crashing: Coroutine[Any, Any, None]) -> None:
         self._call = call
         self._crashing = crashing  # begun here, so that Python warns of a crash that nobody awaits
 
-    def __await__(self) -> "Generator[Any, Any, Call[Any]]":
+    def __await__(self) -> Generator[Any, Any, C]:
         yield from self._crashing.__await__()
         return self._call
 
@@ -64,9 +114,3 @@ class Crash:
         """Crash, and let another process take the call up at once: `Call.resume`."""
         await self
         return await self._call.resume()
-
-
-def named(what: str) -> str:
-    """A moment, in the words of a sentence."""
-    kind, _, name = what.partition(":")
-    return f"during the tool {name}" if kind == "tool" else "during a handoff"

@@ -1,13 +1,20 @@
 """What came of something that a scripted caller did, and the words in which a test asks for it."""
 
+import contextlib
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
+
+from langchain_core.messages import AnyMessage
 
 from graph_voice import events
+from graph_voice.call.conversation import Conversation
+from graph_voice.secrets.values import masked, secret_texts
 from graph_voice.testing.expect import Expect
-from graph_voice.testing.happened import Happening, Item, Message, items_of, transcript
+from graph_voice.testing.happened import Effects, Happening, Item, Message, items_of, transcript
+from graph_voice.userdata.channel import public_fields
 
-__all__ = ["Result"]
+__all__ = ["PlayedCall", "Result", "log_to_langsmith"]
 
 
 class Result:
@@ -58,3 +65,71 @@ class Result:
     def final(self) -> Any:
         """The last item; None when nothing happened."""
         return self.items[-1] if self.items else None
+
+
+class PlayedCall(Protocol):
+    """A scripted call, for those who look at what came of it."""
+
+    said: list[str]
+    effects: Effects
+    crashes: int
+
+    @property
+    def conversation(self) -> Conversation[Any]: ...
+
+    @property
+    def messages(self) -> list[AnyMessage]: ...
+
+    @property
+    def active_agent(self) -> str: ...
+
+    @property
+    def current_agent(self) -> str: ...
+
+    @property
+    def heard(self) -> list[str]: ...
+
+    @property
+    def heard_since_crash(self) -> list[str]: ...
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def transcript(self) -> str: ...
+
+    def trajectory(self) -> list[dict[str, Any]]: ...
+
+
+def log_to_langsmith(call: PlayedCall) -> None:
+    """Tell LangSmith's pytest plugin of a call, in a test that it tracks (`@pytest.mark.langsmith`).
+
+    Log what the caller said as inputs, and what came of it as outputs; nothing in a test that is not tracked.
+    The userdata's secrets are left out, also where somebody said them or a model wrote them into a tool's arguments.
+    """
+    tracked = sys.modules.get("langsmith.testing")
+    if tracked is None:
+        return
+    userdata = call.conversation.value("userdata")
+    secrets = secret_texts(userdata)
+    outputs = {
+        "transcript": call.transcript,
+        "heard": call.heard,
+        "active_agent": call.active_agent,
+        "userdata": public_fields(userdata),
+        "trajectory": call.trajectory(),
+    }
+    with contextlib.suppress(ValueError):  # LangSmith's way to say that it does not track this test
+        tracked.log_inputs(_without(secrets, {"said": list(call.said)}))
+        tracked.log_outputs(_without(secrets, outputs))
+
+
+def _without(secrets: list[str], value: Any) -> Any:
+    match value:
+        case str():
+            return masked(value, secrets)
+        case dict():
+            return {key: _without(secrets, item) for key, item in value.items()}
+        case list():
+            return [_without(secrets, item) for item in value]
+    return value

@@ -5,7 +5,8 @@ import contextlib
 import functools
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -15,17 +16,24 @@ from typing_extensions import TypeVar
 
 from graph_voice import events
 from graph_voice.call.conversation import Conversation
-from graph_voice.errors import TurnError
+from graph_voice.errors import MissingDependencyError, TurnError
 from graph_voice.models import model_from
 from graph_voice.storage.live_saver import LiveSaver
-from graph_voice.testing import front_end as _front_ends
-from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError
-from graph_voice.testing.happened import CallerSaid, Happening, require_answers, transcript
-from graph_voice.testing.langsmith_test import log_to_langsmith
-from graph_voice.testing.ledger import Effects
-from graph_voice.testing.mocks import require_known, watched
-from graph_voice.testing.planned import Crash, Planned, Speculation, named
-from graph_voice.testing.result import Result
+from graph_voice.testing.core_front_end import CoreFrontEnd
+from graph_voice.testing.front_end import (
+    FRONT_ENDS,
+    CallPlan,
+    FrontEnd,
+    Moment,
+    Plan,
+    PlanError,
+    require_known,
+    watched,
+)
+from graph_voice.testing.happened import CallerSaid, Effects, Happening, require_answers, transcript
+from graph_voice.testing.invariants import invariants
+from graph_voice.testing.planned import Crash, Planned, Plans, Speculation
+from graph_voice.testing.result import Result, log_to_langsmith
 from graph_voice.testing.severed import SeverableSaver
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.turn.turn import Turn
@@ -91,7 +99,7 @@ class Call(Generic[U]):
         """What the caller said in turns that count."""
         self.greeting = Result([])
         """What was said and done before the caller said anything."""
-        self._make = _front_ends.front_end(front_end)
+        self._make = _maker_of(front_end)
         self._check = check
         self._saver = saver
         self._mocks = {
@@ -108,7 +116,7 @@ class Call(Generic[U]):
         self._earlier_heard: list[str] = []
         self._severable: SeverableSaver | None = None
         self._front_end: FrontEnd | None = None
-        self._plans: list[Plan] = []
+        self._plans = Plans()
         self._began: float | None = None
         self._crashed = False
         self._closed = False
@@ -132,8 +140,6 @@ class Call(Generic[U]):
         if kind is None:
             self._require_no_plans()
             if self._check:
-                from graph_voice.testing.invariants import invariants
-
                 require_answers(self._entries)
                 invariants(self)
 
@@ -188,11 +194,9 @@ class Call(Generic[U]):
     def _happened(self, turn: Turn, event: events.Event) -> None:
         self._entries.append(Happening(self.now, event, turn))
         if isinstance(event, events.HandedOff):
-            self._tell("handoff")
+            self._plans.handed_off()
         elif isinstance(event, events.Say) and self._is_transferring(turn):
-            for plan in self._plans:
-                if plan.moment.name == named("handoff"):
-                    plan.moment.words = 1  # its first word is heard
+            self._plans.transfer_line()
 
     def _is_transferring(self, turn: Turn) -> bool:
         """Whether a declared transfer of this turn is under way: its line is spoken before it is answered."""
@@ -208,13 +212,7 @@ class Call(Generic[U]):
 
     def _began_to_run(self, tool: str) -> None:
         # Not at the very first instant: the tool may say there that it must not be interrupted.
-        asyncio.get_running_loop().call_later(_INSTANT, self._tell, f"tool:{tool}")
-
-    def _tell(self, what: str) -> None:
-        for plan in self._plans:
-            if plan.moment.name == named(what) and plan.moment.words is None and not plan.moment.came.is_set():
-                plan.moment.came.set()
-                return
+        asyncio.get_running_loop().call_later(_INSTANT, self._plans.tool_runs, tool)
 
     def _caller_said(self, text: str, how: str) -> None:
         self._entries.append(Happening(self.now, CallerSaid(text, how)))
@@ -232,11 +230,7 @@ class Call(Generic[U]):
 
         Raises `PlanError` when a moment never came.
         """
-        front_end = await self._open()
-        result = self._begin()
-        plans = list(self._plans)
-        await self._play(front_end.says(text, [p for p in plans if not p.crashes]), plans)
-        return result()
+        return await self._play(lambda front_end, plans: front_end.says(text, plans))
 
     def barge_in(self, text: str | None = "Wait.", *, after_words: int) -> None:
         """Plan that the caller cuts in during the next reply.
@@ -249,21 +243,21 @@ class Call(Generic[U]):
             raise ValueError(
                 f"barge_in(after_words={after_words}): there is nothing to cut into before the first word; write 1."
             )
-        self._plans.append(Plan(Moment(f"after {after_words} words", after_words), text))
+        self._plans.add(Plan(Moment(f"after {after_words} words", after_words), text))
 
-    def during_tool(self, name: str) -> "Planned":
+    def during_tool(self, name: str) -> Planned:
         """Plan something for the moment in which the code of this tool, or its mock, begins to run: `.says("Wait.")`,
         `.crash()`."""
-        return Planned(self._plans, Moment(named(f"tool:{name}")))
+        return self._plans.during_tool(name)
 
-    def during_handoff(self) -> "Planned":
+    def during_handoff(self) -> Planned:
         """Plan something for the moment in which the floor is on its way: in the transfer line, if there is one."""
-        return Planned(self._plans, Moment(named("handoff")))
+        return self._plans.during_handoff()
 
-    def speculates(self, guess: str) -> "Speculation":
+    def speculates(self, guess: str) -> Speculation:
         """The front end takes these words for the whole turn (LiveKit's preemptive generation); then come the real
         ones: `await call.speculates("Charge nine").then_says("Charge ninety")`."""
-        return Speculation(self, guess)
+        return Speculation(lambda text: self._play(lambda front_end, plans: front_end.speculates(guess, text, plans)))
 
     async def silence(self, seconds: float) -> Result:
         """Nobody says anything for so long. Returns what the agents said by themselves, and what tools did."""
@@ -295,7 +289,7 @@ class Call(Generic[U]):
 
     # ---- the process dies
 
-    def crash(self) -> Crash:
+    def crash(self) -> Crash[Self]:
         """The process is gone, at this instant: what counts is what its durable copy has. `await call.crash()`, and
         later `await call.resume()`; or at once `await call.crash().resume()`.
 
@@ -331,11 +325,15 @@ class Call(Generic[U]):
 
     # ---- plans
 
-    async def _play(self, playing: Any, plans: list[Plan]) -> None:
+    async def _play(self, act: Callable[[FrontEnd, list[Plan]], Coroutine[Any, Any, None]]) -> Result:
+        """Play this with what is planned; a crash is the kit's own."""
+        front_end = await self._open()
+        result = self._begin()
+        plans = self._plans.all()
         crashing = [asyncio.create_task(plan.moment.came.wait()) for plan in plans if plan.crashes]
         if crashing:
             self._require_saver()
-        task = asyncio.ensure_future(playing)
+        task = asyncio.ensure_future(act(front_end, [plan for plan in plans if not plan.crashes]))
         try:
             await asyncio.wait([task, *crashing], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
@@ -348,10 +346,10 @@ class Call(Generic[U]):
             for waiter in crashing:
                 waiter.cancel()
         self._require_no_plans()
+        return result()
 
     def _require_no_plans(self) -> None:
-        plans, self._plans = self._plans, []
-        if missed := [str(plan) for plan in plans if not plan.moment.came.is_set()]:
+        if missed := self._plans.take_missed():
             raise PlanError(f"planned, and its moment never came: {'; '.join(missed)}.\nThe call:\n{self.transcript}")
 
     # ---- what there is now
@@ -427,3 +425,30 @@ class Call(Generic[U]):
 
     def __repr__(self) -> str:
         return f"<Call\n{self.transcript}\n>"
+
+
+def _maker_of(which: str | Callable[[CallPlan], FrontEnd]) -> Callable[[CallPlan], FrontEnd]:
+    """What makes the front end of this name: "core", or one that another package offers ("livekit").
+
+    Raises `MissingDependencyError` for a name that nobody offers, and `TypeError` for what makes no front end.
+    """
+    if not isinstance(which, str):
+        if not callable(which):
+            raise TypeError(
+                f"Call(front_end={which!r}): each process of a call has a front end of its own. Write its class, or a "
+                "function that makes one: front_end=lambda plan: MyFrontEnd(plan)."
+            )
+        return which
+    if which == "core":
+        return CoreFrontEnd
+    found = next(iter(entry_points(group=FRONT_ENDS, name=which)), None)
+    try:
+        if found is None:
+            raise ImportError(f"no package offers {which!r}")
+        made: type[FrontEnd] = found.load()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'Call(front_end="{which}"): {error}. '
+            'The front ends are "core" and, with pip install "graph-voice[livekit]", "livekit".'
+        ) from error
+    return made
