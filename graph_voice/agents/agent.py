@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.tools import as_tool, is_function_tool
 from graph_voice.errors import BuildError
-from graph_voice.history.operations import Operation
+from graph_voice.history.operation import Operation
 
 __all__ = ["Agent", "Text", "Voice"]
 

@@ -13,7 +13,7 @@ from graph_voice.call.summaries_ahead import background
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.history.context import shortened
-from graph_voice.history.operations import Operation
+from graph_voice.history.operation import Operation
 
 __all__ = ["Compaction"]
 

@@ -18,7 +18,7 @@ from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.history.apply import apply
 from graph_voice.history.context import earlier_context, view
-from graph_voice.history.operations import Operation
+from graph_voice.history.operation import Operation
 from graph_voice.history.pure_operations import exceeds
 from graph_voice.history.summaries import Prepared, TranscriptLine, ask, head_lines, key_of
 

@@ -8,14 +8,13 @@ it in one thing: its result always satisfies the chat APIs' pairing rule (see `g
 
 from graph_voice.history.apply import apply
 from graph_voice.history.context import view
+from graph_voice.history.operation import Operation, from_dict
 from graph_voice.history.operations import (
-    Operation,
     custom,
     exclude_empty,
     exclude_instructions,
     exclude_tool_calls,
     fresh,
-    from_dict,
     full,
     last_turns,
     only_tools,

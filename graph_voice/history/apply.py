@@ -1,30 +1,17 @@
 """Running a history policy: the operations in order, those that ask a model or the userdata among them."""
 
-import copy
-import inspect
-import json
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
-import yaml
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, SystemMessage, convert_to_messages
+from langchain_core.messages import AnyMessage
 
-from graph_voice.history.operations import Operation
-from graph_voice.history.pure_operations import MADE, PURE, exceeds, import_path
+from graph_voice.history.operation import KINDS, Operation, Setting, Summarize, arguments, run_pure
+from graph_voice.history.pure_operations import exceeds
 from graph_voice.history.summaries import summarized
 from graph_voice.messages.pairs import pair_safe
-from graph_voice.userdata import channel as _userdata
 
-__all__ = ["Summarize", "apply", "run"]
-
-
-class Summarize(Protocol):
-    """Does a `summarize` step: see `summaries.summarized`."""
-
-    async def __call__(
-        self, messages: Sequence[AnyMessage], step: dict[str, Any], *, model: BaseChatModel | None
-    ) -> list[AnyMessage]: ...
+__all__ = ["apply", "run"]
 
 
 async def apply(
@@ -60,71 +47,19 @@ async def run(
     summarize: Summarize,
 ) -> list[AnyMessage]:
     """As `apply`; `summarize` does what a step of that name does: an agent's long stay and a handoff differ in it."""
-    result = pair_safe(messages)
+    return list(await _run(op, pair_safe(messages), Setting(userdata, model, earlier, summarize)))
+
+
+async def _run(op: Operation, result: list[AnyMessage], setting: Setting) -> list[AnyMessage]:
     for step in op.steps:
-        name, args = step["op"], {k: v for k, v in step.items() if k != "op"}
-        if name in PURE:
-            result = PURE[name](result, **args)
-        elif name == "when":
+        kind, args = KINDS[step["op"]], arguments(step)
+        if step["op"] == "when":
             then = Operation(args.pop("then"))
             if exceeds(result, **args):
-                result = await run(then, result, userdata=userdata, model=model, earlier=earlier, summarize=summarize)
-        elif name == "userdata_summary":
-            result = _put_first(result, _summary_of_userdata(userdata, **args))
-        elif name == "resume":
-            result = _resumed(earlier, result)
-        elif name == "summarize":
-            result = await summarize(result, args, model=model)
-        else:
-            result = await _custom(result, userdata, **args)
+                result = await _run(then, result, setting)
+        elif kind.pure is not None:
+            result = run_pure(result, step)
+        elif kind.run is not None:
+            result = await kind.run(result, setting, **args)
         result = pair_safe(result)
-    return list(result)
-
-
-def _resumed(earlier: Sequence[AnyMessage], result: Sequence[AnyMessage]) -> list[AnyMessage]:
-    newer = {m.additional_kwargs[MADE] for m in result if MADE in m.additional_kwargs}
-    known = [m for m in earlier if m.additional_kwargs.get(MADE) not in newer]
-    ids = {m.id for m in known if m.id is not None}
-    return [*known, *(m for m in result if m.id not in ids)]
-
-
-async def _custom(messages: list[AnyMessage], userdata: Any, fn: str) -> list[AnyMessage]:
-    made = import_path(fn)([_own_copy(m) for m in messages], copy.deepcopy(userdata))
-    return cast(list[AnyMessage], convert_to_messages(await made if inspect.isawaitable(made) else made))
-
-
-def _own_copy(message: AnyMessage) -> AnyMessage:
-    """A copy that a stranger may change. An artifact is shared: it may be anything, a connection even."""
-    own = message.model_copy()
-    for name, value in message.__dict__.items():
-        if isinstance(value, list | dict) and name != "artifact":
-            own.__dict__[name] = _own_data(value)
-    return own
-
-
-def _own_data(value: Any) -> Any:
-    """As `copy.deepcopy`, at a fraction of its cost for what a message's fields are made of."""
-    kind = type(value)
-    if kind is dict:
-        return {k: _own_data(v) for k, v in value.items()} if value else {}
-    if kind is list:
-        return [_own_data(v) for v in value]
-    return value if kind in (str, int, float, bool, type(None)) else copy.deepcopy(value)
-
-
-def _put_first(messages: list[AnyMessage], summary: SystemMessage | None) -> list[AnyMessage]:
-    rest = [m for m in messages if m.additional_kwargs.get(MADE) != "userdata"]
-    return rest if summary is None else [summary, *rest]
-
-
-def _summary_of_userdata(
-    userdata: Any, format: str = "yaml", include: Sequence[str] | None = None, exclude: Sequence[str] = ()
-) -> SystemMessage | None:
-    fields = _userdata.public_fields(userdata, include=include, exclude=exclude)
-    if not fields:
-        return None
-    if format == "json":
-        text = json.dumps(fields, ensure_ascii=False, default=str)
-    else:
-        text = yaml.safe_dump(fields, allow_unicode=True, sort_keys=False).strip()
-    return SystemMessage(f"What is known so far:\n{text}", id="userdata-summary", additional_kwargs={MADE: "userdata"})
+    return result

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from graph_voice.errors import HistoryError
 from graph_voice.history.apply import apply, run
-from graph_voice.history.operations import Operation, from_dict
+from graph_voice.history.operation import Operation, from_dict
 from graph_voice.history.summaries import summarized_or_kept
 from graph_voice.messages.pairs import calls_of, keep_calls, pair_safe
 

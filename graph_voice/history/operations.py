@@ -1,26 +1,42 @@
-"""The history operations as plain data: what a handoff declares, a node returns, and a checkpoint keeps."""
+"""The history operations: each is made here, and says how it runs.
 
+A new one is a function here, with `@operation(...)` on it, and a name in `graph_voice.history`.
+"""
+
+import copy
+import inspect
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Literal, Self, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, cast
 from weakref import WeakValueDictionary
 
+import yaml
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AnyMessage, BaseMessage, SystemMessage, convert_to_messages
 
 from graph_voice.errors import HistoryError
-from graph_voice.history.pure_operations import PURE
+from graph_voice.history.operation import Operation, Setting, from_dict, operation
+from graph_voice.history.pure_operations import (
+    MADE,
+    import_path,
+    of_last_turns,
+    of_tools,
+    trimmed,
+    truncated,
+    without_empty,
+    without_instructions,
+    without_tools,
+)
+from graph_voice.userdata import channel as _userdata
 
 __all__ = [
     "DEADLINE",
-    "Operation",
     "custom",
     "exclude_empty",
     "exclude_instructions",
     "exclude_tool_calls",
     "fresh",
-    "from_dict",
     "full",
     "last_turns",
     "model_of",
@@ -40,132 +56,123 @@ _models: WeakValueDictionary[str, BaseChatModel] = WeakValueDictionary()
 """Model instances that operations name; an operation keeps its own alive."""
 
 
-class Operation(dict[str, Any]):
-    """One history operation, or several in order: plain data, `{"steps": [{"op": "truncate", "max_items": 6}]}`.
-
-    Made by this module's functions, not by hand. A dict, so that LangGraph stores a node's update of `chat_ctx` in a
-    checkpoint (also with `LANGGRAPH_STRICT_MSGPACK=true`), and Studio and LangSmith show it, as what it is.
-    """
-
-    def __init__(self, steps: Sequence[dict[str, Any]], models: Sequence[BaseChatModel] = ()) -> None:
-        super().__init__(steps=[_plain(step) for step in steps])
-        self._kept_alive = tuple(models)
-
-    @property
-    def steps(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self["steps"]
-        return found
-
-    def __or__(self, other: "Operation") -> "Operation":  # type: ignore[override]  # not the union of two dicts
-        if not isinstance(other, Operation):
-            return NotImplemented
-        return Operation([*self.steps, *other.steps], [*self._kept_alive, *other._kept_alive])
-
-    def __ior__(self, other: "Operation") -> Self:  # type: ignore[override]
-        return cast(Self, self | other)
-
-    def __hash__(self) -> int:  # type: ignore[override]  # a value: nobody changes it
-        return hash(json.dumps(self.steps, sort_keys=True))
-
-    def __reduce__(self) -> Any:
-        return from_dict, (self.to_dict(),)
-
-    def __deepcopy__(self, memo: Any) -> "Operation":
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain dict, as checkpoints and traces show it."""
-        return {"steps": [_plain(step) for step in self.steps]}
-
-    @property
-    def is_pure(self) -> bool:
-        """Whether it needs nothing but the messages, so that it can run in a reducer."""
-        return all(step["op"] in PURE for step in self.flat())
-
-    @property
-    def asks_model(self) -> bool:
-        """Whether it asks a model and leaves open which one: the active agent's."""
-        return any(step["op"] == "summarize" and "model" not in step for step in self.flat())
-
-    def flat(self) -> Iterator[dict[str, Any]]:
-        """Its steps, those inside a `when` in place of it."""
-        for step in self.steps:
-            if step["op"] == "when":
-                yield from Operation(step["then"]).flat()
-            else:
-                yield step
-
-    def __str__(self) -> str:
-        return " | ".join(f"{step['op']}({', '.join(_arguments(step))})" for step in self.steps)
-
-    __repr__ = __str__
+# ---- how those run that need more than the messages
 
 
-def _plain(step: dict[str, Any]) -> dict[str, Any]:
-    """A step of its own: what is done to it changes nobody else's."""
-    if "then" in step:
-        return {**step, "then": [_plain(inner) for inner in step["then"]]}
-    return dict(step)
+async def _summarized(messages: list[AnyMessage], setting: Setting, **step: Any) -> list[AnyMessage]:
+    return await setting.summarize(messages, step, model=setting.model)
 
 
-def _arguments(step: dict[str, Any]) -> Iterator[str]:
-    for name, value in step.items():
-        if name != "op":
-            yield f"{name}={Operation(value) if name == 'then' else repr(value)}"
+async def _resumed(result: Sequence[AnyMessage], setting: Setting) -> list[AnyMessage]:
+    earlier = setting.earlier
+    newer = {m.additional_kwargs[MADE] for m in result if MADE in m.additional_kwargs}
+    known = [m for m in earlier if m.additional_kwargs.get(MADE) not in newer]
+    ids = {m.id for m in known if m.id is not None}
+    return [*known, *(m for m in result if m.id not in ids)]
+
+
+async def _custom(messages: list[AnyMessage], setting: Setting, fn: str) -> list[AnyMessage]:
+    made = import_path(fn)([_own_copy(m) for m in messages], copy.deepcopy(setting.userdata))
+    return cast(list[AnyMessage], convert_to_messages(await made if inspect.isawaitable(made) else made))
+
+
+def _own_copy(message: AnyMessage) -> AnyMessage:
+    """A copy that a stranger may change. An artifact is shared: it may be anything, a connection even."""
+    own = message.model_copy()
+    for name, value in message.__dict__.items():
+        if isinstance(value, list | dict) and name != "artifact":
+            own.__dict__[name] = _own_data(value)
+    return own
+
+
+def _own_data(value: Any) -> Any:
+    """As `copy.deepcopy`, at a fraction of its cost for what a message's fields are made of."""
+    kind = type(value)
+    if kind is dict:
+        return {k: _own_data(v) for k, v in value.items()} if value else {}
+    if kind is list:
+        return [_own_data(v) for v in value]
+    return value if kind in (str, int, float, bool, type(None)) else copy.deepcopy(value)
+
+
+async def _with_userdata(messages: list[AnyMessage], setting: Setting, **options: Any) -> list[AnyMessage]:
+    rest = [m for m in messages if m.additional_kwargs.get(MADE) != "userdata"]
+    summary = _summary_of_userdata(setting.userdata, **options)
+    return rest if summary is None else [summary, *rest]
+
+
+def _summary_of_userdata(
+    userdata: Any, format: str = "yaml", include: Sequence[str] | None = None, exclude: Sequence[str] = ()
+) -> SystemMessage | None:
+    fields = _userdata.public_fields(userdata, include=include, exclude=exclude)
+    if not fields:
+        return None
+    if format == "json":
+        text = json.dumps(fields, ensure_ascii=False, default=str)
+    else:
+        text = yaml.safe_dump(fields, allow_unicode=True, sort_keys=False).strip()
+    return SystemMessage(f"What is known so far:\n{text}", id="userdata-summary", additional_kwargs={MADE: "userdata"})
+
+
+# ---- what they are made of
 
 
 def _op(name: str, models: Sequence[BaseChatModel] = (), **args: Any) -> Operation:
     return Operation([{"op": name, **{k: v for k, v in args.items() if v is not None}}], models)
 
 
-def from_dict(data: Any) -> Operation:
-    """The operation that this plain dict is, as a checkpoint, Studio or JSON gives it.
-
-    Raises `HistoryError` when it is none, or has arguments that the operation does not take.
-    """
-    if isinstance(data, Operation):
-        return data
-    try:
-        steps = [({k: v for k, v in step.items() if k != "op"}, _BUILD[step["op"]]) for step in data["steps"]]
-        made = [build(**args) for args, build in steps]
-    except (KeyError, TypeError, AttributeError) as error:
+def _path(where: str, fn: Callable[..., Any] | str | None) -> str | None:
+    if fn is None or isinstance(fn, str):
+        return fn
+    name = getattr(fn, "__qualname__", "")
+    if not name or "<" in name:
         raise HistoryError(
-            f'This is not a history operation: {data!r} ({error}). Write {{"steps": [{{"op": "truncate", '
-            f'"max_items": 6}}]}}; the operations are {", ".join(_BUILD)}.'
-        ) from error
-    return Operation([s for op in made for s in op.steps], [m for op in made for m in op._kept_alive])
+            f"{where}: a checkpoint names the function by its import path, so write {fn!r} as a function at the top "
+            "level of a module."
+        )
+    return f"{fn.__module__}:{name}"
 
 
+# ---- the operations
+
+
+@operation(pure=lambda messages: [])
 def fresh() -> Operation:
     """Nothing carried: the new agent sees only its own instructions. The default of a handoff, as in LiveKit."""
     return _op("fresh")
 
 
+@operation(pure=lambda messages: messages)
 def full() -> Operation:
     """All of the previous agent's context. LiveKit: `chat_ctx=self.chat_ctx`."""
     return _op("full")
 
 
+@operation(pure=without_instructions)
 def exclude_instructions() -> Operation:
     """Without system and developer messages, but for summaries. LiveKit: `copy(exclude_instructions=True)`."""
     return _op("exclude_instructions")
 
 
+@operation(pure=without_tools)
 def exclude_tool_calls() -> Operation:
     """Without tool calls and results; text stays. LiveKit: `copy(exclude_function_call=True)`."""
     return _op("exclude_tool_calls")
 
 
+@operation(pure=without_empty)
 def exclude_empty() -> Operation:
     """Without messages that have neither content nor calls. LiveKit: `copy(exclude_empty_message=True)`."""
     return _op("exclude_empty")
 
 
+@operation(pure=of_tools, build=lambda names=(): _op("only_tools", names=list(names)))
 def only_tools(*names: str) -> Operation:
     """Calls and results of these tools only; what is not a tool item stays. LiveKit: `copy(tools=[...])`."""
     return _op("only_tools", names=list(names))
 
 
+@operation(pure=truncated)
 def truncate(*, max_items: int) -> Operation:
     """The last `max_items` messages, plus the first system message. LiveKit: `truncate(max_items=...)`.
 
@@ -176,6 +183,7 @@ def truncate(*, max_items: int) -> Operation:
     return _op("truncate", max_items=max_items)
 
 
+@operation(pure=of_last_turns)
 def last_turns(n: int) -> Operation:
     """The last `n` user turns, each with all that followed it. Raises `HistoryError` when `n` is negative."""
     if n < 0:
@@ -186,6 +194,7 @@ def last_turns(n: int) -> Operation:
 Counter = Callable[[list[BaseMessage]], int]
 
 
+@operation(pure=trimmed)
 def trim_tokens(max_tokens: int, *, counter: Counter | str | None = None) -> Operation:
     """The newest messages that fit a budget. LangChain: `trim_messages(strategy="last")`.
 
@@ -201,6 +210,7 @@ def trim_tokens(max_tokens: int, *, counter: Counter | str | None = None) -> Ope
     return _op("trim_tokens", max_tokens=max_tokens, counter=_path("trim_tokens(counter=...)", counter))
 
 
+@operation(run=_summarized)
 def summarize(
     *,
     model: BaseChatModel | str | None = None,
@@ -254,6 +264,7 @@ def model_of(name: str) -> BaseChatModel | str:
     return found
 
 
+@operation(run=_with_userdata)
 def userdata_summary(
     format: Literal["yaml", "json"] = "yaml",
     *,
@@ -282,6 +293,7 @@ def userdata_summary(
 Custom = Callable[[list[AnyMessage], Any], "list[AnyMessage] | Awaitable[list[AnyMessage]]"]
 
 
+@operation(run=_custom)
 def custom(fn: Custom | str) -> Operation:
     """`fn(messages, userdata) -> messages`, sync or async, named by its import path (so a function of a module).
 
@@ -291,11 +303,13 @@ def custom(fn: Custom | str) -> Operation:
     return _op("custom", fn=_path("custom(...)", fn))
 
 
+@operation(run=_resumed)
 def resume() -> Operation:
     """The target agent's own earlier context first, then the rest of the policy's result, each message once."""
     return _op("resume")
 
 
+@operation()
 def when(
     *,
     max_items: int | None = None,
@@ -330,37 +344,3 @@ def when(
         counter=_path("when(counter=...)", counter),
         then=inner.to_dict()["steps"],
     )
-
-
-def _only_tools_of(names: Sequence[str] = ()) -> Operation:
-    return only_tools(*names)
-
-
-_BUILD: dict[str, Callable[..., Operation]] = {
-    "fresh": fresh,
-    "full": full,
-    "exclude_instructions": exclude_instructions,
-    "exclude_tool_calls": exclude_tool_calls,
-    "exclude_empty": exclude_empty,
-    "only_tools": _only_tools_of,
-    "truncate": truncate,
-    "last_turns": last_turns,
-    "trim_tokens": trim_tokens,
-    "summarize": summarize,
-    "userdata_summary": userdata_summary,
-    "custom": custom,
-    "resume": resume,
-    "when": when,
-}
-
-
-def _path(where: str, fn: Callable[..., Any] | str | None) -> str | None:
-    if fn is None or isinstance(fn, str):
-        return fn
-    name = getattr(fn, "__qualname__", "")
-    if not name or "<" in name:
-        raise HistoryError(
-            f"{where}: a checkpoint names the function by its import path, so write {fn!r} as a function at the top "
-            "level of a module."
-        )
-    return f"{fn.__module__}:{name}"

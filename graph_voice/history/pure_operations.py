@@ -15,7 +15,19 @@ from langchain_core.messages.utils import count_tokens_approximately, trim_messa
 from graph_voice.errors import HistoryError
 from graph_voice.messages.pairs import calls_of, keep_calls
 
-__all__ = ["MADE", "PURE", "exceeds", "import_path", "is_made"]
+__all__ = [
+    "MADE",
+    "exceeds",
+    "import_path",
+    "is_made",
+    "of_last_turns",
+    "of_tools",
+    "trimmed",
+    "truncated",
+    "without_empty",
+    "without_instructions",
+    "without_tools",
+]
 
 MADE = "made_by_history"
 """Marks a message that an operation made, and which kind ("summary", "userdata"), in its `additional_kwargs`."""
@@ -46,11 +58,11 @@ def _is_instruction(message: BaseMessage) -> bool:
     return isinstance(message, SystemMessage) and not is_made(message)
 
 
-def _without_instructions(messages: list[AnyMessage]) -> list[AnyMessage]:
+def without_instructions(messages: list[AnyMessage]) -> list[AnyMessage]:
     return [m for m in messages if not _is_instruction(m)]
 
 
-def _without_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
+def without_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
     kept: list[AnyMessage] = []
     for message in messages:
         if isinstance(message, AIMessage) and calls_of(message):
@@ -62,13 +74,13 @@ def _without_tools(messages: list[AnyMessage]) -> list[AnyMessage]:
     return kept
 
 
-def _without_empty(messages: list[AnyMessage]) -> list[AnyMessage]:
+def without_empty(messages: list[AnyMessage]) -> list[AnyMessage]:
     return [
         m for m in messages if m.content or isinstance(m, ToolMessage) or (isinstance(m, AIMessage) and calls_of(m))
     ]
 
 
-def _only_tools(messages: list[AnyMessage], names: Sequence[str]) -> list[AnyMessage]:
+def of_tools(messages: list[AnyMessage], names: Sequence[str]) -> list[AnyMessage]:
     wanted: set[str] = set()
     kept: list[AnyMessage] = []
     for message in messages:
@@ -86,7 +98,7 @@ def _only_tools(messages: list[AnyMessage], names: Sequence[str]) -> list[AnyMes
     return kept
 
 
-def _truncate(messages: list[AnyMessage], max_items: int) -> list[AnyMessage]:
+def truncated(messages: list[AnyMessage], max_items: int) -> list[AnyMessage]:
     if len(messages) <= max_items:
         return messages
     kept = messages[len(messages) - max_items :] if max_items else []
@@ -96,14 +108,14 @@ def _truncate(messages: list[AnyMessage], max_items: int) -> list[AnyMessage]:
     return kept
 
 
-def _last_turns(messages: list[AnyMessage], n: int) -> list[AnyMessage]:
+def of_last_turns(messages: list[AnyMessage], n: int) -> list[AnyMessage]:
     starts = [i for i, m in enumerate(messages) if isinstance(m, HumanMessage)]
     if n == 0:
         return []
     return messages[starts[-n] :] if len(starts) > n else messages
 
 
-def _trim_tokens(messages: list[AnyMessage], max_tokens: int, counter: str | None = None) -> list[AnyMessage]:
+def trimmed(messages: list[AnyMessage], max_tokens: int, counter: str | None = None) -> list[AnyMessage]:
     kept = trim_messages(messages, max_tokens=max_tokens, token_counter=_counter(counter), strategy="last")
     return cast(list[AnyMessage], kept)
 
@@ -122,17 +134,3 @@ def exceeds(
     if max_items is not None and len(messages) > max_items:
         return True
     return max_tokens is not None and _counter(counter)(list(messages)) > max_tokens
-
-
-PURE: dict[str, Callable[..., list[AnyMessage]]] = {
-    "fresh": lambda messages: [],
-    "full": lambda messages: messages,
-    "exclude_instructions": _without_instructions,
-    "exclude_tool_calls": _without_tools,
-    "exclude_empty": _without_empty,
-    "only_tools": _only_tools,
-    "truncate": _truncate,
-    "last_turns": _last_turns,
-    "trim_tokens": _trim_tokens,
-}
-"""Operations that need nothing but the messages; the result is still to be repaired."""

@@ -20,8 +20,8 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Overwrite
 
 from graph_voice.errors import HistoryError
-from graph_voice.history.operations import Operation, from_dict
-from graph_voice.history.pure_operations import PURE, exceeds
+from graph_voice.history.operation import KINDS, Operation, from_dict, run_pure
+from graph_voice.history.pure_operations import exceeds
 from graph_voice.messages.pairs import paired
 
 __all__ = ["merge_messages", "reducer"]
@@ -93,7 +93,7 @@ def reducer(policy: Operation | None = None) -> Callable[[Messages | None, Any],
 
 def _check_pure(policy: Operation) -> None:
     if not policy.is_pure:
-        names = ", ".join(sorted({s["op"] for s in policy.flat()} - set(PURE)))
+        names = ", ".join(sorted({s["op"] for s in policy.flat() if KINDS[s["op"]].pure is None}))
         raise HistoryError(
             f"history.reducer: {names} needs more than the messages, and a reducer has nothing else. Declare it on a "
             'Handoff(history=...), return it from a node as {"chat_ctx": ...}, or write '
@@ -108,7 +108,7 @@ def _apply(policy: Operation, messages: Messages) -> Messages:
             limits = {k: v for k, v in step.items() if k not in ("op", "then")}
             messages = _apply(Operation(step["then"]), messages) if exceeds(messages, **limits) else messages
             continue
-        messages = paired(PURE[step["op"]](messages, **{k: v for k, v in step.items() if k != "op"}))
+        messages = paired(run_pure(messages, step))
     return messages
 
 

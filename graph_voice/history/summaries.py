@@ -17,8 +17,9 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from graph_voice.errors import HistoryError
+from graph_voice.history.operation import run_pure
 from graph_voice.history.operations import DEADLINE, exclude_instructions, model_of, truncate
-from graph_voice.history.pure_operations import MADE, PURE, is_made
+from graph_voice.history.pure_operations import MADE, is_made
 from graph_voice.messages.content import plain_text
 from graph_voice.messages.pairs import GOTO, pair_safe, transfer_answer
 from graph_voice.models import model_from
@@ -141,8 +142,7 @@ async def summarized(
     if outcome["summary"] is None:
         result = list(messages)
         for fallback in FALLBACK.steps:
-            args = {k: v for k, v in fallback.items() if k != "op"}
-            result = pair_safe(PURE[fallback["op"]](result, **args))
+            result = pair_safe(run_pure(result, fallback))
         return result
     upto = _cut(messages, step) if outcome["covers"] == len(lines) else 0
     return _replaced(messages, lines[: outcome["covers"]], outcome["summary"], upto)
