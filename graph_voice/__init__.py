@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graph_voice import events, history, testing
-    from graph_voice.agents.agent import Agent, Voice
+    from graph_voice.agents.agent import Agent
     from graph_voice.agents.handoff import Handoff, Reply
     from graph_voice.agents.run_context import RunContext
     from graph_voice.agents.tools import StopResponse, ToolError, function_tool
+    from graph_voice.agents.voice import Voice
     from graph_voice.call.conversation import Conversation
     from graph_voice.call.durable import Resumed
     from graph_voice.errors import GraphVoiceError
@@ -65,7 +66,7 @@ _HOMES = {
     "StopResponse": "agents.tools",
     "ToolError": "agents.tools",
     "Turn": "turn.turn",
-    "Voice": "agents.agent",
+    "Voice": "agents.voice",
     "VoiceState": "graph.state",
     "create_voice_graph": "graph.build",
     "function_tool": "agents.tools",

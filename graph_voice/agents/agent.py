@@ -2,8 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -11,52 +10,17 @@ from langchain_core.tools import BaseTool
 
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.tools import as_tool, is_function_tool
+from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.history.operation import Operation
 
-__all__ = ["Agent", "Text", "Voice"]
+__all__ = ["Agent", "Text"]
 
 Text = str | Callable[[Any], str]
 """Fixed text, or a function of the userdata."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-
-
-@dataclass(frozen=True)
-class Voice:
-    """How an agent hears and sounds: plain data, which the LiveKit adapter resolves.
-
-    Each of `stt`, `tts` and `vad` is a model string ("cartesia/sonic-3:voice-id"), a dict of arguments, or a
-    zero-argument callable that returns a LiveKit plugin. What is None is the session's own.
-    """
-
-    stt: str | Mapping[str, Any] | Callable[[], Any] | None = None
-    tts: str | Mapping[str, Any] | Callable[[], Any] | None = None
-    vad: Mapping[str, Any] | Callable[[], Any] | None = None
-    turn_handling: Mapping[str, Any] | None = None
-    """LiveKit's `TurnHandlingOptions`."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Further keyword arguments of LiveKit's `Agent`."""
-    llm: InitVar[None] = None
-    """There is none: a model, realtime ones included, is refused with `BuildError`, which says where it belongs."""
-
-    def __post_init__(self, llm: Any) -> None:
-        if llm is not None or "llm" in self.options:
-            raise BuildError(
-                "Voice(llm=...): a voice has no model, the agent has: Agent(..., llm=...), a LangChain chat model. "
-                "A realtime (speech-to-speech) model can't be one, since it answers by itself, past the graph: use a "
-                "chat model there, and stt and tts here."
-            )
-
-    def describe(self) -> dict[str, Any]:
-        """JSON data for drawings and LangGraph Studio; callables by their name."""
-        found: dict[str, Any] = {}
-        for name in ("stt", "tts", "vad", "turn_handling"):
-            value = getattr(self, name)
-            if value is not None:
-                found[name] = getattr(value, "__name__", repr(value)) if callable(value) else value
-        return found
 
 
 class Agent:

@@ -3,10 +3,11 @@
 import asyncio
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
@@ -18,7 +19,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.run_context import RunContext, running
-from graph_voice.agents.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
 from graph_voice.errors import BuildError
 from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
 from graph_voice.secrets.values import secret_texts
@@ -26,16 +26,27 @@ from graph_voice.userdata.working_copy import Assignments
 
 __all__ = [
     "FunctionTool",
+    "SlowTool",
     "StopResponse",
     "ToolError",
     "as_tool",
     "function_tool",
     "is_function_tool",
+    "slow_tool",
     "takes_state",
 ]
 
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
 F = TypeVar("F", bound=Callable[..., Any])
+
+FILLER_AFTER = 1.5
+"""Seconds of silence, while a tool runs, after which its filler is said."""
+
+Filler = str | Sequence[str] | Callable[[Any], str | None]
+"""A line, lines that the tool's calls take in turn, or a function of the userdata (which may return nothing)."""
+
+LatePolicy = Literal["announce", "merge"]
+"""What becomes of a result that comes after the caller was answered without it."""
 
 
 class ToolError(Exception):
@@ -49,6 +60,50 @@ class ToolError(Exception):
 class StopResponse(Exception):  # LiveKit's name
     """Raised by a tool to end the turn without a reply, unless another call of its batch wants one. LiveKit's
     `StopResponse`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SlowTool:
+    """What one tool declares. Its names are the arguments of `function_tool`."""
+
+    filler: Filler | None = None
+    filler_after: float = FILLER_AFTER
+    late: LatePolicy = "announce"
+
+    def line(self, userdata: Any, earlier: int) -> str:
+        """What is said; "" for nothing.
+
+        Args:
+            userdata: the caller's facts.
+            earlier: calls of this tool that the conversation has seen before this one. Of several lines, each call
+                takes the next one, and begins again behind the last: the same conversation always has the same lines.
+        """
+        if self.filler is None or isinstance(self.filler, str):
+            return self.filler or ""
+        if callable(self.filler):
+            return self.filler(userdata) or ""
+        return self.filler[earlier % len(self.filler)]
+
+    def check(self, tool: str) -> "SlowTool":
+        """Raises `BuildError` for values that can't work."""
+        if not _is_filler(self.filler):
+            raise BuildError(
+                f'tool "{tool}": filler={self.filler!r} is no line. Write a text, a list of texts, or a function of '
+                "the userdata."
+            )
+        after = self.filler_after
+        if not isinstance(after, int | float) or not after > 0 or not math.isfinite(after):
+            raise BuildError(f'tool "{tool}": filler_after={after!r} must be a number of seconds above 0.')
+        if self.late not in get_args(LatePolicy):
+            known = " or ".join(f'"{name}"' for name in get_args(LatePolicy))
+            raise BuildError(f'tool "{tool}": late={self.late!r} is unknown. Write late={known}.')
+        return self
+
+
+def _is_filler(value: Any) -> bool:
+    if value is None or isinstance(value, str) or callable(value):
+        return True
+    return isinstance(value, Sequence) and bool(value) and all(isinstance(line, str) for line in value)
 
 
 class FunctionTool(StructuredTool):
@@ -307,3 +362,15 @@ def _with_answer(command: Command[Any]) -> Command[Any]:
         return command
     update = {**command.update, "messages": [*messages, ToolMessage("", tool_call_id=call_id)]}
     return dataclasses.replace(command, update=update)
+
+
+def slow_tool(tool: BaseTool) -> SlowTool:
+    """What a tool declares: `@function_tool(...)` by its arguments, any other LangChain tool by its `metadata`.
+
+    Raises `BuildError` for values that can't work.
+    """
+    declared = getattr(tool, "slow", None)
+    if isinstance(declared, SlowTool):
+        return declared
+    names = ("filler", "filler_after", "late")
+    return SlowTool(**{k: v for k, v in (tool.metadata or {}).items() if k in names}).check(tool.name)

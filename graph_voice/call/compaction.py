@@ -8,8 +8,8 @@ import asyncio
 import logging
 from typing import Any
 
+from graph_voice.call.prefetched_summaries import background
 from graph_voice.call.state import CallState
-from graph_voice.call.summaries_ahead import background
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
 from graph_voice.history.context import shortened

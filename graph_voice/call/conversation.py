@@ -17,9 +17,9 @@ from graph_voice.call.compaction import Compaction
 from graph_voice.call.durable import RESUME, Durable, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT, leave_call, stop
 from graph_voice.call.head_start import HeadStart
+from graph_voice.call.prefetched_summaries import PrefetchedSummaries
 from graph_voice.call.runner import Runner
 from graph_voice.call.state import CallState, U, pending_after
-from graph_voice.call.summaries_ahead import PrefetchedSummaries
 from graph_voice.call.trace import CallTrace, Trace
 from graph_voice.errors import TurnError
 from graph_voice.graph.agent_runtime import Apology

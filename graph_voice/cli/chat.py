@@ -1,16 +1,20 @@
 """`graph-voice chat`: a conversation with a graph, in text."""
 
 import asyncio
+import codecs
 import io
+import os
 import signal
 import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from graph_voice.cli.speak_option import SPEAK
+from graph_voice.cli.options import SPEAK, userdata_of
 
 if TYPE_CHECKING:
     from graph_voice.cli.chat_loop import Chat
@@ -58,7 +62,6 @@ def chat(
     from graph_voice.call.conversation import Conversation
     from graph_voice.cli.chat_loop import Chat
     from graph_voice.cli.chat_screen import Screen
-    from graph_voice.cli.userdata_option import userdata_of
     from graph_voice.graph.speakers import speakers_of
     from graph_voice.launch.loading import load_graph
     from graph_voice.launch.model_choice import choose_model
@@ -94,11 +97,48 @@ def chat(
 
 async def _with_interrupts(chat: "Chat") -> int:
     """Run it with Ctrl-C as `Chat.interrupt`, instead of a `KeyboardInterrupt` anywhere."""
-    from graph_voice.cli.stdin import stdin_lines
-
     loop = asyncio.get_running_loop()
     before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(chat.interrupt))
     try:
-        return await chat.run(stdin_lines())
+        return await chat.run(_stdin_lines())
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+async def _stdin_lines() -> AsyncIterator[str]:
+    """Each line of standard input without its newline, as it comes; over when the input is (Ctrl-D on a terminal).
+
+    The thread that reads can't be stopped while it waits, so it is a daemon, and holds nothing that the interpreter
+    needs at its end: it reads the file descriptor, not `sys.stdin`, which has a lock.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+    source, encoding = sys.stdin.fileno(), sys.stdin.encoding or "utf-8"
+
+    def read() -> None:
+        try:
+            for line in _lines(source, encoding):
+                loop.call_soon_threadsafe(queue.put_nowait, line)
+            loop.call_soon_threadsafe(queue.put_nowait, None)
+        except RuntimeError:
+            return  # the loop is closed: nobody listens any more
+
+    threading.Thread(target=read, name="graph_voice.stdin", daemon=True).start()
+    while (line := await queue.get()) is not None:
+        yield line
+
+
+def _lines(source: int, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    rest = ""
+    while True:
+        try:
+            piece = os.read(source, 65536)
+        except OSError:
+            piece = b""  # the terminal is gone
+        *whole, rest = (rest + decoder.decode(piece, final=not piece)).split("\n")
+        yield from whole
+        if not piece:
+            break
+    if rest:
+        yield rest

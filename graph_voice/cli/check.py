@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from graph_voice.cli.speak_option import SPEAK
+from graph_voice.cli.options import SPEAK
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 

@@ -19,8 +19,7 @@ from pydantic import ValidationError
 
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.run_context import RunContext, running
-from graph_voice.agents.slow_tool import SlowTool, slow_tool
-from graph_voice.agents.tools import FunctionTool, StopResponse, ToolError, takes_state
+from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolError, slow_tool, takes_state
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller

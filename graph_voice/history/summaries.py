@@ -1,6 +1,7 @@
 """Summaries of a conversation: what is summarised, by whom, and what happens when there is no summary in time.
 
-`graph_voice.call.summaries_ahead` has them made in the background; here they are used, or made when none is prepared.
+`graph_voice.call.prefetched_summaries` has them made in the background; here they are used, or made when none is
+prepared.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from graph_voice.cli.speak_option import SPEAK
+from graph_voice.cli.options import SPEAK
 from graph_voice.drawing import to_svg
 from graph_voice.graph.speakers import speakers_of
 from graph_voice.launch.loading import load_graph, name_of

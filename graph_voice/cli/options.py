@@ -1,15 +1,16 @@
-"""The option `--userdata`: JSON that becomes an instance of the graph's own class."""
+"""Options that commands share: `--speak`, and `--userdata`, JSON that becomes an instance of the graph's own class."""
 
 import json
 from typing import Any
 
-from langgraph.graph import StateGraph
-from pydantic import TypeAdapter, ValidationError
-
 from graph_voice.errors import UserdataError
-from graph_voice.userdata.channel import UserdataChannel, explain
 
-__all__ = ["userdata_of"]
+__all__ = ["SPEAK", "userdata_of"]
+
+SPEAK = (
+    "A node that speaks, of a graph that doesn't say so itself. Repeatable. Default: the only node that calls a model."
+)
+"""What every command says of the option."""
 
 
 def userdata_of(graph: Any, text: str | None) -> Any:
@@ -18,6 +19,12 @@ def userdata_of(graph: Any, text: str | None) -> Any:
     Raises `UserdataError` for what is no JSON object, or not what the class wants; and without `text`, when the class
     has fields that must be given.
     """
+    # Here, so that the command line itself needs no LangGraph.
+    from langgraph.graph import StateGraph
+    from pydantic import TypeAdapter, ValidationError
+
+    from graph_voice.userdata.channel import UserdataChannel, explain
+
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     channel = compiled.channels.get("userdata")
     if not isinstance(channel, UserdataChannel):
@@ -46,6 +53,8 @@ def userdata_of(graph: Any, text: str | None) -> Any:
 
 def _example(kind: Any) -> str:
     """The fields with their types, as an object."""
+    from pydantic import TypeAdapter
+
     fields = TypeAdapter(kind).json_schema().get("properties", {})
     shown = ", ".join(f'"{name}": ...' for name in fields)
     return "{" + (shown or '"name": "Ada"') + "}"
