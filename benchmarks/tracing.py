@@ -27,8 +27,8 @@ from benchmarks.stores import Stores
 from benchmarks.tables import markdown
 from graph_voice import Agent, Conversation, Handoff, Turn, create_voice_graph, events
 from graph_voice.call.conversation import hear
-from graph_voice.call.trace import flush_traces
 from graph_voice.testing import ScriptedModel, call
+from graph_voice.tracing import flush_traces
 
 __all__ = ["PART", "measure"]
 

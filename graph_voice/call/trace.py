@@ -21,10 +21,10 @@ from graph_voice.tracing.feedback import Score, Subject, give
 from graph_voice.tracing.log import Amendment, NotingTracer, TraceLog
 from graph_voice.tracing.redaction import Redaction
 from graph_voice.tracing.runs import runs_of
-from graph_voice.tracing.sender import FLUSH_TIMEOUT, flush_traces, leave_no_thread, send_runs, sender
+from graph_voice.tracing.sender import leave_no_thread, send_runs, sender
 from graph_voice.turn.turn import Turn
 
-__all__ = ["FLUSH_TIMEOUT", "CallTrace", "Trace", "flush_traces", "is_traced"]
+__all__ = ["CallTrace", "Trace", "is_traced"]
 
 RECURSION_LIMIT = 100
 """Supersteps of one turn, unless the conversation's config says otherwise."""

@@ -12,11 +12,11 @@ from graph_voice.agents.handoff import TransferTool
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
 from graph_voice.graph.external import become_active
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, without_calls
-from graph_voice.graph.retry import SilentModelError
 from graph_voice.graph.studio_context import edited
 from graph_voice.history.context import resolve, shortened, view
 from graph_voice.messages.pairs import keep_calls
 from graph_voice.messages.prompt import complete_prompt, is_blank, render_context
+from graph_voice.models import SilentModelError
 from graph_voice.secrets.arguments import redact_arguments
 from graph_voice.secrets.spoken import open_words
 from graph_voice.turn.reply_options import ReplyOptions

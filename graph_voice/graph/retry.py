@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence, Set
 from typing import Any
 
-from langchain_core.exceptions import ModelError as LangChainModelError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
@@ -14,24 +13,13 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import RetryPolicy
 
 from graph_voice.graph.generate import Generated, Progress, generate
+from graph_voice.models import SilentModelError, is_transient
 from graph_voice.models.bindings import Bindings
 from graph_voice.turn.turn import Turn
 
-__all__ = ["RETRY", "SilentModelError", "ask", "is_transient"]
+__all__ = ["RETRY", "ask"]
 
 logger = logging.getLogger("graph_voice")
-
-
-class SilentModelError(RuntimeError):
-    """A model answered with neither words nor calls."""
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed a moment later: a rate limit, a server's failure, a lost connection, a
-    timeout, an empty answer. Providers' errors are judged by LangChain's `ModelError.is_retryable`."""
-    if isinstance(error, LangChainModelError):
-        return error.is_retryable
-    return isinstance(error, ConnectionError | TimeoutError | SilentModelError)
 
 
 RETRY = RetryPolicy(initial_interval=0.2, max_attempts=2, jitter=False, retry_on=is_transient)

@@ -1,17 +1,18 @@
-"""Chat models: what `llm=` may be, and what is missing when it can't be used."""
+"""Public. Chat models: what `llm=` may be, what is missing when it can't be used, which failures may pass."""
 
 import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from langchain_core.exceptions import ModelError as LangChainModelError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr, ValidationError
 
 from graph_voice.errors import MissingDependencyError, ModelError
 
-__all__ = ["DEFAULT_MODEL_VARIABLE", "model_from", "run_model", "run_models"]
+__all__ = ["DEFAULT_MODEL_VARIABLE", "SilentModelError", "is_transient", "model_from", "run_model", "run_models"]
 
 DEFAULT_MODEL_VARIABLE = "GRAPH_VOICE_LLM"
 """The environment variable that names the model of a graph that was given none."""
@@ -65,6 +66,18 @@ def run_model(config: RunnableConfig) -> BaseChatModel:
     """
     given = config.get("configurable", {}).get("llm")
     return run_models("your own node", None, None, given)[0]
+
+
+class SilentModelError(RuntimeError):
+    """A model answered with neither words nor calls."""
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later: a rate limit, a server's failure, a lost connection, a
+    timeout, an empty answer. Providers' errors are judged by LangChain's `ModelError.is_retryable`."""
+    if isinstance(error, LangChainModelError):
+        return error.is_retryable
+    return isinstance(error, ConnectionError | TimeoutError | SilentModelError)
 
 
 @lru_cache(maxsize=64)

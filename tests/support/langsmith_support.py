@@ -7,7 +7,7 @@ import pytest
 from langsmith.utils import get_env_var
 from langsmith_sink import LangSmithSink
 
-from graph_voice.call.trace import flush_traces
+from graph_voice.tracing import flush_traces
 
 __all__ = ["langsmith"]
 

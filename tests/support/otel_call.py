@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from graph_voice.call.trace import flush_traces
 from graph_voice.testing import run
+from graph_voice.tracing import flush_traces
 
 
 def main() -> None:

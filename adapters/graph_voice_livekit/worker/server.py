@@ -17,9 +17,9 @@ from langgraph.graph import StateGraph
 from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent
 
-from graph_voice.call.trace import flush_traces
 from graph_voice.errors import BuildError, LoadError
 from graph_voice.launch.loading import load_graph, locate
+from graph_voice.tracing import flush_traces
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.session.resume import PATIENCE
 from graph_voice_livekit.worker.active_agent_attribute import show_active_agent

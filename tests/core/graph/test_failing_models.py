@@ -12,7 +12,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langgraph.types import RetryPolicy
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool
-from graph_voice.graph.retry import SilentModelError
+from graph_voice.models import SilentModelError
 from graph_voice.testing import ScriptedModel, call, check_prompt, fail, hang, say
 
 pytestmark = pytest.mark.virtual_clock

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from langsmith_sink import LangSmithSink
 
-from graph_voice.call.trace import FLUSH_TIMEOUT
+from graph_voice.tracing.sender import FLUSH_TIMEOUT
 
 CALL = '''
 import asyncio, json, threading, time
