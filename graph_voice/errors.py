@@ -1,4 +1,17 @@
-"""The one tree of exceptions. Each class is also the nearest builtin, so `except ValueError` still works."""
+"""Public. The one tree of exceptions, in which each class is also the nearest builtin.
+
+GraphVoiceError
++-- BuildError              ValueError      an agent, a tool or a graph is declared in a way that can't work
++-- HandoffError            RuntimeError    a tool handed off to a target that is not declared
++-- HistoryError            ValueError      a history operation, its arguments or its place
++-- LoadError               ImportError     a path leads to no graph
++-- MissingDependencyError  ImportError     a package is not installed
++-- ModelError              RuntimeError    no chat model could be made
++-- SaverError              RuntimeError    the durable copy can't be written or read
++-- TurnError               RuntimeError    a turn was told what its contract forbids
++-- UserdataError           ValueError      the userdata does not fit its class
++-- testing.PlanError       AssertionError  in a test: the moment of a plan never came
+"""
 
 __all__ = [
     "BuildError",

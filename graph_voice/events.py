@@ -1,4 +1,4 @@
-"""What a `Turn` yields while it runs: small frozen dataclasses, in the order in which things happen.
+"""Public. What a `Turn` yields while it runs: small frozen dataclasses, in the order in which things happen.
 
 A front end turns `Text` and `Say` into speech, answers `ToolCalls` with `Turn.allow` (or `deny`), `HandedOff` with
 `Turn.confirm_handoff` (or `reject_handoff`), and reports what was played with `Turn.heard`.

@@ -1,5 +1,6 @@
-"""What pytest gets with graph_voice: the virtual clock, calls that are closed and checked, transcripts of those that
-failed, and scenarios on a real model. Installed as a pytest plugin; nothing needs to be switched on.
+"""Public. What pytest gets: the virtual clock, calls that are closed and checked, scenarios on a real model.
+
+Installed as a pytest plugin; nothing needs to be switched on.
 
 - `@pytest.mark.virtual_clock` lets an async test, and its async fixtures, run on a `VirtualClockLoop`; other tests are
   untouched. `@pytest.mark.virtual_clock(limit=60)` gives up after that many virtual seconds. It builds on the hook that

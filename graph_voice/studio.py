@@ -1,4 +1,4 @@
-"""Graphs for LangGraph Studio: what `langgraph dev` serves, and what Studio edits of it.
+"""Public. Graphs for LangGraph Studio: what `langgraph dev` serves, and what Studio edits of it.
 
 Write the graph into `langgraph.json` as it is, `"my_agent": "./my_agent.py:graph"`, if it has a model. `studio_graph`
 is for graphs that have none: it chooses one as `graph-voice chat` does.

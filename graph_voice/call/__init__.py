@@ -1,0 +1,1 @@
+"""One call: its turns, what it remembers, its durable copy, its traces."""

@@ -1,4 +1,4 @@
-"""Checks of a graph without a call: what can't work, what will go wrong, what may be meant otherwise."""
+"""Public. Checks of a graph without a call: what can't work, what will go wrong, what may be meant otherwise."""
 
 import os
 import traceback

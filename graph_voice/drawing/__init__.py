@@ -1,4 +1,4 @@
-"""Drawings of a graph, made offline: SVG for people, Mermaid for Markdown, plain text for a terminal.
+"""Public. Drawings of a graph, made offline: SVG for people, Mermaid for Markdown, plain text for a terminal.
 
 Each takes any LangGraph graph, a `StateGraph` or a compiled one, and shows what its
 public `get_graph()` holds.

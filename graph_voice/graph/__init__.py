@@ -1,0 +1,1 @@
+"""From agents to a LangGraph `StateGraph`, and its nodes."""

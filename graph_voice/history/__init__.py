@@ -1,4 +1,4 @@
-"""Chat history operations: what a handoff carries, as small values that compose with `|`.
+"""Public. Chat history operations: what a handoff carries, as small values that compose with `|`.
 
 `history.exclude_instructions() | history.truncate(max_items=6)` is data: it is declared on a `Handoff`, returned by a
 node as an update of `chat_ctx`, kept as a plain dict in checkpoints, and shown in LangGraph Studio. An *item* is one

@@ -1,0 +1,1 @@
+"""A graph by its path, and the model that it is run with."""

@@ -1,0 +1,1 @@
+"""What every provider accepts: pure functions over LangChain messages."""

@@ -1,4 +1,4 @@
-"""The test kit: a whole call in milliseconds, without audio, network or keys.
+"""Public. The test kit: a whole call in milliseconds, without audio, network or keys.
 
 `Call` holds it: what the caller says, when they cut in, what the front end guesses, when the process dies.
 `invariants` checks what always holds. `ScriptedModel` and its words `say`, `call`, `fail`, `hang` stand for a chat
