@@ -34,10 +34,11 @@ properties: $(READY)  ## Look harder for exceptions to the rules of history and 
 		tests/core/history/test_reducers.py tests/core/secrets/test_secrets.py tests/livekit/convert/test_history_parity.py \
 		tests/livekit/convert/test_converters.py -q
 
-check: $(READY)  ## Lint, format and types.
+check: $(READY)  ## Lint, format, types, and what may import what.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY)  ## Format the code.
 	$(BIN)/ruff check --fix .
@@ -58,4 +59,4 @@ soak: $(READY)  ## Look for a call that can be broken: 10,000 barge-ins, 200 cra
 	$(BIN)/python scripts/soak.py $(OPTIONS)
 
 clean:  ## Remove what these targets made.
-	rm -rf $(VENV) calls .langgraph_api .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) calls .langgraph_api .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
