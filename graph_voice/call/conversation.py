@@ -210,7 +210,8 @@ class Conversation(CallState[U]):
         """
         self._require_open()
         user = self.user_message(text, message_id) if text is not None else None
-        early = not self._is_too_late and self._handing_over() is None
+        too_late = self._durable is not None and self._durable.saver.is_too_late
+        early = not too_late and self._handing_over() is None
         if user is not None and early and (turn := self._ahead.take()) is not None:
             turn.begin_with(user, instructions, options)
             return self._start(turn)
@@ -260,10 +261,6 @@ class Conversation(CallState[U]):
         require_models(self.graph, self.config)
         if self.closed:
             raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
-
-    @property
-    def _is_too_late(self) -> bool:
-        return self._durable is not None and self._durable.saver.is_too_late
 
     def _start(self, turn: Turn) -> Turn:
         self._require_open()

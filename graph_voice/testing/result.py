@@ -72,7 +72,9 @@ class PlayedCall(Protocol):
 
     said: list[str]
     effects: Effects
-    crashes: int
+
+    @property
+    def crashes(self) -> int: ...
 
     @property
     def conversation(self) -> Conversation[Any]: ...

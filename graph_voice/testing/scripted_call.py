@@ -1,12 +1,10 @@
 """A whole call in a test: what the caller says, when they cut in, what the front end guesses, when the process dies."""
 
 import asyncio
-import contextlib
 import functools
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -16,25 +14,14 @@ from typing_extensions import TypeVar
 
 from graph_voice import events
 from graph_voice.call.conversation import Conversation
-from graph_voice.errors import MissingDependencyError, TurnError
+from graph_voice.errors import TurnError
 from graph_voice.models import model_from
-from graph_voice.storage.live_saver import LiveSaver
-from graph_voice.testing.core_front_end import CoreFrontEnd
-from graph_voice.testing.front_end import (
-    FRONT_ENDS,
-    CallPlan,
-    FrontEnd,
-    Moment,
-    Plan,
-    PlanError,
-    require_known,
-    watched,
-)
+from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError, require_known, watched
 from graph_voice.testing.happened import CallerSaid, Effects, Happening, require_answers, transcript
 from graph_voice.testing.invariants import invariants
 from graph_voice.testing.planned import Crash, Planned, Plans, Speculation
+from graph_voice.testing.processes import Processes
 from graph_voice.testing.result import Result, log_to_langsmith
-from graph_voice.testing.severed import SeverableSaver
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.turn.turn import Turn
 
@@ -88,10 +75,6 @@ class Call(Generic[U]):
         saver: BaseCheckpointSaver[Any] | None = None,
         **options: Any,
     ) -> None:
-        if isinstance(saver, LiveSaver):
-            raise TurnError(
-                "Call(saver=LiveSaver(...)): give it the durable checkpointer itself; it is put behind one."
-            )
         self.graph = graph
         self.effects = Effects()
         """What tools really did."""
@@ -99,10 +82,8 @@ class Call(Generic[U]):
         """What the caller said in turns that count."""
         self.greeting = Result([])
         """What was said and done before the caller said anything."""
-        self._make = _maker_of(front_end)
         self._check = check
-        self._saver = saver
-        self._mocks = {
+        self._mocks: dict[str, dict[str, Callable[..., Any]]] = {
             agent: {tool: watched(fake, functools.partial(self._began_to_run, tool)) for tool, fake in tools.items()}
             for agent, tools in (mocks or {}).items()
         }
@@ -113,14 +94,13 @@ class Call(Generic[U]):
             config["configurable"] = {**config.get("configurable", {}), "llm": model_from(model)}
             self._options["config"] = config
         self._entries: list[Happening] = []
-        self._earlier_heard: list[str] = []
-        self._severable: SeverableSaver | None = None
-        self._front_end: FrontEnd | None = None
+        self._processes = Processes(
+            front_end, CallPlan(graph, self._options, self._mocks, self._caller_said), saver, self._watch
+        )
         self._plans = Plans()
         self._began: float | None = None
         self._crashed = False
         self._closed = False
-        self.crashes = 0
         Call.opened.append(self)
 
     # ---- its life
@@ -152,29 +132,16 @@ class Call(Generic[U]):
             raise TurnError("The process of this call has crashed: await call.resume() before it goes on.")
         if self._closed:
             raise TurnError("This call was closed: nothing can be said in it any more.")
-        if self._front_end is None:
-            result = self._begin()
-            self._front_end = await self._started()
-            self.greeting = result()
-        return self._front_end
-
-    async def _started(self) -> FrontEnd:
-        made = self._new_front_end()
-        self._front_end = made  # its properties are asked for while it opens
-        try:
-            await made.open(self._watch)
-        except BaseException:
-            self._front_end = None
-            with contextlib.suppress(Exception):  # it may not have come far enough to be closed
-                await made.close("error")
-            raise
+        if self._front_end is not None:
+            return self._front_end
+        result = self._begin()
+        made = await self._processes.begin()
+        self.greeting = result()
         return made
 
-    def _new_front_end(self) -> FrontEnd:
-        options = dict(self._options)
-        if self._saver is not None:
-            self._severable = options["saver"] = SeverableSaver(self._saver)
-        return self._make(CallPlan(self.graph, options, self._mocks, self._caller_said))
+    @property
+    def _front_end(self) -> FrontEnd | None:
+        return self._processes.front_end
 
     def _watch(self, conversation: Conversation[Any]) -> None:
         require_known(self._mocks, conversation)
@@ -298,14 +265,9 @@ class Call(Generic[U]):
         return Crash(self, self._crash())
 
     async def _crash(self) -> None:
-        front_end = await self._open()
-        self._require_saver()
-        assert self._severable is not None
-        self._severable.sever()
-        self._earlier_heard += front_end.heard
-        await front_end.crash()
-        self._front_end, self._crashed = None, True
-        self.crashes += 1
+        await self._open()
+        await self._processes.crash()
+        self._crashed = True
 
     async def resume(self) -> Result:
         """Another process takes the call up, and says so if something was left open. Returns what it said and did."""
@@ -313,15 +275,8 @@ class Call(Generic[U]):
             raise TurnError("resume(): the call is going on; crash() it first.")
         self._crashed = False
         result = self._begin()
-        self._front_end = await self._started()
+        await self._processes.begin()
         return result()
-
-    def _require_saver(self) -> None:
-        if self._saver is None:
-            raise TurnError(
-                "crash(): nothing of this call is stored, so nothing of it could be taken up. Give it a durable "
-                "checkpointer: Call(graph, saver=InMemorySaver())."
-            )
 
     # ---- plans
 
@@ -332,7 +287,7 @@ class Call(Generic[U]):
         plans = self._plans.all()
         crashing = [asyncio.create_task(plan.moment.came.wait()) for plan in plans if plan.crashes]
         if crashing:
-            self._require_saver()
+            self._processes.require_saver()
         task = asyncio.ensure_future(act(front_end, [plan for plan in plans if not plan.crashes]))
         try:
             await asyncio.wait([task, *crashing], return_when=asyncio.FIRST_COMPLETED)
@@ -392,12 +347,17 @@ class Call(Generic[U]):
     @property
     def heard(self) -> list[str]:
         """What the caller heard of the agents, in the front end's eyes."""
-        return [*self._earlier_heard, *(self._front_end.heard if self._front_end is not None else ())]
+        return self._processes.heard
 
     @property
     def heard_since_crash(self) -> list[str]:
         """As `heard`, of the process that holds the call now."""
-        return list(self._front_end.heard) if self._front_end is not None else []
+        return self._processes.heard_since_crash
+
+    @property
+    def crashes(self) -> int:
+        """How many of its processes have died."""
+        return self._processes.crashes
 
     @property
     def over(self) -> bool:
@@ -425,30 +385,3 @@ class Call(Generic[U]):
 
     def __repr__(self) -> str:
         return f"<Call\n{self.transcript}\n>"
-
-
-def _maker_of(which: str | Callable[[CallPlan], FrontEnd]) -> Callable[[CallPlan], FrontEnd]:
-    """What makes the front end of this name: "core", or one that another package offers ("livekit").
-
-    Raises `MissingDependencyError` for a name that nobody offers, and `TypeError` for what makes no front end.
-    """
-    if not isinstance(which, str):
-        if not callable(which):
-            raise TypeError(
-                f"Call(front_end={which!r}): each process of a call has a front end of its own. Write its class, or a "
-                "function that makes one: front_end=lambda plan: MyFrontEnd(plan)."
-            )
-        return which
-    if which == "core":
-        return CoreFrontEnd
-    found = next(iter(entry_points(group=FRONT_ENDS, name=which)), None)
-    try:
-        if found is None:
-            raise ImportError(f"no package offers {which!r}")
-        made: type[FrontEnd] = found.load()
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'Call(front_end="{which}"): {error}. '
-            'The front ends are "core" and, with pip install "graph-voice[livekit]", "livekit".'
-        ) from error
-    return made
