@@ -28,20 +28,20 @@ from graph_voice_livekit.session.turns import TurnDriver
 __all__ = ["GraphAgent", "NodeAgent"]
 
 INSTRUCTIONS = "lk.agent_task.instructions"
-"""How the ids of the items begin in which LiveKit keeps an agent's instructions."""
+"""How the id of LiveKit's items with an agent's instructions begins."""
 
 
 class NodeAgent(Agent):
-    """One agent of a graph, as LiveKit sees it: its voice, mirrors of its tools, and a reply that drains the turn."""
+    """The LiveKit agent of one agent of a graph: its voice, mirrors of its tools, and a reply that drains the turn."""
 
     _bridge: Bridge
     arriving: history.Operation | None = None
-    """What the graph's agent is shown when it takes the floor unasked; None: what `GraphAgent(history=...)` says."""
+    """What the graph's agent is shown if the program makes it the active one; None: `GraphAgent(history=...)`."""
     _definition: GraphDefinition | None
     _has_entered = True
-    """False for an agent with which LiveKit's session began although another one had the floor."""
+    """False for an agent with which LiveKit's session began although another agent was active in the stored call."""
     turn: TurnDriver | None = None
-    """The turn that handed off to this agent, until it has entered: its first words belong to it."""
+    """The turn that handed off to this agent, until it has entered: its first words continue that turn."""
 
     def _become(self, bridge: Bridge, name: str, definition: GraphDefinition | None, voice: dict[str, Any]) -> None:
         self._bridge = bridge
@@ -60,20 +60,20 @@ class NodeAgent(Agent):
             Agent.__init__(self, **self._arguments)
 
     def _rendered(self, name: str, definition: GraphDefinition | None) -> str:
-        """The agent's instructions as of now, for LiveKit's judges and traces; its models get them from the graph."""
+        """The agent's instructions with the userdata as it is now, for LiveKit's judges and traces."""
         if definition is not None:
-            with contextlib.suppress(Exception):  # a function of the program's own; in the run it fails where it counts
+            with contextlib.suppress(Exception):  # the program's function; if it fails in the run, that is reported
                 return definition.render(self._bridge.conversation.value("userdata"))
         return f"The graph's agent {name}; its prompt is the graph's own."
 
     @property
     def bridge(self) -> Bridge:
-        """Of the call that this agent belongs to."""
+        """The bridge of this agent's call."""
         return self._bridge
 
     @property
     def recognizer(self) -> object:
-        """What it hears by, if another agent may go on with it."""
+        """Its speech recognizer, if LiveKit may keep it across a handoff; else None."""
         return recognizer_of(self, self.session)
 
     @property
@@ -83,7 +83,7 @@ class NodeAgent(Agent):
 
     def _refuse_realtime(self) -> None:
         model = self.session.llm
-        if isinstance(model, llm.RealtimeModel):  # a duplex model has become one by now
+        if isinstance(model, llm.RealtimeModel):  # LiveKit has made a duplex model one by now
             raise ModelError(
                 f"AgentSession(llm={model.label}): a realtime (speech-to-speech) model answers by itself, past "
                 "LiveKit's llm_node, so nothing of the graph would be asked. Leave llm out, give the session an stt "
@@ -91,7 +91,7 @@ class NodeAgent(Agent):
             )
 
     def first_instructions(self) -> str | None:
-        """What the graph's `on_enter` asks of the first reply as of now, for LiveKit's traces."""
+        """The instructions of the graph's `on_enter`, with the userdata as it is now, for LiveKit's traces."""
         if self._definition is not None:
             with contextlib.suppress(Exception):  # as above
                 return self._definition.render_on_enter(self._bridge.conversation.value("userdata"))
@@ -108,7 +108,7 @@ class NodeAgent(Agent):
             await super().on_exit()
 
     async def show(self, messages: Sequence[BaseMessage]) -> None:
-        """Let LiveKit's own chat context be what the graph shows the agent: turn detectors and judges read it."""
+        """Make LiveKit's chat context what the graph shows the agent: turn detectors and judges read it."""
         if (instructions := self._rendered(self.id, self._definition)) != self.instructions:
             await self.update_instructions(instructions)
         shown = to_chat_context(messages).items
@@ -123,8 +123,8 @@ class NodeAgent(Agent):
         with self._bridge.recovery.passing(new_message):
             await super().on_user_turn_completed(turn_ctx, new_message)
         if any(not isinstance(part, str) for part in new_message.content):
-            # LiveKit keeps a preemptive reply when the words are the same, though its model never saw the image. An
-            # item that no model is shown makes the two contexts differ, so that the reply is made anew.
+            # LiveKit keeps a preemptive reply when the words are the same, although its model never saw the image. An
+            # item that no model is shown makes the two contexts differ, so that LiveKit makes a new reply.
             turn_ctx.items.append(llm.AgentConfigUpdate())
 
     async def llm_node(
@@ -132,17 +132,17 @@ class NodeAgent(Agent):
     ) -> AsyncIterable[llm.ChatChunk | FlushSentinel]:
         graph_llm = self.llm
         assert isinstance(graph_llm, GraphLLM)
-        await self._bridge.resume.ready()  # the caller may speak while the call is still being looked up
+        await self._bridge.resume.ready()  # the caller may speak before it is known whether the store has the call
         async with graph_llm.chat(
             chat_ctx=chat_ctx, tools=tools, tool_choice=model_settings.tool_choice, own_ctx=self.chat_ctx
         ) as stream:
             async for chunk in stream:
-                # Otherwise the voice's sentence tokenizer holds the words before a slow step back until it has ended.
+                # Without it, the voice's sentence tokenizer would hold back the words before a slow step until its end.
                 yield FlushSentinel() if chunk.id == FLUSH else chunk
 
 
 class _BehindBase(Agent):
-    """Stands behind a class of `bases`, where that takes LiveKit's `Agent` to be: the graph says how it is made."""
+    """Stands where a class of `bases` expects LiveKit's `Agent`, and makes the agent as the graph says."""
 
     _arguments: dict[str, Any]
 
@@ -154,35 +154,35 @@ class _BehindBase(Agent):
 class GraphAgent(NodeAgent):
     """A voice graph in a LiveKit `AgentSession`: `await session.start(agent=GraphAgent(graph))`.
 
-    It is the LiveKit agent of the graph's start agent; the others take the floor by LiveKit's own handoffs.
+    It is the LiveKit agent of the graph's start agent. The others become active by LiveKit's own handoffs.
 
     Args:
         graph: what `create_voice_graph(...)` returned, compiled or not, or any compiled graph with a `messages`
             channel (then `speak` names the nodes that speak, and the graph starts when the user turn is certain).
         thread_id: the call's name in LangGraph and LangSmith.
-        userdata: the caller's facts. Default: `AgentSession(userdata=...)`, else the userdata class's defaults.
-        messages: a conversation that went before.
+        userdata: the call's typed facts. Default: `AgentSession(userdata=...)`, else the userdata class's defaults.
+        messages: an earlier conversation that this one continues.
         context: LangGraph's run context.
         store: LangGraph's store.
         config: a LangChain `RunnableConfig` for every turn; `{"configurable": {"llm": model}}` names the model.
-        speak: nodes that speak.
+        speak: names of nodes that speak.
         silent: nodes with which a turn may end without a word.
         apology: said when something failed, or nothing was said: a text, or a function of the userdata. Default: the
             graph's own.
         voices: agent -> `Voice`, in place of what the graph declares.
-        agents: external name of the graph -> the LiveKit `Agent` class behind it, or a function that makes one. It is
-            called each time that the agent takes the floor.
-        history: what an agent of the graph is shown of the conversation when the floor comes to it from an agent that
-            is not the graph's. Default: nothing, as in LiveKit. `messages` has all of it in any case.
+        agents: the name of an external agent -> its LiveKit `Agent` class, or a function that makes one. It is called
+            at each handoff to that agent.
+        history: what an agent of the graph is shown of the conversation when an external agent hands off to it.
+            Default: nothing, as in LiveKit. `messages` has all of it in any case.
         bases: agent -> a LiveKit `Agent` subclass whose pipeline hooks (all but `llm_node`) and attributes it inherits.
-            It is made without arguments; its prompt and tools are the graph's, its plugins where the graph's `Voice`
-            says nothing else. Its `on_enter` runs when the
-            graph's agent has been asked for its first words, its `on_exit` before the floor changes.
-        saver: where the call is stored while it goes on, as `Conversation(saver=...)`. With the `thread_id` of a call
-            that is there already, this one goes on where that was: same agent, history and userdata.
-        on_resume: what the agent says then, in place of a greeting: instructions for the reply, or a function of
-            `graph_voice.Resumed` that gives them, or None to wait for the caller. Default: to say that the line was
-            cut, and to go on.
+            It is made without arguments. Its prompt and tools are the graph's; its plugins are its own where the
+            graph's `Voice` names none. Its `on_enter` runs when the graph's agent has been asked for its first words,
+            its `on_exit` before a handoff.
+        saver: where the call is stored while it goes on, as `Conversation(saver=...)`. With the `thread_id` of a stored
+            call, this one goes on where that one ended: same agent, history and userdata.
+        on_resume: what the agent says then instead of a greeting: instructions for the reply, or a function of
+            `graph_voice.Resumed` that returns them, or None to wait for the caller. Default: it says that the line was
+            cut, and goes on.
 
     Raises `graph_voice.errors.BuildError` for a graph that can't speak.
     """
@@ -248,20 +248,19 @@ class GraphAgent(NodeAgent):
         self._become(self._bridge, self._start, *self._describe(self._start))
 
     def agent(self, name: str, *, history: history.Operation | None = None) -> Agent:
-        """The LiveKit agent of a graph's agent, for `session.update_agent(...)`, or for a tool of a LiveKit agent to
-        return; a new one at each call.
+        """Make a LiveKit agent of a graph's agent, for `session.update_agent(...)` or as the result of a LiveKit tool.
 
         Args:
-            name: of the agent; an external one's is made as `agents` says.
-            history: what it is shown of the conversation so far. Default: what `GraphAgent(history=...)` says, when the
-                floor comes from an agent that is not the graph's, else nothing.
+            name: of the agent. An external agent is made as `GraphAgent(agents=...)` says.
+            history: what it is shown of the conversation so far. Default: after an external agent what
+                `GraphAgent(history=...)` says, else nothing.
 
         Raises `graph_voice.errors.BuildError` for a name that is no agent of the graph.
         """
         if name in self._external_agents:
             if history is not None:
                 raise BuildError(
-                    f'agent("{name}", history=...): LiveKit\'s own agent is given its context by who makes it.'
+                    f'agent("{name}", history=...): an external agent gets its context from the code that makes it.'
                 )
             return self._external_agents.make(name)
         made = self._node(name)
@@ -301,17 +300,17 @@ class GraphAgent(NodeAgent):
         return self._voices.get(name) or (definition.voice if definition is not None else None)
 
     async def aclose(self) -> None:
-        """End the call: running tools finish, the trace is complete. LiveKit's `close` event does it as well."""
+        """End the call: running tools finish, and the trace is completed. LiveKit's `close` event does it as well."""
         await self._bridge.aclose()
 
 
 def _behind(base: Any) -> tuple[type, ...]:
-    """What stands behind an agent in the order of its classes; what is no class is refused later, with a reason."""
+    """The base classes of an agent. A value that is no class is refused later, with a reason."""
     return (base, _BehindBase) if isinstance(base, type) and issubclass(base, Agent) and base is not Agent else ()
 
 
 def _check_base(name: str, base: Any) -> None:
-    """Raise `BuildError` for a class that can't stand behind an agent of the graph."""
+    """Raise `BuildError` for a class that can't be a base of the graph's agent."""
     where = f'bases={{"{name}": {getattr(base, "__name__", base)}}}'
     if not isinstance(base, type) or not issubclass(base, Agent):
         raise BuildError(f"{where}: write a subclass of livekit.agents.Agent.")

@@ -1,8 +1,8 @@
 """LangChain messages as LiveKit chat items, and back.
 
-What one side has no field for travels in the other's place for strangers' data: LiveKit's times, metrics and item ids
-in a message's `additional_kwargs["livekit"]`, LangChain's name, metadata and content blocks in an item's
-`extra["langchain"]`. So each way there and back changes nothing, and words edited on the other side count.
+A converted message keeps what the other side has no field for: LiveKit's times, metrics and item ids are in a message's
+`additional_kwargs["livekit"]`, LangChain's name, metadata and content blocks in an item's `extra["langchain"]`. So a
+message that is converted and converted back is the same, except for words that were edited in between.
 """
 
 import json
@@ -26,7 +26,7 @@ __all__ = ["from_chat_context", "said_by", "to_chat_context"]
 LIVEKIT = "livekit"
 LANGCHAIN = "langchain"
 SUMMARY = "is_summary"
-"""Marks a summary on both sides, so that neither summarizes it as speech."""
+"""Marks a summary on both sides, so that neither side summarizes it as if it had been said."""
 _ROLE = "__openai_role__"
 """Where LangChain's OpenAI model looks for a system message's role."""
 _KEPT = ("name", "response_metadata", "usage_metadata")
@@ -36,10 +36,10 @@ _KEPT = ("name", "response_metadata", "usage_metadata")
 
 
 def to_chat_context(messages: Iterable[BaseMessage]) -> llm.ChatContext:
-    """The same conversation as LiveKit's `ChatContext`: same ids; a call and its result become items of their own.
+    """The same conversation as LiveKit's `ChatContext`: same ids; a tool call and its result become items of their own.
 
-    A message that came from LiveKit keeps its time; any other is earlier than whatever the running call adds. A tool
-    result's `artifact` and a call whose arguments were not JSON have no place in LiveKit.
+    A message that came from LiveKit keeps its time; any other is earlier than whatever the running call adds. LiveKit
+    has no place for a tool result's `artifact`, and none for a tool call whose arguments are not JSON.
     """
     items: list[llm.ChatItem] = []
     names: dict[str, str] = {}
@@ -106,7 +106,7 @@ def _ours(message: BaseMessage) -> dict[str, Any]:
 def _call(
     message: AIMessage, call: dict[str, Any], at: float, theirs: dict[str, Any], *, silent: bool
 ) -> llm.FunctionCall:
-    """`silent`: there is no item for the message itself, so the first call takes what belongs to it."""
+    """`silent`: the message has no item of its own, so its first tool call keeps what belongs to it."""
     known = theirs.get("calls", {}).get(call["id"]) or {}
     arguments = known.get("arguments")
     if arguments is None or _arguments(arguments) != call["args"]:
@@ -126,7 +126,7 @@ def _to_content(content: Any, theirs: dict[str, Any]) -> list[llm.ChatContent]:
     blocks = [content] if isinstance(content, str) else content
     shown = [made for block in blocks if not isinstance(block, str) and (made := to_image(block)) is not None]
     known = theirs.get("images", ())
-    # In order: what LiveKit knows of the images besides; nothing when there are others now.
+    # What else LiveKit knows of the images, in order; nothing if they are other images now.
     besides = iter(known if len(known) == len(shown) else [{}] * len(shown))
     found: list[llm.ChatContent] = []
     for block in blocks:
@@ -144,10 +144,10 @@ def _to_content(content: Any, theirs: dict[str, Any]) -> list[llm.ChatContent]:
 
 
 def from_chat_context(context: llm.ChatContext) -> list[AnyMessage]:
-    """The same conversation as LangChain messages: same ids; calls join the assistant message that made them.
+    """The same conversation as LangChain messages: same ids; tool calls join the assistant message that made them.
 
-    A video frame becomes a JPEG; audio leaves its transcript. LiveKit's handoff and configuration items are no
-    messages: handoffs are the state's `handoffs`, and instructions are never stored.
+    A video frame becomes a JPEG; audio becomes its transcript. LiveKit's handoff and configuration items become no
+    messages: handoffs are in the state's `handoffs`, and instructions are never stored.
     """
     messages: list[AnyMessage] = []
     asking: dict[str, int] = {}
@@ -183,7 +183,7 @@ def from_chat_context(context: llm.ChatContext) -> list[AnyMessage]:
 
 
 def said_by(item: llm.ChatMessage) -> Any:
-    """What a LiveKit message says, as the content of a LangChain message: words, or blocks if there is more."""
+    """What a LiveKit message says, as the content of a LangChain message: a text, or blocks if it has more."""
     content, _ = _from_content(item.content)
     if isinstance(content, list) and all(block["type"] == "text" for block in content):
         return "\n".join(block["text"] for block in content)  # as LiveKit's `text_content`
@@ -235,7 +235,7 @@ def _with_call(message: AIMessage, item: llm.FunctionCall) -> AIMessage:
 
 
 def _from_content(content: Sequence[Any]) -> tuple[Any, list[dict[str, Any]]]:
-    """LangChain's content, and what LiveKit knows of the images in it besides."""
+    """LangChain's content, and what else LiveKit knows of the images in it."""
     blocks: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     for part in content:
@@ -257,7 +257,7 @@ def _same_content(a: Sequence[Any], b: Sequence[Any]) -> bool:
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    """A call's arguments; none when they are not a JSON object, as LiveKit keeps what a model wrote."""
+    """A tool call's arguments; {} if they are not a JSON object: LiveKit keeps whatever the model wrote."""
     try:
         found = json.loads(text or "{}")
     except ValueError:

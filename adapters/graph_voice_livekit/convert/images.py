@@ -12,20 +12,20 @@ __all__ = ["from_image", "to_image"]
 logger = logging.getLogger("graph_voice.livekit")
 
 _UNREADABLE = "[an image that could not be read]"
-"""What the model is told of a frame that can't be encoded: the caller waits for an answer all the same."""
+"""What the model is told instead of a frame that can't be encoded, so that the caller is answered all the same."""
 
 
 def from_image(image: llm.ImageContent) -> dict[str, Any]:
-    """A content block that LangChain's chat models take: an address, or the data itself in base64.
+    """A content block that LangChain's chat models take: a URL, or the data itself in base64.
 
-    A video frame becomes a JPEG of the size that the image asks for, by LiveKit's own encoder. A level of detail goes
-    in OpenAI's older form of the block, which has a place for it and which the other providers' models take as well.
+    LiveKit's own encoder turns a video frame into a JPEG of the size that the image asks for. A level of detail is
+    given in OpenAI's older form of the block, which has a place for it and which other providers' models take as well.
     """
     if isinstance(image.image, str):
         url, mime_type = image.image, image.mime_type
     else:
         try:
-            # LiveKit keeps what it has encoded with the image, so a frame is encoded once.
+            # LiveKit keeps the encoded frame with the image, so it is encoded once.
             made = llm.utils.serialize_image(image)
         except Exception:
             logger.exception("an image that the caller showed could not be encoded; its place is marked in the text")
@@ -40,7 +40,7 @@ def from_image(image: llm.ImageContent) -> dict[str, Any]:
 
 
 def to_image(block: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The arguments of LiveKit's `ImageContent` for a content block; None when it is no image, or one without data."""
+    """The arguments of LiveKit's `ImageContent` for a content block; None if it is no image, or has no data."""
     if block.get("type") == "image_url":
         image = block["image_url"]
         if isinstance(image, str):

@@ -1,4 +1,4 @@
-"""From an agent's `Voice`, plain data, to LiveKit's plugins."""
+"""Makes LiveKit's plugins from an agent's `Voice`, which is plain data."""
 
 import inspect
 from collections.abc import Collection, Mapping
@@ -17,25 +17,25 @@ _PARTS: dict[str, tuple[type[Any], type[Any]]] = {
     "tts": (tts.TTS, inference.TTS),
     "vad": (vad.VAD, inference.VAD),
 }
-"""Part -> LiveKit's class, and its inference plugin, which a model string or a dict describes."""
+"""Part -> LiveKit's class, and the inference plugin that is made from a model string or a dict."""
 _OURS = {"self", "instructions", "id", "chat_ctx", "tools", "llm", "mcp_servers", "turn_handling", *_PARTS}
-"""Arguments of LiveKit's `Agent` that are no options of a voice: the graph's own, and those with a field here."""
+"""Arguments of LiveKit's `Agent` that are no options of a voice: the graph gives them, or `Voice` has a field."""
 _OPTIONS = frozenset(inspect.signature(Agent.__init__).parameters) - _OURS
 ARGUMENTS = _OPTIONS | {*_PARTS, "turn_handling"}
 """All arguments of LiveKit's `Agent` that say how an agent hears and sounds."""
 
 
 class Voices:
-    """The plugins of one call. One plugin per declaration, so that equal declarations share their connections.
+    """The plugins of one call. Equal declarations give the same plugin, and so share its connections.
 
-    LiveKit keeps the STT pipeline across a handoff only when both agents have the very same STT object.
+    LiveKit keeps the STT pipeline across a handoff only if both agents have the same STT object.
     """
 
     def __init__(self) -> None:
         self._made: dict[Any, Any] = {}
 
     def check(self, agent: str, voice: Voice | None) -> None:
-        """Raise `BuildError` for settings that LiveKit does not know: it would pass over them without a word."""
+        """Raise `BuildError` for settings that LiveKit does not know, and would ignore."""
         if voice is None:
             return
         _known(f'agent "{agent}": Voice(options=...)', voice.options, _OPTIONS)
@@ -51,7 +51,7 @@ class Voices:
                 )
 
     def arguments(self, voice: Voice | None) -> dict[str, Any]:
-        """Keyword arguments of LiveKit's `Agent`; what the voice does not say is left to the session."""
+        """Keyword arguments of LiveKit's `Agent`; the session decides what the voice leaves open."""
         if voice is None:
             return {}
         found: dict[str, Any] = dict(voice.options)
@@ -69,7 +69,7 @@ class Voices:
             return value
         key = (part, id(value)) if callable(value) else (part, repr(value if isinstance(value, str) else dict(value)))
         if key not in self._made:
-            # The declaration is kept with what was made of it, so that its id stays its own.
+            # The declaration is kept with its plugin, so that no other object gets its id.
             self._made[key] = (value, self._make(part, value, described))
         return self._made[key][1]
 

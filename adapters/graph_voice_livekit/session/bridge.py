@@ -1,8 +1,8 @@
-"""Between one LiveKit session and one conversation: which speech drains which turn, and what became of it.
+"""Connects one LiveKit session with one conversation: which speech drains which turn, and what became of it.
 
-Correlation needs no private API. `speech_created` is emitted synchronously, before the speech's task is made, so a
-ContextVar set in its handler is seen by everything that speech does. What was played is matched by the `extra` that
-travels with each chunk into the committed message, never by ids or text.
+No private API is needed to tell which speech belongs to which turn. LiveKit emits `speech_created` synchronously,
+before it makes the speech's task, so whatever that speech does sees a ContextVar that the handler has set. What was
+played is matched by the `extra` that each chunk carries into the committed message, never by ids or text.
 """
 
 import asyncio
@@ -47,15 +47,15 @@ __all__ = ["Bridge"]
 
 logger = logging.getLogger("graph_voice.livekit")
 PAUSE = 0.02
-"""Seconds behind a turn after which the next one is prepared: what is still reported of it would be another past."""
+"""Seconds after a turn until the next one is prepared: what LiveKit still reports of the turn would change its past."""
 FLUSH_TIMEOUT = 5.0
-"""Seconds that the end of a call may take to be durable. LiveKit kills a job's process 10 seconds after it has begun to
+"""Seconds to wait until the end of a call is durable. LiveKit kills a job's process 10 seconds after it has begun to
 shut down (`shutdown_process_timeout`)."""
 _speech: ContextVar[SpeechHandle | None] = ContextVar("graph_voice_speech", default=None)
 
 
 class Bridge:
-    """One call. Made by `GraphAgent`, bound to the session when its first agent enters."""
+    """One call. `GraphAgent` makes it, and its first agent binds it to the session on entering."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Bridge:
         self._session: AgentSession[Any] | None = None
         self._expecting: asyncio.TimerHandle | None = None
         self._told: frozenset[str | None] = frozenset()
-        """Ids of the messages that were there before this call."""
+        """Ids of the messages from before this call."""
         self._drivers: set[TurnDriver] = set()
         self._by_speech: dict[SpeechHandle, TurnDriver] = {}
         self._users: dict[str, TurnDriver] = {}
@@ -95,7 +95,7 @@ class Bridge:
 
     @property
     def bound(self) -> bool:
-        """The graph's first agent has entered the session."""
+        """Whether the graph's first agent has entered the session."""
         return self._session is not None
 
     @property
@@ -116,12 +116,12 @@ class Bridge:
 
     @property
     def busy(self) -> TurnDriver | None:
-        """A turn that happens, and that LiveKit still speaks, or will."""
-        # LiveKit may keep a reply to words that turned out to be no turn, until the next one.
+        """A committed turn that LiveKit has not finished speaking; None if there is none."""
+        # A turn that is not committed does not count: LiveKit may keep a reply to a wrong guess until the next turn.
         return next((driver for driver in self._drivers if driver.turn.committed), None)
 
     def speak(self, driver: TurnDriver, instructions: str | None = None) -> None:
-        """Ask LiveKit for a reply that goes on with this turn. `instructions`: the graph's, for LiveKit's traces."""
+        """Ask LiveKit for a reply that continues this turn. `instructions`: the graph's, for LiveKit's traces."""
         self._next = driver
         try:
             self.session.generate_reply(instructions=instructions or NOT_GIVEN)
@@ -140,12 +140,12 @@ class Bridge:
     def driver_for_reply(
         self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
     ) -> TurnDriver | None:
-        """The turn that this reply drains: the one its speech drains already, else a new one.
+        """The turn that this reply drains: the one that its speech drains already, or a new one; None: it says nothing.
 
         Args:
             chat_ctx: what LiveKit would show a model.
             own: the agent's own chat context.
-            tools: the only tools of this reply; None: all.
+            tools: the tools that this reply may use; None: all.
             tool_choice: "none", "required", or the name of a tool; None: the model decides.
         """
         speech = _speech.get()
@@ -154,7 +154,7 @@ class Bridge:
         if (known := self._by_speech.get(speech)) is not None:
             return known
         if self.resume.moving or any(driver.completes for driver in self._drivers):
-            return None  # the next agent answers, when it has the floor
+            return None  # the next agent answers when it is active
         asked = request_of(chat_ctx, own, self._is_known)
         user = asked.user
         self.userdata.take()
@@ -185,10 +185,10 @@ class Bridge:
         self._by_speech.pop(speech, None)
 
     def _is_known(self, message: llm.ChatMessage) -> bool:
-        """Whether this message was committed already, or was there before this call."""
+        """Whether this message was committed already, or is from before this call."""
         if message.id in self._told:
             return True
-        # LiveKit keeps its items in the order of time, so an item is found from the end without a look at all of them.
+        # LiveKit keeps its items in the order of time, so a look at the last ones is enough.
         later = itertools.takewhile(lambda i: i.created_at >= message.created_at, reversed(self.session.history.items))
         return any(item.id == message.id for item in later)
 
@@ -207,7 +207,7 @@ class Bridge:
             self._expecting = asyncio.get_running_loop().call_later(PAUSE, self._prepare)
 
     def _prepare(self) -> None:
-        """Nobody waits now: make what the next turn, or a handoff in it, would have to."""
+        """Make now, while nobody waits, what the next turn or a handoff in it needs."""
         self.conversation.expect_turn()
         for name in self.agents:
             if (definition := definition_of(self.conversation.graph, name)) is not None:
@@ -271,7 +271,7 @@ class Bridge:
             self._on_played(item)
 
     def _redact(self, item: llm.ChatMessage) -> None:
-        """LiveKit's history is shown no more of the caller's words than the graph's is: what it is, is in the turn."""
+        """Redact in LiveKit's history the same words of the caller that the graph redacts."""
         if self.conversation.roles.takers:
             parts = ((c, HumanMessage(c)) if isinstance(c, str) else (c, None) for c in item.content)
             item.content = [c if said is None else self.conversation.redact(said).text for c, said in parts]
@@ -293,7 +293,7 @@ class Bridge:
         elif self.is_external:
             self.handoffs.listen()
         elif _speech.get() not in self.tables.own_lines and text:
-            # Said by the session itself: `session.say`.
+            # The program said it by `session.say`.
             self.conversation.add(AIMessage(text, id=item.id, name=self.active_agent), at=item.created_at)
 
     async def aclose(self) -> None:
@@ -301,7 +301,7 @@ class Bridge:
         await self._end.aclose()
 
     async def _over(self, reason: str) -> None:
-        """The session has closed: nothing is played any more."""
+        """End the graph's side: the session has closed, and nothing more is played."""
         session = self._session
         if session is not None:
             self.handoffs.listen()
@@ -321,7 +321,7 @@ class Bridge:
                 session.off(event, handler)
 
     def background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run this beside everything else; it ends with the call."""
+        """Run this as a task of the call; it is canceled when the call ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""What the parts of a call ask of it. `Bridge` is the call; a part knows this much of it."""
+"""What the parts of a call may ask of it: a protocol, which `Bridge` fulfills."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -28,7 +28,7 @@ class Call(TurnCall, Protocol):
 
     @property
     def bound(self) -> bool:
-        """The graph's first agent has entered the session."""
+        """Whether the graph's first agent has entered the session."""
 
     def bind(self, session: AgentSession[Any]) -> None:
         """The call is this session's from now on."""
@@ -43,10 +43,10 @@ class Call(TurnCall, Protocol):
 
     @property
     def busy(self) -> TurnDriver | None:
-        """A turn that happens, and that LiveKit still speaks, or will."""
+        """A committed turn that LiveKit has not finished speaking; None if there is none."""
 
     def drive(self, turn: Turn) -> TurnDriver:
-        """Let LiveKit speak this turn, from its next reply on."""
+        """Make the driver of a turn. `speak` starts it."""
 
     def background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run this beside everything else; it ends with the call."""
+        """Run this as a task of the call; it is canceled when the call ends."""

@@ -1,4 +1,4 @@
-"""When a LiveKit call is over, and why: what the graph's last agent is told, and what the job waits for."""
+"""The end of a LiveKit call: the graph's side ends once, with LiveKit's reason, and the job waits for it."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ from livekit.agents.voice.events import CloseEvent, CloseReason
 __all__ = ["CallEnd"]
 
 JOB_PATIENCE = 8.0
-"""Seconds that a job which shuts down waits for the session to close, which LiveKit does in the same moment. LiveKit
-kills the job's process 10 seconds after it has begun to shut down (`shutdown_process_timeout`)."""
+"""Seconds that a job waits, when it shuts down, until LiveKit has closed the session. LiveKit kills the job's process
+10 seconds after it has begun to shut down (`shutdown_process_timeout`)."""
 
 
 class CallEnd:
     """Ends the graph's side of a call once, when the session has closed.
 
     Args:
-        end: ends it; takes LiveKit's close reason.
+        end: ends it, given LiveKit's close reason.
     """
 
     def __init__(self, end: Callable[[str], Awaitable[None]]) -> None:
@@ -33,11 +33,11 @@ class CallEnd:
         self._session = session
         session.on("close", self._on_close)
         if (job := get_job_context(required=False)) is not None:
-            # Otherwise the process is gone before the last tool and `on_exit` have ended.
+            # Otherwise the process ends before the last tool and `on_exit` have ended.
             job.add_shutdown_callback(self._job_ends)
 
     async def aclose(self) -> None:
-        """End the call: close the session, unless it is closed, and wait until the graph's side is over as well."""
+        """End the call: close the session if it is open, and wait until the graph's side has ended as well."""
         if self._session is not None and not self._closed.is_set():
             await self._session.aclose()
         await self._wait(CloseReason.USER_INITIATED)
@@ -47,7 +47,7 @@ class CallEnd:
         self._begin(event.reason)
 
     async def _job_ends(self) -> None:
-        # LiveKit runs all shutdown callbacks at once, its own one that closes the session among them.
+        # LiveKit runs all shutdown callbacks at the same time, and one of them closes the session.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closed.wait(), JOB_PATIENCE)
         await self._wait(CloseReason.JOB_SHUTDOWN)

@@ -1,4 +1,4 @@
-"""LiveKit agents beside the graph's: those it hands off to by name, and what was said while such an agent was there."""
+"""External agents, which are LiveKit's own: those that the graph names, and what is said while one is active."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ __all__ = ["ExternalAgents", "ExternalTalk"]
 
 
 class ExternalAgents:
-    """The LiveKit agents behind a graph's external names.
+    """The LiveKit agents that a graph names as external.
 
     Args:
         roles: of the graph, which declares the names.
         made_by: name -> a LiveKit `Agent` class, or a function without arguments that returns an agent.
 
-    Raises `BuildError` when the two do not fit.
+    Raises `BuildError` when a name is missing on either side.
     """
 
     def __init__(self, roles: Roles, made_by: Mapping[str, Callable[[], Agent]]) -> None:
@@ -35,18 +35,18 @@ class ExternalAgents:
             )
         for name in sorted(roles.external - set(made_by)):
             raise BuildError(
-                f'the graph\'s external agent "{name}" is nobody: GraphAgent(graph, agents={{"{name}": MyAgent}}) '
-                "names a LiveKit agent class, or a function that returns an agent."
+                f'the graph\'s external agent "{name}" has no LiveKit agent. Write GraphAgent(graph, '
+                f'agents={{"{name}": MyAgent}}) with a LiveKit agent class, or a function that returns an agent.'
             )
         for name, make in made_by.items():
             if isinstance(make, Agent) or not callable(make):
                 raise BuildError(
                     f'agents={{"{name}": {make!r}}}: write the class, or a function that returns an agent, '
-                    f'agents={{"{name}": lambda: MyAgent(...)}}; it is called each time the agent takes the floor.'
+                    f'agents={{"{name}": lambda: MyAgent(...)}}; it is called at each handoff to the agent.'
                 )
 
     def type_of(self, name: str) -> type[Agent]:
-        """The class behind a name. Raises `BuildError` when a function makes the agent, whose class nobody knows."""
+        """The class of an external agent. Raises `BuildError` if a function makes the agent: its class is unknown."""
         made_by = self._made_by[name]
         if not isinstance(made_by, type):
             raise BuildError(
@@ -56,7 +56,7 @@ class ExternalAgents:
         return made_by
 
     def make(self, name: str) -> Agent:
-        """A new one. Raises `BuildError` when the function returns something else."""
+        """A new agent of this name. Raises `BuildError` if its function returns something else."""
         agent = self._made_by[name]()
         if not isinstance(agent, Agent):
             raise BuildError(f'agents={{"{name}": ...}} returned {agent!r}, which is no LiveKit agent.')
@@ -64,14 +64,14 @@ class ExternalAgents:
         return agent
 
     async def show(self, agent: Agent, messages: Sequence[AnyMessage]) -> Agent:
-        """Give an agent that is not running yet what a handoff's policy carries, behind what it brings itself."""
+        """Add what a handoff carries to the context of an agent that has not started yet."""
         context = llm.ChatContext([*agent.chat_ctx.items, *to_chat_context(messages).items])
-        # Also calls of tools that are not its own: what is carried, the policy has decided.
+        # Tool calls of other agents included: the handoff has decided what it carries.
         await agent.update_chat_ctx(context, exclude_invalid_function_calls=False)
         return agent
 
     def name_of(self, agent: Agent) -> str | None:
-        """Under which name this agent was made here."""
+        """The name under which this agent was made here; None for any other agent."""
         return self._names.get(agent)
 
     def __contains__(self, name: str) -> bool:
@@ -79,10 +79,9 @@ class ExternalAgents:
 
 
 class ExternalTalk:
-    """What LiveKit's history has of the time in which no agent of the graph had the floor, as the graph's messages.
+    """What is said while an external agent is active, read from LiveKit's history as messages for the graph.
 
-    A stretch is read again whenever something has come to it: LiveKit adds a call to the message that made it, and the
-    result to the call, when there is one.
+    It is read again whenever LiveKit has added to it: a tool call belongs to its message, a result to its tool call.
     """
 
     def __init__(self) -> None:
@@ -90,12 +89,12 @@ class ExternalTalk:
         self._given: dict[str, AnyMessage] = {}
 
     def begin(self, history: llm.ChatContext, *, all_of_it: bool = False) -> None:
-        """Somebody else has the floor from here on. `all_of_it`: and had it from the beginning of the call."""
+        """An external agent is active from now on. `all_of_it`: one has been since the beginning of the call."""
         if self._before is None:
             self._before = set() if all_of_it else {item.id for item in history.items}
 
     def end(self) -> None:
-        """An agent of the graph has the floor again."""
+        """An agent of the graph is active again."""
         self._before = None
         self._given.clear()
 
@@ -104,7 +103,7 @@ class ExternalTalk:
         return self._before is not None
 
     def news(self, history: llm.ChatContext) -> Iterator[tuple[AnyMessage, float]]:
-        """Messages that are new, or have changed, each with its time in seconds since the epoch."""
+        """Messages that are new or have changed, each with its time in seconds since the epoch."""
         if self._before is None:
             return
         speaker: str | None = None

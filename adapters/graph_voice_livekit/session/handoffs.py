@@ -1,4 +1,4 @@
-"""Who has the floor in LiveKit: the graph's agents as they come and go, and agents that are not the graph's."""
+"""Handoffs in LiveKit: which agent is active, one of the graph's or an external one, and how it became so."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -21,10 +21,10 @@ MakeAgent = Callable[[str, TurnDriver | None], Agent]
 
 
 class EnteringAgent(Protocol):
-    """The LiveKit agent of a graph's agent, as it becomes the active one."""
+    """What a handoff asks of the LiveKit agent of a graph's agent."""
 
     arriving: history.Operation | None
-    """What the graph's agent is shown when no handoff of the graph leads to it; None: the call's default."""
+    """What the graph's agent is shown if the program makes it the active one; None: the call's default."""
     turn: TurnDriver | None
     """The turn that handed off to this agent, until it has entered."""
 
@@ -36,28 +36,28 @@ class EnteringAgent(Protocol):
 
     @property
     def recognizer(self) -> object:
-        """What it hears by, if another agent may go on with it."""
+        """Its speech recognizer, if LiveKit may keep it across a handoff; else None."""
 
     @property
     def definition_enters(self) -> bool:
         """Whether the graph's agent has an `on_enter`."""
 
     def first_instructions(self) -> str | None:
-        """What the graph's `on_enter` asks of the first reply as of now."""
+        """The instructions of the graph's `on_enter`, with the userdata as it is now."""
 
     async def show(self, messages: Sequence[BaseMessage]) -> None:
-        """Let LiveKit's own chat context be what the graph shows the agent."""
+        """Make LiveKit's chat context what the graph shows the agent."""
 
 
 class Handoffs:
-    """The floor of one call.
+    """The handoffs of one call: LiveKit's active agent and the graph's are kept the same.
 
     Args:
-        call: whose handoffs they are.
+        call: the call.
         make_agent: makes the LiveKit agent of a graph's agent.
-        arriving: what an agent of the graph is shown when it takes the floor from an external agent.
-        resume: takes up a call that another process had begun.
-        recovery: answers what LiveKit dropped while the floor changed.
+        arriving: what an agent of the graph is shown when an external agent hands off to it.
+        resume: continues a call that another process has begun.
+        recovery: answers what LiveKit dropped during a handoff.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class Handoffs:
         self._recovery = recovery
         self._external_talk = ExternalTalk()
         self._came_from: str | None = None
-        """Who had the floor before the graph's agent that has it now, when that was no agent of the graph."""
+        """The external agent that was active before the graph's agent that is active now; None if there was none."""
         self._entering_external: TurnDriver | None = None
-        """The turn that is handing the floor to an agent that is not the graph's."""
+        """The turn that is handing off to an external agent."""
         self.active_agent: str | None = None
-        """The graph's agent that has the floor in LiveKit."""
+        """The graph's agent that is LiveKit's active agent; None while an external one is."""
 
     # ---- an agent of the graph
 
     async def entered(self, agent: EnteringAgent) -> bool:
-        """A LiveKit agent of this graph has taken the floor: let it speak its first words.
+        """A LiveKit agent of this graph has become the active one: let it speak its first words.
 
-        Returns False when it has not, in the eyes of the caller: the call is taken up where another agent had it.
+        Returns False if it does not speak, because another agent was active when this call was cut off.
         """
         call, name = self._call, agent.id
         first = not call.bound
@@ -126,9 +126,9 @@ class Handoffs:
             else:
                 if first and came_from is None:
                     if not agent.definition_enters:
-                        return True  # as in LiveKit: without an on_enter the first agent waits for the caller
+                        return True  # as in LiveKit, the first agent waits for the caller if it has no on_enter
                     if self._conversation.messages:
-                        return True  # a call that has begun has been greeted
+                        return True  # a call that goes on from earlier messages needs no greeting
                 driver = call.drive(self._conversation.enter())
         driver.arrived.clear()
         call.speak(driver, first_words())
@@ -138,9 +138,9 @@ class Handoffs:
         return True
 
     async def _entered_after_words(self, driver: TurnDriver) -> None:
-        """The caller has interrupted the turn that led here: it goes no further. What they say is answered now."""
+        """The caller has interrupted the turn that handed off: end it, and answer what they say now."""
         call = self._call
-        await driver.turn.wait_finished()  # only then the graph has written who has the floor
+        await driver.turn.wait_finished()  # only then the graph has written which agent is active
         driver.maybe_close()
         if (lost := self._recovery.take()) is None:
             call.speak(call.drive(self._conversation.enter()))
@@ -148,36 +148,38 @@ class Handoffs:
             self._recovery.answer(lost)
 
     async def _show(self, agent: EnteringAgent, driver: TurnDriver) -> None:
-        # What the handoff carries is in the state once the graph has come to the new agent.
+        # What the handoff carries is in the state once the graph has reached the new agent.
         await driver.arrived.wait()
         if self.active_agent == agent.id:
             await agent.show(self._conversation.chat_ctx)
 
     async def leaving(self) -> None:
-        """The LiveKit agent that has the floor begins to hand over."""
+        """LiveKit's active agent begins to hand off."""
         self._recovery.leaving()
         driver = self._entering_external
         if driver is not None and driver.entry is not None and driver.entry in self._external_agents:
-            # The floor certainly changes. As in LiveKit the old agent's `on_exit` is over before the new one enters,
-            # and what it wrote is in the session's userdata.
+            # Nothing can stop this handoff any more. As in LiveKit, the old agent's `on_exit` is over before the new
+            # agent enters, and what it wrote is in the session's userdata.
             self.confirm(driver, driver.entry)
             await driver.turn.wait_finished()
             self._call.userdata.give()
 
-    # ---- it changes
+    # ---- the active agent changes
 
     def changed(self, agent: Agent, name: str) -> None:
-        """LiveKit has given the floor to `name`. `agent`: LiveKit's current one."""
-        # Another switch may be queued behind this one already; then the name is all there is to go by.
+        """LiveKit has handed off to the agent `name`. `agent`: LiveKit's current agent.
+
+        They differ if another handoff follows already; then only the name is known.
+        """
         certain = agent.id == name
-        ours = getattr(agent, "bridge", None) is self._call if certain else name in self._call.agents
-        if ours:
+        internal = getattr(agent, "bridge", None) is self._call if certain else name in self._call.agents
+        if internal:
             self._came_from = self._take_over()
-        self.active_agent = name if ours else None
+        self.active_agent = name if internal else None
         self._resume.moving = False
-        if not ours:
+        if not internal:
             self._leave(agent if certain else None)
-        self._recovery.active_agent_changed(agent, ours=ours)
+        self._recovery.active_agent_changed(agent, external=not internal)
         turn = getattr(agent, "turn", None)
         if isinstance(turn, TurnDriver) and turn.entry == name:
             self.confirm(turn, name)
@@ -191,20 +193,20 @@ class Handoffs:
         driver.turn.confirm_handoff(driver.switch.call_id if driver.switch is not None else None)
 
     def make(self, name: str) -> Agent:
-        """The LiveKit agent of this name."""
+        """Make the LiveKit agent of this name."""
         return self._external_agents.make(name) if name in self._external_agents else self._make_agent(name, None)
 
     async def next_agent(self, driver: TurnDriver, event: events.HandedOff) -> Agent:
-        """The LiveKit agent that takes the floor; if it is the graph's it goes on with this turn."""
+        """Make the LiveKit agent that becomes active. If it is the graph's, its first words continue this turn."""
         if event.new_agent in self._external_agents:
             self._entering_external = driver
             return await self._external_agents.show(self._external_agents.make(event.new_agent), event.shown)
         return self._make_agent(event.new_agent, driver)
 
-    # ---- LiveKit follows the graph by `session.update_agent`: no mirror carries the handoff out
+    # ---- handoffs that no mirror carries out: LiveKit follows by `session.update_agent`
 
     def by_edge(self, driver: TurnDriver, event: events.HandedOff, speech: SpeechHandle | None) -> None:
-        """The graph changed agents without a tool: LiveKit follows when the old agent's words have been played."""
+        """The graph changed agents without a tool. LiveKit follows when the old agent's words have been played."""
         driver.switch = event
         driver.entry_is_certain = event.on_interruption == "complete"
 
@@ -227,7 +229,7 @@ class Handoffs:
         driver.maybe_close()
 
     def complete(self, driver: TurnDriver, event: events.HandedOff) -> None:
-        """The caller interrupted a handoff that is declared to complete: LiveKit cancels it, the graph does not."""
+        """The caller interrupted a handoff that is declared to complete: LiveKit canceled it, so carry it out."""
         driver.entry, driver.entry_is_certain = event.new_agent, True
 
         async def follow() -> None:
@@ -240,15 +242,15 @@ class Handoffs:
     async def _update_agent(self, driver: TurnDriver, event: events.HandedOff) -> None:
         self._call.session.update_agent(await self.next_agent(driver, event))
 
-    # ---- an agent that is not the graph's
+    # ---- external agents
 
     def _take_over(self) -> str | None:
-        """An agent of the graph takes the floor. Returns who had it, when that is no agent of the graph."""
+        """An agent of the graph becomes active. Returns the external agent that was active before, if it was one."""
         spoken = self._call.session.history
         taken = [i for i in spoken.items if i.type == "agent_handoff"]
         old = taken[-1].old_agent_id if taken else None
         if old is not None and not self._external_talk.running and self.active_agent is None:
-            self._external_talk.begin(spoken, all_of_it=True)  # it had it before the graph came into the call
+            self._external_talk.begin(spoken, all_of_it=True)  # it was active before the graph came into the call
         if not self._external_talk.running:
             return None
         self.listen()
@@ -258,16 +260,16 @@ class Handoffs:
 
     @property
     def is_external(self) -> bool:
-        """An agent that is not the graph's has the floor."""
+        """Whether an external agent is LiveKit's active agent."""
         return self._external_talk.running
 
     def listen(self) -> None:
-        """Remember what was said while an agent that is not the graph's has the floor."""
+        """Remember what was said since an external agent became active."""
         for message, at in self._external_talk.news(self._call.session.history):
             self._conversation.add(message, at=at)
 
     def _leave(self, agent: Agent | None) -> None:
-        """An agent that is not the graph's has the floor."""
+        """An external agent has become active."""
         self._external_talk.begin(self._call.session.history)
         name = self._external_agents.name_of(agent) if agent is not None else None
         driver, self._entering_external = self._entering_external, None

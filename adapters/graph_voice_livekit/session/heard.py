@@ -1,8 +1,8 @@
-"""What was heard, aligned with what was generated.
+"""Aligns what was heard with what was generated.
 
 LiveKit reports what was played as one text per reply. A reply may hold several messages of the graph, and the text may
-differ from the generated one (aligned transcripts drop punctuation, a `transcription_node` edits), so it can't be
-sliced by length. It is cut where the words say that the next message begins.
+differ from the generated one (aligned transcripts drop punctuation, a `transcription_node` edits), so it can't be cut
+by length. It is cut where its words match the beginning of the next message.
 """
 
 import re
@@ -17,9 +17,9 @@ __all__ = ["split_heard"]
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['’][^\W_{_UNSPACED}]+)*|(?<!\S)[^\w\s]+(?!\S)")
-"""A word; a character of a script that puts no spaces between words; or a sign that stands alone, such as an emoji."""
+"""A word; a character of a script without spaces between words; or a sign that stands alone, such as an emoji."""
 _WINDOW = 48
-"""Words of each side that are compared with one another at a time, where no unique word shows the way."""
+"""How many words of each side are compared at a time where no unique word aligns them."""
 
 
 class _Token(NamedTuple):
@@ -33,11 +33,11 @@ def split_heard(generated: Sequence[tuple[str, str]], heard: str, *, interrupted
 
     Args:
         generated: (message id, generated text), in the order in which they were spoken.
-        heard: what was played of all of them.
-        interrupted: whether the rest may have been cut off. False: everything was played, so what differs is an edit.
+        heard: what was played of them.
+        interrupted: whether the rest may have been cut off. False: everything was played, so a difference is an edit.
 
-    A message that nothing was heard of gets "". No word is lost, and none is given to a message in front of the one
-    that the words before it belong to. The work grows with the length of the texts, however different they are.
+    A message of which nothing was heard gets "". No word is lost, and the messages get the words in order. The time
+    needed grows with the length of the texts, however different they are.
     """
     if not generated:
         return {}
@@ -66,7 +66,7 @@ def _cuts(texts: Sequence[str], heard: str, interrupted: bool) -> list[int]:
 
 
 def _begin(heard: str, words: Sequence[_Token], position: int) -> int:
-    """Where this word begins, with the signs in front of it: an opening bracket is its own, a full stop is not."""
+    """Where this word begins, including a sign before it: an opening bracket belongs to it, a period does not."""
     start = words[position].start
     before = words[position - 1].end if position else 0
     return next((at for at in range(start, before, -1) if heard[at - 1].isspace()), start if position else 0)
@@ -84,11 +84,11 @@ def _key(word: str) -> str:
 
 
 def _owners(said: Sequence[str], owner: Sequence[int], words: Sequence[str], interrupted: bool) -> list[int]:
-    """The message of each word that was heard, in rising order."""
+    """The index of the message of each word that was heard, in ascending order."""
     pairs = _matches(said, owner, words, interrupted)
     owners: list[int] = []
     before = -1
-    # An edit replaces the words that were said at its place, one for one or by their share.
+    # An edit replaces the words that were said at its place, one by one or in proportion.
     for s, w in [*pairs, (len(said), len(words))]:
         count, room = w - len(owners), s - before - 1
         whole = s < len(said) or not interrupted  # both ends of the gap are known
@@ -105,7 +105,7 @@ def _owners(said: Sequence[str], owner: Sequence[int], words: Sequence[str], int
 def _matches(
     said: Sequence[str], owner: Sequence[int], words: Sequence[str], interrupted: bool
 ) -> list[tuple[int, int]]:
-    """Pairs of places with the same word, rising on both sides."""
+    """Pairs of places with the same word, ascending on both sides."""
     head = 0
     while head < len(said) and head < len(words) and said[head] == words[head]:
         head += 1
@@ -117,7 +117,7 @@ def _matches(
     before = (head - 1, head - 1)
     for after in [*_anchors(said, words, head, s, w), (s, w)]:
         start, end = (before[0] + 1, before[1] + 1), after
-        # A gap within one message leaves no question.
+        # Within one message a gap need not be aligned.
         if (
             start[0] < end[0]
             and start[1] < end[1]
@@ -131,7 +131,7 @@ def _matches(
 
 
 def _anchors(said: Sequence[str], words: Sequence[str], head: int, s: int, w: int) -> list[tuple[int, int]]:
-    """Words that occur once on each side, in the same order on both: the longest rising sequence of them."""
+    """Words that occur once on each side: the longest sequence with the same order on both."""
     theirs, ours = Counter(said[head:s]), Counter(words[head:w])
     places = {key: at for at, key in enumerate(words[head:w], head) if ours[key] == 1}
     found = [(at, places[key]) for at, key in enumerate(said[head:s], head) if key in places and theirs[key] == 1]
@@ -164,7 +164,7 @@ def _align(
         height, width = min(rows - i, _WINDOW), min(columns - j, _WINDOW)
         found = _most(said[i : i + height], words[j : j + width])
         if height < rows - i or width < columns - j:
-            # What a window finds near its end may be better in the next one.
+            # The next window may find a better pair for what is near the end of this one.
             found = [(a, b) for a, b in found if a < _WINDOW // 2 and b < _WINDOW // 2] or found[:1]
         if not found:
             return pairs
@@ -192,7 +192,7 @@ def _most(said: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _own_spacing(text: str, heard: str) -> str:
-    """What was heard with the white space of the text, if it is the text's beginning but for that."""
+    """What was heard, with the white space of the text if the text begins with it otherwise."""
     if text.split() == heard.split():
         return text
     letters = re.sub(r"\s", "", heard)

@@ -1,8 +1,8 @@
-"""User turns that LiveKit drops, found again.
+"""Finds user turns that LiveKit drops.
 
-LiveKit refuses a user turn that ends while an agent hands over, and one that ends while a speech that disallows
-interruptions is played; it says so in its log only. What was said is still known by its final transcripts: those that
-no user turn has claimed once nobody can claim them any more are lost.
+LiveKit drops a user turn that ends while an agent hands off, or while a speech that disallows interruptions is played,
+and says so only in its log. Their words are still known from the final transcripts. A transcript is lost if it is in no
+user turn when no user turn can contain it any more.
 """
 
 from dataclasses import dataclass
@@ -17,34 +17,34 @@ __all__ = ["LostTurns"]
 class _Final:
     text: str
     at: float
-    """When it was understood, in seconds since the epoch."""
+    """When it was recognized, in seconds since the epoch."""
     protected: bool
-    """Whether the agent could not be interrupted, then or later: the turn may have been dropped for it."""
+    """Whether the agent could not be interrupted then or later, so that LiveKit may have dropped the turn."""
     over: bool = False
-    """Whether its turn has ended: the caller was silent behind it for longer than LiveKit waits for more."""
+    """Whether its turn has ended: the caller was then silent for longer than LiveKit waits for more words."""
 
 
 class LostTurns:
-    """The final transcripts of a call that are in no user message yet."""
+    """The final transcripts of a call that are in no user message."""
 
     def __init__(self) -> None:
         self._unclaimed: list[_Final] = []
         self._passed: dict[str, tuple[llm.ChatMessage, list[_Final]]] = {}
-        """Turns that LiveKit has passed to the agent and not added to its history yet."""
+        """Turns that LiveKit has passed to the agent, but not yet added to its history."""
         self._interim: _Final | None = None
-        """Words that the recognizer is not sure of yet."""
+        """The last interim transcript."""
         self._leaving_since: float | None = None
         self._speaks: bool | None = None
-        """Whether the caller speaks now; None until somebody has said that they do."""
+        """Whether the caller speaks now; None until LiveKit has reported it."""
         self._quiet_since = 0.0
 
     @property
     def suspected(self) -> bool:
-        """Something was said that LiveKit may have dropped because the agent could not be interrupted."""
+        """Whether LiveKit may have dropped words because the agent could not be interrupted."""
         return any(final.protected for final in self._unclaimed)
 
     def transcribed(self, event: UserInputTranscribedEvent, *, protected: bool) -> None:
-        """The recognizer is sure of some words. `protected`: the agent can't be interrupted now."""
+        """The recognizer has sent a transcript. `protected`: the agent can't be interrupted now."""
         text = event.transcript.strip()
         if not text:
             return
@@ -56,15 +56,15 @@ class LostTurns:
             self._interim = understood
 
     def user_state(self, *, speaks: bool, now: float, max_delay: float) -> None:
-        """The caller begins to speak, or is silent from now on.
+        """The caller has begun to speak, or has stopped.
 
         Args:
-            speaks: which of the two.
+            speaks: whether they speak now.
             now: in seconds since the epoch.
-            max_delay: seconds that LiveKit waits at most for a turn to go on.
+            max_delay: the longest time, in seconds, that LiveKit waits for a turn to go on.
         """
         if speaks:
-            if self._leaving_since is None:  # a turn that ends during a handover is lost
+            if self._leaving_since is None:  # a turn that ends during a handoff is lost
                 self._end_turns(now, max_delay)
             self._speaks = True
         elif self._speaks:
@@ -72,7 +72,7 @@ class LostTurns:
 
     def _end_turns(self, now: float, max_delay: float) -> None:
         for final in self._unclaimed:
-            # Where nobody says when the caller speaks, a turn is taken to be no longer than the wait for its end.
+            # If nothing reports when the caller speaks, the time of the transcript counts as the end of the words.
             quiet_since = final.at if self._speaks is None else self._quiet_since
             final.over = final.over or (not self._speaks and quiet_since < now - max_delay)
 
@@ -82,20 +82,20 @@ class LostTurns:
             final.protected = True
 
     def passed(self, message: llm.ChatMessage) -> None:
-        """A user turn is over, and the agent's `on_user_turn_completed` is about to be asked what it makes of it."""
+        """A user turn is over, and LiveKit passes it to the agent's `on_user_turn_completed`."""
         self._passed[message.id] = (message, self._remove(message.text_content or ""))
 
     def stopped(self, message: llm.ChatMessage) -> None:
-        """The agent wants no reply to it (`StopResponse`): somebody means it to be dropped."""
+        """The agent drops this turn on purpose (`StopResponse`)."""
         self._passed.pop(message.id, None)
 
     def claimed(self, message: llm.ChatMessage, *, edited: bool) -> None:
-        """A user message is in the history. With a preemptive reply it has another id than the turn that was passed.
+        """A user message is in LiveKit's history. After a preemptive reply its id is not that of the passed turn.
 
         Args:
             message: the message.
-            edited: whether a turn that was spoken may have other words by now, without having been passed here. Else a
-                message that was not passed, and whose words nobody has spoken, was typed.
+            edited: whether the words may have been edited without the turn having been passed here. If not, a message
+                that was not passed and whose words nobody has spoken was typed.
         """
         words = message.text_content or ""
         known = [key for key, (own, _) in self._passed.items() if key == message.id or own.text_content == words]
@@ -108,21 +108,21 @@ class LostTurns:
                 break
 
     def leaving(self, now: float) -> None:
-        """An agent begins to hand over."""
+        """An agent begins to hand off."""
         if self._leaving_since is None:
             self._leaving_since = now
 
     def take(self, max_delay: float, *, recognizer_ended: bool) -> llm.ChatMessage | None:
-        """The new agent's activity begins: what was lost, as one message at the time of its first words.
+        """What was lost in a handoff, as one message at the time of its first words.
 
-        Nobody can claim it any more, since the recognizer that collected the words is gone.
+        It is called when the new agent is active. By then no user turn can contain the words any more, because the old
+        agent's audio recognition, which had collected them, has ended.
 
         Args:
-            max_delay: seconds that LiveKit waits at most for a turn to go on. Words behind which the caller was silent
-                for longer belong to a turn that was over before the handover; they count if the agent could not be
-                interrupted then.
-            recognizer_ended: the new agent has one of its own, so what the old one was not sure of yet will never be
-                final. One that goes on says it again.
+            max_delay: the longest time, in seconds, that LiveKit waits for a turn to go on. If the caller was silent
+                for longer, the turn was over before the handoff; it is lost if the agent could not be interrupted.
+            recognizer_ended: whether the new agent has a recognizer of its own, so that the last interim transcript
+                will never become final. A recognizer that goes on will send it again.
         """
         since, self._leaving_since = self._leaving_since, None
         interim, self._interim = self._interim, None
@@ -137,11 +137,11 @@ class LostTurns:
         return self._take()
 
     def take_dropped(self, min_words: int) -> llm.ChatMessage | None:
-        """The line is quiet, and no turn is about to end: what was dropped because nobody could interrupt.
+        """What was dropped because the agent could not be interrupted. Call it when nobody speaks and no turn is open.
 
         Args:
-            min_words: fewer words don't interrupt the agent, as the session's options have it: LiveKit keeps them for
-                the caller's next turn.
+            min_words: of the session's interruption options. Fewer words don't interrupt the agent, and LiveKit keeps
+                them for the caller's next turn.
         """
         if not self.suspected:
             return None
@@ -161,12 +161,12 @@ class LostTurns:
         return llm.ChatMessage(role="user", content=[" ".join(text for _, text in texts)], created_at=texts[0][0])
 
     def _remove(self, words: str, until: float | None = None) -> list[_Final]:
-        """Take away the transcripts that a turn of these words was made of.
+        """Remove the transcripts that a turn of these words consists of, and return them.
 
         Args:
-            words: LiveKit joins the transcripts of a turn by spaces.
-            until: when the message was made. If no transcripts make up its words (somebody edited them), all that were
-                there by then are its own.
+            words: the turn; LiveKit joins its transcripts with spaces.
+            until: when the message was made. If no transcripts make up the words, they were edited, and all transcripts
+                up to then are removed.
         """
         key = _key(words)
         count = len(self._unclaimed)
@@ -174,7 +174,7 @@ class LostTurns:
             for start in range(stop):
                 if _key(" ".join(final.text for final in self._unclaimed[start:stop])) == key:
                     found = self._unclaimed[start:stop]
-                    # Turns end one after the other: what comes before, and was not dropped, will be in none.
+                    # Turns end one after the other, so no turn will contain an earlier transcript. Keep a dropped one.
                     before = [final for final in self._unclaimed[:start] if final.protected]
                     self._unclaimed = before + self._unclaimed[stop:]
                     return found

@@ -1,4 +1,4 @@
-"""A question of the graph (LangGraph's `interrupt()`) that the caller has not answered: asked again, once."""
+"""Asking once more what the caller has not answered: a question of the graph (LangGraph's `interrupt()`)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,27 +11,27 @@ __all__ = ["OpenQuestion"]
 
 
 class OpenQuestion:
-    """Repeats the question when LiveKit takes the caller for away: silent for `AgentSession(user_away_timeout=...)`.
+    """Repeats the question when the caller has been silent for `AgentSession(user_away_timeout=...)`.
 
-    A call that was taken up again by another process asks it at once.
+    A resumed call repeats it at once.
 
     Args:
-        conversation: whose question it is.
-        say: how the words are spoken.
+        conversation: the conversation with the question.
+        say: speaks a text.
     """
 
     def __init__(self, conversation: Conversation[Any], say: Callable[[str], None]) -> None:
         self._conversation = conversation
         self._say = say
         self._repeated: str | None = None
-        """LangGraph's id of the question that was asked twice."""
+        """LangGraph's id of the question that was asked a second time."""
 
     def user_state_changed(self, event: UserStateChangedEvent) -> None:
         if event.new_state == "away":
             self.ask()
 
     def ask(self) -> None:
-        """Ask it again, unless that has been done."""
+        """Ask it again, unless that has been done already."""
         for waiting in self._conversation.interrupts[:1]:  # the others come after its answer
             if waiting.id != self._repeated:
                 self._repeated = waiting.id

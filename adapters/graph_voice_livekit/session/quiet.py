@@ -1,4 +1,4 @@
-"""Results that came late, spoken of by the agent itself once the line is quiet. LiveKit's deferred tool replies."""
+"""Waiting until nobody speaks, and announcing late results then: LiveKit's deferred tool replies."""
 
 import asyncio
 import logging
@@ -13,37 +13,37 @@ logger = logging.getLogger("graph_voice.livekit")
 
 
 async def wait_quiet(call: Call) -> bool:
-    """Until nobody speaks, no turn of the caller is about to be answered, and no reply is being made.
+    """Wait until nobody speaks, no turn of the caller waits for an answer, and no reply is being made.
 
-    Returns False when the session closes instead. What the caller does before its next `await` happens in that quiet.
+    Returns False if the session closes instead. It is still quiet when this returns, until the next `await`.
     """
     while True:
         try:
             await call.session.wait_for_idle()
         except (ActivityClosedError, RuntimeError):
             return False
-        # LiveKit calls a session idle while a tool runs: the reply behind it is still to come.
+        # LiveKit takes a session as idle while a tool runs, but the reply to the tool is still to come.
         if (driver := call.busy) is None:
             return True
         await driver.over.wait()
 
 
 class Announcer:
-    """Starts the announcements of one call: at most one at a time."""
+    """Lets the agent announce late results, one announcement at a time."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._task: asyncio.Task[None] | None = None
 
     def wanted(self) -> None:
-        """There is something to announce (`Conversation.on_late_result`)."""
+        """A late result has come (`Conversation.on_late_result`)."""
         if self._task is None or self._task.done():
             self._task = self._call.background(self._announce())
 
     async def _announce(self) -> None:
         call = self._call
         if not await wait_quiet(call) or call.active_agent not in call.agents:
-            return  # an agent that is not the graph's has the floor: it is asked again when one of the graph's takes it
+            return  # an external agent is active; an agent of the graph announces it when it becomes active
         if (turn := call.conversation.announce()) is not None:
-            logger.debug("a tool's result came late; the agent speaks of it now")
+            logger.debug("a tool's result came late; the agent announces it now")
             call.speak(call.drive(turn))

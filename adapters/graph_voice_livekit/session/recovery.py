@@ -1,4 +1,4 @@
-"""What the caller said and LiveKit dropped is answered, once, as soon as nobody else can answer it."""
+"""Answers what the caller said and LiveKit dropped: once, and as soon as nobody else can answer it."""
 
 import asyncio
 import contextlib
@@ -24,17 +24,17 @@ logger = logging.getLogger("graph_voice.livekit")
 class Recovery:
     """Finds the lost turns of one call, and has them answered.
 
-    A turn that was dropped during a handover is found when the floor has changed, and answered behind the new agent's
-    first words. One that was dropped because the agent could not be interrupted is found when the line is quiet.
+    A turn that was dropped during a handoff is found when the new agent is active, and answered after its first words.
+    A turn that was dropped because the agent could not be interrupted is found when nobody speaks.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._lost = LostTurns()
         self._found: llm.ChatMessage | None = None
-        """Dropped while the floor changed."""
+        """What was dropped during a handoff."""
         self._recognizer: object = None
-        """The recognizer of the agent that has the floor, if another agent may go on with it."""
+        """The active agent's speech recognizer, if LiveKit may keep it across a handoff; else None."""
         self._looking: asyncio.Task[None] | None = None
 
     # ---- the session's events
@@ -50,8 +50,8 @@ class Recovery:
             self._look()
 
     def claimed(self, message: llm.ChatMessage) -> None:
-        """A user message is in the history."""
-        # The hook of an agent that is not the graph's may edit the words, and does not tell.
+        """A user message is in LiveKit's history."""
+        # An external agent's `on_user_turn_completed` may edit the words unseen.
         self._lost.claimed(message, edited=self._call.is_external)
 
     def user_state_changed(self, event: UserStateChangedEvent) -> None:
@@ -60,7 +60,7 @@ class Recovery:
 
     @contextlib.contextmanager
     def passing(self, message: llm.ChatMessage) -> Iterator[None]:
-        """Inside, the agent's `on_user_turn_completed` decides on a user turn that is over."""
+        """The context in which the agent's `on_user_turn_completed` decides on a complete user turn."""
         self._lost.passed(message)
         try:
             yield
@@ -68,37 +68,37 @@ class Recovery:
             self._lost.stopped(message)  # LiveKit ignores the turn, and says why
             raise
 
-    # ---- the floor changes
+    # ---- handoffs
 
     def begin(self, recognizer: object) -> None:
-        """The graph comes into the call, with an agent that hears by this recognizer."""
+        """The graph comes into the call, with an agent that has this recognizer."""
         self._recognizer = recognizer
 
     def leaving(self) -> None:
-        """The agent that has the floor begins to hand over."""
+        """The active agent begins to hand off."""
         self._lost.leaving(time.time())
 
-    def active_agent_changed(self, agent: Agent, *, ours: bool) -> None:
-        """Another agent has the floor. One that is not the graph's sees to itself."""
+    def active_agent_changed(self, agent: Agent, *, external: bool) -> None:
+        """Another agent is active. What was dropped before an `external` one is not answered here."""
         before, self._recognizer = self._recognizer, recognizer_of(agent, self._call.session)
         lost = self._lost.take(
             self._call.session.options.endpointing["max_delay"],
             recognizer_ended=before is None or before is not self._recognizer,
         )
-        self._found = _together(self._found, lost) if ours else None
+        self._found = None if external else _together(self._found, lost)
 
     def take(self) -> llm.ChatMessage | None:
-        """What was dropped while the floor changed, once."""
+        """What was dropped during a handoff. It is given once."""
         found, self._found = self._found, None
         return found
 
     def answer_behind(self, entering: TurnDriver) -> None:
-        """Answer it behind the first words of the agent that has the floor now."""
+        """Answer it after the first words of the agent that is active now."""
         if (lost := self.take()) is not None:
             self._call.background(self._answer_behind(entering, lost))
 
     async def _answer_behind(self, entering: TurnDriver, lost: llm.ChatMessage) -> None:
-        # Not before the graph has come to the new agent: until then it would answer in the old one's name.
+        # Not before the graph has reached the new agent: until then the old one would answer.
         await entering.arrived.wait()
         self.answer(lost)
 
@@ -106,7 +106,7 @@ class Recovery:
         try:
             self._call.session.generate_reply(user_input=lost)
         except RuntimeError:
-            # The session closes, or the floor moves on at this moment: then the next agent finds the words.
+            # The session closes, or the agent hands off at this moment: then the next agent finds the words.
             self._found = _together(lost, self._found)
         else:
             logger.info("LiveKit dropped what the caller said while it could not be answered; it is answered now")
@@ -122,20 +122,20 @@ class Recovery:
             self._looking = self._call.background(self._answer_dropped())
 
     async def _answer_dropped(self) -> None:
-        # A turn that ends behind the protected speech is LiveKit's to answer; only the quiet shows which one did not.
+        # LiveKit answers a turn that ends after the protected speech. Only when all is quiet, a dropped one is known.
         if not await wait_quiet(self._call) or self._call.active_agent is None:
             return
         session = self._call.session
         agent = session.current_agent
         mode = agent.turn_detection if is_given(agent.turn_detection) else session.turn_detection
         if mode in ("manual", "realtime_llm"):
-            return  # the words wait for the program to end the turn
+            return  # the words wait until the program ends the turn
         if (lost := self._lost.take_dropped(session.options.interruption["min_words"])) is not None:
             self.answer(lost)
 
 
 def _together(first: llm.ChatMessage | None, second: llm.ChatMessage | None) -> llm.ChatMessage | None:
-    """What was dropped at two moments, as one message at the time of its first words."""
+    """Join what was dropped at two moments into one message, at the time of its first words."""
     if first is None or second is None:
         return first or second
     words = f"{first.text_content} {second.text_content}"
@@ -143,7 +143,7 @@ def _together(first: llm.ChatMessage | None, second: llm.ChatMessage | None) -> 
 
 
 def recognizer_of(agent: Agent, session: AgentSession[Any]) -> object:
-    """The recognizer that LiveKit keeps when the floor goes to an agent with the same one; None if it keeps none."""
+    """The agent's speech recognizer, which LiveKit keeps if the next agent has the same one; None if it keeps none."""
     if type(agent).stt_node is not Agent.stt_node:
         return None
     return agent.stt if is_given(agent.stt) else session.stt

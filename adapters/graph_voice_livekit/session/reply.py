@@ -1,4 +1,4 @@
-"""The `llm.LLM` behind a graph's agents: it generates nothing, it drains the turn. So LiveKit has its metrics."""
+"""The `llm.LLM` of a graph's agents. It drains the turn instead of generating, and gives LiveKit its metrics."""
 
 import asyncio
 import json
@@ -19,9 +19,9 @@ from graph_voice_livekit.session.turns import Pause, TurnCall, TurnDriver
 __all__ = ["EXTRA", "FLUSH", "GraphLLM", "ReplyCall"]
 
 EXTRA = "graph_voice"
-"""The key under which a LiveKit message says which turn and messages of the graph it speaks."""
+"""The key in a LiveKit message's `extra` that says which turn and which reply it speaks."""
 FLUSH = "graph_voice.flush"
-"""The id of a chunk that is none: the voice is not to wait for more words. LiveKit's `FlushSentinel`."""
+"""The id of an empty chunk that stands for LiveKit's `FlushSentinel`: the voice should not wait for more words."""
 
 
 class ReplyCall(TurnCall, Protocol):
@@ -30,20 +30,20 @@ class ReplyCall(TurnCall, Protocol):
     def driver_for_reply(
         self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
     ) -> TurnDriver | None:
-        """The turn that this reply drains; None when another reply will."""
+        """The turn that this reply drains; None: it says nothing."""
 
     def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
         """The graph changed agents without a tool."""
 
 
 class GraphLLM(llm.LLM[Any]):
-    """Stands in the place of the session's LLM for one agent of a graph."""
+    """Takes the place of the session's LLM for one agent of a graph."""
 
     def __init__(self, call: ReplyCall, agent: str, on_start: Callable[[], None], tools: frozenset[str]) -> None:
         super().__init__()
         self._tools = tools
         self._times: dict[str, tuple[float, float]] = {}
-        """Reply -> seconds until the model's first piece, and to its end."""
+        """Reply id -> seconds until the model's first token, and until its end."""
         self._on_start = on_start
         self.call = call
         self._agent = agent
@@ -60,7 +60,7 @@ class GraphLLM(llm.LLM[Any]):
         return "graph_voice"
 
     def prewarm(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """LiveKit calls it while the agent starts, before it enters: what can't work is refused here."""
+        """Refuse what can't work. LiveKit calls this while the agent starts, before it enters."""
         self._on_start()
 
     def chat(
@@ -74,7 +74,7 @@ class GraphLLM(llm.LLM[Any]):
         extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
         own_ctx: llm.ChatContext | None = None,
     ) -> "_Reply":
-        """As LiveKit's. `own_ctx`: the agent's own chat context, to tell what somebody has changed for this reply."""
+        """As LiveKit's. `own_ctx`: the agent's own chat context, from which a changed one is told."""
         own = chat_ctx if own_ctx is None else own_ctx
         given = frozenset(tool.id for tool in llm.ToolContext(tools or []).flatten())
         driver = self.call.driver_for_reply(
@@ -83,7 +83,7 @@ class GraphLLM(llm.LLM[Any]):
             tools=None if given >= self._tools else self._tools & given,
             tool_choice=_chosen(tool_choice),
         )
-        # The graph retries inside its nodes: a retry here would run the turn twice.
+        # The graph retries inside its nodes. A retry here would run the turn twice.
         options = APIConnectOptions(max_retry=0, timeout=conn_options.timeout)
         return _Reply(
             self,
@@ -91,19 +91,19 @@ class GraphLLM(llm.LLM[Any]):
             chat_ctx=chat_ctx,
             tools=tools or [],
             conn_options=options,
-            calls_allowed=tool_choice != "none",
+            tool_calls_allowed=tool_choice != "none",
         )
 
     def note_usage(self, reply_id: str, used: Sequence[events.Usage]) -> None:
-        """Which models have answered in a reply, and how fast."""
+        """Note which models have answered in a reply, and how fast."""
         self.model_name = used[-1].model
         self._times[reply_id] = (used[-1].ttft, sum(u.duration for u in used))
 
     def emit(self, event: Any, *args: Any) -> None:
-        """As LiveKit's. The metrics of a reply have the times of the model, as LiveKit's own plugins report them.
+        """As LiveKit's, but a reply's metrics have the times of the model, as LiveKit's own plugins report them.
 
-        The graph runs ahead of the voice: when LiveKit asks for the reply, the model may have answered long ago, and
-        what LiveKit then waits for is nothing.
+        The graph runs ahead of the voice, so when LiveKit asks for the reply, the model may have answered already, and
+        LiveKit would measure no wait.
         """
         if event == "metrics_collected" and isinstance(metrics := args[0], LLMMetrics):
             metrics.ttft, metrics.duration = self._times.pop(metrics.request_id, (metrics.ttft, metrics.duration))
@@ -112,7 +112,7 @@ class GraphLLM(llm.LLM[Any]):
         super().emit(event, *args)
 
     def report(self, error: BaseException) -> None:
-        """LiveKit's `error` event, as recoverable: the graph has said an apology, and the call goes on."""
+        """Emit LiveKit's `error` event, as recoverable: the graph has apologized, and the call goes on."""
         self.emit(
             "error",
             llm.LLMError(
@@ -125,7 +125,7 @@ class GraphLLM(llm.LLM[Any]):
 
 
 class _Reply(llm.LLMStream):
-    """One reply: from where the turn is now, to its next tool calls, handoff or end."""
+    """One reply: what the turn says until its next tool calls, its next handoff or its end."""
 
     def __init__(
         self,
@@ -135,11 +135,11 @@ class _Reply(llm.LLMStream):
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
         conn_options: APIConnectOptions,
-        calls_allowed: bool,
+        tool_calls_allowed: bool,
     ) -> None:
         self._owner = owner
         self._driver = driver
-        self._calls_allowed = calls_allowed
+        self._tool_calls_allowed = tool_calls_allowed
         super().__init__(owner, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
 
     async def _run(self) -> None:
@@ -161,16 +161,16 @@ class _Reply(llm.LLMStream):
                     lead = _note(spoken, message_id, text)
                     self._send(reply_id, llm.ChoiceDelta(role="assistant", content=lead + text, extra={EXTRA: marks}))
                 case events.ToolCalls(calls=calls):
-                    if not self._calls_allowed:
-                        # LiveKit drops calls here (its step limit, or the agent is leaving): running them in the
-                        # graph all the same would part the two.
+                    if not self._tool_calls_allowed:
+                        # LiveKit drops tool calls here: its step limit, or the agent is leaving. If the graph ran
+                        # them nevertheless, the two would disagree.
                         for call in calls:
                             driver.turn.deny(call.id, "tools can't be used now.")
                         continue
-                    self._send(reply_id, llm.ChoiceDelta(role="assistant", tool_calls=[_call(c) for c in calls]))
+                    self._send(reply_id, llm.ChoiceDelta(role="assistant", tool_calls=[_tool_call(c) for c in calls]))
                     return
                 case events.Usage():
-                    # LiveKit counts the last usage of a reply; a reply may hold several model calls (a tool's lines).
+                    # LiveKit counts the last usage of a reply, which may hold several model calls (a tool's lines).
                     used.append(event)
                     self._owner.note_usage(reply_id, used)
                     self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, usage=_counted(used)))
@@ -205,7 +205,7 @@ def _chosen(choice: NotGivenOr[ToolChoice]) -> str | None:
 
 
 def _note(spoken: list[tuple[str, str]], message_id: str, text: str) -> str:
-    """Add words to what this reply has spoken. Returns the space that parts two messages of one reply."""
+    """Add words to what this reply has spoken. Returns the space between two messages of one reply."""
     if spoken and spoken[-1][0] == message_id:
         spoken[-1] = (message_id, spoken[-1][1] + text)
         return ""
@@ -213,5 +213,5 @@ def _note(spoken: list[tuple[str, str]], message_id: str, text: str) -> str:
     return " " if len(spoken) > 1 else ""
 
 
-def _call(call: events.ToolCall) -> llm.FunctionToolCall:
+def _tool_call(call: events.ToolCall) -> llm.FunctionToolCall:
     return llm.FunctionToolCall(name=call.name, arguments=json.dumps(call.args), call_id=call.id)

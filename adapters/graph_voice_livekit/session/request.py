@@ -1,4 +1,4 @@
-"""What LiveKit asks of one reply: the chat context that `llm_node` is given, held against the agent's own."""
+"""What LiveKit asks of a reply, told by the difference between `llm_node`'s chat context and the agent's own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ __all__ = ["Request", "request_of"]
 
 @dataclass(frozen=True)
 class Request:
-    """One reply, as LiveKit asks for it."""
+    """What LiveKit asks of one reply."""
 
     user: llm.ChatMessage | None
-    """What the caller said that nobody has answered yet."""
+    """What the caller said, if nobody has answered it yet."""
     instructions: str | None
-    """Those of `generate_reply`, and system messages that `on_user_turn_completed` has added."""
+    """The instructions of `generate_reply`, and system messages that `on_user_turn_completed` has added."""
     shown: list[AnyMessage] | None
-    """What the model is to be shown for this reply instead of the agent's context, when somebody has changed that: an
-    `on_user_turn_completed` that edits its context, `generate_reply(chat_ctx=...)`. Without the user's message."""
+    """What the model is shown for this reply instead of the agent's context, without the user's message; None: nothing
+    else. An `on_user_turn_completed` that edits its context changes it, and so does `generate_reply(chat_ctx=...)`."""
 
 
 def request_of(given: llm.ChatContext, own: llm.ChatContext, known: Callable[[llm.ChatMessage], bool]) -> Request:
-    """Read it.
+    """Tell what LiveKit asks of a reply.
 
     Args:
-        given: the context for the reply: a copy of the agent's, with what is new.
+        given: the context for the reply: a copy of the agent's, and what is new.
         own: the agent's context.
         known: whether a message was answered already.
     """
@@ -50,10 +50,10 @@ def request_of(given: llm.ChatContext, own: llm.ChatContext, known: Callable[[ll
 
 
 def _apart(given: Sequence[llm.ChatItem], own: Sequence[llm.ChatItem]) -> tuple[list[Any], list[Any]]:
-    """What one has and the other has not, or has elsewhere.
+    """The items that only one of them has, or has at another place.
 
-    A context for a reply is a copy that shares its items, but for the instructions in front and what is new behind:
-    in a long call most of it is told by a look at its place, not at the items.
+    A context for a reply is a copy with the same items, except the instructions at its beginning and what is new at its
+    end. So most items of a long call are compared by identity and place, without a look at what they hold.
     """
     first = int(bool(given) and bool(own) and given[0] is not own[0])
     both = min(len(given), len(own))

@@ -1,4 +1,4 @@
-"""A call that another process had begun: LiveKit's history is filled with it, and the caller is told."""
+"""Resuming a call that another process has begun: LiveKit's history is filled, and the caller is told."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from graph_voice_livekit.session.turns import TurnDriver
 __all__ = ["Hook", "Resume"]
 
 Hook = str | Callable[[Resumed], str | None] | None
-"""What is said when a call is taken up again: instructions for the reply; a function that gives them, or None to wait
-for the caller in silence; None for the usual ones."""
+"""What is said when a call is resumed: instructions for the reply, a function that returns them (or None to wait for
+the caller in silence), or None for the usual ones."""
 
 PATIENCE = 3.0
-"""Seconds that the caller may wait until the store has said whether the call is a new one."""
+"""Seconds that the caller may have to wait until it is known whether the store has the call."""
 ASKING = (
     "The line was cut for a moment and the call is connected again. Say so in one short sentence, and nothing else: "
     "the question that the caller has to answer is repeated right behind it."
@@ -29,12 +29,12 @@ ASKING = (
 
 
 class Resume:
-    """Takes a call up again when its store knows it.
+    """Resumes a call if its store has it.
 
     Args:
-        call: to be taken up.
+        call: the call.
         hook: what is said.
-        open_question: a question of the graph that was not answered yet.
+        open_question: asks again what the caller has not answered.
     """
 
     def __init__(self, call: Call, hook: Hook, open_question: OpenQuestion) -> None:
@@ -44,12 +44,12 @@ class Resume:
         self._open_question = open_question
         self._read = False
         self.found = False
-        """The call was found in the store, and nobody has spoken of it yet."""
+        """Whether the call was found in the store and the caller has not been told yet."""
         self.moving = False
-        """The floor is on its way to the agent that had it."""
+        """Whether LiveKit is handing off to the agent that was active when the call was cut off."""
 
     async def ready(self) -> None:
-        """Return when it is known whether the call is a new one."""
+        """Wait until it is known whether the call is a new one."""
         await self._conversation.open(patience=PATIENCE)
         if not self._read:
             self._read = True
@@ -59,7 +59,7 @@ class Resume:
     def _fill_history(self) -> None:
         messages = self._conversation.messages
         if self._conversation.resumed is None or not messages:
-            return  # where nothing was said yet the agent greets as in a new call
+            return  # nothing was said yet, so the agent greets as in a new call
         history = self._call.session.history
         items = [i for i in to_chat_context(messages).items if history.get_by_id(i.id) is None]
         history.insert(items)
@@ -69,10 +69,10 @@ class Resume:
                 self._call.tables.asking[item.call_id] = item
         self.found = True
 
-    # ---- the agent that had the floor
+    # ---- the agent that was active
 
     def moves_to(self, name: str) -> str | None:
-        """The agent that had the floor, when it is another one than `name`, with which LiveKit's session begins."""
+        """The agent that was active when the call was cut off; None if it is `name`, with which the session begins."""
         active = self._conversation.active_agent
         if not self.found or active == name or active not in self._call.agents | self._conversation.roles.external:
             return None
@@ -80,7 +80,7 @@ class Resume:
         return active
 
     async def move(self, agent: Agent) -> None:
-        """Give it the floor, before anything is spoken."""
+        """Make it the active agent before anything is spoken."""
         if self._call.external_agents.name_of(agent) is not None:
             self.found = False
             await self._call.external_agents.show(agent, self._conversation.chat_ctx)
@@ -88,7 +88,7 @@ class Resume:
         self._call.session.update_agent(agent)
 
     async def _started(self) -> None:
-        """LiveKit ignores `update_agent` for as long as its session starts."""
+        """Wait until LiveKit's session has started; before that it ignores `update_agent`."""
         session, started = self._call.session, asyncio.Event()
 
         def changed(event: AgentStateChangedEvent) -> None:
@@ -102,21 +102,21 @@ class Resume:
         finally:
             session.off("agent_state_changed", changed)
 
-    # ---- what it says
+    # ---- what the agent says
 
     def begin(self) -> Turn | None:
-        """Start the turn in which it speaks of it. None: it waits for the caller."""
+        """Start the turn in which the agent tells the caller. None: it waits for the caller."""
         self.found = self.moving = False
         resumed, hook = self._conversation.resumed, self._hook
         assert resumed is not None
         instructions = hook(resumed) if callable(hook) else hook
         if callable(hook) and instructions is None and not resumed.again:
             return None
-        # What ran when the process ended runs again in any case, and its result is told.
+        # In any case, what ran when the process ended runs again, and its result is told.
         return self._conversation.resume(instructions or (ASKING if self._conversation.interrupts else None))
 
     async def ask_behind(self, driver: TurnDriver) -> None:
-        """A question that waits for the caller's answer (LangGraph's `interrupt()`) is asked again."""
+        """After this turn, ask the open question (LangGraph's `interrupt()`) again."""
         if not self._conversation.interrupts:
             return
         await driver.over.wait()

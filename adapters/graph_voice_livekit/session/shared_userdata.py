@@ -1,4 +1,4 @@
-"""`session.userdata` and the graph's userdata: one and the same, whoever changes it."""
+"""Keeps `session.userdata` and the graph's userdata the same, whoever changes it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class SharedUserdata:
     """Keeps LiveKit's `session.userdata` and the graph's the same value.
 
     Args:
-        conversation: of the call.
+        conversation: the graph's side of the call.
     """
 
     def __init__(self, conversation: Conversation[Any]) -> None:
@@ -28,23 +28,23 @@ class SharedUserdata:
         self.give()
 
     def take(self) -> None:
-        """Adopt what the program put into `session.userdata`."""
+        """Give the graph what the program has put into `session.userdata`."""
         if self._session is None:
             return
         try:
             theirs = self._session.userdata
-        except ValueError:  # LiveKit's way to say that there is none
+        except ValueError:  # LiveKit raises it if there is none
             return
         if theirs is not None and theirs is not self._shared:
             self._shared = theirs
             self._conversation.update_userdata(theirs)
 
     def give(self) -> None:
-        """`session.userdata` is the graph's, if it has any, but for what the program has just put there."""
+        """Give LiveKit the graph's userdata, if it has any. What the program has just set comes first: see `take`."""
         self.take()
         if self._session is None or self._conversation.value("userdata") is None:
             return
         ours = self._conversation.userdata
         if type(ours) is dict and not ours and self._shared is None:
-            return  # a graph without userdata: LiveKit says itself that there is none
+            return  # the graph has no userdata, so LiveKit should raise its own error
         self._shared = self._session.userdata = ours

@@ -29,22 +29,22 @@ class ToolCalls:
         self._handoffs = handoffs
 
     async def execute(self, context: RunContext[Any]) -> Any:
-        """The body of every mirror: permit the call, wait for the graph's result, hand over what LiveKit expects."""
+        """The body of every mirror: permit the tool call, wait for the graph's result, return what LiveKit expects."""
         call_id = context.function_call.call_id
         driver = self._tables.tool_calls.get(call_id)
         batch = driver.batch_of(call_id) if driver is not None else None
         if driver is None or batch is None:
-            raise ToolError("not done: this call belongs to a turn that is over.")
+            raise ToolError("not done: this tool call belongs to a turn that is over.")
         batch.started.add(call_id)
         driver.mirror_started(context)
         try:
-            driver.turn.commit_reply()  # LiveKit adds the caller's message before it starts a tool, if there is one
+            driver.turn.commit_reply()  # LiveKit adds the caller's message, if there is one, before it starts a tool
             driver.turn.allow(call_id, host=context)
             batch.speech = context.speech_handle
             answer_tool_calls_not_run(driver.turn, batch)
             await self._wait(context.speech_handle, batch.done.wait())
             if not batch.done.is_set():
-                # Barge-in: LiveKit answers the caller at once; the graph keeps the tool's real result.
+                # Barge-in: LiveKit answers the caller at once, and the graph keeps the tool's real result.
                 batch.unanswered[call_id] = None
                 return ToolResult(RUNNING, reply_required=False)
             for line in batch.lines:
@@ -64,7 +64,7 @@ class ToolCalls:
             if result.is_error:
                 raise ToolError(result.output)
             return ToolResult(result.output)
-        # The next agent speaks, so nobody else replies to this batch.
+        # The next agent speaks, so LiveKit needs no reply to this batch.
         answer = ToolResult(result.output, reply_required=False)
         if batch.handoff.call_id != call_id:
             return answer
@@ -88,27 +88,27 @@ class ToolCalls:
 
     def executed(self, event: FunctionToolsExecutedEvent) -> None:
         """LiveKit's `function_tools_executed`: a batch is over, and these are its answers in LiveKit's history."""
-        for call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
-            driver = self._tables.tool_calls.pop(call.call_id, None)
-            batch = driver.batch_of(call.call_id) if driver is not None else None
+        for tool_call, output in zip(event.function_calls, event.function_call_outputs, strict=True):
+            driver = self._tables.tool_calls.pop(tool_call.call_id, None)
+            batch = driver.batch_of(tool_call.call_id) if driver is not None else None
             if driver is None or batch is None:
                 continue
-            if call.call_id not in batch.started:
-                # A mock ran in the mirror's place, or LiveKit answered the call itself.
+            if tool_call.call_id not in batch.started:
+                # A mock ran in place of the mirror, or LiveKit answered the tool call itself.
                 text = output.output if output is not None else ""
-                driver.turn.resolve(call.call_id, text, is_error=output is not None and output.is_error)
-            elif call.call_id in batch.unanswered:
-                batch.unanswered[call.call_id] = output
-                batch.late_result(call.call_id)
+                driver.turn.resolve(tool_call.call_id, text, is_error=output is not None and output.is_error)
+            elif tool_call.call_id in batch.unanswered:
+                batch.unanswered[tool_call.call_id] = output
+                batch.late_result(tool_call.call_id)
                 if batch.asks and output is not None:
-                    self._tables.asking[call.call_id] = output
-            elif batch.handoff is not None and batch.handoff.call_id == call.call_id and output is not None:
+                    self._tables.asking[tool_call.call_id] = output
+            elif batch.handoff is not None and batch.handoff.call_id == tool_call.call_id and output is not None:
                 if output.is_error and batch.handoff.on_interruption == "complete":
-                    # Interrupted after the mirror had returned the next agent: LiveKit has canceled it.
-                    output.output, output.is_error = batch.results[call.call_id].output, False
+                    # Interrupted after the mirror had returned the next agent: LiveKit has canceled the handoff.
+                    output.output, output.is_error = batch.results[tool_call.call_id].output, False
                     self._handoffs.complete(driver, batch.handoff)
                 elif output.is_error:
-                    driver.turn.reject_handoff(call.call_id, output.output)
+                    driver.turn.reject_handoff(tool_call.call_id, output.output)
                     driver.cancel_entry()
                     driver.maybe_close()
                 else:

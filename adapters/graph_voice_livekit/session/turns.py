@@ -1,7 +1,7 @@
-"""Drains one turn of the graph, and tells it what LiveKit really did.
+"""Drivers: each drains one turn of the graph into LiveKit, and tells the turn what LiveKit really did.
 
-A turn may be spoken by several LiveKit speeches: the reply, the reply after a tool, the first words of the next agent.
-They drain the same turn one after the other, so one user turn stays one graph run.
+Several LiveKit speeches may speak one turn: the reply, the reply after a tool, the first words of the next agent. They
+drain it one after the other, so one user turn stays one graph run.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ NO_HANDOFF = "the agent handoff was interrupted and did not happen"
 
 
 HELD_BACK = 0.05
-"""Seconds for which the last words of a message may wait for the next one in the voice's sentence tokenizer."""
+"""Seconds that the end of a message may wait, in the voice's sentence tokenizer, for the next message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause(events.Event):
-    """A message is over, and nothing has come after it: a step of the graph takes its time."""
+    """A message is over and nothing has followed it yet: the graph is in a slow step."""
 
 
 @dataclass
 class Tables:
-    """Where the turns of one call find again what LiveKit reports by an id or a handle."""
+    """What the turns of one call share: whose is the id, or the speech, that LiveKit reports."""
 
     tool_calls: dict[str, "TurnDriver"] = field(default_factory=dict)
     """Tool call id -> the turn that made the tool call."""
@@ -48,7 +48,7 @@ class Tables:
     growing_lines: dict[str, GrowingLine] = field(default_factory=dict)
     """Message id -> a line that a tool still generates."""
     own_lines: set[SpeechHandle] = field(default_factory=set)
-    """LiveKit's speeches of lines of the graph: what they say is not the program's."""
+    """LiveKit's speeches that say a line of the graph. Any other that no turn drains is the program's own."""
 
 
 class TurnCall(Protocol):
@@ -56,7 +56,7 @@ class TurnCall(Protocol):
 
     @property
     def session(self) -> AgentSession[Any]:
-        """LiveKit's, which speaks the call."""
+        """The LiveKit session that speaks the call."""
 
     @property
     def tables(self) -> Tables: ...
@@ -65,7 +65,7 @@ class TurnCall(Protocol):
     def external_agents(self) -> ExternalAgents: ...
 
     def speak(self, driver: "TurnDriver", instructions: str | None = None) -> None:
-        """Ask LiveKit for a reply that goes on with this turn."""
+        """Ask LiveKit for a reply that continues this turn."""
 
     def complete_handoff(self, driver: "TurnDriver", event: events.HandedOff) -> None:
         """Carry out a handoff that LiveKit has canceled, or was too late for."""
@@ -75,26 +75,24 @@ class TurnCall(Protocol):
 
 
 class TurnDriver:
-    """One turn, between the graph and LiveKit. Owned by its call."""
+    """Drains one turn. Owned by its call."""
 
     def __init__(self, call: TurnCall, turn: Turn) -> None:
         self._call = call
         self.turn = turn
         self.entry: str | None = None
-        """The agent whose first words are expected to go on with this turn."""
+        """The next agent, whose first words will continue this turn; None if the turn hands off to nobody."""
         self.entry_is_certain = False
-        """LiveKit has begun to hand off to it."""
+        """Whether LiveKit carries out this handoff even if it is interrupted now."""
         self.arrived = asyncio.Event()
-        """The graph is with the agent that LiveKit is with: it has produced something for it, or is over."""
+        """Set when the graph has reached LiveKit's active agent: it has produced something for it, or is over."""
         self.over = asyncio.Event()
-        """No speech of LiveKit's comes back to this turn."""
+        """Set when no speech of LiveKit's will drain this turn any more."""
         self.batches: list[MirroredBatch] = []
         self.switch: events.HandedOff | None = None
-        """A handoff that no mirror carries out: by an edge of the graph, or by a call of an earlier process."""
-        self.spoken: list[tuple[str, str]] = []
-        """(message id, text) of what the current reply has handed to LiveKit."""
+        """A handoff that no mirror carries out: by an edge of the graph, or by a tool call of an earlier process."""
         self.earlier: dict[str, llm.FunctionCallOutput] = {}
-        """LiveKit's items of the calls of earlier turns that were answered in this one."""
+        """Tool call id -> LiveKit's item, for tool calls of earlier turns that were answered in this one."""
         self._waiting: list[Callable[[], None]] = []
         self._open: MirroredBatch | None = None
         self._handles: set[SpeechHandle] = set()
@@ -103,11 +101,11 @@ class TurnDriver:
         self._arrived = asyncio.Event()
         self._watchers: set[asyncio.Task[None]] = set()
         self._awaited: str | None = None
-        """The message that the graph waits for before it goes on, outside of a batch (`ctx.say` in `on_enter`)."""
+        """A message that must be played before the graph goes on, and is no tool's (`ctx.say` in `on_enter`)."""
         self._paused: str | None = None
-        """The one for which the reply ended, so that it is played; what comes behind it needs a reply of its own."""
+        """A message for which the reply was ended, so that it is played. What follows it needs a reply of its own."""
         self._said: str | None = None
-        """The last message that has no more words."""
+        """The last message that is complete."""
         self._held = False
         turn.on_hold = self._hold
         turn.on_wait = self._wait_for
@@ -117,7 +115,7 @@ class TurnDriver:
     # ---- from the graph
 
     async def _pump(self) -> None:
-        """Sort the turn's events: words go to the reply that is being generated, results to the mirrors."""
+        """Sort the turn's events: words go to LiveKit's current reply, results to the mirrors."""
         async for event in self.turn:
             match event:
                 case events.ToolCalls(agent=agent, calls=calls):
@@ -131,7 +129,7 @@ class TurnDriver:
                 case events.ToolResult(call_id=call_id) if call_id in self._call.tables.asking:
                     self.when_certain(functools.partial(self._earlier_result, event))
                 case events.Interrupt():
-                    # The batch goes on with the caller's next words; until then its mirrors need not wait.
+                    # The batch goes on when the caller has answered; its mirrors need not wait for that.
                     if self._open is not None:
                         self._open.asks = True
                         self._close_batch(self._open)
@@ -144,7 +142,7 @@ class TurnDriver:
                     self._stream_line(self._open, event)
                 case _:
                     self._put(event)
-        if self._open is not None:  # the run ended in the middle of it
+        if self._open is not None:  # the run ended in the middle of a batch
             self._close_batch(self._open)
         self._paused = None
         self.maybe_close()
@@ -173,11 +171,11 @@ class TurnDriver:
         batch.results[event.call_id] = event
         batch.late_result(event.call_id)
         if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
-            # A handoff is said in the same breath as the result that carries it, so it would be there already.
+            # A handoff follows the result that carries it at once, so it would be there already.
             self._close_batch(batch)
 
     def _earlier_result(self, event: events.ToolResult) -> None:
-        """A call of an earlier turn, which had a question (LangGraph's `interrupt()`), has its answer now."""
+        """A tool call of an earlier turn that asked the caller (LangGraph's `interrupt()`) has its result now."""
         if (asked := self._call.tables.asking.pop(event.call_id, None)) is not None:
             asked.output, asked.is_error = event.output, event.is_error
             self.earlier[event.call_id] = asked
@@ -196,7 +194,7 @@ class TurnDriver:
             self._put(event)
 
     def _handed_off_late(self, batch: MirroredBatch, event: events.HandedOff) -> None:
-        """A barge-in released the mirror before the handoff came: LiveKit can't carry it out any more."""
+        """A barge-in released the mirror before the handoff came, so LiveKit can no longer carry it out."""
         self._close_batch(batch)
         if event.on_interruption == "complete" and not self.turn.closed:
             batch.handoff = event
@@ -213,7 +211,7 @@ class TurnDriver:
         self._open = None
 
     def _stream_line(self, batch: MirroredBatch, event: events.Text) -> None:
-        """Words that a tool has generated while it runs (`ctx.generate_reply`)."""
+        """Speak words that a running tool generates (`ctx.generate_reply`)."""
         stream = self._call.tables.growing_lines.get(event.message_id)
         if stream is None:
             stream = self._call.tables.growing_lines[event.message_id] = GrowingLine()
@@ -228,7 +226,7 @@ class TurnDriver:
 
     def _speak_aside(self, batch: MirroredBatch, message_id: str, text: str | GrowingLine) -> None:
         try:
-            # A tool that disallows interruptions means its own words as well.
+            # A tool that disallows interruptions does so for its own words as well.
             handle = self._call.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
         except RuntimeError as error:
             logger.warning("a line of the graph could not be spoken: %s", error)
@@ -251,7 +249,7 @@ class TurnDriver:
     # ---- what waits until the turn is certain
 
     def when_certain(self, act: Callable[[], None]) -> None:
-        """Do it now if the user turn really happened, else as soon as it has. A guess that is dropped never does it."""
+        """Do it as soon as the user turn has really happened: now, later, or never if the turn was a wrong guess."""
         if self.turn.committed:
             act()
         else:
@@ -267,10 +265,10 @@ class TurnDriver:
     # ---- to LiveKit
 
     async def next(self) -> events.Event | None:
-        """The next thing for the reply that is being generated; None when this reply has nothing more to say.
+        """The next event for LiveKit's current reply; None when the reply is over.
 
-        That is the end of the turn, or a line that must be played before the graph goes on: LiveKit takes a reply as
-        played when it has ended.
+        It is over at the end of the turn, and when the graph waits for a line to be played: LiveKit reports a reply as
+        played only after its end.
         """
         while not self._items:
             if self._pump_task.done():
@@ -313,7 +311,7 @@ class TurnDriver:
         self._watch(asyncio.create_task(self._follow(handle, over)))
 
     def _barge_in(self) -> None:
-        """The caller interrupted a line of this turn, so the turn: for LiveKit the line is a speech of its own."""
+        """Interrupt the turn because the caller interrupted a line of it, which is a speech of its own for LiveKit."""
         self.turn.interrupt()
         for handle in self._handles:
             if handle.allow_interruptions:
@@ -333,7 +331,7 @@ class TurnDriver:
         if handle.interrupted and not self.entry_is_certain:
             self.cancel_entry()
         if self._paused is not None and not self._reported(self._paused):
-            self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it any longer
+            self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it
         self.maybe_close()
 
     def _reported(self, message_id: str) -> bool:
@@ -342,7 +340,7 @@ class TurnDriver:
 
     @property
     def completes(self) -> bool:
-        """Whether the floor is on its way to the next agent although the caller has interrupted."""
+        """Whether the turn hands off to the next agent although the caller has interrupted."""
         batch = next((b for b in reversed(self.batches) if b.handoff is not None), None)
         if self.entry is None or batch is None or batch.handoff is None or batch.handoff.on_interruption == "cancel":
             return False
@@ -354,11 +352,11 @@ class TurnDriver:
         return list(self._handles)
 
     def cancel_entry(self) -> None:
-        """Nobody takes the floor: the handoff of this turn did not happen."""
+        """The handoff of this turn did not happen."""
         self.entry, self.entry_is_certain = None, False
 
     def maybe_close(self) -> None:
-        """Close the turn once no speech of LiveKit's can come back to it."""
+        """Close the turn if no speech of LiveKit's can drain it any more."""
         if self._handles or self.entry is not None or (self._paused is not None and not self.turn.interrupted):
             return
         if not self.turn.committed:
@@ -374,17 +372,17 @@ class TurnDriver:
         self._contexts.remove(context)
 
     def _hold(self, held: bool) -> None:
-        """`ctx.disallow_interruptions()` of a graph tool reaches the speech that carries the call."""
+        """Pass a graph tool's `ctx.disallow_interruptions()` on to the speech that made the tool call."""
         self._held = held
         for context in self._contexts:
             try:
                 if held:
                     context.disallow_interruptions()
             except RuntimeError:
-                logger.warning("%s can't be protected: it was interrupted already", context.function_call.name)
+                logger.warning("%s can't disallow interruptions: it is interrupted", context.function_call.name)
 
     async def aclose(self) -> None:
-        """The session is over: nothing more is heard, and running tools end by themselves."""
+        """The session is over: nothing more is heard. Running tools end by themselves."""
         for task in list(self._watchers):
             task.cancel()
         self.arrived.set()

@@ -1,4 +1,4 @@
-"""Who has the floor, as an attribute of the worker in the room."""
+"""The active agent's name as an attribute of the worker in the room."""
 
 import asyncio
 import logging
@@ -13,14 +13,14 @@ logger = logging.getLogger("graph_voice.livekit")
 
 
 def show_active_agent(job: JobContext, session: AgentSession[Any], attribute: str) -> None:
-    """Let this attribute name the agent that has the floor, from its first word to the end of the call."""
+    """Keep this attribute at the name of the active agent, until the call ends."""
     changed = asyncio.Event()
-    floor = ""
+    active_agent = ""
 
     def added(event: ConversationItemAddedEvent) -> None:
-        nonlocal floor
+        nonlocal active_agent
         if event.item.type == "agent_handoff":
-            floor = event.item.new_agent_id
+            active_agent = event.item.new_agent_id
             changed.set()
 
     async def publish() -> None:
@@ -29,9 +29,9 @@ def show_active_agent(job: JobContext, session: AgentSession[Any], attribute: st
             await changed.wait()
             changed.clear()
             try:
-                await job.room.local_participant.set_attributes({attribute: floor})
-            except Exception:  # nobody in the room needs it to talk
-                logger.exception("the attribute %s can't be set to %s", attribute, floor)
+                await job.room.local_participant.set_attributes({attribute: active_agent})
+            except Exception:  # the call works without it
+                logger.exception("the attribute %s can't be set to %s", attribute, active_agent)
 
     publishing = asyncio.create_task(publish(), name="graph_voice.active_agent_attribute")
     session.on("conversation_item_added", added)

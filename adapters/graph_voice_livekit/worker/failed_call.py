@@ -1,4 +1,4 @@
-"""What a caller is told when the worker can't hold the call."""
+"""Telling a caller that the worker can't hold the call."""
 
 import asyncio
 import logging
@@ -15,22 +15,22 @@ logger = logging.getLogger("graph_voice.livekit")
 FAILED = "graph_voice.failed"
 """The participant attribute of an agent that can't hold its call: the exception's type. Its text stays in the log."""
 SPEAKING = 15.0
-"""Seconds in which the apology must have been played."""
+"""Seconds within which the apology must be played."""
 LINGERING = 3.0
-"""Seconds in the room behind a written apology: LiveKit doesn't say when text has arrived, and what is under way when
-its writer leaves is lost."""
+"""Seconds to stay in the room after a written apology: LiveKit doesn't report when text has arrived, and loses it if
+the writer leaves before."""
 TELLING = 30.0
 """Seconds for everything: the room, the caller's arrival, the apology."""
 
 
 async def tell_caller(job: JobContext, error: BaseException, *, apology: str | None, tts: Any) -> None:
-    """Join the room and say that there is no call. Raises nothing: the failure itself is the caller's to handle.
+    """Join the room and say that there is no call. It raises nothing: handle `error` yourself.
 
     The attribute `FAILED` is set in any case. The apology is spoken, with LiveKit's own transcription, if there is a
     TTS and it works; otherwise it is written to the chat (topic `lk.chat`).
 
     Args:
-        job: of the call; it is connected if it is not yet.
+        job: LiveKit's job of the call; it is connected if it is not yet.
         error: why there is no call.
         apology: what is said; None says nothing.
         tts: a LiveKit TTS or its model string; None for none.
@@ -51,7 +51,7 @@ async def tell_caller(job: JobContext, error: BaseException, *, apology: str | N
 
 
 async def _spoken(job: JobContext, apology: str, tts: Any) -> bool:
-    """Whether anything of it was heard."""
+    """Speak the apology. Returns whether any of it was heard."""
     if tts is None:
         return False
     session: AgentSession[Any] = AgentSession(tts=tts, vad=None, turn_handling={"turn_detection": "manual"})

@@ -1,4 +1,4 @@
-"""The checkpointer of one job: opened in the job's process, closed behind the end of the call."""
+"""The checkpointer of one job: opened in the job's process, closed after the end of the call."""
 
 import asyncio
 import inspect
@@ -16,17 +16,17 @@ __all__ = ["JobSaver"]
 
 logger = logging.getLogger("graph_voice.livekit")
 OPEN_TIMEOUT = 3.0
-"""Seconds that the caller may wait for a connection."""
+"""Seconds that the caller may have to wait for the connection."""
 CLOSE_TIMEOUT = 2.0
-"""Seconds for closing it. LiveKit kills a job's process 10 seconds after it has begun to shut down, and the end of the
-call has had five of them to become durable."""
+"""Seconds for closing it. LiveKit kills a job's process 10 seconds after it has begun to shut down; five of them are
+for making the end of the call durable."""
 
 
 class JobSaver:
     """Opens what `create_server(saver=...)` makes.
 
     Args:
-        make: gives an async context manager of a checkpointer, a coroutine of one, or a checkpointer.
+        make: returns a checkpointer, an async context manager of one, or a coroutine of either.
     """
 
     def __init__(self, make: Callable[[], Any] | None) -> None:
@@ -35,10 +35,10 @@ class JobSaver:
         self._opened: BaseCheckpointSaver[Any] | None = None
 
     async def open(self) -> BaseCheckpointSaver[Any] | None:
-        """The checkpointer; None when the server has none. A store that can't be reached is logged, and gives None as
-        well: the caller is answered all the same.
+        """The checkpointer; None if the server has none, or if it can't be opened. That is logged, and the caller is
+        answered all the same.
 
-        Raises `BuildError` for something else than a checkpointer.
+        Raises `BuildError` for anything that is not a checkpointer.
         """
         if self._make is None:
             return None
@@ -67,7 +67,7 @@ class JobSaver:
         return found
 
     async def aclose(self) -> None:
-        """Close it. What was not durable by now is not waited for any more."""
+        """Close it, without waiting for what is not durable yet."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if isinstance(self._opened, LiveSaver):

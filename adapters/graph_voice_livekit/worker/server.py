@@ -1,7 +1,7 @@
 """A LiveKit worker for a voice graph.
 
-LiveKit hands the entrypoint to its job processes by pickle, so everything here is named, not passed: the graph by its
-import path, plugins by module-level functions.
+LiveKit pickles the entrypoint for its job processes, so everything here is given by name: the graph by its import path,
+plugins by module-level functions.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ __all__ = ["create_server"]
 logger = logging.getLogger("graph_voice.livekit")
 APOLOGY = "I'm sorry, I can't take your call right now. Please try again later."
 MAX_TOOL_STEPS = 1000
-"""In place of LiveKit's 3, which would cut a graph with longer chains of tools: a graph has limits of its own."""
+"""Instead of LiveKit's 3, which would stop a graph that calls more tools in a row: a graph has its own limits."""
 PRELOADED = ("graph_voice_livekit.worker.server", "langchain.chat_models", "langchain_core.tracers.langchain")
-"""Imported once per worker, where the platform can fork. What is not installed is left out by the fork server."""
+"""Imported once per worker, where the platform can fork. The fork server skips what is not installed."""
 Plugin = str | Callable[[], Any] | None
 Describe = Callable[[JobContext], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 _PREWARMED = "graph_voice"
@@ -54,12 +54,12 @@ class _Plan:
 
 @dataclass
 class _Prepared:
-    """What a job process has made of the plan before its call came."""
+    """What a job process has prepared before its call comes."""
 
     graph: Any = None
     plugins: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
-    """Why there can be no call. Kept for the call that comes, so that its caller is told."""
+    """Why there can be no call. The next caller is told."""
 
 
 def create_server(
@@ -82,31 +82,32 @@ def create_server(
 
     Args:
         graph: `path.py:attribute` or `package.module:attribute`, as in langgraph.json.
-        stt: LiveKit's model string, or a module-level function that makes a plugin; run once per job process.
-        tts: likewise; the voice of agents that declare none.
+        stt: a LiveKit model string, or a module-level function that makes a plugin; it runs once per job process.
+        tts: likewise; the voice of agents without one of their own.
         vad: likewise.
         call: a module-level function of LiveKit's `JobContext` that returns keyword arguments of `GraphAgent` for
             this call (`thread_id`, `userdata`, `messages`, ...), sync or async. Default: the room's name as thread.
-        session: further keyword arguments of LiveKit's `AgentSession`; plain data. `max_tool_steps` is 1000 unless it
-            is given: the graph has its own limits.
+        session: further keyword arguments of LiveKit's `AgentSession`; plain data. The default of `max_tool_steps` is
+            1000, because the graph has its own limits.
         apology: what a caller is told when there can be no call: the graph can't be loaded, `call` raises, the
-            session can't start or ends by an error. Spoken by `tts`, else written to the chat; None says nothing.
+            session can't start or ends with an error. It is spoken by `tts`, else written to the chat; None: nothing.
         agent_name: LiveKit's, for explicit dispatch.
-        prewarm: a module-level function of LiveKit's `JobProcess`, run in each job process before a call comes
+        prewarm: a module-level function of LiveKit's `JobProcess`, which runs in each job process before a call comes
             (LiveKit's `setup_fnc`).
-        saver: a module-level function that makes the checkpointer in which the call is stored, run once in the process
-            of each job: an async context manager (`AsyncPostgresSaver.from_conn_string(...)`), a coroutine, or the
-            checkpointer itself. It is closed when the end of the call is stored. `call` names the thread: a caller who
-            comes back on the same one goes on where the call was.
-        preload_modules: LiveKit's, besides what graph_voice and LangGraph need: modules that are imported once per
-            worker, where the platform can fork (Linux), and shared by its job processes. Name those of your graph and
-            of its providers (`langchain_openai`); they must start no thread and open no connection when imported.
-        active_agent_attribute: the worker's attribute in the room that names the active agent, for a page that shows
-            it. None: there is none.
+        saver: a module-level function that makes the checkpointer in which the call is stored: an async context manager
+            (`AsyncPostgresSaver.from_conn_string(...)`), a coroutine, or the checkpointer itself. It runs once in the
+            process of each job, and the checkpointer is closed when the end of the call is stored. `call` names the
+            thread: a caller who comes back with the same one goes on where the call ended.
+        preload_modules: LiveKit's: modules that are imported once per worker, where the platform can fork (Linux), and
+            shared by its job processes. Name those of your graph and of its providers (`langchain_openai`), which must
+            not start a thread or open a connection when they are imported. What graph_voice and LangGraph need is
+            preloaded anyway.
+        active_agent_attribute: the name of an attribute of the worker in the room, which is kept at the name of the
+            active agent, for a page that shows it. None: there is none.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
     Raises:
-        BuildError: something can't be handed to another process (a compiled graph, a lambda, a closure); the message
+        BuildError: something can't be pickled for another process (a compiled graph, a lambda, a closure); the message
             has the fix.
         LoadError: there is no such file.
 
@@ -118,7 +119,7 @@ def create_server(
             'given, and a graph can\'t be pickled. Name it: create_server("my_agent.py:graph").'
         )
     if "setup_fnc" in server:
-        raise BuildError("create_server(setup_fnc=...): loading the graph is the set-up. Write prewarm=... instead.")
+        raise BuildError("create_server(setup_fnc=...): the setup function loads the graph. Write prewarm=... instead.")
     plugins = {"stt": stt, "tts": tts, "vad": vad}
     plan = _Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, active_agent_attribute)
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
@@ -133,7 +134,7 @@ def create_server(
 def _check_pickles(name: str, value: Any) -> None:
     try:
         pickle.dumps(value)
-    except Exception as error:  # pickle has a different exception for each way to fail
+    except Exception as error:  # pickle raises different exceptions
         raise BuildError(
             f"create_server({name}={value!r}): LiveKit pickles it for its job processes, which fails ({error}). "
             f"Write a function at the top level of a module: def make_{name}(): ..."
@@ -141,22 +142,22 @@ def _check_pickles(name: str, value: Any) -> None:
 
 
 def _prewarm(process: JobProcess, *, plan: _Plan, more: Callable[[JobProcess], Any] | None = None) -> None:
-    """LiveKit's prewarm: imports, the graph and the models are there before the call is.
+    """LiveKit's prewarm: load packages, the graph and the models before a call comes.
 
-    Nothing is raised: LiveKit would start processes in vain while the callers wait in silence.
+    It raises nothing: LiveKit would start one process after the other while the callers wait in silence.
     """
     process.userdata[_PREWARMED] = prepared = _Prepared()
     try:
-        # The voice first, so that a caller can be told what else fails.
+        # The voice first: it tells the caller if anything else fails.
         for name in ("tts", "stt", "vad"):
             plugin = plan.plugins[name]
             if plugin is not None:
                 prepared.plugins[name] = plugin() if callable(plugin) else plugin
         graph = load_graph(plan.graph)
-        prepared.graph = graph.compile() if isinstance(graph, StateGraph) else graph  # once, and not per call
+        prepared.graph = graph.compile() if isinstance(graph, StateGraph) else graph  # once, not for each call
         if more is not None:
             more(process)
-    except LoadError as error:  # its text has the lines that matter
+    except LoadError as error:  # its text names the lines
         logger.error("no call can be held: %s", error)
         prepared.error = error
     except Exception as error:
@@ -165,9 +166,9 @@ def _prewarm(process: JobProcess, *, plan: _Plan, more: Callable[[JobProcess], A
 
 
 async def _serve(job: JobContext, *, plan: _Plan) -> None:
-    """Begin one call. What makes it impossible is told to the caller, then raised: LiveKit logs it and ends the job.
+    """Begin one call. If that fails, the caller is told, and the error is raised: LiveKit logs it and ends the job.
 
-    Returns when the call has begun, since LiveKit waits for its entrypoint before it closes the session at a shutdown.
+    It returns when the call has begun: at a shutdown LiveKit waits for the entrypoint before it closes the session.
     """
     prepared: _Prepared = job.proc.userdata[_PREWARMED]
     try:
@@ -198,7 +199,7 @@ async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
         job.add_shutdown_callback(ended)
 
     session.on("close", closed)
-    # Read while the room is connected: the agent's first words depend on it.
+    # Read the stored call while the room is connected: the agent's first words depend on it.
     opening = asyncio.create_task(agent.conversation.open(patience=PATIENCE), name="graph_voice.open")
     try:
         await session.start(agent=agent, room=job.room)
@@ -214,7 +215,7 @@ async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
 async def _end(
     job: JobContext, plan: _Plan, prepared: _Prepared, agent: GraphAgent, store: JobSaver, event: CloseEvent
 ) -> None:
-    """The session is closed: the agent leaves the room, which it would stay in until the room is closed otherwise."""
+    """The session is closed: let the agent leave the room, where it would otherwise stay until the room is closed."""
     await agent.aclose()
     await store.aclose()
     await asyncio.to_thread(flush_traces)  # a job's process may be stopped without its exit handlers
@@ -225,7 +226,7 @@ async def _end(
 
 
 async def _tell(job: JobContext, plan: _Plan, prepared: _Prepared, error: BaseException) -> None:
-    if not job.is_fake_job():  # in LiveKit's console there is no room
+    if not job.is_fake_job():  # LiveKit's console has no room
         await tell_caller(job, error, apology=plan.apology, tts=prepared.plugins.get("tts"))
 
 

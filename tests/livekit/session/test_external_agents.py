@@ -448,7 +448,9 @@ async def test_mocks_by_class_reach_the_livekit_agent_s_tools() -> None:
 
 def test_every_external_agent_is_named_and_no_other() -> None:
     graph = bank(ScriptedModel([]))
-    with pytest.raises(BuildError, match=r'external agent "human_desk" is nobody: .*agents=\{"human_desk": MyAgent\}'):
+    with pytest.raises(
+        BuildError, match=r'external agent "human_desk" has no LiveKit agent. .*agents=\{"human_desk": MyAgent\}'
+    ):
         GraphAgent(graph)
     with pytest.raises(BuildError, match=r'create_voice_graph\(\.\.\., external=\["desk"\]\)'):
         GraphAgent(graph, agents={"human_desk": Desk, "desk": Desk})
@@ -459,7 +461,7 @@ def test_every_external_agent_is_named_and_no_other() -> None:
         ga.agent("human_desk")
     with pytest.raises(BuildError, match="name its class itself"):
         ga.agent_type("human_desk")
-    with pytest.raises(BuildError, match="given its context by who makes it"):
+    with pytest.raises(BuildError, match="gets its context from the code that makes it"):
         ga.agent("human_desk", history=history.full())
 
 
