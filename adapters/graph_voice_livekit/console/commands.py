@@ -24,7 +24,7 @@ __all__ = ["demo", "talk"]
 
 DEFAULT_GRAPH = "graphs/customer_service.py:graph"
 STEPS = 20
-"""Rounds of tools per turn in LiveKit: the graph has a limit of its own, and LiveKit's would cut it short."""
+"""Rounds of tools per turn in LiveKit, whose default is less than the graph's own limit."""
 
 Graph = Annotated[str, typer.Argument(metavar="GRAPH", help="path.py:attribute, as in langgraph.json.")]
 Llm = Annotated[
@@ -69,7 +69,7 @@ def talk(
         talk_with_microphone(choices)
         return
     console = Console(highlight=False)
-    recording = FileAudioInput(input, held=True)  # before anything is loaded: a bad file is told at once
+    recording = FileAudioInput(input, held=True)  # before anything is loaded, so that a bad file is reported at once
     _quiet_logs()
     parts = prepare(choices, console)
     result = asyncio.run(_talk(parts, recording, console, limit))
@@ -91,10 +91,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="Chooses what the caller says, and when it interrupts.")] = 0,
     say: Annotated[
         list[str] | None,
-        typer.Option(metavar="LINE", help="What the caller says, in place of the lines beside the graph. Repeatable."),
+        typer.Option(metavar="LINE", help="What the caller says, instead of the lines beside the graph. Repeatable."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder for what is left of the call.")
+        Path | None,
+        typer.Option("--output", "-o", help="The folder for the recording, the transcript and the pictures."),
     ] = None,
     llm: Llm = None,
     base_url: BaseUrl = None,
@@ -106,11 +107,11 @@ def demo(
 ) -> None:
     """Hear a whole call: a simulated caller speaks, interrupts, and is handed from agent to agent.
 
-    Leaves a folder with the recording, the transcript, the drawing of the graph, a timeline and the state.
+    It writes a folder with the recording, the transcript, the drawing of the graph, a timeline and the state.
     """
     console = Console(highlight=False)
     choices = Choices(graph, llm, base_url, stt_model, voice, language, seed, speak or ())
-    # A graph that isn't there is told as that, not as missing example sentences.
+    # A missing graph is reported as such, not as missing example sentences.
     speakers_of(load_graph(graph), choices.speak)
     script = ScriptLines.of(say) if say else _script_beside(graph)
     _quiet_logs()
@@ -158,7 +159,7 @@ async def _demo(
         )
     finally:
         await agent.aclose()
-        # Also of a call that went wrong: then one wants to look at it all the more.
+        # Also after a failed call, which needs a closer look.
         conversation = agent.conversation
         (folder / "graph.svg").write_text(
             to_svg(conversation.graph, active=conversation.active_agent or None), encoding="utf-8"
@@ -176,7 +177,7 @@ def _session(parts: CallParts) -> Any:
 
 
 def _quiet_logs() -> None:
-    """Warnings would tear the transcript apart; errors stay."""
+    """Show errors only: warnings would break up the transcript."""
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice"):
         logging.getLogger(name).setLevel(logging.ERROR)

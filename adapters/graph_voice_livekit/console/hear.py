@@ -1,4 +1,4 @@
-"""A spoken call in a notebook: `await hear(graph, ["Hello."])` as a cell's last line is a recording and its words."""
+"""A spoken call in a notebook: `await hear(graph, ["Hello."])` at the end of a cell shows a recording and its words."""
 
 import asyncio
 import base64
@@ -28,19 +28,19 @@ from graph_voice_livekit.offline.packages import is_installed
 __all__ = ["HeardCall", "hear"]
 
 _TOOL_STEPS = 20
-"""Rounds of tools per turn in LiveKit: the graph has a limit of its own."""
+"""Rounds of tools per turn in LiveKit. The graph has a limit of its own."""
 
 
 @dataclass(frozen=True)
 class HeardCall:
-    """A call that is over: to be listened to, and to be looked at."""
+    """A call that is over, to listen to and to look at."""
 
     conversation: Conversation[Any]
-    """What the graph remembers of it."""
+    """What the graph remembers of the call."""
     result: CallResult
 
     def mp3(self) -> bytes:
-        """The recording, caller and agents in one channel; some 4 kB a second."""
+        """The recording, with caller and agents in one channel; about 4 kB a second."""
         both = self.result.recorder.samples(self.result.duration).astype(np.int32).sum(axis=1)
         file = io.BytesIO()
         soundfile.write(
@@ -71,23 +71,23 @@ async def hear(
     seed: int = 0,
     limit: float = 120.0,
 ) -> HeardCall:
-    """Hold a call with the offline speech parts: a caller says these lines, the graph answers, each agent in a voice.
+    """Hold a call with the offline speech parts: a caller says these lines, and each agent answers in its own voice.
 
-    It takes as long as the call: the session is LiveKit's own, in real time, in this process, without a server.
+    It takes as long as the call. The session is LiveKit's own and runs in this process in real time, without a server.
 
     Args:
         graph: a voice graph.
-        lines: what the caller says, one turn each. A line begins when the answer to the one before is over.
+        lines: what the caller says, one turn each. A line begins when the answer to the last one is over.
         llm: the model. Default: the graph's own.
-        seed: of the voices.
+        seed: chooses how the voices sound.
         limit: seconds after which the call is ended.
 
     Raises `MissingDependencyError` without `graph-voice[offline]`, and `CallError` when nobody answers.
     """
     with warnings.catch_warnings():
-        # Whisper's package asks for a progress bar, and its package for another one, which a notebook has not.
+        # Whisper's package wants a progress bar from a package that a notebook may lack.
         warnings.filterwarnings("ignore", message="IProgress not found")
-        # In the main thread: LiveKit's plugins are registered there.
+        # In the main thread, where LiveKit registers its plugins.
         speech = load_all(seed=seed if is_installed("onnx") else None)
     probe: Conversation[Any] = Conversation(graph)
     agents = sorted(

@@ -1,4 +1,4 @@
-"""`graph-voice talk` without a file: LiveKit's own console, on this machine's microphone and speakers."""
+"""`graph-voice talk` without a file: LiveKit's own console, with this machine's microphone and speakers."""
 
 import sys
 from dataclasses import asdict
@@ -20,7 +20,7 @@ class MicrophoneError(GraphVoiceError, OSError):
 
 
 def talk_with_microphone(choices: Choices) -> None:
-    """Hold a call with whoever sits at this machine, until Ctrl-C.
+    """Hold a call with the person at this machine, until Ctrl-C.
 
     Raises `MicrophoneError` when there is no microphone or no speaker.
     """
@@ -33,7 +33,7 @@ def talk_with_microphone(choices: Choices) -> None:
         vad=partial(_vad, options),
         call=partial(_describe, options),
     )
-    # LiveKit's console is a command of its command line, which reads the arguments itself.
+    # LiveKit's console is a command of LiveKit's command line, which reads the arguments itself.
     before, sys.argv = sys.argv, ["graph-voice talk", "console"]
     try:
         cli.run_app(server)
@@ -52,7 +52,7 @@ def _check_devices() -> None:
             f"The sound devices can't be used ({error}). On Debian: apt-get install libportaudio2. Without sound: "
             "graph-voice talk GRAPH --input caller.wav --output call.wav"
         ) from error
-    except ValueError as error:  # sounddevice's way to say that there is none
+    except ValueError as error:  # sounddevice raises it if there is none
         raise MicrophoneError(
             f"No microphone or no speaker was found ({error}). Plug one in, or let a recording call: "
             "graph-voice talk GRAPH --input caller.wav --output call.wav"

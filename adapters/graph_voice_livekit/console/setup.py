@@ -1,4 +1,4 @@
-"""What the commands `talk` and `demo` put a call together from: a model, voices, and the offline speech parts."""
+"""Preparing a call for `talk`, `demo` and `hear`: a model, voices, and the offline speech parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Choices:
     language: str = "en"
     seed: int = 0
     speak: Sequence[str] = ()
-    """The nodes that speak, of a graph that doesn't say so itself."""
+    """The nodes that speak, for a graph that doesn't say so itself."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class CallParts:
 
     @property
     def recognition(self) -> lk_stt.STT[Any]:
-        """Whisper hears utterances, so a VAD cuts them. One object for the call: LiveKit keeps it across handoffs."""
+        """Whisper with a VAD that cuts the sound into utterances. LiveKit keeps this object across handoffs."""
         return lk_stt.StreamAdapter(stt=self.speech.stt, vad=self.speech.vad)
 
     def voices(self) -> Mapping[str, Voice]:
-        """A voice of its own for each agent; the caller's is kept apart."""
+        """A different voice for each agent. The caller's is used by no agent."""
         names = [name for name in self.speech.voices if name != CALLER_VOICE]
         return {
             agent: Voice(tts=partial(self.speech.tts, names[index % len(names)]))
@@ -72,7 +72,7 @@ class CallParts:
         }
 
     def agent(self) -> GraphAgent:
-        """A new call of the graph."""
+        """A new call with the graph."""
         return GraphAgent(self.graph, voices=self.voices(), config=self.config, speak=self.speak)
 
 
@@ -83,7 +83,7 @@ def prepare(choices: Choices, console: Console) -> CallParts:
         LoadError: the graph can't be loaded.
         MissingDependencyError: a package is missing; the message says how to get it.
         ModelError: no model was given, and the graph has no example sentences beside it.
-        BuildError: the graph doesn't say who speaks, and it can't be told.
+        BuildError: the graph doesn't say which nodes speak, and it can't be told.
     """
     with console.status("Loading the graph...") as status:
         graph = load_graph(choices.graph)
@@ -95,7 +95,7 @@ def prepare(choices: Choices, console: Console) -> CallParts:
             llm=choices.llm,
             base_url=choices.base_url,
             seed=choices.seed,
-            offline=IntentRouter,  # ours, whether this package's entry points are known or not
+            offline=IntentRouter,  # given, because this package's entry points may be unknown
         )
         status.update("Loading the model...")
         chosen.warm_up()
@@ -108,7 +108,7 @@ def prepare(choices: Choices, console: Console) -> CallParts:
             stt_model=choices.stt_model,
             voice=choices.voice,
             language=choices.language,
-            seed=choices.seed if is_installed("onnx") else None,  # an optional package: a call goes without it too
+            seed=choices.seed if is_installed("onnx") else None,  # an optional package
         )
     conversation: Conversation[Any] = Conversation(graph, speak=speak)
     roles = conversation.roles

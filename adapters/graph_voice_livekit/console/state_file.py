@@ -1,4 +1,4 @@
-"""What the graph remembers of a call, as JSON for people and programs."""
+"""What the graph remembers of a call, as a JSON file."""
 
 import json
 from pathlib import Path

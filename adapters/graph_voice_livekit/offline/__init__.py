@@ -32,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The router needs no audio, and speech needs no router: neither should wait for the other's imports.
+    # The router needs no audio and speech needs no router, so neither should wait for the other's imports.
     if name == "IntentRouter":
         from graph_voice_livekit.offline.router import IntentRouter
 

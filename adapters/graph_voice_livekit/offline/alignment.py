@@ -1,4 +1,4 @@
-"""When each word of a text is heard, from the phonemes that a voice spoke and their lengths."""
+"""Finds when each word of a text is heard, from the phonemes that a voice spoke and their lengths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 
 __all__ = ["SpokenPhoneme", "WordSpan", "align_words"]
 
-# Below this share of phonemes in common, text and sound are not about the same words.
+# With a smaller share of phonemes in common, text and sound are not the same words.
 _MIN_AGREEMENT = 0.5
 
 _STRESS = "ˈˌ"
@@ -38,8 +38,8 @@ def is_sound(symbol: str) -> bool:
 def align_words(words: Sequence[Sequence[str]], spoken: Sequence[SpokenPhoneme]) -> list[WordSpan] | None:
     """Find each word's samples.
 
-    The phonemizer turns "42" into two spoken words and "of the" into one, so words can't be counted off at
-    the spaces. Each word is phonemized alone instead, and the two sequences of sounds are aligned.
+    The phonemizer turns "42" into two spoken words and "of the" into one, so words can't be counted by their
+    spaces. Each word is phonemized alone instead, and the two sequences of sounds are aligned.
 
     Args:
         words: For each word of the text, the phonemes it has when spoken alone.

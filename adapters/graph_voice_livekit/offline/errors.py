@@ -1,4 +1,4 @@
-"""What can go wrong when speech parts are set up, beside a missing package."""
+"""The errors of setting up offline parts, except for a missing package."""
 
 from graph_voice.errors import GraphVoiceError
 
@@ -6,8 +6,8 @@ __all__ = ["ModelFileError", "SpeechOptionError"]
 
 
 class ModelFileError(GraphVoiceError, FileNotFoundError):
-    """A path was given for a speech model, and the files of a model are not there. Nothing is downloaded."""
+    """A path was given for a speech model, but the model's files are not there. Nothing is downloaded."""
 
 
 class SpeechOptionError(GraphVoiceError, ValueError):
-    """A speech part was asked for that can't be made: a name is unknown, or a number is out of range."""
+    """A speech part can't be made as asked: a name is unknown, or a number is out of range."""

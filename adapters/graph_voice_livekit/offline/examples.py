@@ -4,19 +4,19 @@
 
 ```yaml
 about: Acorn Broadband, a fictional internet provider.   # for the reader only
-slots:                        # what a pattern may pick out of the caller's words
+slots:                        # what a pattern may take from the caller's words
   name: name                  # words that begin with a capital, at most three
   age: {type: integer, minimum: 1, maximum: 120, asked: [age, old]}
   city: words                 # at most four words, up to a comma, a stop, "and", "but"...
   code: {type: regex, regex: "[A-Z]{2}[0-9]"}
-outside:                      # words that no intent is for: what sounds like these gets a `fallback`
+outside:                      # what no intent is for: sentences like these get a `fallback`
   - What is the weather like?
 agents:
   billing:                    # the agent's name = its node in the graph
     enter:                    # first reply, or a reply that is not an answer to the caller
       - Hello {name}, you are through to billing.
       - You are through to billing.
-    instructions:             # where per-reply instructions hold a slot; they are not obeyed, only read
+    instructions:             # patterns that read slots from a reply's instructions, which are not followed
       - "greet {name} by name"
     intents:
       - name: balance         # an intent calls a tool (and may `say` something first)...
@@ -47,11 +47,11 @@ caller:                       # a simulated caller, for demos; each agent's step
         end: true
 ```
 
-Of several sentences the router's seed chooses one. Those with the most slots that are known go first, so each
-list needs one sentence without slots. Slots come from the caller's words, from the arguments of earlier calls
-and from `instructions`. A pattern may name the type of a slot in place (`"my name is {name:words}"`). A
-pattern that is one slot and nothing else (`"{age}"`) is an answer; it counts only if the agent's last words
-hold one of the slot's `asked` words (by default the slot's name). `'m`, `'s` also match " am" and " is".
+The router's seed chooses one of several sentences, from those that use the most known slots, so each list needs one
+sentence without slots. Slots come from the caller's words, from the arguments of earlier tool calls and from
+`instructions`. A pattern may give the type of a slot itself (`"my name is {name:words}"`). A pattern that is just
+one slot (`"{age}"`) is the answer to a question; it counts only if the agent's last words contain one of the slot's
+`asked` words (by default the slot's name). `'m`, `'s` also match " am" and " is".
 """
 
 import difflib
@@ -81,7 +81,7 @@ __all__ = ["AgentExamples", "Caller", "ExampleStep", "Examples", "ExamplesError"
 
 
 class ExamplesError(GraphVoiceError, ValueError):
-    """An examples file is missing, is not YAML, or says something that the router can't work with."""
+    """An examples file is missing, is not YAML, or holds something that the router can't use."""
 
 
 class _Model(BaseModel):
@@ -102,7 +102,7 @@ class Slot(_Model):
     regex: str | None = None
     """For the type `regex`: what the slot's text must match."""
     minimum: int | None = None
-    """For the type `integer`: the least number that is taken."""
+    """For the type `integer`: the least number that is accepted."""
     maximum: int | None = None
     asked: Sentences = ()
     """Words of a question that make a bare answer ("Ann.") an answer to it. Default: the slot's name."""
@@ -134,11 +134,11 @@ class Slot(_Model):
 
 
 class Intent(_Model):
-    """One thing that a caller may want of an agent, and what the router does about it."""
+    """Something that a caller may want from an agent, and what the router does about it."""
 
     name: str
     examples: Sentences = ()
-    """Sentences that mean this. Ten different ones do better than thirty alike."""
+    """Sentences that mean this. Ten different ones work better than thirty similar ones."""
     patterns: Sentences = ()
     """Sentences with slots; the first that matches fills the slots."""
     tool: str | None = None
@@ -216,15 +216,15 @@ class ExampleStep(_Model):
     say: Sentences = Field(min_length=1)
     """Ways to say it; one is chosen."""
     interrupts: bool = False
-    """Said while the agent is talking, not after."""
+    """Whether it is said while the agent speaks, instead of afterwards."""
     expect_handoff: str | None = None
-    """The agent that should have the floor after this."""
+    """The agent that should be active after this."""
     end: bool = False
-    """The caller hangs up after the answer to this."""
+    """Whether the caller hangs up after the answer to this."""
 
 
 class Caller(_Model):
-    """A simulated caller: for each agent, what is said in turn while that agent has the floor."""
+    """A simulated caller: for each agent, what is said in order while that agent is active."""
 
     steps: dict[str, tuple[ExampleStep, ...]]
 
@@ -298,7 +298,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _complaints(error: ValidationError, data: Any) -> list[str]:
-    """Say for each fault in which section it is and what to write."""
+    """Tell for each fault in which section it is and what to write."""
     keys = {key for model in (Examples, Slot, AgentExamples, Intent, Caller, ExampleStep) for key in model.model_fields}
     found = []
     for fault in error.errors():

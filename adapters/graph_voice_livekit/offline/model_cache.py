@@ -1,4 +1,4 @@
-"""Models that are loaded once in a process and shared by everything that speaks or listens."""
+"""Models that are loaded once in a process and shared."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ModelCache(Generic[K, T]):
-    """One loaded model per key, whatever the number of threads that ask for it.
+    """One loaded model per key, however many threads ask for it.
 
     Args:
         load: Makes the model of a key. Called in the thread that asks first; blocks for seconds.
@@ -33,7 +33,7 @@ class ModelCache(Generic[K, T]):
         return self._models.get(key)
 
     def get(self, key: K) -> T:
-        """The model, loaded now if need be. Blocks: call it in a thread, or before the event loop runs."""
+        """The model, which is loaded if need be. That blocks: call it in a thread, or before the event loop runs."""
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:

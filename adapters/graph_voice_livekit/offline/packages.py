@@ -1,4 +1,4 @@
-"""The packages behind the offline parts: which are there, which are missing, how to get them."""
+"""The packages of the offline parts: which are installed, which are missing, and how to get them."""
 
 import importlib
 import importlib.metadata
@@ -27,11 +27,11 @@ class Part:
     module: str
     """The module that has to be importable."""
 
-    licence: str
-    """The licence, as far as its authors state it. A recommendation, not legal advice."""
+    license: str
+    """The license, as its authors state it. This is not legal advice."""
 
     optional: bool = False
-    """True when everything works without it, with less."""
+    """Whether everything works without it, though with fewer features."""
 
     @property
     def version(self) -> str | None:
@@ -84,7 +84,7 @@ _PARTS = (
 
 
 def describe() -> list[Part]:
-    """The packages of the offline parts, with version, licence, and what is missing.
+    """The packages of the offline parts, with version, license, and what is missing.
 
     Imports none of them. piper-tts and the espeak-ng inside it are GPL-3.0-or-later: they are used when
     the user has installed them, and are never bundled with graph-voice.

@@ -1,4 +1,4 @@
-"""All offline parts, loaded together."""
+"""Loading all offline speech parts together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class OfflineParts:
     """One for the whole call: another STT object per agent makes LiveKit rebuild the STT pipeline."""
 
     vad: vad.VAD
-    """Also what cuts the sound into utterances for `stt`."""
+    """It also cuts the sound into utterances for `stt`."""
 
     voices: tuple[str, ...]
     """The names of the voices, from the lowest to the highest."""
@@ -36,7 +36,7 @@ class OfflineParts:
     """The piper voice's file."""
 
     seed: int | None = None
-    """Of the voices; see `PiperTTS`."""
+    """The seed of the voices; see `PiperTTS`."""
 
     def tts(self, name: str | int = "medium") -> PiperTTS:
         """A voice by its name or its index in `voices`; an index beyond the last starts again at the first.
@@ -64,16 +64,16 @@ def load_all(
     Blocks: call it before the event loop runs, in the `setup_fnc` of a LiveKit worker, or in a thread.
 
     Args:
-        progress: Called in the same thread before each step with its name and the share already done, 0-1,
-            and at last with ("ready", 1.0).
+        progress: Called in the same thread before each step, with its name and the share already done, 0-1, and
+            at the end with ("ready", 1.0).
         stt_model: Folder of a Whisper model; see `WhisperSTT`.
         voice: File of a piper voice; see `PiperTTS`.
         language: Language code of what callers say; see `WhisperSTT`.
-        seed: With one, a voice says the same words the same way each time; see `PiperTTS`.
+        seed: With a seed, a voice says the same words the same way each time; see `PiperTTS`.
 
     Raises:
         MissingDependencyError: A package is not installed. Checked for all parts before any is loaded.
-        ModelFileError: A path given leads to no model.
+        ModelFileError: There is no model at a given path.
     """
     report = progress or (lambda step, done: None)
     recognition = WhisperSTT(stt_model, language=language)

@@ -1,4 +1,4 @@
-"""The random part of a piper voice, taken out of the model and into our hands.
+"""Takes the random noise of a piper voice out of the model, so that a seed can choose it.
 
 A piper model (VITS) draws noise twice per sentence: for the length of each phoneme, and for the sound itself. ONNX
 Runtime draws it from one generator per loaded model, which can be seeded only when the model is loaded: what a sentence

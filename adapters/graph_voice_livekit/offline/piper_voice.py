@@ -1,4 +1,4 @@
-"""A piper voice: text to samples, at any pitch, with the time of each word, in the calling thread."""
+"""A piper voice: turns text into samples at any pitch, with the time of each word, in the calling thread."""
 
 import contextlib
 import copy
@@ -26,7 +26,7 @@ ROLE = "PiperTTS"
 # length_scale + 0.38, not as length_scale (the median of six sentences with the default voice, 0.6-2.0).
 _ROUNDING = 0.38
 
-# Leading white space belongs to the first word, so that the words put together are the text again.
+# Leading white space belongs to the first word, so that the words together are the text.
 _WORD = re.compile(r"^\s*\S+\s*|\S+\s*")
 
 
@@ -50,7 +50,7 @@ class Speech:
     """Seconds."""
 
     words: tuple[TimedWord, ...] | None
-    """None when the voice gives no timings, or none that match the text."""
+    """None if the voice gives no timings, or none that match the text."""
 
 
 class LoadedVoice:
@@ -72,13 +72,13 @@ class LoadedVoice:
 
     @property
     def repeatable(self) -> bool:
-        """Whether a seed chooses the sound: not without the package onnx, which is needed to get at the noise."""
+        """Whether a seed can choose the sound. It needs the package onnx, which gives access to the noise."""
         return bool(self._noise)
 
     def new_stop(self) -> Any:
-        """ONNX Runtime's switch for one synthesis: set its `terminate`, and the model stops within 10 ms."""
+        """ONNX Runtime's options for one synthesis. Set `terminate` on them, and the model stops within 10 ms."""
         options = self._onnxruntime.RunOptions()
-        options.log_severity_level = 4  # a stop is wanted, not an error for the log
+        options.log_severity_level = 4  # a stop is no error to be logged
         return options
 
     def phonemes(self, text: str) -> list[str]:
@@ -97,7 +97,7 @@ class LoadedVoice:
             try:
                 chunk = next(chunks, None)
             except Exception:
-                # The switch ends the model's run with ONNX Runtime's generic failure.
+                # `terminate` ends the model's run with ONNX Runtime's general exception.
                 if stop.terminate:
                     return
                 raise
@@ -163,7 +163,7 @@ class Sentence:
     def stop(self) -> None:
         """End the synthesis within milliseconds; `speak` then returns no samples."""
         self._stopped = True
-        # Called before `speak` has made its switch, it is `_stopped` that `speak` looks at afterwards.
+        # If it is called before `speak` has made its options, `speak` finds `_stopped`.
         if self._stop is not None:
             self._stop.terminate = True
 
@@ -180,7 +180,7 @@ class Sentence:
         self._stop = stop = voice.new_stop()
         if self._stopped:
             return Speech(b"", 0.0, None)
-        # A sound made slower by the factor and played faster by it has its old length and a higher pitch.
+        # Spoken slower by the factor and played faster by it, a sound keeps its length and has a higher pitch.
         scale = _length_scale(self._pitch / self._speed)
         chunks = list(voice.chunks(self._text, scale, self._volume, stop, self._seed))
         if not chunks or self._stopped:
@@ -234,7 +234,7 @@ def voice_file(voice: str | Path | None) -> Path:
 
 
 def _model(path: Path) -> str | bytes:
-    """What ONNX Runtime is to load: the file, or, where onnx can change it, a model that tells the phonemes' lengths
+    """What ONNX Runtime loads: the file, or, if onnx can change it, a model that reports the phonemes' lengths
     (they may have been exposed in the file beforehand, by python -m piper.patch_voice_with_alignment) and takes its
     noise as an input.
     """
@@ -243,7 +243,7 @@ def _model(path: Path) -> str | bytes:
     onnx = require("onnx", "onnx", ROLE)
     patch = require("piper.patch_voice_with_alignment", "piper-tts", ROLE)
     model = onnx.load(str(path))
-    with contextlib.suppress(ValueError):  # the lengths are an output already, or can't be told apart
+    with contextlib.suppress(ValueError):  # the lengths are an output already, or can't be found
         patch.add_alignment_output(model)
     expose_noise(onnx, model)
     changed: bytes = model.SerializeToString()

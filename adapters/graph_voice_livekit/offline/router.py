@@ -1,13 +1,13 @@
-"""A chat model without a language model: it picks an intent by example, fills a few slots, says a sentence.
+"""A chat model without a language model: it picks an intent by example, fills slots, and says a sentence.
 
-`IntentRouter` lets a voice graph run, be shown and be tested with no network and no key. It embeds the
+With `IntentRouter` you can run, show and test a voice graph without a network and without a key. It embeds the
 caller's last words (multilingual-e5-small, about 15 ms on one core), compares them with the example sentences
 beside the graph, and calls one of the bound tools or answers with a sentence from the file (format:
 `graph_voice_livekit.offline.examples`).
 
-It is not a language model. It obeys no instructions, holds no open conversation, knows nothing that is not in
-its file, fills only slots that a pattern describes, and understands each turn by itself. What it can't place
-gets one of the file's `fallback` sentences.
+It is not a language model. It follows no instructions, knows only what is in its file, fills only slots that a
+pattern describes, and understands each turn without the ones before. If it finds no intent, it says one of the
+file's `fallback` sentences.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ Wish = tuple[Intent, dict[str, SlotValue]]
 
 # Tuned on 72 sentences that are neither in the example files nor in the tests. See `Index` for the scores.
 NEAREST = 3
-"""An intent's score is the mean over so many of its examples."""
+"""The number of examples whose mean is an intent's score: the nearest ones."""
 LEAST_SCORE = 0.15
-"""If the best intent scores less, there is none: the router says a `fallback`."""
+"""If the best intent scores less, none fits: the router says a `fallback`."""
 SURE_SCORE = 0.5
-"""Needed for a second call in one message."""
+"""The score that a second tool call in one message needs."""
 BARE_SCORE = 0.33
-"""Another intent that scores more overrules a bare slot ("Goodbye." is not a name)."""
+"""If another intent scores more, a bare slot does not count ("Goodbye." is not a name)."""
 
 
 class ToolChoiceError(GraphVoiceError, ValueError):
@@ -71,7 +71,7 @@ class Match:
 
 
 class IntentRouter(BaseChatModel):
-    """Answers from example sentences and calls bound tools: a stand-in for a language model, and no more.
+    """Answers from example sentences and calls bound tools, in place of a language model.
 
     `IntentRouter("graphs/customer_service.py")` reads the file beside that graph. Give it to
     `create_voice_graph(..., llm=router)`, or use it as any LangChain chat model.
@@ -79,20 +79,20 @@ class IntentRouter(BaseChatModel):
     The agent that speaks is the LangGraph node that calls the model (`langgraph_node` in the run's metadata).
     Outside a graph it is the agent with the most tools among those whose tools are all bound, else the first.
 
-    - The caller's last words: an intent's tools or reply. A tool that is not bound now is never called.
-    - Results of tools: the agent's `after` reply, or `error`; no further call, unless one is forced.
-    - Anything else (a first reply, or one asked for by instructions): the agent's `enter`. Instructions are
-      not obeyed; slots are read from them. Where they match the agent's `instructions`, they go before the
+    - The caller's last words: an intent's tools or reply. A tool that is not bound is never called.
+    - Results of tools: the agent's `after` reply, or `error`; no further tool call, unless one is forced.
+    - Anything else (a first reply, or one asked for by instructions): the agent's `enter`. Instructions are not
+      followed, but slots are read from them. If they match the agent's `instructions`, they come first, before the
       caller's last words.
 
-    `tool_choice="none"` gives words only; `"any"`, `"required"`, True or a tool's name gives a call if the
-    arguments of one can be filled, else words: arguments are never made up.
-    `parallel_tool_calls=False` gives one call at most.
-    `usage_metadata` counts words and punctuation marks: near to tokens in English, no tokenizer's count.
+    `tool_choice="none"` gives words only; `"any"`, `"required"`, True or a tool's name gives a tool call if its
+    arguments can be filled, else words: arguments are never made up.
+    `parallel_tool_calls=False` gives one tool call at most.
+    `usage_metadata` counts words and punctuation marks, which is close to the number of tokens in English.
 
     Raises `ExamplesError` for a file that can't be used, and when no agent of the file fits a node;
     `CannotSummarizeError` when it is asked for a summary (`history.summarize` then falls back);
-    `MissingDependencyError` when the first words come and the embedding model is not installed.
+    `MissingDependencyError` at the first words, if the embedding model is not installed.
     """
 
     examples: Examples
@@ -100,7 +100,7 @@ class IntentRouter(BaseChatModel):
     seed: int = 0
     """Chooses among the sentences: the same seed says the same words in the same conversation."""
     agent: str | None = None
-    """The agent of the file that speaks, whatever the node is called."""
+    """The agent of the file that speaks, whatever the node's name is."""
 
     def __init__(
         self, examples: Examples | str | Path, *, seed: int = 0, agent: str | None = None, **kwargs: Any
@@ -213,11 +213,11 @@ class IntentRouter(BaseChatModel):
         tools_of = {name: agent.tools for name, agent in self.examples.agents.items() if agent.tools <= tools}
         best = max(tools_of, key=lambda name: len(tools_of[name]), default=None)
         if node is not None and not (best and tools_of[best]):
-            return node  # which `_section` refuses: nothing tells whose words these would be
+            return node  # which `_section` refuses: nothing tells which agent would speak
         return best or next(iter(self.examples.agents))
 
     def _decide(self, messages: Sequence[BaseMessage], node: str | None, kwargs: Mapping[str, Any]) -> Said:
-        """Choose words and calls: milliseconds, but seconds the first time, so not on the event loop."""
+        """Choose words and tool calls. It takes milliseconds, but seconds the first time, so not on the event loop."""
         choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
         agent = self._speaker(node, choice.bound)
         section, prompt = self._section(agent), RouterPrompt(messages)
@@ -251,7 +251,7 @@ class IntentRouter(BaseChatModel):
         return Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
 
     def _wishes(self, prompt: RouterPrompt, agent: str) -> list[Wish]:
-        """Choose what the last words want: each intent with a pattern that matches, else the nearest."""
+        """Choose the intents of the last words: those with a matching pattern, else the nearest."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
         best = self.match(prompt.words, agent=agent)[0]
         wishes: list[Wish] = []
@@ -271,7 +271,7 @@ class IntentRouter(BaseChatModel):
         for sentence in sentences if first.tool and len(sentences) > 1 else ():
             match = self.match(sentence, agent=agent)[0]
             also = intents.get(match.intent or "")
-            # A second wish must be beyond doubt, and the floor can go to one agent only.
+            # A second wish must be certain, and only one of them can hand off.
             if also and also.tool and match.score >= SURE_SCORE and not (_hands_off(first) and _hands_off(also)):
                 wishes.append((also, {}))
         return wishes
@@ -284,7 +284,7 @@ class IntentRouter(BaseChatModel):
     def _forced_call(
         self, prompt: RouterPrompt, agent: str, tools: frozenset[str]
     ) -> dict[str, tuple[Intent, dict[str, Any]]]:
-        """Choose the best call that needs no slot: those whose slots are filled were tried before."""
+        """Choose the best tool call that needs no slot. Those whose slots are filled were tried before."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
         order = [match.intent for match in self.match(prompt.words, agent=agent)] if prompt.words else list(intents)
         for intent in (intents[name] for name in order if name is not None):
@@ -293,7 +293,7 @@ class IntentRouter(BaseChatModel):
         return {}
 
     def _known_slots(self, prompt: RouterPrompt, section: AgentExamples) -> dict[str, SlotValue]:
-        """Collect slots from what the caller said, the instructions, and the arguments of earlier calls."""
+        """Collect slots from what the caller said, the instructions, and the arguments of earlier tool calls."""
         said = [p for intent in section.intents for p in reversed(intent.patterns) if not is_bare(p)]
         read = [(pattern, words) for words in prompt.heard for pattern in said]
         slots: dict[str, SlotValue] = {}
@@ -341,15 +341,15 @@ def _node(run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun 
 
 
 def _after(results: Sequence[ToolMessage], section: AgentExamples) -> Sequence[str]:
-    """Choose the sentences that follow results; none if they are those of the agent that handed over."""
+    """Choose the sentences that follow results; none if the results are those of the agent that handed off."""
     own = [result for result in results if result.name in section.tools | section.after.keys()]
     if any(_failed(result) or result.name not in section.after for result in own):
-        return section.error  # a transfer of its own that left the agent on the floor did not happen
+        return section.error  # if the agent is still active after its own transfer, the transfer did not happen
     return section.after[str(own[-1].name)] if own else ()
 
 
 def _failed(result: ToolMessage) -> bool:
-    # graph_voice answers a call that it did not run with "not done: " and the reason.
+    # graph_voice answers a tool call that it did not run with "not done: " and the reason.
     return result.status == "error" or str(result.text).startswith("not done:")
 
 
@@ -362,7 +362,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _gist(text: str) -> str:
-    """Leave out what is said in a word or two beside a longer sentence ("Hello.", "Just a moment.")."""
+    """Leave out sentences of one or two words ("Hello.", "Of course.") if there is a longer one."""
     sentences = _sentences(text)
     return " ".join([sentence for sentence in sentences if len(sentence.split()) > 2] or sentences)
 

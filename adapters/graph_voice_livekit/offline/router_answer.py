@@ -1,4 +1,4 @@
-"""A finished answer of the intent router, as LangChain wants it: a message, or the chunks of a stream."""
+"""A finished answer of the intent router for LangChain: a message, or the chunks of a stream."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class Said:
         )
 
     def chunks(self) -> Iterator[ChatGenerationChunk]:
-        """Stream word by word; each call as its name and then its arguments; the count last."""
+        """Stream word by word, then each tool call as its name and its arguments, and at last the usage."""
         parts = [AIMessageChunk(content=word) for word in re.findall(r"\s*\S+", self.text)]
         for index, call in enumerate(self.calls):
             name = tool_call_chunk(name=call["name"], args="", id=call["id"], index=index)

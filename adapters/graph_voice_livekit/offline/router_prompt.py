@@ -1,4 +1,4 @@
-"""What the intent router reads of a prompt: the caller's words, instructions, calls and their results."""
+"""What the intent router reads of a prompt: the caller's words, instructions, tool calls and their results."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from graph_voice_livekit.offline.slots import SlotValue
 __all__ = ["RouterPrompt"]
 
 _INLINE_INSTRUCTIONS = re.compile(r"\s*<instructions>(.*)</instructions>\s*", re.DOTALL)
-# A stand-in for the first user turn of a prompt: "", ".", "(the call begins)".
+# What stands for the first user turn of a prompt: "", ".", "(the call begins)".
 _NO_WORDS = re.compile(r"\W*|\s*\(.*\)\s*|\s*\[.*\]\s*|\s*<.*>\s*", re.DOTALL)
 
 
@@ -23,7 +23,7 @@ class RouterPrompt:
         self.question, self.length = "", 0
         """The last words of an agent; the number of turns."""
         self.args: dict[str, SlotValue] = {}
-        """The arguments of all calls, the latest of each name."""
+        """The arguments of all tool calls, the latest of each name."""
         self.results: list[ToolMessage] = []
         """The results at the end of the prompt, each with its tool's name."""
         since, late = list[str](), list[str]()  # words of the caller, and instructions, since the last answer
@@ -49,8 +49,8 @@ class RouterPrompt:
                     since.append(text)
                     self.heard.append(text)
         self.words = since[-1] if since else ""
-        """The caller's last words, if nobody answered yet."""
+        """The caller's last words, if nobody has answered them yet."""
         self.unanswered = ". ".join(since)
         """All that the caller said since the last answer."""
         self.instructions = " ".join(late)
-        """Instructions for this reply: system messages behind the first, or wrapped as a user's words."""
+        """Instructions for this reply: system messages after the first, or user messages that wrap instructions."""

@@ -1,4 +1,4 @@
-"""Slots in text: finding `{slot}` in a sentence, filling it in, and picking its value out of a caller's words."""
+"""Slots in text: finding `{slot}` in a sentence, filling it, and taking its value from a caller's words."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ _TENS = {
     "ninety": 90,
 }
 _NUMBER_WORD = "(?i:" + "|".join([*sorted(_UNITS, key=len, reverse=True), *_TENS, "hundred"]) + r")\b"
-# Words that are no part of a name, though a transcript may write them with a capital letter.
+# Words that are not part of a name, although a transcript may capitalize them.
 _NO_NAMES = """
     i my it and but or so the a not yes yeah yep no nope hello hi hiya hey okay ok all fine sure right well
     um uh sorry excuse pardon thanks thank please wait stop really exactly nothing nobody why what who how where

@@ -22,8 +22,8 @@ _ROLE = "WhisperSTT"
 _SAMPLE_RATE = 16_000
 _MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 
-# What nobody says faster (a word is one or two tokens). Whisper sometimes repeats itself without end, and each
-# token costs the waiting caller some milliseconds.
+# Nobody speaks faster (a word is one or two tokens). Whisper sometimes repeats itself endlessly, and each token
+# costs the waiting caller some milliseconds.
 _TOKENS_PER_SECOND = 12
 _TOKENS_AT_LEAST = 16
 _WINDOW_SECONDS = 30
@@ -67,16 +67,16 @@ _MODELS: ModelCache[_ModelKey, Any] = ModelCache(_load)
 class WhisperSTT(stt.STT[Any]):
     """Whisper on the CPU, through faster-whisper.
 
-    It recognizes whole utterances: no interim results. LiveKit's `AgentSession` wraps it in its
-    `stt.StreamAdapter` with the session's VAD by itself. Use one instance for all agents of a call: another
+    It recognizes whole utterances, without interim results. LiveKit's `AgentSession` wraps it by itself in its
+    `stt.StreamAdapter`, with the session's VAD. Use one instance for all agents of a call: another
     STT object per agent makes LiveKit rebuild the STT pipeline at each handoff.
 
     Recognition runs in a thread, one utterance at a time per model. A canceled recognition can't be stopped:
     it ends in the background and its result is dropped. Whisper works on windows of 30 s, so an utterance
     costs the same whether it lasts one second or ten (measured: 0.3-0.4 s with tiny.en on two cores).
 
-    Silence and noise give an empty transcript: audio without speech (Silero, which faster-whisper brings) is
-    not recognized at all, and text that Whisper itself takes for no speech is dropped.
+    Silence and noise give an empty transcript: audio in which Silero (part of faster-whisper) finds no speech is
+    not recognized at all, and text that Whisper itself takes as no speech is dropped.
 
     Args:
         model: Folder of a Whisper model in CTranslate2 format (model.bin, config.json, tokenizer.json).
@@ -85,7 +85,7 @@ class WhisperSTT(stt.STT[Any]):
         language: Language code of the speech; None lets a multilingual model detect it.
         cpu_threads: Threads of one recognition.
         beam_size: 1 is greedy; 5 takes a third longer and was no better on synthetic speech.
-        compute_type: CTranslate2 quantisation: "int8", "float32", ...
+        compute_type: CTranslate2 quantization: "int8", "float32", ...
         no_speech_threshold: Text whose "no speech" probability, by Whisper, is above this is dropped. With
             tiny.en, synthetic speech had at most 0.41 (also at 5 dB over noise), noise, tones and clicks at
             least 0.69.
@@ -126,7 +126,7 @@ class WhisperSTT(stt.STT[Any]):
 
     @property
     def provider(self) -> str:
-        """The library that recognizes."""
+        """The recognition library."""
         return "faster-whisper"
 
     def prewarm(self) -> None:
@@ -134,7 +134,7 @@ class WhisperSTT(stt.STT[Any]):
         _MODELS.prewarm(self._key)
 
     def load(self) -> None:
-        """Load the model before this returns, whatever runs. Blocks for 0.5-1.6 s the first time."""
+        """Load the model before this returns. It blocks for 0.5-1.6 s the first time."""
         _MODELS.get(self._key)
 
     async def _recognize_impl(
@@ -172,7 +172,7 @@ class WhisperSTT(stt.STT[Any]):
             condition_on_previous_text=False,
             without_timestamps=True,
             max_new_tokens=_TOKENS_AT_LEAST + int(_TOKENS_PER_SECOND * min(seconds, _WINDOW_SECONDS)),
-            # Whisper keeps "no speech" whose words are likely; ours is dropped, likely or not.
+            # Whisper keeps "no speech" if its words are likely; here it is dropped in any case.
             no_speech_threshold=None,
         )
         kept = [

@@ -19,10 +19,10 @@ __all__ = ["PITCHES", "PiperTTS", "voices"]
 
 PITCHES: Mapping[str, float] = MappingProxyType({"low": 0.83, "medium": 1.0, "high": 1.2, "bright": 1.44})
 """The four voices by name: the factor on the model's own fundamental frequency (about 90 Hz for the default
-voice, so about 75, 90, 108 and 130 Hz). Neighbours differ by 20 % in pitch, and the vocal tract seems to
+voice, so about 75, 90, 108 and 130 Hz). Neighbors differ by 20 % in pitch, and the vocal tract seems to
 change its length with it. All four are still the same speaker in accent and melody."""
 
-# LiveKit takes a text without any sound for a failure; a text such as "**" has none to make.
+# LiveKit takes a text without sound as a failure, and a text such as "**" has no sound.
 _SILENCE_SECONDS = 0.05
 
 
@@ -34,12 +34,12 @@ def voices() -> tuple[str, ...]:
 class PiperTTS(tts.TTS[Any]):
     """A piper voice on the CPU.
 
-    Text is spoken sentence by sentence as it comes in, each synthesized in a thread, so the first sound is
-    there when the first sentence is (measured: 0.05-0.2 s after it). Interrupting stops the model within
+    Text is spoken sentence by sentence as it comes in, each synthesized in a thread, so the first sound comes
+    soon after the first sentence (measured: 0.05-0.2 s). Interrupting stops the model within
     milliseconds. All instances of a process share one loaded model per file.
 
-    piper-tts and the espeak-ng inside it are GPL-3.0-or-later. They are not part of graph-voice: they are
-    used when the user has installed them, as `pip install "graph-voice[offline]"` does.
+    piper-tts and the espeak-ng inside it are GPL-3.0-or-later. They are not part of graph-voice, which uses
+    them if the user has installed them, as `pip install "graph-voice[offline]"` does.
 
     The times of the words are those of the phonemes in the sound (LiveKit's aligned transcript). With
     `AgentSession(use_tts_aligned_transcript=True)`, LiveKit takes from them what an interrupted caller heard.
@@ -54,9 +54,9 @@ class PiperTTS(tts.TTS[Any]):
         pitch: Factor on the fundamental frequency, 0.5-2, or one of the names in `voices()`.
         speed: Factor on the pace, 0.5-2. Pitch hardly changes it.
         volume: Factor on the amplitude, 0-1.
-        sample_rate: Of the sound, in hertz, whatever the pitch. LiveKit's room output plays 24000.
-        seed: With one, a sentence sounds the same each time it is said, whatever was said before. Default: a little
-            different each time in pace and tone, as the model was trained to. Needs the package `onnx`.
+        sample_rate: Sample rate of the sound, in hertz, at any pitch. LiveKit's room output plays 24000.
+        seed: With a seed, a sentence sounds the same each time, whatever was said before. By default its pace and tone
+            differ a little each time, as the model was trained to. Needs the package `onnx`.
         sentences: LiveKit sentence tokenizer. Default: LiveKit's own, with shorter sentences allowed, so that
             "Sure." is spoken at once. It has to retain the text's format.
 
@@ -111,7 +111,7 @@ class PiperTTS(tts.TTS[Any]):
 
     @property
     def seed(self) -> int | None:
-        """What chooses the noise in the voice; None when each sound is another."""
+        """The seed of the noise in the voice; None if each sound differs."""
         return self._seed
 
     @property
@@ -123,7 +123,7 @@ class PiperTTS(tts.TTS[Any]):
 
     @property
     def sentences(self) -> tokenize.SentenceTokenizer:
-        """What cuts the text into the pieces that are synthesized."""
+        """The tokenizer that cuts the text into sentences."""
         return self._sentences
 
     def prewarm(self) -> None:
@@ -141,10 +141,10 @@ class PiperTTS(tts.TTS[Any]):
         return _TokenStream(tts=self, conn_options=conn_options)
 
     async def speak(self, text: str) -> Speech:
-        """The sound of one sentence. Cancelling it stops the synthesis before the cancellation is over.
+        """The sound of one sentence. If it is canceled, it stops the synthesis first.
 
         Raises:
-            livekit.agents.APIError: piper failed; trying again is no use. LiveKit's session counts it.
+            livekit.agents.APIError: piper failed, and would fail again. LiveKit's session counts it.
         """
         sentence = Sentence(
             self._path,
@@ -159,7 +159,7 @@ class PiperTTS(tts.TTS[Any]):
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # The thread still runs the model: stop it, and be canceled only when it has ended.
+            # The thread still runs the model: stop it, and wait for its end before the cancellation.
             sentence.stop()
             with contextlib.suppress(Exception):
                 await task
@@ -171,7 +171,7 @@ class PiperTTS(tts.TTS[Any]):
 
 
 class _Speaker:
-    """Puts sentences into an emitter, one behind the other, and keeps the clock of the words."""
+    """Puts sentences into an emitter, one after the other, and keeps the time of the words."""
 
     def __init__(self, voice: PiperTTS, emitter: tts.AudioEmitter) -> None:
         self._voice = voice
@@ -206,7 +206,7 @@ class _Speaker:
 
     def _timed(self, sentence: str, speech: Speech) -> list[TimedString]:
         if speech.words is None:
-            # Known: where the sentence starts. Not known: its words. LiveKit spreads them evenly.
+            # Only the start of the sentence is known, not its words. LiveKit spreads them evenly.
             return [TimedString(sentence, start_time=self._elapsed)]
         return [
             TimedString(word.text, start_time=self._elapsed + word.start, end_time=self._elapsed + word.end)

@@ -34,9 +34,9 @@ def load_vad(
     silero        0.55         none                   0.69-0.81               0.014
     ============  ===========  =====================  ======================  =================
 
-    Hence the default: LiveKit's own engine, 0.4 s. A cut utterance is not lost (LiveKit joins the pieces of a
+    So the default is LiveKit's own engine with 0.4 s. A cut utterance is not lost (LiveKit joins the pieces of a
     turn), but each piece costs a recognition of its own, and Whisper needs context. People pause longer than
-    synthetic voices: they need turn detection as well, which is LiveKit's part.
+    synthetic voices, so they need LiveKit's turn detection as well.
 
     Args:
         engine: "livekit" is livekit-local-inference, which livekit-agents depends on; its model may be used

@@ -34,20 +34,20 @@ from graph_voice_livekit.testing.sound import (
 
 __all__ = ["FakeAudioInput", "FakeSTT", "FakeVAD", "Heard"]
 
-# The recognizers below use the protected names that LiveKit gives to those who write a plugin (`_input_ch`,
+# The recognizers below use the protected names that LiveKit provides for plugins (`_input_ch`,
 # `_event_ch`, `_run`, `_main_task`, `_recognize_impl`): there is no other way to subclass these streams.
 
 
 class FakeAudioInput(AudioInput):
     """A microphone into which a test speaks.
 
-    Frames come at the pace of the loop's clock while somebody speaks and for `tail` seconds afterwards; then
-    it is quiet, so that a clock that jumps has nothing to do.
+    Frames come at the pace of the loop's clock while somebody speaks and for `tail` seconds afterwards. Then
+    none come, so that a virtual clock can jump.
 
     Args:
         frame_seconds: length of a frame; LiveKit's rooms have 50 ms.
-        tail: seconds of silence behind what is said. It must outlast the silences that the recognizers wait
-            for.
+        tail: seconds of silence after what is said. It must be longer than the silences that the recognizers
+            wait for.
     """
 
     def __init__(self, *, frame_seconds: float = 0.05, tail: float = 1.5) -> None:
@@ -67,7 +67,7 @@ class FakeAudioInput(AudioInput):
         return await self._frames.get()
 
     async def speak(self, text: str, *, seconds: float | None = None) -> None:
-        """Say something, behind what is being said already, and return when the last word is out.
+        """Say something, after what is being said already, and return when the last word is out.
 
         Args:
             text: what to say.
@@ -80,7 +80,7 @@ class FakeAudioInput(AudioInput):
         await self._sound(encode(words, length, voice="caller"))
 
     async def make_noise(self, seconds: float) -> None:
-        """Let something be heard in which nobody finds a word: a cough, a door."""
+        """Make a sound in which nobody finds a word: a cough, a door."""
         await self._sound(noise(seconds))
 
     async def _sound(self, audio: Samples) -> None:
@@ -196,10 +196,10 @@ class _Utterance:
 
 
 class FakeSTT(STT[Any]):
-    """A streaming recognizer that understands the words of fake audio, where all of a word reached it.
+    """A streaming recognizer that understands the words of fake audio that reached it completely.
 
-    It sends an interim transcript behind each word, a preflight transcript if `mishears` has one, and the
-    final transcript when it has been quiet for a while.
+    It sends an interim transcript after each word, a preflight transcript if `mishears` has one, and the final
+    transcript after a silence.
 
     Args:
         delay: seconds of silence before the final transcript.

@@ -22,17 +22,16 @@ from graph_voice_livekit.testing.voice import FakeTTS
 __all__ = ["LiveKitFrontEnd"]
 
 _STEP = 0.05
-"""Seconds between two looks at what was heard: a fifth of a word."""
+"""Seconds between two checks of what was heard: a fifth of a word."""
 _SHORTEST = 0.6
-"""Seconds for which the caller speaks at least."""
+"""The least number of seconds for which the caller speaks."""
 
 
 class LiveKitFrontEnd(FrontEnd):
     """Plays a call in a real `AgentSession`: turn taking, interruptions, preemptive generation, handoffs and history
     are LiveKit's own. Each agent speaks in a `FakeTTS` of its name, four words a second, whatever its `Voice` says.
 
-    A caller who cuts in is heard after 0.1 seconds (LiveKit's default is 0.5), so that a barge-in cuts where the test
-    says.
+    A barge-in counts after 0.1 seconds (LiveKit's default is 0.5), so that it cuts where the test says.
     """
 
     def __init__(self, plan: CallPlan) -> None:
@@ -43,7 +42,7 @@ class LiveKitFrontEnd(FrontEnd):
 
     @property
     def agent(self) -> GraphAgent:
-        """The graph, as LiveKit sees it."""
+        """The graph's LiveKit agent."""
         assert self._agent is not None
         return self._agent
 
@@ -94,7 +93,7 @@ class LiveKitFrontEnd(FrontEnd):
     async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:
         self.plan.said(guess, "guess")
         self.plan.said(text, "says")
-        # Only here, since each guess asks the model: a script that is read in order would be read by guesses as well.
+        # Only here: each guess asks the model, and would use up the answers of a script that is read in order.
         preemptive = self.rig.session.options.preemptive_generation
         preemptive["enabled"] = True
         try:
@@ -148,7 +147,7 @@ class LiveKitFrontEnd(FrontEnd):
             await asyncio.wait([watching, *acting])
 
     async def _count(self, plans: list[Plan]) -> None:
-        """Tell the moments that are a number of words."""
+        """Tell each moment that waits for a number of words how many were heard."""
         known = self._words_heard()
         while True:
             await asyncio.sleep(_STEP)

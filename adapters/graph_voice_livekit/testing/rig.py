@@ -50,7 +50,7 @@ class VoiceRig:
 
     @property
     def spoken(self) -> list[Spoken]:
-        """What the caller heard, in order; stretches that are over."""
+        """What the caller heard, in order, as far as it is over."""
         return self.loudspeaker.spoken
 
     @property
@@ -114,7 +114,7 @@ class VoiceRig:
 
         Args:
             quiet: seconds that it must last. Longer than the silences after which a turn ends (endpointing),
-                else the reply to the caller's last words has not begun yet.
+                or the reply to the caller's last words may not have begun yet.
             timeout: seconds after which to give up.
 
         Raises:
@@ -176,13 +176,13 @@ async def voice_rig(
             assert rig.spoken[0].interrupted
     ```
 
-    On the virtual clock a call costs no time; on a usual loop it takes as long as it takes. LiveKit's
-    defaults hold but for these, which `session_options` can change: turns end by voice activity
+    On the virtual clock a call costs no time; on a usual loop it runs in real time. LiveKit's defaults hold
+    except for these, which `session_options` can change: turns end by voice activity
     (`turn_detection="vad"`, the bundled turn detector is a model), interruptions are of mode "vad", and the
-    echo canceller's warm-up is off (`aec_warmup_duration=None`).
+    echo canceler's warm-up is off (`aec_warmup_duration=None`).
 
     Args:
-        agent: the agent that has the floor first.
+        agent: the first agent.
         tts: the session's voice, by default `FakeTTS()`. Agents may bring their own.
         stt: the recognizer, by default `FakeSTT()`.
         vad: the voice activity detector, by default `FakeVAD()`.

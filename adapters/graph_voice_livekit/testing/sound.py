@@ -1,7 +1,7 @@
 """Audio that carries its own words, so that fakes recognize what really reached them and nothing else.
 
 A spoken word is a run of samples: a header with the length of the run, the name of the voice and the text,
-then a steady tone. Cut a word, replace a part by silence, drop a frame, and the word can't be understood any
+then a steady tone. If a word is cut, a part of it is silenced or a frame is dropped, it can't be understood any
 more: what LiveKit discards is lost here as well. Resampled audio is not understood at all.
 """
 
@@ -45,7 +45,7 @@ class Word:
     start: int
     """Its first sample, counted from the beginning of the audio that was searched."""
     stop: int
-    """The sample behind its last."""
+    """The sample after its last one."""
 
 
 def split_words(text: str) -> list[str]:
@@ -78,8 +78,7 @@ def noise(seconds: float) -> Samples:
 
 
 def decode(audio: Samples) -> list[Word]:
-    """Return the words that are in this audio, those that go on behind its end too. Damaged words are left
-    out."""
+    """Return the words in this audio, including one that goes on after its end, but no damaged words."""
     return list(_decode(audio))
 
 

@@ -18,8 +18,7 @@ from graph_voice_livekit.testing.sound import SAMPLE_RATE, Samples, Word, decode
 
 __all__ = ["FakeAudioOutput", "FakeCaptions", "FakeTTS", "Spoken", "Synthesis"]
 
-# `_run`, `_input_ch` and `_mark_started` are the protected names that LiveKit gives to those who write a TTS
-# plugin.
+# `_run`, `_input_ch` and `_mark_started` are protected names that LiveKit provides for TTS plugins.
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class Spoken:
 
 @dataclass
 class _Segment:
-    """The audio between two flushes, as far as it has come and as far as it was played."""
+    """The audio between two flushes: what has come, and what of it was played."""
 
     audio: list[Samples] = field(default_factory=list)
     pushed: float = 0.0
@@ -175,7 +174,7 @@ class FakeAudioOutput(AudioOutput):
     def __init__(self, *, can_pause: bool = True) -> None:
         super().__init__(label="loudspeaker", capabilities=AudioOutputCapabilities(pause=can_pause))
         self.spoken: list[Spoken] = []
-        """What the caller heard, in order; stretches that are over."""
+        """What the caller heard, in order, as far as it is over."""
         self.origin = 0.0
         """The loop's time at which the call began."""
         self._segment = _Segment()
@@ -202,7 +201,7 @@ class FakeAudioOutput(AudioOutput):
         return "".join(word.text for word in self._words())
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
-        while self._segment.flushed:  # LiveKit waits for the end itself; a user's code may not
+        while self._segment.flushed:  # LiveKit waits for the end; a user's code may not
             await self._over.wait()
         await super().capture_frame(frame)
         self._advance()
@@ -258,7 +257,7 @@ class FakeAudioOutput(AudioOutput):
     def _finish(self, *, interrupted: bool = False) -> None:
         self._advance()
         if not interrupted:
-            self._segment.played = self._segment.pushed  # the clock may be a rounding error short of it
+            self._segment.played = self._segment.pushed  # the clock may be short of it by a rounding error
         segment, heard = self._segment, self.heard
         self.spoken.extend(self._stretches(interrupted))
         self._segment = _Segment()

@@ -93,7 +93,7 @@ async def test_a_plain_turn_is_heard_and_answered() -> None:
         ("assistant", "You said hello there, right?"),
     ]
     assert [text.strip() for text in rig.captions.shown] == ["You said hello there, right?"]
-    assert "".join(synthesis.text for synthesis in tts.synthesised).strip() == "You said hello there, right?"
+    assert "".join(synthesis.text for synthesis in tts.synthesized).strip() == "You said hello there, right?"
     assert not rig.errors
 
 
