@@ -72,7 +72,7 @@ def align_words(words: Sequence[Sequence[str]], spoken: Sequence[SpokenPhoneme])
 
 
 def _sounds(spoken: Sequence[SpokenPhoneme]) -> list[SpokenPhoneme]:
-    """The sounds, each with the samples of the stress mark before it and the length mark behind it."""
+    """The sounds, each with the samples of the stress mark before it and the length mark after it."""
     sounds: list[SpokenPhoneme] = []
     stress: SpokenPhoneme | None = None
     for phoneme in spoken:

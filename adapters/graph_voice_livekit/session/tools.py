@@ -1,4 +1,4 @@
-"""Mirrors: a graph's tools as LiveKit sees them. Their start is the permission, their result is the graph's own."""
+"""Mirrors: LiveKit's tools for a graph's tools. Starting one permits the tool call, and the graph gives its result."""
 
 import asyncio
 import inspect
@@ -17,7 +17,7 @@ from graph_voice import Turn, events
 __all__ = ["GrowingLine", "MirroredBatch", "Mirrors", "answer_tool_calls_not_run"]
 
 Execute = Callable[[RunContext[Any]], Awaitable[Any]]
-"""The body of every mirror: gives what LiveKit takes as the tool's result."""
+"""The body of every mirror. It returns what LiveKit takes as the tool's result."""
 
 
 class Mirrors:
@@ -32,7 +32,7 @@ class Mirrors:
         self._made: dict[int, tuple[BaseTool, llm.Tool]] = {}
 
     def of(self, tools: Iterable[BaseTool]) -> list[llm.Tool]:
-        """One for each of these tools."""
+        """The mirrors of these tools."""
         return [self._of(tool) for tool in tools]
 
     def _of(self, tool: BaseTool) -> llm.Tool:
@@ -42,7 +42,7 @@ class Mirrors:
 
 
 def _make_mirror(execute: Execute, tool: BaseTool) -> llm.Tool:
-    """A LiveKit tool with the name and schema of a graph's tool. The body runs in the graph, gated by this one."""
+    """A LiveKit tool with the name and schema of a graph's tool, whose body runs in the graph."""
     schema = convert_to_openai_tool(tool)["function"]
 
     parameters = schema.get("parameters") or {"type": "object", "properties": {}}
@@ -56,13 +56,13 @@ def _make_mirror(execute: Execute, tool: BaseTool) -> llm.Tool:
         mirror,
         raw_schema={"name": schema["name"], "description": schema.get("description", ""), "parameters": parameters},
     )
-    # LiveKit binds a call by the tool's signature, and gives a mock (`mock_tools`) what came of it.
+    # LiveKit binds the arguments by the tool's signature, and calls a mock (`mock_tools`) with them.
     made.__signature__ = _Arguments.of(parameters)  # type: ignore[attr-defined]
     return made
 
 
 class _Arguments(inspect.Signature):
-    """The signature of a tool that is known by its schema only: a mock is given each argument, as by any other tool."""
+    """The signature of a tool that has only a schema, so that a mock gets each argument by name."""
 
     @classmethod
     def of(cls, schema: Mapping[str, Any]) -> "_Arguments":
@@ -77,9 +77,9 @@ class _Arguments(inspect.Signature):
         return cls([*found, inspect.Parameter("livekit_context", inspect.Parameter.KEYWORD_ONLY)])
 
     def bind(self, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
-        """LiveKit's arguments of a tool with a schema, `raw_arguments` and the context, as the tool's own.
+        """Turn what LiveKit calls such a tool with, `raw_arguments` and the context, into the tool's own arguments.
 
-        What is missing or too much is not judged here: the graph tells the model of it.
+        Missing and unknown arguments pass: the graph tells the model about them.
         """
         given = kwargs.get("raw_arguments") or {}
         own = {name: given[name] for name in self.parameters if name in given}
@@ -88,25 +88,25 @@ class _Arguments(inspect.Signature):
 
 @dataclass
 class MirroredBatch:
-    """The calls of one model step, which LiveKit executes through their mirrors."""
+    """The tool calls of one model step, which LiveKit executes through their mirrors."""
 
     agent: str
-    calls: dict[str, events.ToolCall]
+    tool_calls: dict[str, events.ToolCall]
     results: dict[str, events.ToolResult] = field(default_factory=dict)
     handoff: events.HandedOff | None = None
     started: set[str] = field(default_factory=set)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     lines: list[SpeechHandle] = field(default_factory=list)
-    """What the batch's tools, or its handoff, had said."""
+    """LiveKit's speeches of what the tools of the batch, or its handoff, say."""
     asks: bool = False
-    """One of the calls has a question (LangGraph's `interrupt()`): those without a result get it in a later turn."""
+    """Whether a tool call asks the caller (LangGraph's `interrupt()`). Missing results come in a later turn."""
     unanswered: dict[str, llm.FunctionCallOutput | None] = field(default_factory=dict)
-    """Calls whose mirror a barge-in released before the result came, with LiveKit's item that waits for it."""
+    """Tool calls whose mirror was released before the result came, with LiveKit's item that waits for it."""
     speech: SpeechHandle | None = None
-    """The speech whose mirrors wait for this batch, once one of them has started."""
+    """The speech whose mirrors wait for this batch; None until one has started."""
 
     def late_result(self, call_id: str) -> None:
-        """Put the real result into LiveKit's item, so that its history and judges know it as well."""
+        """Put the real result into LiveKit's item, so that LiveKit's history and judges have it."""
         result, item = self.results.get(call_id), self.unanswered.get(call_id)
         if result is not None and item is not None:
             item.output, item.is_error = result.output, result.is_error
@@ -115,12 +115,12 @@ class MirroredBatch:
 def answer_tool_calls_not_run(turn: Turn, batch: MirroredBatch) -> None:
     """Tell the graph about the tool calls of a batch that LiveKit answers itself: those of unknown and of mocked tools.
 
-    No mirror starts for such a call, while the mirrors of the other tool calls wait for the whole batch. LiveKit
-    reports all answers with `function_tools_executed` when the batch is over, which would be never. Its answer is among
-    the speech's items before that: for an unknown tool before any mirror starts (LiveKit gets the tool calls of a batch
-    at once), for a mock when it has ended.
+    No mirror starts for such a tool call, while the mirrors of the others wait for the whole batch. LiveKit reports its
+    answers with `function_tools_executed` only when the batch is over, so the mirrors would wait forever. But an answer
+    is among the speech's items before that: for an unknown tool before any mirror starts, because LiveKit gets the tool
+    calls of a batch at once, and for a mock when it has ended.
     """
-    others = [call_id for call_id in batch.calls if call_id not in batch.started]
+    others = [call_id for call_id in batch.tool_calls if call_id not in batch.started]
     if batch.speech is None or batch.done.is_set() or not others:
         return
     outputs = {item.call_id: item for item in batch.speech.chat_items if item.type == "function_call_output"}
@@ -130,7 +130,7 @@ def answer_tool_calls_not_run(turn: Turn, batch: MirroredBatch) -> None:
 
 
 class GrowingLine:
-    """A line that grows while it is spoken: the text that LiveKit's `say` takes as an async iterable."""
+    """A line that grows while it is spoken: the async iterable that LiveKit's `say` takes as text."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[str | None] = asyncio.Queue()

@@ -124,7 +124,7 @@ class TurnDriver:
                     for call in calls:
                         self._call.tables.tool_calls[call.id] = self
                     self._put(event)
-                case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.calls:
+                case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.tool_calls:
                     self._result(self._open, event)
                 case events.ToolResult(call_id=call_id) if call_id in self._call.tables.asking:
                     self.when_certain(functools.partial(self._earlier_result, event))
@@ -170,7 +170,7 @@ class TurnDriver:
     def _result(self, batch: MirroredBatch, event: events.ToolResult) -> None:
         batch.results[event.call_id] = event
         batch.late_result(event.call_id)
-        if len(batch.results) == len(batch.calls) and not isinstance(self.turn.peek(), events.HandedOff):
+        if len(batch.results) == len(batch.tool_calls) and not isinstance(self.turn.peek(), events.HandedOff):
             # A handoff follows the result that carries it at once, so it would be there already.
             self._close_batch(batch)
 
@@ -185,9 +185,9 @@ class TurnDriver:
             self._handed_off_late(self._open, event)
             return
         self.entry = event.new_agent
-        if self._open is not None and event.call_id in self._open.calls:
+        if self._open is not None and event.call_id in self._open.tool_calls:
             self._open.handoff = event
-            if len(self._open.results) == len(self._open.calls):
+            if len(self._open.results) == len(self._open.tool_calls):
                 self._close_batch(self._open)
         else:
             # A switch by an edge: there is no tool whose mirror could return the next agent.
@@ -292,7 +292,7 @@ class TurnDriver:
         return self._items.popleft()
 
     def batch_of(self, call_id: str) -> MirroredBatch | None:
-        return next((b for b in self.batches if call_id in b.calls), None)
+        return next((b for b in self.batches if call_id in b.tool_calls), None)
 
     # ---- from LiveKit
 
