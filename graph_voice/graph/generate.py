@@ -111,7 +111,7 @@ async def generate(
             progress.said = progress.said or bool(text.strip())
         return Generated(_answer(chunks, agent, message_id), cut=False)
     with turn.cuttable():
-        blank, ahead = "", _AHEAD
+        blank, ahead, said = "", _AHEAD, ""
         async for text in stream():
             if not progress.said and not text.strip():
                 blank += text  # white space in front may be all that comes, and then nothing was said
@@ -119,7 +119,7 @@ async def generate(
                 progress.said = True
                 message_id = message_id or chunks[-1].id or f"run-{uuid.uuid4()}"
                 turn.say_text(agent, message_id, blank + text)
-                blank = ""
+                said, blank = said + blank + text, ""
                 if ahead:
                     ahead -= 1
                     await asyncio.sleep(0)  # tokens may come in one piece; the first ones need not wait for the last
@@ -127,9 +127,9 @@ async def generate(
         if message.usage_metadata is not None:
             turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
         return Generated(message, cut=False)
-    # Only a barge-in leads here: the calls of a message that was cut off are incomplete, so they are not calls.
-    partial = _joined(chunks, agent, message_id)
-    return Generated(AIMessage(partial.text, id=partial.id, name=agent), cut=True)
+    # Only a barge-in leads here. Tool calls of a message that was cut off are incomplete, so they do not count. Nor do
+    # words that were not handed on yet, because the store was waited for, or white space came first.
+    return Generated(AIMessage(said, id=_joined(chunks, agent, message_id).id, name=agent), cut=True)
 
 
 def _input(model: Any, prompt: Sequence[AnyMessage]) -> Any:

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from turn_support import one_agent, play, rest, told, until
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, events, function_tool
 from graph_voice.errors import TurnError
-from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing import ScriptedModel, call, hang, say
 from graph_voice.testing.invariants import check_invariants
 
 pytestmark = pytest.mark.virtual_clock
@@ -228,3 +229,50 @@ async def test_a_line_that_a_tool_says_behind_a_barge_in_counts_whenever_it_is_p
     check_invariants(conversation, heard=spoken)
     with pytest.raises(TurnError, match="this turn is long over"):
         turn.heard(said.message_id, "Still")
+
+
+class SlowStore(InMemorySaver):
+    """A store that takes 30 ms for each write, like one behind a network."""
+
+    async def aput(self, *args: Any) -> Any:
+        await asyncio.sleep(0.03)
+        return self.put(*args)
+
+    async def aput_writes(self, *args: Any) -> None:
+        await asyncio.sleep(0.03)
+        self.put_writes(*args)
+
+
+async def test_words_that_waited_for_the_store_when_the_caller_cut_in_are_not_remembered() -> None:
+    @function_tool
+    async def look_up() -> str:
+        """Look up."""
+        return "it is blue"
+
+    agent = Agent("a", instructions="A", tools=[look_up])
+    model = ScriptedModel([call("look_up"), "The answer is blue.", "I see."])
+    async with Conversation(create_voice_graph([agent], llm=model), saver=SlowStore()) as conversation:
+        turn = conversation.turn("look")
+        turn.commit()
+        turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
+        await until(turn, events.ToolResult)
+        await asyncio.sleep(0.01)  # the model has begun to answer, and the result is on its way to the store
+        turn.interrupt()
+        turn.close()
+        await turn.wait_finished()
+        assert told(conversation) == ["human: look", "ai:  +call_1", "tool: it is blue"]
+        check_invariants(conversation, heard=[])
+        await conversation.run("And?")
+        assert "blue." not in [m.text for m in model.prompts[-1].messages]
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", " \n\t"])
+async def test_white_space_is_no_message(blank: str) -> None:
+    conversation = one_agent([hang(1, text=blank)])
+    turn = conversation.turn("hi")
+    turn.commit()
+    await asyncio.sleep(0.5)
+    turn.interrupt()
+    turn.close()
+    await turn.wait_finished()
+    assert told(conversation) == ["human: hi"]
