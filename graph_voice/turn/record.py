@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
@@ -131,7 +131,7 @@ class ModelStep:
         if self.words.cut:
             extra = update.get("additional_kwargs", base.additional_kwargs)
             update["additional_kwargs"] = {**extra, "interrupted": True}
-        result: list[AnyMessage] = [cast(AnyMessage, base.model_copy(update=update))]
+        result: list[AnyMessage] = [base.model_copy(update=update)]
         for call in calls:
             if call.result is not None:
                 result.append(call.result)
