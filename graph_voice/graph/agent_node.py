@@ -7,10 +7,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
-from graph_voice.agents.handoff import TransferTool
+from graph_voice.agents.handoff import Handoff, TransferTool
+from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
-from graph_voice.graph.external import become_active
+from graph_voice.graph.arrival import WAY, arrive, plain
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, without_calls
 from graph_voice.graph.studio_context import edited
 from graph_voice.history.context import resolve, shortened, view
@@ -26,6 +28,12 @@ from graph_voice.userdata.working_copy import WorkingCopy
 
 __all__ = ["AgentNode"]
 
+Update = dict[str, Any] | list[Command[Any]]
+_TOO_MANY = (
+    'on_enter of agent "{agent}" hands off to "{to}", but this turn has had too many handoffs: '
+    "create_voice_graph(..., max_hops=...)."
+)
+
 
 class AgentNode:
     """One step of an agent: render the prompt, call the model, stream its words."""
@@ -34,7 +42,7 @@ class AgentNode:
         self.runtime = runtime
         self.agent = runtime.agent
 
-    async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
+    async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """The node: an update of the state."""
         if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
             return await AgentNode(changed).step(state, config, runtime)
@@ -48,6 +56,8 @@ class AgentNode:
             shown.append(user)
         messages = [*(state.get("messages") or []), user]
         update = await self._step({**state, "messages": messages}, config, runtime, turn, shown)
+        if isinstance(update, list):
+            return [Command(update={"messages": [user]}), *update]
         return {**update, "messages": [user, *update.get("messages", [])]}
 
     async def _step(
@@ -57,14 +67,19 @@ class AgentNode:
         runtime: Runtime[Any],
         turn: Turn | None,
         shown: list[AnyMessage] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Update:
         """`shown`: what the model is shown of this state, when that was rendered already."""
         if turn is not None and turn.interrupted:
             return {}
         if self._has_open_batch(state):
             return {}  # a crash came before its calls had ended: they run first
-        update = become_active(state, turn, self.agent.name, self.runtime.settings.agents)
+        arrived = await arrive(state, config, runtime, turn, self.agent.name, self.runtime.settings)
+        if arrived is None:
+            return {}
+        update = dict(arrived.update)
         state = {**state, **update}
+        if arrived.work is not None:
+            state["userdata"] = arrived.work.current
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
             shown = None
@@ -82,7 +97,12 @@ class AgentNode:
             # The caller spoke before the agent came to its first words: they are answered, not greeted over.
             entering = not _caller_waits(state)
         if entering and self.agent.enters_by_method:
-            return {**update, **await self._enter(state, config, runtime, turn)}
+            entered, handoff = await self._enter(state, config, runtime, turn, arrived.work)
+            update |= entered
+            if handoff is None:
+                return update
+            update["chat_ctx"] = {**state["chat_ctx"], WAY: plain(handoff, self.agent.ways[handoff.to], None)}
+            return [Command(update=update, goto=handoff.to)]
         made = await self._reply(state, config, turn, entering=entering, shown=shown)
         return {**update, **made}
 
@@ -106,12 +126,26 @@ class AgentNode:
         return False
 
     async def _enter(
-        self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], turn: Turn | None
-    ) -> dict[str, Any]:
-        work = WorkingCopy(state)
+        self,
+        state: dict[str, Any],
+        config: RunnableConfig,
+        runtime: Runtime[Any],
+        turn: Turn | None,
+        work: WorkingCopy | None,
+    ) -> tuple[dict[str, Any], Handoff | None]:
+        """Run the `on_enter` method. Returns what it has changed, and the handoff that it asks for."""
+        if turn is not None and not await turn.wait_certain():
+            return {}, None  # the method acts, and nobody has handed over to this agent after all
+        work = work or WorkingCopy(state)
         ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
         await self.runtime.run_hook(self.agent.on_enter, ctx)
         work.undo_invalid()
+        handoff = ctx.requested
+        if handoff is not None and turn is not None and len(turn.record.handoffs) >= self.runtime.settings.max_hops:
+            turn.apologise(self.agent.name, HandoffError(_TOO_MANY.format(agent=self.agent.name, to=handoff.to)))
+            handoff = None
+        if handoff is not None and handoff.say is not None:
+            await ctx.say_line(handoff.say)
         update: dict[str, Any] = {}
         if ctx.spoken:
             update["messages"] = list(ctx.spoken)
@@ -119,7 +153,7 @@ class AgentNode:
             update["userdata"] = changes
         if ctx.ending and turn is not None:
             turn.call_ends = True
-        return update
+        return update, None if turn is not None and turn.interrupted else handoff
 
     async def _reply(
         self,

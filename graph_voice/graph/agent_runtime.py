@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -12,7 +12,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
-from graph_voice.agents.handoff import Reply, Utterance
+from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.graph.generate import Generated
 from graph_voice.graph.retry import RETRY, ask
@@ -48,6 +48,8 @@ class Settings:
     """Said when a model fails, or answers with nothing."""
     retry: RetryPolicy = RETRY
     """How often, and after which errors, a model that has not said anything yet is asked again."""
+    runtimes: "dict[str, AgentRuntime]" = field(default_factory=dict, compare=False, repr=False)
+    """The agents of the graph by name, for who takes over from one of them."""
     first_token_timeout: float | None = 10.0
     """Seconds until the first piece of a model's answer; then it has failed. LiveKit's default for a model."""
 
@@ -182,13 +184,15 @@ class AgentRuntime:
         return text
 
     async def run_hook(self, hook: Any, ctx: RunContext[Any]) -> None:
-        """Run `on_enter` or `on_exit`, sync or async."""
+        """Run `on_enter` or `on_exit`, sync or async. A handoff that it returns is one that it asks for."""
         token = running.set(ctx)
         outside = current_turn.set(None)  # as for a tool: what the hook starts is no part of this turn
         try:
             result = hook(ctx)
             if inspect.isawaitable(result):
-                await result
+                result = await result
+            if isinstance(result, Handoff):
+                ctx.request_handoff(result)
         finally:
             current_turn.reset(outside)
             running.reset(token)

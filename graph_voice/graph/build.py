@@ -103,6 +103,7 @@ def create_voice_graph(
             _check_tools(member)
             runtime = AgentRuntime(member, llm, settings, fallback)
             runtime.editable = editable
+            settings.runtimes[member.name] = runtime
             _add_agent(builder, member, runtime, start=member.name == start)
         else:
             about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
@@ -110,7 +111,7 @@ def create_voice_graph(
             builder.add_edge(_name(member), END)
 
     for name in external:
-        outside = ExternalNode(name, settings.agents)
+        outside = ExternalNode(name, settings)
         builder.add_node(name, cast(Any, outside.step), metadata={METADATA: {"external": True}})
         builder.add_edge(name, END)
 

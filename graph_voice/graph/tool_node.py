@@ -3,23 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from graph_voice.agents.handoff import Handoff, Reply, handoff_record
+from graph_voice.agents.handoff import Handoff, handoff_record
 from graph_voice.agents.run_context import new_id
 from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.arrival import WAY, from_plain, leave, plain
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.tool_call import NO_REPLY, Outcome, ToolBatch, ToolRunner
-from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import ACTED, GOTO, placeholder, without_transfer
 from graph_voice.messages.prompt import add_words
@@ -159,7 +157,7 @@ class ToolsNode:
         plain = message.additional_kwargs.get(WAITS, {}).get("handoff")
         if plain is None:
             return None
-        request = _from_plain(plain, self.agent.ways[plain["to"]])
+        request = from_plain(plain, self.agent.ways[plain["to"]])
         own = message.additional_kwargs[WAITS].get(ACTED)
         extra = {} if own is None else {ACTED: own}
         decided = message.model_copy(update={"content": request.answer, "additional_kwargs": extra})
@@ -171,7 +169,7 @@ class ToolsNode:
         known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
         if (request := outcome.request) is not None:
             own = outcome.message.additional_kwargs.get(ACTED)
-            known = {"handoff": _plain(request, self.agent.ways[request.to], userdata), ACTED: own}
+            known = {"handoff": plain(request, self.agent.ways[request.to], userdata), ACTED: own}
         return made.model_copy(update={"additional_kwargs": {**made.additional_kwargs, WAITS: known}})
 
     # ---- the batch
@@ -239,12 +237,20 @@ class ToolsNode:
         if request.to in self.runtime.settings.external:
             # An external agent is shown its context by the front end, which makes it when it hears of the handoff.
             shown = await self._carried(request, call_id, messages, batch)
+        if not is_agent and turn is not None and not await self._may_pass(request, line, turn):
+            winner.request = None
+            why = "the caller interrupted before the transfer"
+            winner.message = without_transfer(winner.message, f"not done: {why}.", why=why)
+            self._answer(winner.message, turn)
+            return {}
         # Without a pause between them: a result that is alone is the last word of a batch.
         if turn is not None:
             self._ended(winner, batch)
             turn.result(self.agent.name, winner.message)
         if not is_agent:
-            return {}
+            # A custom node is on the way: the agent behind it is shown what this handoff declares.
+            way = plain(request, self.agent.ways[request.to], batch.work.current)
+            return {"chat_ctx": {**(batch.state.get("chat_ctx") or {}), WAY: way}}
         if turn is not None:
             told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
             turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
@@ -252,7 +258,7 @@ class ToolsNode:
             # on_exit may act, so it waits until the floor has really changed.
             if turn is not None and not await turn.wait_decided(call_id):
                 return {}
-            await self._leave(batch)
+            await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
         if shown is None:
             shown = await self._carried(request, call_id, messages, batch)
         return {
@@ -261,6 +267,12 @@ class ToolsNode:
             "chat_ctx": {**shown, "entering": True},
             "contexts": {self.agent.name: carry(view({**batch.state, "messages": messages}), messages)},
         }
+
+    async def _may_pass(self, request: Handoff, line: AIMessage | None, turn: Turn) -> bool:
+        """Whether the graph may go on to a custom node: it acts, so what announces the transfer is heard first."""
+        if line is not None and line.id is not None:
+            await turn.wait_heard(line.id)
+        return not turn.interrupted or (request.on_interruption == "complete" and not turn.closed)
 
     async def _carried(
         self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: ToolBatch
@@ -293,18 +305,6 @@ class ToolsNode:
             return None
         return AIMessage(text, id=message_id, name=self.agent.name) if text else None
 
-    async def _leave(self, batch: ToolBatch) -> None:
-        """The agent's `on_exit`. The floor has changed already, so its failure is logged and undoes nothing."""
-        ctx = self.runtime.context(batch.state, batch.config, batch.runtime, batch.turn, userdata=batch.work.value)
-        try:
-            await self.runtime.run_hook(self.agent.on_exit, ctx)
-        except GraphBubbleUp:
-            raise
-        except Exception:
-            logger.exception("agent %s: on_exit failed", self.agent.name)
-        if (wrong := batch.work.undo_invalid()) is not None:
-            logger.error("agent %s: on_exit set invalid userdata, which is not stored: %s", self.agent.name, wrong)
-
     def _said_directly(self, outcomes: Sequence[Outcome], turn: Turn | None) -> list[AnyMessage]:
         """LangChain's `return_direct`: the output of the tools is the answer. A tool that stopped has none."""
         texts = [o.message.text for o in outcomes if o.message.additional_kwargs[NO_REPLY] == "direct"]
@@ -336,27 +336,6 @@ def _ends_turn(asking: AIMessage, answers: Sequence[ToolMessage]) -> bool:
     """
     reasons = {m.additional_kwargs.get(NO_REPLY) for m in answers}
     return None not in reasons and (reasons != {"none"} or bool(asking.text.strip()))
-
-
-def _plain(request: Handoff, declared: Handoff, userdata: Any) -> dict[str, Any]:
-    """A handoff as a checkpoint keeps it. A line that is a function is said as of now."""
-    plain: dict[str, Any] = {"to": request.to, "result": request.result, "history": request.history.to_dict()}
-    plain["on_interruption"] = request.on_interruption
-    if request.say is not declared.say:
-        line = request.say(userdata) if callable(request.say) else request.say
-        plain["say"] = {"instructions": line.instructions} if isinstance(line, Reply) else line
-    return plain
-
-
-def _from_plain(plain: Mapping[str, Any], declared: Handoff) -> Handoff:
-    say = plain.get("say", declared.say)
-    return replace(
-        declared,
-        result=plain["result"],
-        history=from_dict(plain["history"]),
-        on_interruption=plain["on_interruption"],
-        say=Reply(say["instructions"]) if isinstance(say, dict) else say,
-    )
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

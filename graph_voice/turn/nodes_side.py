@@ -345,6 +345,14 @@ class NodesSide(ABC):
         decision = self.record.handoffs.get(key)
         return decision is not None and decision.happened
 
+    async def wait_certain(self) -> bool:
+        """Until the front end has decided on each handoff of this turn so far. Returns whether all of them happened.
+
+        For what acts: the words of a model may run ahead of a handoff, an effect may not.
+        """
+        decided = [await self.wait_decided(key) for key in list(self.record.handoffs)]
+        return all(decided)
+
     def _decide(self, key: str, happened: bool) -> None:
         self.record.handoffs[key] = Decision(happened, self.conversation.next_order())
         self._decided.set()

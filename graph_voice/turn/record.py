@@ -304,8 +304,9 @@ class TurnRecord:
                 decision = self.handoffs.get(write.handoff)
                 floor = max(floor, decision.order) if decision is not None and decision.happened else None
             control = {k: v for k, v in write.values.items() if k in CONTROL}
-            if rest := {k: v for k, v in write.values.items() if k not in CONTROL}:
-                yield ChannelUpdate(write.order, rest)
+            rest = {k: v for k, v in write.values.items() if k not in CONTROL}
+            if rest and (floor is not None or write.handoff is not None):
+                yield ChannelUpdate(max(write.order, floor or 0), rest)
             if control and floor is not None:
                 if write.handoff is not None:
                     # Not when it was written: an old agent's `on_exit` may have taken its time, and the program may

@@ -1,0 +1,149 @@
+"""Arriving at an agent by an edge: the active agent changes without a tool of LiveKit's that could carry it out.
+
+An edge of the user's own leads there, or a declared handoff does: through custom nodes, or out of an `on_enter`. Then
+the handoff's policy says what the new agent is shown.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+
+from graph_voice.agents.handoff import Handoff, Reply, handoff_record
+from graph_voice.errors import HandoffError
+from graph_voice.graph.agent_runtime import AgentRuntime, Settings
+from graph_voice.history import from_dict
+from graph_voice.history.context import carry, resolve, view
+from graph_voice.turn.turn import Turn
+from graph_voice.userdata.working_copy import WorkingCopy
+
+__all__ = ["WAY", "Arrival", "arrive", "from_plain", "leave", "plain"]
+
+logger = logging.getLogger("graph_voice")
+
+WAY = "way"
+"""In `chat_ctx`: the declared handoff that is on its way to an agent, as plain data."""
+
+
+@dataclass
+class Arrival:
+    """What the agent's node writes because the graph has come to it."""
+
+    update: dict[str, Any]
+    work: WorkingCopy | None = None
+    """The userdata that the old agent's `on_exit` has changed."""
+
+
+async def arrive(
+    state: Mapping[str, Any],
+    config: RunnableConfig,
+    runtime: Runtime[Any],
+    turn: Turn | None,
+    name: str,
+    settings: Settings,
+    *,
+    external: bool = False,
+) -> Arrival | None:
+    """What changes when the graph has come to `name` while another agent is active; nothing when none is.
+
+    The old agent's `on_exit` acts, so it waits until the active agent has really changed. Returns None when it has not.
+    """
+    old = state.get("active_agent") or None
+    ctx: dict[str, Any] = state.get("chat_ctx") or {}
+    way = ctx.get(WAY)
+    before = {**state, "chat_ctx": {k: v for k, v in ctx.items() if k != WAY}}
+    if old == name:
+        return Arrival({} if way is None else {"chat_ctx": before["chat_ctx"]})
+    if old is None or old not in settings.agents:
+        return Arrival({"active_agent": name})
+    messages: list[AnyMessage] = state.get("messages") or []
+    leaving = settings.runtimes.get(old)
+    declared = leaving.agent.ways.get(way["to"]) if leaving is not None and way is not None else None
+    handoff = from_plain(way, declared) if way is not None and declared is not None else None
+    # As fresh() does, but with the words that the edge was taken for.
+    start = next((i for i in range(len(messages) - 1, -1, -1) if isinstance(messages[i], HumanMessage)), 0)
+    shown = carry([], messages[:start])
+    if handoff is not None and leaving is not None and external:
+        shown = await _shown(before, handoff, name, leaving, config)
+    if turn is not None:
+        told = view({"messages": messages, "chat_ctx": shown}) if external else ()
+        turn.handed_off(None, old, name, told, handoff.on_interruption if handoff is not None else "cancel")
+    work = WorkingCopy(before)
+    if leaving is not None and leaving.agent.on_exit is not None:
+        if turn is not None and not await turn.wait_certain():
+            return None
+        await leave(leaving, before, config, runtime, turn, work)
+    if handoff is not None and leaving is not None and not external:
+        shown = await _shown({**before, "userdata": work.current}, handoff, name, leaving, config)
+    if waiting := ctx.get("pending"):
+        shown["pending"] = waiting  # what a node on the way here returned is for the agent that comes now
+    update: dict[str, Any] = {
+        "active_agent": name,
+        "handoffs": [handoff_record(old, name, None)],
+        "chat_ctx": shown if external else {**shown, "entering": True},
+        "contexts": {old: carry(view(before), messages)},
+    }
+    if changes := work.changes():
+        update["userdata"] = changes
+    return Arrival(update, work)
+
+
+async def _shown(
+    state: Mapping[str, Any], handoff: Handoff, name: str, leaving: AgentRuntime, config: RunnableConfig
+) -> dict[str, Any]:
+    """What the policy of a declared handoff shows the agent that it has come to."""
+    ctx = {k: v for k, v in (state.get("chat_ctx") or {}).items() if k != "pending"}
+    found = await resolve(
+        {**state, "chat_ctx": ctx}, model=lambda: leaving.model(config), operation=handoff.history, agent=name
+    )
+    return {k: v for k, v in (found or {}).items() if k != "resolved"}
+
+
+async def leave(
+    leaving: AgentRuntime,
+    state: Mapping[str, Any],
+    config: RunnableConfig,
+    runtime: Runtime[Any],
+    turn: Turn | None,
+    work: WorkingCopy,
+) -> None:
+    """An agent's `on_exit`. The active agent has changed already, so a failure is logged and undoes nothing."""
+    name = leaving.agent.name
+    ctx = leaving.context(state, config, runtime, turn, userdata=work.value)
+    try:
+        await leaving.run_hook(leaving.agent.on_exit, ctx)
+        if ctx.requested is not None:
+            raise HandoffError(f"on_exit can't hand off to {ctx.requested.to!r}: another agent is active already.")
+    except GraphBubbleUp:
+        raise
+    except Exception:
+        logger.exception("agent %s: on_exit failed", name)
+    if (wrong := work.undo_invalid()) is not None:
+        logger.error("agent %s: on_exit set invalid userdata, which is not stored: %s", name, wrong)
+
+
+def plain(request: Handoff, declared: Handoff, userdata: Any) -> dict[str, Any]:
+    """A handoff as a checkpoint keeps it. A line that is a function is said as of now."""
+    kept: dict[str, Any] = {"to": request.to, "result": request.result, "history": request.history.to_dict()}
+    kept["on_interruption"] = request.on_interruption
+    if request.say is not declared.say:
+        line = request.say(userdata) if callable(request.say) else request.say
+        kept["say"] = {"instructions": line.instructions} if isinstance(line, Reply) else line
+    return kept
+
+
+def from_plain(kept: Mapping[str, Any], declared: Handoff) -> Handoff:
+    """The handoff that `plain` made this of."""
+    say = kept.get("say", declared.say)
+    return replace(
+        declared,
+        result=kept["result"],
+        history=from_dict(kept["history"]),
+        on_interruption=kept["on_interruption"],
+        say=Reply(say["instructions"]) if isinstance(say, dict) else say,
+    )
