@@ -1,5 +1,8 @@
 """What every test has: the virtual clock of the test kit, and no tracing to a server."""
 
+import logging
+from collections.abc import Iterator
+
 # Hypothesis's pytest plugin imports it when the tests are over otherwise, which Python 3.11 does not always survive.
 import hypothesis
 import pytest
@@ -24,3 +27,13 @@ def _no_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own LangSmith settings away from the tests."""
     for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _log_levels() -> Iterator[None]:
+    """A command that a test runs in this process quiets loggers: not for the tests behind it."""
+    loggers = [logging.getLogger(name) for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
