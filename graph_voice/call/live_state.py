@@ -9,7 +9,7 @@ from langgraph.channels.base import BaseChannel
 
 from graph_voice.call.past import Past
 from graph_voice.storage.run_saver import stored
-from graph_voice.turn.record import CONTROL, ChannelUpdate, Group, in_order
+from graph_voice.turn.record import BEFORE_ALL, CONTROL, ChannelUpdate, Group, in_order
 from graph_voice.turn.turn import Turn
 
 __all__ = ["LiveState"]
@@ -160,15 +160,15 @@ class LiveState:
         records = [turn.record for turn in past]
         groups, later = in_order(records, ()), in_order([turn.record for turn in rest], ())
         entries, coming = self._entries(past, ()), self._entries(rest, ())
-        until = groups[-1].at if groups else 0.0
+        until = groups[-1].place if groups else BEFORE_ALL
         upto = entries[-1].order if entries else 0
-        if (later and later[0].at < until) or (coming and coming[0].order < upto):
+        if (later and later[0].place < until) or (coming and coming[0].order < upto):
             return False
-        asides = [g for g in self._asides if g.at <= until]
+        asides = [g for g in self._asides if g.place <= until]
         outside = [e for e in self._outside if e.order <= upto]
         self._past.add(records, asides)
         self._base = self._apply(self._entries(past, outside))
-        self._asides = [g for g in self._asides if g.at > until]
+        self._asides = [g for g in self._asides if g.place > until]
         self._outside = [e for e in self._outside if e.order > upto]
         self.changed()
         return True

@@ -1,6 +1,5 @@
 """The part of a call that nothing changes any more."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from langgraph.types import Overwrite
 
 from graph_voice.graph.state import merge_messages
 from graph_voice.messages.pairs import pair_safe
-from graph_voice.turn.record import Group, TurnRecord, in_order
+from graph_voice.turn.record import BEFORE_ALL, Group, Place, TurnRecord, in_order
 
 __all__ = ["Past"]
 
@@ -33,13 +32,13 @@ class Past:
         """Where the messages of the last turns begin."""
         self._records: list[TurnRecord] = []
         self._asides: list[Group] = []
-        self._until = -math.inf
-        """When the last of them was heard, or happened."""
+        self._until = BEFORE_ALL
+        """Where the last of them was heard, or happened."""
 
     def followed_by(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[AnyMessage]:
         """The messages with these turns, and what was outside of turns, behind or between them."""
         groups = in_order(records, asides)
-        if not groups or groups[0].at >= self._until:
+        if not groups or groups[0].place > self._until:
             return _merged(self.messages, groups)
         together = in_order([*self._records, *records], [*self._asides, *asides])
         return _merged(self.messages[: self._start], together)
@@ -52,23 +51,23 @@ class Past:
         together = in_order(self._records, self._asides)
         if any(group.raw is not None for group in together) or self._length_without(together) != self._start:
             # Something was replaced or removed: who knows which messages are whose.
-            self._records, self._asides, self._start, self._until = [], [], len(self.messages), -math.inf
+            self._records, self._asides, self._start, self._until = [], [], len(self.messages), BEFORE_ALL
             return
-        self._until = max([self._until, *(g.at for g in together), *(record.last_heard for record in records)])
+        self._until = max([self._until, *(g.place for g in together), *(record.last_heard for record in records)])
         if len(together) > _RECENT:
-            self._let_go(together[-_RECENT].at)
+            self._let_go(together[-_RECENT].place)
 
     def _length_without(self, groups: Sequence[Group]) -> int:
         return len(self.messages) - sum(len(group.messages) for group in groups)
 
-    def _let_go(self, until: float) -> None:
-        """Of what was over before this moment, unless some of it is mixed with what came later."""
-        records, asides = list[TurnRecord](), [group for group in self._asides if group.at >= until]
+    def _let_go(self, until: Place) -> None:
+        """Of what was over before this place, unless some of it is mixed with what came later."""
+        records, asides = list[TurnRecord](), [group for group in self._asides if group.place >= until]
         for record in self._records:
-            times = [group.at for group in record.groups()]
-            if not times or min(times) >= until:
+            places = [group.place for group in record.groups()]
+            if not places or min(places) >= until:
                 records.append(record)
-            elif max(*times, record.last_heard) > until:
+            elif max(*places, record.last_heard) > until:
                 return
         self._records, self._asides = records, asides
         self._start = self._length_without(in_order(records, asides))

@@ -176,7 +176,8 @@ class CallState(Generic[U]):
         (said,) = (self.redact(m) for m in convert_to_messages([message]))
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
-        self._live.add(Group(time.time() if at is None else at, merge_messages([], [said]), unpaired=True))
+        when = time.time() if at is None else at
+        self._live.add(Group(when, merge_messages([], [said]), self.next_order(), unpaired=True))
 
     def user_message(self, text: Content, message_id: str | None = None) -> HumanMessage:
         """What the caller says in a turn, as a message."""

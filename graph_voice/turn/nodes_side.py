@@ -32,7 +32,7 @@ class NodesSide(ABC):
 
     def __init__(self, conversation: TurnOwner[Any], user: HumanMessage | None) -> None:
         self.conversation: TurnOwner[Any] = conversation
-        self.record = TurnRecord(user)
+        self.record = TurnRecord(user, conversation.next_order())
         self.timings = Timings()
         self.committed = False
         self.discarded = False

@@ -16,10 +16,12 @@ from graph_voice.messages.pairs import keep_calls, placeholder
 from graph_voice.messages.provider_data import with_words
 
 __all__ = [
+    "BEFORE_ALL",
     "ChannelUpdate",
     "Decision",
     "Group",
     "ModelStep",
+    "Place",
     "Spoken",
     "ToolCallRecord",
     "TurnRecord",
@@ -30,6 +32,15 @@ __all__ = [
 CallStatus = Literal["waiting", "running", "done", "refused"]
 CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
 """The channels that a handoff writes; a handoff that did not happen takes them back."""
+
+Place = tuple[float, int]
+"""Where something stands among all that is remembered of a call: when it happened, and a number for equal times.
+
+The time is the front end's, in seconds since the epoch. The number is the call's own: each turn takes one when it
+begins, and so does what is added outside of turns. Of two things with the same time, the one that began, or was added,
+earlier is in front. What one turn did at the same time stays in the order in which the turn did it.
+"""
+BEFORE_ALL: Place = (-math.inf, 0)
 
 
 @dataclass
@@ -100,20 +111,22 @@ class ModelStep:
             c.status in ("running", "done") for c in self.calls.values()
         )
 
-    def groups(self, at: float, elsewhere: Sequence[float]) -> "Iterator[Group]":
+    def groups(self, at: float, order: int, elsewhere: Sequence[Place]) -> "Iterator[Group]":
         """The step as remembered: as one, but for the lines in front of which something else came.
 
         Args:
-            at: the step's place in the call; seconds since the epoch.
-            elsewhere: when something happened that is not of this step's turn, in order.
+            at: when the step happened; seconds since the epoch.
+            order: its turn's number in the call.
+            elsewhere: the places of what is not of this step's turn, in order.
         """
-        between = next((other for other in elsewhere if other > at), math.inf)
-        apart = [line for line in self.lines if line.heard and line.at > between]
+        between = next((other for other in elsewhere if other > (at, order)), (math.inf, 0))
+        apart = [line for line in self.lines if line.heard and (line.at, order) > between]
         if messages := self._messages([line for line in self.lines if line not in apart]):
-            yield Group(at, messages)
+            yield Group(at, messages, order)
         for line in apart:
             extra = {"interrupted": True} if line.cut else {}
-            yield Group(line.at, [AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)])
+            message = AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)
+            yield Group(line.at, [message], order)
 
     def _messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
         """The assistant message as heard, with the results of its calls directly behind it."""
@@ -183,10 +196,16 @@ class Group:
 
     at: float
     messages: list[AnyMessage]
+    order: int
+    """The number, in the call, of the turn that they are of; outside of turns, their own."""
     raw: Any = None
     """An update of a node that is not ours, applied by the reducer as it is."""
     unpaired: bool = False
     """Whether the messages may tear a call from its answer."""
+
+    @property
+    def place(self) -> Place:
+        return self.at, self.order
 
 
 @dataclass
@@ -201,10 +220,16 @@ def switch_key(new_agent: str) -> str:
 
 
 class TurnRecord:
-    """All that one turn produced, and what was acknowledged of it."""
+    """All that one turn produced, and what was acknowledged of it.
 
-    def __init__(self, user: HumanMessage | None) -> None:
+    Args:
+        user: what the caller said.
+        order: the turn's place among all that happened in the call, which is taken when it begins.
+    """
+
+    def __init__(self, user: HumanMessage | None, order: int) -> None:
         self.user = user
+        self.order = order
         self.user_at: float | None = None
         self.items: list[ModelStep | _Raw] = []
         self.writes: list[Write] = []
@@ -264,20 +289,20 @@ class TurnRecord:
 
     # remembered
 
-    def groups(self, elsewhere: Sequence[float] = ()) -> list[Group]:
+    def groups(self, elsewhere: Sequence[Place] = ()) -> list[Group]:
         """What exists by now, in the order in which it happened within the turn.
 
         Args:
-            elsewhere: when something happened that is not of this turn, in order; seconds since the epoch.
+            elsewhere: the places of what is not of this turn, in order.
         """
         groups: list[Group] = []
         if self.user is not None and self.user_at is not None:
-            groups.append(Group(self.user_at, [self.user]))
+            groups.append(Group(self.user_at, [self.user], self.order))
         for at, item in self._placed():
             if isinstance(item, _Raw):
-                groups.append(Group(at, [], raw=item.update, unpaired=True))
+                groups.append(Group(at, [], self.order, raw=item.update, unpaired=True))
             else:
-                groups += item.groups(at, elsewhere)
+                groups += item.groups(at, self.order, elsewhere)
         return groups
 
     def _placed(self) -> "Iterator[tuple[float, ModelStep | _Raw]]":
@@ -288,9 +313,10 @@ class TurnRecord:
             yield at, item
 
     @property
-    def last_heard(self) -> float:
-        """When the last words of this turn began to be heard; seconds since the epoch."""
-        return max((words.at for step in self.steps() for words in (step.words, *step.lines)), default=0.0)
+    def last_heard(self) -> Place:
+        """Where the last words of this turn began to be heard."""
+        times = (words.at for step in self.steps() for words in (step.words, *step.lines))
+        return max(times, default=0.0), self.order
 
     def entries(self) -> Iterator[ChannelUpdate]:
         """The channel updates that count, in order.
@@ -336,14 +362,14 @@ class TurnRecord:
 
 
 def in_order(records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[Group]:
-    """What some turns did, and what was outside of turns, in the order in which it happened."""
+    """What some turns did, and what was outside of turns, in the order in which it happened: by `Place`."""
     found = [record.groups() for record in records]
     for record, own in zip(records, found, strict=True):
         if any(step.lines for step in record.steps()):
             # What a tool said may have been heard behind something of another turn, or of none.
             others = (group for groups in (*found, asides) if groups is not own for group in groups)
-            own[:] = record.groups(sorted(group.at for group in others))
-    return sorted([*itertools.chain(*found), *asides], key=lambda group: group.at)
+            own[:] = record.groups(sorted(group.place for group in others))
+    return sorted([*itertools.chain(*found), *asides], key=lambda group: group.place)
 
 
 def _join(pieces: Iterator[str]) -> str:
