@@ -473,7 +473,7 @@ async def _broken(break_it: Any, expected: str) -> None:
         (lambda it: it._front_end._heard.append("Lost words"), "- 2: heard, and not remembered"),
         (lambda it: it.effects.note(ToolRun("desk", "book", "call_1", {}, "done")), "- 3: the tool book ran 2 times"),
         (lambda it: it.effects.note(ToolRun("desk", "book", "call_9", {}, "done")), "- 3: .*which is not remembered"),
-        (lambda it: setattr(it._front_end, "_floor", "billing"), "- 4: 'billing' has the floor"),
+        (lambda it: setattr(it._front_end, "_current_agent", "billing"), "- 4: 'billing' is the current agent"),
         (lambda it: it.said.append("Hello?"), r"- 5: said, and not remembered: \['Hello\?'\]"),
         (lambda it: it.conversation.state["messages"].append(HumanMessage("?", id="h")), "- 5: remembered, and never"),
         (
