@@ -107,7 +107,8 @@ class Runner:
             if switch is not None:
                 values["handoffs"] = [*values.get("handoffs", ()), switch]
             if values:
-                self._turn.wrote(Write(node, values, _handoff_key(values), self._roles.agent_of(node)))
+                key = self._handoff_key(values, announced=switch is None)
+                self._turn.wrote(Write(node, values, key, self._roles.agent_of(node)))
             if switch is not None:
                 self._turn.handed_off(None, switch["old_agent_id"] or "", switch["new_agent_id"])
             if "messages" not in part:
@@ -130,6 +131,16 @@ class Runner:
         ):
             return None
         return handoff_record(self._speaker, str(new), None)
+
+    def _handoff_key(self, values: Mapping[str, Any], *, announced: bool) -> str | None:
+        """The key of the handoff that this update carries out. `announced`: the front end has been told of it."""
+        if not (handoffs := values.get("handoffs")):
+            return None
+        last = handoffs[-1]
+        if last["tool_call_id"]:
+            return str(last["tool_call_id"])
+        before = len(self._turn.record.switches_to(last["new_agent_id"]))
+        return switch_key(last["new_agent_id"], max(0, before - 1) if announced else before)
 
     def _keep_additions(self, messages: Any) -> None:
         """Messages that a tool added by `Command(update=...)`; those of the node itself are in the record already."""
@@ -192,11 +203,3 @@ class Runner:
 
 def _waits(step: Any) -> bool:
     return any(call.open for call in step.calls.values())
-
-
-def _handoff_key(values: Mapping[str, Any]) -> str | None:
-    handoffs = values.get("handoffs")
-    if not handoffs:
-        return None
-    last = handoffs[-1]
-    return str(last["tool_call_id"] or switch_key(last["new_agent_id"]))

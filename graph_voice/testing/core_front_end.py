@@ -1,6 +1,7 @@
 """The core's own front end: a modelled voice and a caller with manners of time, driving `Turn` directly."""
 
 import asyncio
+import functools
 import inspect
 import time
 from collections.abc import Callable, Coroutine
@@ -45,6 +46,8 @@ class CoreFrontEnd(FrontEnd):
             per_word=self.PER_WORD, first_audio=self.FIRST_AUDIO, on_word=self._word, on_heard=self._line_over
         )
         self._lines: dict[str, SpokenMessage] = {}
+        self._complete: set[str] = set()
+        """Ids of messages that have no more words, of which some may still be on their way here."""
         self._busy: set[asyncio.Task[Any]] = set()
         """Turns that the caller waits for."""
         self._behind: set[asyncio.Task[Any]] = set()
@@ -211,7 +214,8 @@ class CoreFrontEnd(FrontEnd):
         task = asyncio.create_task(self._follow(turn), name=f"graph_voice.testing.{turn.id}")
         self._turns[turn] = task
         self._busy.add(task)
-        turn.on_said = self._said
+        turn.on_said = functools.partial(self._said, turn)
+        turn.on_wait = functools.partial(self._awaited, turn)
         turn.on_hold = lambda held: self._held.add(turn) if held else self._held.discard(turn)
 
         def over(done: asyncio.Task[Any]) -> None:
@@ -236,7 +240,8 @@ class CoreFrontEnd(FrontEnd):
                     line = self._line(message_id, turn, lines)
                     line.text, line.over = text, True
                     self._voice.changed()
-                case events.ToolCalls(agent=agent, calls=calls):
+                case events.ToolCalls(agent=agent, message_id=message_id, calls=calls):
+                    self._complete.add(message_id)  # its tool calls come behind the last word of a message
                     for call in calls:
                         fake = self.plan.mocks.get(agent, {}).get(call.name)
                         if fake is None:
@@ -247,6 +252,7 @@ class CoreFrontEnd(FrontEnd):
                             mocking.add_done_callback(self._behind.discard)
                 case events.HandedOff():
                     self._hand_over(turn, event)
+            self._end_lines(turn)
         for line in lines:
             line.over = True
         self._voice.changed()
@@ -266,17 +272,29 @@ class CoreFrontEnd(FrontEnd):
                 self._voice.put(line)
         return self._lines[message_id]
 
-    def _said(self, message_id: str) -> None:
-        # The events that led here are still on their way to `_follow`.
-        async def end() -> None:
-            for _ in range(2):
-                await asyncio.sleep(0)
-            if (line := self._lines.get(message_id)) is not None:
-                line.over = True
-                self._voice.changed()
+    def _said(self, turn: Turn, message_id: str) -> None:
+        self._complete.add(message_id)
+        self._end_lines(turn)
 
-        self._behind.add(task := asyncio.create_task(end()))
-        task.add_done_callback(self._behind.discard)
+    def _awaited(self, turn: Turn, message_id: str) -> None:
+        """The graph goes on when this was heard: a line that a model words is over when it has worded all of it."""
+
+        async def end() -> None:
+            await turn.wait_line(message_id)
+            self._said(turn, message_id)
+
+        if (line := self._lines.get(message_id)) is None or not line.over:
+            self._behind.add(task := asyncio.create_task(end()))
+            task.add_done_callback(self._behind.discard)
+
+    def _end_lines(self, turn: Turn) -> None:
+        """Lines that have no more words are over, once `_follow` has taken all of these from the turn."""
+        if turn.peek() is not None:
+            return
+        for message_id in [known for known in self._complete if known in self._lines]:
+            self._complete.discard(message_id)
+            self._lines[message_id].over = True
+            self._voice.changed()
 
     async def _mock(self, turn: Turn, call: events.ToolCall, fake: Callable[..., Any]) -> None:
         try:

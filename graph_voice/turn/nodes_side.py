@@ -271,7 +271,7 @@ class NodesSide(ABC):
         shown: Sequence[AnyMessage] = (),
         on_interruption: events.OnInterruption = "cancel",
     ) -> None:
-        key = call_id or switch_key(new)
+        key = call_id or switch_key(new, len(self.record.switches_to(new)))
         self.record.handoffs.setdefault(key, None)
         if self.closed and self.record.handoffs[key] is None:
             self._reject(key, NO_HANDOFF)

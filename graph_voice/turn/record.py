@@ -214,9 +214,9 @@ class _Raw:
     at: float
 
 
-def switch_key(new_agent: str) -> str:
-    """The key of a handoff that no tool call asked for."""
-    return f"switch:{new_agent}"
+def switch_key(new_agent: str, number: int = 0) -> str:
+    """The key of a handoff that no tool call asked for; `number`: of those to the same agent in this turn."""
+    return f"switch:{new_agent}" if number == 0 else f"switch:{new_agent}:{number}"
 
 
 class TurnRecord:
@@ -354,6 +354,11 @@ class TurnRecord:
         or what the new one is shown is still being made."""
         written = {write.handoff for write in self.writes}
         return any(d is not None and d.happened and key not in written for key, d in self.handoffs.items())
+
+    def switches_to(self, new_agent: str) -> list[str]:
+        """The keys of the handoffs to this agent that no tool call asked for, in order."""
+        keys = (switch_key(new_agent, number) for number in itertools.count())
+        return list(itertools.takewhile(self.handoffs.__contains__, keys))
 
     def was_rejected(self, call_id: str) -> bool:
         """Whether this call's handoff did not happen."""

@@ -224,7 +224,7 @@ class Handoffs:
         driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
         item, resumed = driver.earlier.get(event.call_id or ""), driver.turn.resumes
         if item is not None and resumed is not None and (told := resumed.calls[item.call_id].result) is not None:
-            item.output, item.is_error = told.text, True
+            item.output, item.is_error = told.text, told.status == "error"
         driver.cancel_entry()
         driver.maybe_close()
 

@@ -109,6 +109,11 @@ class ToolCalls:
                     self._handoffs.complete(driver, batch.handoff)
                 elif output.is_error:
                     driver.turn.reject_handoff(tool_call.call_id, output.output)
+                    # A tool that acted keeps its own words, in LiveKit's history as in the graph's.
+                    if (found := driver.turn.record.call(tool_call.call_id)) is not None and found[
+                        1
+                    ].result is not None:
+                        output.output, output.is_error = found[1].result.text, found[1].result.status == "error"
                     driver.cancel_entry()
                     driver.maybe_close()
                 else:

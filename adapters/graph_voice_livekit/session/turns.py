@@ -203,7 +203,9 @@ class TurnDriver:
         assert event.call_id is not None
         self.turn.reject_handoff(event.call_id, NO_HANDOFF)
         if (found := self.turn.record.call(event.call_id)) is not None and (told := found[1].result) is not None:
-            batch.results[event.call_id] = replace(batch.results[event.call_id], output=told.text, is_error=True)
+            batch.results[event.call_id] = replace(
+                batch.results[event.call_id], output=told.text, is_error=told.status == "error"
+            )
             batch.late_result(event.call_id)
 
     def _close_batch(self, batch: MirroredBatch) -> None:
