@@ -1,4 +1,4 @@
-"""The gate in front of the tools of a turn: no call runs before the front end has said so."""
+"""The gate in front of a turn's tools: no tool call runs before the front end allows it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ __all__ = ["ANSWERED", "NOT_STARTED", "AnsweredAlready", "Gate", "Permission"]
 
 @dataclass(frozen=True)
 class Permission:
-    """What the front end said of one call."""
+    """What the front end decided about one tool call."""
 
     run: bool
     host: Any = None
@@ -18,19 +18,19 @@ class Permission:
 
 
 NOT_STARTED = Permission(run=False, output="not done: the call was not executed.", is_error=True)
-"""Nobody said anything of this call, and nobody will."""
+"""The front end never decided about this tool call, and no longer can."""
 
 
 ANSWERED = Permission(run=False, output="not done: the question was answered already.", is_error=True)
-"""The call waited for an answer of the caller, and another turn has given it meanwhile."""
+"""The tool call waited for the caller's answer, and another turn has already given it."""
 
 
 class AnsweredAlready(Exception):
-    """The run was to answer a question, and another turn has done so meanwhile: these words are a turn of their own."""
+    """Another turn has already answered the question that this run was to answer. Its words become an ordinary turn."""
 
 
 class Gate:
-    """One permission per call id; the first one counts."""
+    """One permission per tool call id; the first one counts."""
 
     def __init__(self) -> None:
         self._permissions: dict[str, asyncio.Future[Permission]] = {}
@@ -45,7 +45,7 @@ class Gate:
         return await asyncio.shield(self._of(call_id))
 
     def shut(self) -> None:
-        """What has no permission by now gets none, nor does any later call."""
+        """Refuse every tool call that has no permission yet, and every later one."""
         self._shut = True
         for call_id in self._permissions:
             self.permit(call_id, NOT_STARTED)

@@ -1,4 +1,4 @@
-"""Results that came after the caller was answered without them, until an agent has spoken of them."""
+"""Late tool results: they came after the caller was answered without them. Each is kept until an agent reports it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from graph_voice.turn.record import TurnRecord
 __all__ = ["LateResult", "LateResults", "announcement"]
 
 _ATTEMPTS = 3
-"""Announcements of one result that may end without a word heard (its voice failed, noise cut in)."""
+"""How many announcements of one result may go unheard (a failed voice, an interruption by noise)."""
 
 
 class Reply(Protocol):
-    """A turn that may speak of a late result."""
+    """A turn that may report a late result."""
 
     interrupted: bool
 
@@ -31,24 +31,24 @@ class Reply(Protocol):
 
 @dataclass
 class LateResult:
-    """The result of a call whose turn was interrupted before it came."""
+    """The result of a tool call whose turn was interrupted before the result came."""
 
     agent: str
-    """Who asked for it."""
+    """The agent that made the tool call."""
     message: ToolMessage
     replies: list[tuple[Reply, str]] = field(default_factory=list)
-    """Replies whose model was shown it: turn and message id."""
+    """Replies whose model was shown the result: turn and message id."""
     announcements: list[Reply] = field(default_factory=list)
-    """The turns that were started to speak of it."""
+    """The turns that were started to report it."""
 
     @property
     def open(self) -> bool:
-        """A reply that knows it is still being made or spoken."""
+        """Whether a reply that knows the result is still being generated or spoken."""
         return any(not turn.settled for turn in (*(turn for turn, _ in self.replies), *self.announcements))
 
     @property
     def told(self) -> bool:
-        """The caller has heard of a reply that knew it, or an agent was asked to speak of it and had its chance."""
+        """Whether the caller heard part of a reply that knew the result, or an agent had its chance to report it."""
         for turn, message_id in self.replies:
             found = turn.record.spoken(message_id)
             if found is not None and found[1].heard:
@@ -60,7 +60,7 @@ class LateResult:
 
 
 class LateResults:
-    """The late results of one call that nobody has spoken of yet."""
+    """The late results of one call that no agent has reported yet."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, LateResult] = {}
@@ -69,7 +69,7 @@ class LateResults:
         self._waiting[message.tool_call_id] = LateResult(agent, message)
 
     def shown(self, prompt: Iterable[AnyMessage], turn: Reply, message_id: str) -> None:
-        """The model of this reply was given this prompt."""
+        """Note that the model of this reply was given this prompt."""
         if not self._waiting:
             return
         for message in prompt:
@@ -79,17 +79,17 @@ class LateResults:
                     late.replies.append((turn, message_id))
 
     def due(self) -> list[LateResult]:
-        """Those that an agent should speak of by itself, in the order in which they came."""
+        """The results that an agent should report unasked, in the order in which they came."""
         self._waiting = {call_id: late for call_id, late in self._waiting.items() if not late.told}
         return [late for late in self._waiting.values() if not late.open]
 
 
 def announcement(results: Sequence[LateResult], context: Iterable[AnyMessage]) -> str:
-    """Instructions for the reply that speaks of these results.
+    """Instructions for the reply that reports these results.
 
     Args:
-        results: what has come.
-        context: what the agent that has the floor is shown. It may know nothing of a call that another agent made.
+        results: the late results.
+        context: what the active agent is shown. It may not include a tool call that another agent made.
     """
     known = {m.tool_call_id for m in context if isinstance(m, ToolMessage)}
     lines = []

@@ -28,7 +28,7 @@ NO_HANDOFF = "not done: the transfer did not take place."
 
 
 class NodesSide(ABC):
-    """What one turn has produced so far. The front end's side of it is `Turn`."""
+    """What one turn has produced so far. `Turn` is the front end's side."""
 
     def __init__(self, conversation: TurnOwner[Any], user: HumanMessage | None) -> None:
         self.conversation: TurnOwner[Any] = conversation
@@ -41,21 +41,21 @@ class NodesSide(ABC):
         self.finished = False
         """The graph run is over."""
         self.call_ends = False
-        """A tool asked to end the call after what is being said."""
+        """A tool asked to end the call once the current speech is over."""
         self.resumes: Pending | None = None
-        """The interrupted run that this turn's words answer."""
+        """The run, waiting in `interrupt()`, that this turn's words answer."""
         self.pending: Pending | None = None
         """What this turn's run waits for, when it ended in LangGraph's `interrupt()`."""
         self.new_agent: str | None = None
-        """The agent to which the graph has handed the floor in this turn, confirmed or not."""
+        """The agent to which this turn's run has handed off, confirmed or not."""
         self.on_stop: Callable[[], None] | None = None
-        """Called when the run is to go no further."""
+        """Called when the run must stop."""
         self.on_hold: Callable[[bool], None] | None = None
-        """Called when `ctx.disallow_interruptions()` begins to hold (True) or ends (False)."""
+        """Called with True when `ctx.disallow_interruptions()` takes effect, and with False when it ends."""
         self.on_wait: Callable[[str], None] | None = None
-        """Called with a message id when the run goes on only after this message was heard (`ctx.say`)."""
+        """Called with a message id when the run waits until this message is heard (`ctx.say`)."""
         self.on_said: Callable[[str], None] | None = None
-        """Called with a message id when this message has no more words, while the run may go on."""
+        """Called with a message id when this message is complete. The run may go on."""
         self._speaking: str | None = None
         self._events: deque[events.Event] = deque()
         self._wake = asyncio.Event()
@@ -69,7 +69,7 @@ class NodesSide(ABC):
         self._holds = 0
         self._new_result = False
         self._result_at: int | None = None
-        """Where the results of this turn are among all that is stored, once they are on their way to the store."""
+        """The store position of this turn's results, once they are being written."""
 
     def emit(self, event: events.Event) -> None:
         if self._ended:
@@ -82,9 +82,9 @@ class NodesSide(ABC):
 
     @contextmanager
     def cuttable(self, may_be_cut: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Inside, `interrupt()` cancels this task at its next await; the block then ends without an exception.
+        """Let `interrupt()` cancel the block at its next await. The block then ends without an exception.
 
-        `may_be_cut` is asked at the moment of the interruption.
+        `may_be_cut` is called at the moment of the interruption.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -95,8 +95,8 @@ class NodesSide(ABC):
         try:
             yield
         except asyncio.CancelledError:
-            # interrupt() runs while this task is suspended inside the block, so a cancellation that arrives here
-            # after it is the one it asked for, unless somebody else cancelled the task as well.
+            # interrupt() runs while this task is suspended inside the block. So a cancellation that arrives after it
+            # comes from interrupt(), unless something else cancelled the task as well.
             if not self.interrupted or self.discarded or task.uncancel() > 0:
                 raise
         finally:
@@ -111,13 +111,13 @@ class NodesSide(ABC):
         self.emit(events.Text(agent, message_id, delta))
 
     def said(self) -> None:
-        """What is being said has no more words; what comes next may take its time."""
+        """The current message is complete; what comes next may take a while."""
         message_id, self._speaking = self._speaking, None
         if message_id is not None and self.on_said is not None:
             self.on_said(message_id)
 
     def message(self, agent: str, message: AIMessage) -> None:
-        """A model's message is complete: its calls are asked for now."""
+        """A model's message is complete: announce its tool calls."""
         assert message.id is not None
         step = self.record.step(agent, message.id)
         step.message = message
@@ -132,7 +132,7 @@ class NodesSide(ABC):
         self._changed()
 
     async def permission(self, call_id: str) -> Permission:
-        """Wait for what the front end says of this call."""
+        """Wait until the front end has decided about this tool call."""
         permission = await self._gate.wait(call_id)
         if permission is ANSWERED:
             raise AnsweredAlready(call_id)
@@ -147,7 +147,7 @@ class NodesSide(ABC):
         return permission
 
     def result(self, agent: str, message: ToolMessage) -> None:
-        """A call is answered. A call that never started stays unanswered in memory: it is as if it had not been."""
+        """A tool call has its result. One that never started is not remembered, as if it had never been made."""
         if (found := self.record.call(message.tool_call_id)) is not None:
             step, call = found
             if call.status != "refused":
@@ -163,49 +163,49 @@ class NodesSide(ABC):
         self._changed()
 
     def call_ended(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]]) -> None:
-        """A call of this node's batch is answered, while others may go on: what it has changed until now."""
+        """A tool call of this node has ended, while others of its batch may go on. Record what was changed so far."""
         if (userdata or updates) and self.conversation.is_library(node):
             self.record.draft(node, userdata, updates, self.conversation.next_order())
             self._changed()
 
     def store_results(self) -> None:
-        """A step is over, and what its tools wrote is remembered: it is written while the next model thinks."""
+        """Start to store what the tools of a finished step wrote, while the next model call runs."""
         if self._new_result:
             self._new_result = False
             self._result_at = self.conversation.store_now()
 
     async def results_stored(self) -> None:
-        """Until the results of this turn are durable: no reply tells the caller of what a crash would take back."""
+        """Wait until this turn's tool results are durable: no reply may report what a crash could lose."""
         self.store_results()
         if self._result_at is not None:
             upto, self._result_at = self._result_at, None
             await self.conversation.stored(upto)
 
     def is_running(self, call_id: str) -> bool:
-        """Whether this call was allowed, and has no answer yet."""
+        """Whether this tool call was allowed, and has no result yet."""
         call = self._call(call_id)
         return call is not None and call.open
 
     def remember(self, update: Any) -> None:
-        """An update of `messages` that is nobody's speech, to be applied by the reducer as it is."""
+        """Remember an update of `messages` that is not speech. The reducer applies it unchanged."""
         self.record.raw(update, time.time())
         self._changed()
 
     def waits(self, message: ToolMessage) -> None:
-        """A running call is not decided yet: `message` stands for its answer until then."""
+        """A running tool call has no final result yet. `message` is its placeholder until then."""
         if (call := self._call(message.tool_call_id)) is not None:
             call.result = message
         self._changed()
 
     def begin_line(self, agent: str, message_id: str, step_id: str | None) -> None:
-        """Words outside a model step: part of the step whose tools say them, or a message of their own."""
+        """Begin speech outside a model step: part of the step whose tools say it, or a message of its own."""
         if step_id is not None and (asking := self.record.spoken(step_id)) is not None:
             asking[0].lines.append(Spoken(message_id))
         else:
             self.record.step(agent, message_id)
 
     def line(self, agent: str, message_id: str, text: str, *, step_id: str | None = None) -> None:
-        """A fixed line."""
+        """Say a fixed line."""
         self.begin_line(agent, message_id, step_id)
         found = self.record.spoken(message_id)
         assert found is not None
@@ -220,13 +220,13 @@ class NodesSide(ABC):
         self._produced.setdefault(message_id, asyncio.Event()).set()
 
     async def wait_line(self, message_id: str) -> None:
-        """Until a line that is generated while a tool runs (`ctx.generate_reply`) is complete."""
+        """Wait until a line that is generated while a tool runs (`ctx.generate_reply`) is complete."""
         done = self._produced.setdefault(message_id, asyncio.Event())
         if not self.finished:
             await done.wait()
 
     async def wait_heard(self, message_id: str) -> bool:
-        """Until the front end has played this message, or will not. Returns whether it was heard."""
+        """Wait until the front end has played this message, or will not play it. Returns whether it was heard."""
         waiter = self._heard.setdefault(message_id, asyncio.Event())
         if not (self.interrupted or self.closed):
             if self.on_wait is not None:
@@ -237,29 +237,29 @@ class NodesSide(ABC):
 
     @property
     def speaker(self) -> str:
-        """Who has the floor in the graph now."""
+        """The agent that is active in the graph now."""
         return self.new_agent or self.conversation.default_speaker
 
     @property
     def is_handing_over(self) -> bool:
-        """A handoff of this turn has happened, and the graph is still about to write it."""
+        """Whether a handoff of this turn has happened but the graph has not written it yet."""
         return self.committed and not self.finished and self.record.is_handing_over
 
     @property
     def has_spoken(self) -> bool:
-        """The caller has heard something of this turn."""
+        """Whether the caller has heard anything of this turn."""
         return any(words.heard for step in self.record.steps() for words in (step.words, *step.lines))
 
     @property
     def unreported(self) -> str | None:
-        """The id of a message whose words are on their way to the caller, as far as the front end has said."""
+        """The id of a produced message for which the front end has not reported what was heard."""
         if not self.committed or self.interrupted or self.closed:
             return None
         spoken = (words for step in self.record.steps() for words in (step.words, *step.lines))
         return next((words.id for words in spoken if words.heard is None and words.produced.strip()), None)
 
     async def wait_reported(self) -> None:
-        """Until the front end has said what was heard of that message, or will not."""
+        """Wait until the front end has reported what was heard of that message, or will not report it."""
         if (message_id := self.unreported) is not None:
             await self._heard.setdefault(message_id, asyncio.Event()).wait()
 
@@ -284,7 +284,7 @@ class NodesSide(ABC):
         self.emit(events.Failed(agent, error))
 
     def apologise(self, agent: str, error: BaseException) -> AIMessage | None:
-        """A model or a node failed, or nothing was said: the caller hears so, unless they speak already."""
+        """A model or a node failed, or nothing was said: apologize to the caller, unless they are already speaking."""
         self.failed(agent, error)
         text = self.conversation.apology
         if self.interrupted or not text.strip():
@@ -294,7 +294,7 @@ class NodesSide(ABC):
         return AIMessage(text, id=message_id, name=agent)
 
     def asked(self, agent: str, interrupt_id: str, question: Any, step_id: str | None) -> None:
-        """The run ended in LangGraph's `interrupt()`: the question is speech, to be heard like any other."""
+        """The run ended in LangGraph's `interrupt()`: say its question, like any other speech."""
         event = events.Interrupt(interrupt_id, agent, question, f"ask-{uuid.uuid4().hex[:12]}")
         self.begin_line(agent, event.message_id, step_id)
         found = self.record.spoken(event.message_id)
@@ -303,7 +303,7 @@ class NodesSide(ABC):
         self.emit(event)
 
     def hold(self) -> None:
-        """The caller can't interrupt from here until `release`."""
+        """Disallow interruptions until `release`."""
         self._holds += 1
         if self._holds == 1 and self.on_hold is not None:
             self.on_hold(True)
@@ -326,18 +326,18 @@ class NodesSide(ABC):
         if (call := self._call(key)) is not None:
             call.result = without_transfer(call.result or answer(call.id, call.name, ""), reason)
             if self.record.call(key) is None:
-                self.remember([call.result])  # a call of an earlier process, or an earlier turn
+                self.remember([call.result])  # a tool call of an earlier process or an earlier turn
 
     async def wait_handed_over(self) -> None:
-        """Until what a handoff of this turn changes is written: whoever is asked from then on is the new agent."""
+        """Wait until a confirmed handoff of this turn is written. From then on the new agent is asked."""
         while self.is_handing_over:
             self._written.clear()
             await self._written.wait()
 
     async def wait_decided(self, key: str) -> bool:
-        """Until the front end has said whether this handoff happened, or is done. Returns whether it did.
+        """Wait until the front end has decided about this handoff or has closed the turn. Returns whether it happened.
 
-        A barge-in decides nothing: it may come when the floor already changes.
+        An interruption decides nothing: the active agent may already be changing when it comes.
         """
         while self.record.handoffs.get(key) is None and not self.closed:
             self._decided.clear()
@@ -364,7 +364,7 @@ class NodesSide(ABC):
 
     @abstractmethod
     def _emitted(self, event: events.Event) -> None:
-        """Tell whoever watches the call of this event."""
+        """Report this event to whoever watches the call."""
 
     @abstractmethod
     def _changed(self, *, userdata: bool = False) -> None:
@@ -372,7 +372,7 @@ class NodesSide(ABC):
 
 
 def answer(call_id: str, name: str, text: str, *, is_error: bool = False, artifact: Any = None) -> ToolMessage:
-    """The tool message that answers a call; its id is derived from the call's, so that a later one replaces it."""
+    """The tool message that answers a tool call. Its id comes from the tool call's, so a later answer replaces it."""
     return ToolMessage(
         text,
         name=name,

@@ -1,4 +1,4 @@
-"""What a turn asks of the call that it belongs to."""
+"""What a turn needs from the call that it belongs to."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -18,7 +18,7 @@ M = TypeVar("M", bound=BaseMessage)
 
 
 class TurnOwner(Protocol[T]):
-    """The call of a turn. `T` is the turn's type: this file does not know it."""
+    """The call of a turn. `T` is the turn's type, which this file does not know."""
 
     late: LateResults
     on_event: Callable[[T, events.Event], None] | None
@@ -38,34 +38,34 @@ class TurnOwner(Protocol[T]):
 
     @property
     def speaker(self) -> T | None:
-        """The turn whose words are on their way to the caller."""
+        """The turn whose speech the front end has not reported yet."""
 
     def is_library(self, node: str) -> bool:
-        """Whether this node is one of ours."""
+        """Whether this is a library node, not a custom one."""
 
     def asks(self, pending: Pending) -> bool:
-        """Whether the graph still waits for the answer to this."""
+        """Whether the graph still waits for this answer."""
 
     def next_order(self) -> int:
-        """The place of what happens now among all that happens in the call."""
+        """The next sequence number of the call: the place of what happens now."""
 
     def redact(self, message: M) -> M:
-        """What the caller said, without the numbers that may be secrets."""
+        """The caller's message, with the numbers that may be secrets redacted."""
 
     def add(self, message: Any, at: float | None = None) -> None:
-        """Remember what was said outside of a turn."""
+        """Remember what was said outside a turn."""
 
     def store_now(self) -> int | None:
-        """Write what is remembered now. Returns what `stored` takes to wait for just that."""
+        """Write what is remembered now. Returns a position: `stored` takes it, to wait for just that much."""
 
     async def stored(self, upto: int | None = None) -> bool:
         """Return when all that is remembered now is durable. False: the store is late."""
 
     def turn_changed(self, turn: T, *, userdata: bool = False) -> None:
-        """Something that is remembered of this turn has changed."""
+        """What is remembered of this turn has changed."""
 
     def score_turn(self, turn: T, score: Score) -> bool:
         """Give feedback on this turn. False: it is not traced."""
 
     def tell_late(self) -> None:
-        """Ask the front end to announce what has come late, if something has."""
+        """Ask the front end to announce the late results, if there are any."""

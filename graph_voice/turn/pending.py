@@ -1,4 +1,4 @@
-"""A run that waits for an answer: LangGraph's `interrupt()`, kept until the caller has spoken."""
+"""A run that waits in LangGraph's `interrupt()`, kept until the caller has answered."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -16,27 +16,27 @@ __all__ = ["Pending"]
 
 @dataclass(frozen=True)
 class Pending:
-    """What an interrupted run left: its questions, its checkpoints, and the calls of the batch that asks."""
+    """What an interrupted run left: its questions, its checkpoints, and the tool calls of the batch that asks."""
 
     interrupts: tuple[Interrupt, ...]
-    """The first one is the one that was asked; the others come after its answer."""
+    """The first one has been asked; the others come after its answer."""
     saver: RunSaver
     calls: Mapping[str, ToolCallRecord]
     asking: str | None
-    """The id of the message whose calls wait; None when no call does."""
+    """The id of the message whose tool calls wait; None when none does."""
     stored: bool = False
-    """Read from the durable copy, whose messages are those of the whole call: what came behind the batch is not the
-    run's own."""
+    """Read from the durable copy, which has the messages of the whole call: what comes after the batch is not the run's
+    own."""
 
     def resume(self, text: str) -> Command[Any]:
-        """The input that gives this answer to whoever asked, and to nobody else."""
+        """The input that gives this answer to the interrupt that asked, and to no other."""
         return Command(resume={self.interrupts[0].id: text})
 
     def own(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-        """The message whose calls wait, and what the run has behind it; nothing when no call waits.
+        """The message whose tool calls wait, and the run's messages after it; nothing when no tool call waits.
 
         Args:
-            messages: those of the run's last checkpoint.
+            messages: the messages of the run's last checkpoint.
         """
         found = list(itertools.dropwhile(lambda m: m.id != self.asking, messages))
         if self.stored:

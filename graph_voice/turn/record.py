@@ -1,7 +1,7 @@
-"""What a turn did, and what of it is remembered: derived from what was produced and what the front end acknowledged.
+"""What a turn did, and what is remembered of it: derived from what it produced and what the front end acknowledged.
 
-Nothing is ever patched afterwards. At any instant `TurnRecord.groups` gives the messages that exist by then: grouped
-as (assistant message + all its tool results), so that no call can dangle; with the text that was heard, and no other.
+Nothing is patched afterwards. At any moment `TurnRecord.groups` gives the messages so far. Each assistant message is
+grouped with all its tool results, so no tool call can dangle. Its text is exactly what was heard.
 """
 
 import itertools
@@ -31,7 +31,7 @@ __all__ = [
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
 CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
-"""The channels that a handoff writes; a handoff that did not happen takes them back."""
+"""The channels that a handoff writes. A handoff that did not happen leaves them unchanged."""
 
 Place = tuple[float, int]
 """Where something stands among all that is remembered of a call: when it happened, and a number for equal times.
@@ -45,25 +45,25 @@ BEFORE_ALL: Place = (-math.inf, 0)
 
 @dataclass
 class Spoken:
-    """Words of an agent: produced piece by piece, heard (or not) as a whole."""
+    """Words of an agent: produced in pieces, reported as heard in one piece."""
 
     id: str
     produced: str = ""
     heard: str | None = None
     """None until the front end says what was played."""
     at: float = 0.0
-    """When it began to be heard; seconds since the epoch."""
+    """When playback began; seconds since the epoch."""
     interrupted: bool | None = None
-    """Whether the front end says that it was cut off; None when it does not say."""
+    """Whether the front end reports that it was cut off; None when it does not say."""
 
     @property
     def whole(self) -> bool:
-        """It was heard word for word."""
+        """Whether it was heard word for word."""
         return self.heard is not None and self.heard.strip() == self.produced.strip()
 
     @property
     def cut(self) -> bool:
-        """It was not heard to its end. Other words than those produced may be all the same (an edited transcript)."""
+        """Whether it was cut off. Other words than those produced may still be complete (an edited transcript)."""
         if self.heard is None or self.whole:
             return False
         return True if self.interrupted is None else self.interrupted
@@ -78,29 +78,29 @@ class ToolCallRecord:
     status: CallStatus = "waiting"
     result: ToolMessage | None = None
     host: Any = None
-    """The front end's own context, with which it was allowed."""
+    """The front end's own context, passed to `allow`."""
 
     @property
     def open(self) -> bool:
-        """Whether it runs, or waits in LangGraph's `interrupt()`: what stands for its answer is a placeholder."""
+        """Whether it runs or waits in LangGraph's `interrupt()`. Its result is then missing or a placeholder."""
         undecided = self.result is None or bool(self.result.additional_kwargs.get("placeholder"))
         return self.status == "running" and undecided
 
 
 @dataclass
 class ModelStep:
-    """One assistant message: its own words, its calls, and what was said while they ran."""
+    """One assistant message: its own words, its tool calls, and what was said while they ran."""
 
     agent: str
     words: Spoken
     at: float = 0.0
-    """When it began to be heard, or its first call to run; seconds since the epoch."""
+    """When playback or its first tool call began; seconds since the epoch."""
     message: AIMessage | None = None
-    """The model's whole message; None while it streams, or when it was cut off."""
+    """The model's complete message; None while it streams, or when it was cut off."""
     calls: dict[str, ToolCallRecord] = field(default_factory=dict)
     lines: list[Spoken] = field(default_factory=list)
-    """Said by the tools of this step: part of the same assistant message, since a prompt may not end with one. But
-    what was heard behind something else of the call (the program's words, another turn's) stands where it was heard."""
+    """What the tools of this step said. It is part of the same assistant message, since a prompt may not end with one.
+    A line heard after something else in the call (from the program or another turn) is placed where it was heard."""
 
     def find(self, message_id: str) -> Spoken | None:
         return next((s for s in (self.words, *self.lines) if s.id == message_id), None)
@@ -129,7 +129,7 @@ class ModelStep:
             yield Group(line.at, [message], order)
 
     def _messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
-        """The assistant message as heard, with the results of its calls directly behind it."""
+        """The assistant message as heard, with its tool results directly after it."""
         started = [c for c in self.calls.values() if c.status in ("running", "done")]
         calls = list(self.calls.values()) if started else []
         heard = _join(s.heard or "" for s in (self.words, *lines))
@@ -162,32 +162,32 @@ class Write:
     node: str
     values: dict[str, Any]
     handoff: str | None = None
-    """The key of the handoff that this write carries out."""
+    """The key of the handoff that this write performs."""
     agent: str | None = None
-    """The agent whose node wrote it; None for anybody else."""
+    """The agent whose node wrote it; None for any other node."""
     order: int = 0
-    """Its place among all that happened in the call."""
+    """Its sequence number in the call."""
 
 
 @dataclass
 class Decision:
-    """What the front end said of one handoff."""
+    """What the front end decided about one handoff."""
 
     happened: bool
     order: int
-    """When it said so, among all that happened in the call."""
+    """The sequence number of the decision in the call."""
 
 
 @dataclass
 class ChannelUpdate:
-    """A remembered update of channels, and its place among all of the call."""
+    """A remembered update of channels, and its sequence number in the call."""
 
     order: int
     values: dict[str, Any]
     agent: str | None = None
-    """Counts only while this agent has the floor; None: in any case."""
+    """Counts only while this agent is active; None: always."""
     changes_active_agent: bool = False
-    """Gives the floor away from whoever has it by then: another turn or the program may have moved it meanwhile."""
+    """Changes the active agent whoever that is by then: another turn or the program may have changed it meanwhile."""
 
 
 @dataclass
@@ -199,9 +199,9 @@ class Group:
     order: int
     """The number, in the call, of the turn that they are of; outside of turns, their own."""
     raw: Any = None
-    """An update of a node that is not ours, applied by the reducer as it is."""
+    """An update from a custom node. The reducer applies it unchanged."""
     unpaired: bool = False
-    """Whether the messages may tear a call from its answer."""
+    """Whether the messages may separate a tool call from its result."""
 
     @property
     def place(self) -> Place:
@@ -234,10 +234,10 @@ class TurnRecord:
         self.items: list[ModelStep | _Raw] = []
         self.writes: list[Write] = []
         self.drafts: dict[str, list[ChannelUpdate]] = {}
-        """Node -> what the calls that have ended in it will have written once the node is finished: a call that is
-        answered is remembered with what it changed, however long the others of its batch take."""
+        """Node -> what its finished tool calls will write once the node finishes. So each tool call is remembered with
+        what it changed, however long the others of its batch take."""
         self.handoffs: dict[str, Decision | None] = {}
-        """Handoff key -> what the front end said; None while it has not."""
+        """Handoff key -> what the front end decided; None while it has not."""
 
     # produced
 
@@ -268,13 +268,13 @@ class TurnRecord:
         return None
 
     def draft(self, node: str, userdata: Mapping[str, Any], updates: Sequence[Mapping[str, Any]], order: int) -> None:
-        """A call of this node's batch has ended.
+        """A tool call of this node has ended.
 
         Args:
             node: the node.
             userdata: what the batch has changed of it so far.
-            updates: what this call writes to other channels.
-            order: its place among all that happened in the call.
+            updates: what this tool call writes to other channels.
+            order: its sequence number in the call.
         """
         kept = [entry for entry in self.drafts.get(node, ()) if "userdata" not in entry.values]
         for update in updates:
@@ -283,7 +283,7 @@ class TurnRecord:
         self.drafts[node] = [*kept, ChannelUpdate(order, {"userdata": userdata})] if userdata else kept
 
     def write(self, write: Write) -> None:
-        """A node has finished, and this is what it wrote."""
+        """Record what a finished node wrote."""
         self.drafts.pop(write.node, None)
         self.writes.append(write)
 
@@ -306,7 +306,7 @@ class TurnRecord:
         return groups
 
     def _placed(self) -> "Iterator[tuple[float, ModelStep | _Raw]]":
-        """Each item and its place in the call: never in front of the one before it."""
+        """Each item and its time in the call: never earlier than that of the item before it."""
         at = self.user_at or 0.0
         for item in self.items:
             at = max(at, item.at)
@@ -321,37 +321,37 @@ class TurnRecord:
     def entries(self) -> Iterator[ChannelUpdate]:
         """The channel updates that count, in order.
 
-        A handoff's own happens when the floor changes. What follows one that is not confirmed keeps its hands off the
-        floor.
+        A handoff's own update takes effect when the handoff is confirmed. After a handoff that is not confirmed,
+        updates of the channels in `CONTROL` don't count.
         """
-        floor: int | None = 0
+        confirmed: int | None = 0
         for write in self.writes:
-            if write.handoff is not None and floor is not None:
+            if write.handoff is not None and confirmed is not None:
                 decision = self.handoffs.get(write.handoff)
-                floor = max(floor, decision.order) if decision is not None and decision.happened else None
+                confirmed = max(confirmed, decision.order) if decision is not None and decision.happened else None
             control = {k: v for k, v in write.values.items() if k in CONTROL}
             rest = {k: v for k, v in write.values.items() if k not in CONTROL}
             if rest and (floor is not None or write.handoff is not None):
                 yield ChannelUpdate(max(write.order, floor or 0), rest)
             if control and floor is not None:
                 if write.handoff is not None:
-                    # Not when it was written: an old agent's `on_exit` may have taken its time, and the program may
-                    # have moved the floor meanwhile.
-                    yield ChannelUpdate(floor, control, changes_active_agent=True)
+                    # Not when it was written: the old agent's `on_exit` may have taken a while, and the program may
+                    # have changed the active agent meanwhile.
+                    yield ChannelUpdate(confirmed, control, changes_active_agent=True)
                 else:
-                    yield ChannelUpdate(max(write.order, floor), control, write.agent)
+                    yield ChannelUpdate(max(write.order, confirmed), control, write.agent)
         for drafts in self.drafts.values():
             yield from drafts
 
     @property
     def active_agent_is_certain(self) -> bool:
-        """Whether each handoff of this turn happened."""
+        """Whether every handoff of this turn happened."""
         return all(decision is not None and decision.happened for decision in self.handoffs.values())
 
     @property
     def is_handing_over(self) -> bool:
-        """Whether a handoff has happened, and what it changes is not written yet: the old agent's `on_exit` still runs,
-        or what the new one is shown is still being made."""
+        """Whether a handoff has happened but is not written yet: the old agent's `on_exit` still runs, or the new
+        agent's context is still being made."""
         written = {write.handoff for write in self.writes}
         return any(d is not None and d.happened and key not in written for key, d in self.handoffs.items())
 
@@ -361,7 +361,7 @@ class TurnRecord:
         return list(itertools.takewhile(self.handoffs.__contains__, keys))
 
     def was_rejected(self, call_id: str) -> bool:
-        """Whether this call's handoff did not happen."""
+        """Whether this tool call's handoff did not happen."""
         decision = self.handoffs.get(call_id)
         return decision is not None and not decision.happened
 
@@ -371,14 +371,14 @@ def in_order(records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[Gro
     found = [record.groups() for record in records]
     for record, own in zip(records, found, strict=True):
         if any(step.lines for step in record.steps()):
-            # What a tool said may have been heard behind something of another turn, or of none.
+            # What a tool said may have been heard after something from another turn, or from outside the turns.
             others = (group for groups in (*found, asides) if groups is not own for group in groups)
             own[:] = record.groups(sorted(group.place for group in others))
     return sorted([*itertools.chain(*found), *asides], key=lambda group: group.place)
 
 
 def _join(pieces: Iterator[str]) -> str:
-    """Pieces of speech as one text; a space where neither side has one."""
+    """Join pieces of speech, with a space where neither side has one."""
     text = ""
     for piece in pieces:
         if text and piece and not text[-1].isspace() and not piece[0].isspace():

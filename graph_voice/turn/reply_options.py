@@ -1,4 +1,4 @@
-"""What a front end asks of a turn's replies, beside its instructions. LiveKit's arguments of `generate_reply`."""
+"""What a front end asks of a turn's replies besides instructions: LiveKit's arguments of `generate_reply`."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ __all__ = ["ReplyOptions"]
 
 @dataclass(frozen=True)
 class ReplyOptions:
-    """How one turn differs from what the agent would do by itself; nothing of it is stored."""
+    """How one turn's replies differ from the agent's defaults; never stored."""
 
     messages: tuple[AnyMessage, ...] | None = None
-    """What the agent's model is shown in this turn in place of the agent's context, in front of what the turn adds."""
+    """What the agent's model is shown in this turn instead of the agent's context. What the turn adds follows it."""
     tools: frozenset[str] | None = None
     """The only tools that the first reply may use. None: all of the agent's."""
     tool_choice: str | None = None

@@ -1,4 +1,4 @@
-"""When a turn's first things came: what its trace says of them, in milliseconds."""
+"""How long a turn's first token, text and sound took, in milliseconds, for its trace."""
 
 import time
 from typing import Any
@@ -7,50 +7,50 @@ __all__ = ["Timings"]
 
 
 class Timings:
-    """The clock of one turn. All moments are on the clock of `time.perf_counter`, the front end's own in seconds."""
+    """The clock of one turn. Moments are read from `time.perf_counter`; the front end reports its own in seconds."""
 
     def __init__(self) -> None:
         self.begun = time.perf_counter()
-        """When the turn was started: with the caller's words, as far as they were known."""
+        """When the turn was started, with the caller's words as far as they were known."""
         self._token: float | None = None
         self._text: float | None = None
-        self._floor: tuple[str, float] | None = None
+        self._handoff: tuple[str, float] | None = None
         self._gaps: list[float] = []
         self._sound: tuple[str, float] | None = None
         self._silences: list[float] = []
         self._told: dict[str, float] = {}
 
     def token(self) -> None:
-        """A model has begun to answer: words, a call, reasoning."""
+        """A model has begun to answer with words, a tool call or reasoning."""
         if self._token is None:
             self._token = time.perf_counter()
 
     def text(self, agent: str) -> None:
-        """There are words to be spoken."""
+        """An agent has words to be spoken."""
         if self._text is None:
             self._text = time.perf_counter()
-        if self._floor is not None and self._floor[0] == agent:
-            self._gaps.append(time.perf_counter() - self._floor[1])
-            self._floor = None
+        if self._handoff is not None and self._handoff[0] == agent:
+            self._gaps.append(time.perf_counter() - self._handoff[1])
+            self._handoff = None
 
     def handed_off(self, agent: str) -> None:
-        """The graph has given the floor to this agent."""
-        self._floor = (agent, time.perf_counter())
+        """The graph has handed off to this agent."""
+        self._handoff = (agent, time.perf_counter())
 
     def sound(self, agent: str, began: float, ended: float) -> None:
-        """A reply of this agent was played, in seconds since the epoch."""
+        """A reply of this agent was played. Both times are in seconds since the epoch."""
         if self._sound is not None and self._sound[0] != agent:
             self._silences.append(began - self._sound[1])
         self._sound = (agent, ended)
 
     def told(self, measured: dict[str, float | None]) -> None:
-        """What the front end has measured, in seconds; the first value of each name counts."""
+        """Record what the front end measured, in seconds; the first value of each name counts."""
         for name, seconds in measured.items():
             if seconds is not None:
                 self._told.setdefault(name, seconds)
 
     def metadata(self) -> dict[str, Any]:
-        """What is known, in milliseconds, for the trace."""
+        """The measured times, in milliseconds, for the trace."""
         found: dict[str, Any] = {}
         for name, moment in (("time_to_first_token_ms", self._token), ("time_to_first_text_ms", self._text)):
             if moment is not None:

@@ -1,4 +1,4 @@
-"""One run of a tool's code in a turn, for whoever watches the call."""
+"""One run of a tool's code in a turn, for logs and tests."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,11 +8,11 @@ __all__ = ["ToolRun"]
 
 @dataclass
 class ToolRun:
-    """The code of a tool runs, or has run. A call that was denied, mocked or malformed has none."""
+    """A tool's code runs or has run. A tool call that was denied, mocked or malformed has no run."""
 
     agent: str
     tool: str
     call_id: str
     args: dict[str, Any] = field(default_factory=dict)
     outcome: Literal["running", "done", "failed", "asking", "cancelled"] = "running"
-    """"asking": it waits in LangGraph's `interrupt()`, and will run again from its beginning."""
+    """"asking": it waits in LangGraph's `interrupt()`, and will run again from the beginning."""

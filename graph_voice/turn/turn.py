@@ -1,7 +1,7 @@
 """One user turn: one graph run, which the front end steps along.
 
-The graph runs in the background and produces events. The front end drains them and says what really happened. Nothing
-that the caller did not cause is executed; nothing that the caller did not hear is remembered.
+The graph runs in the background and produces events. The front end drains them and reports what really happened.
+Nothing that the caller did not cause is executed; nothing that the caller did not hear is remembered.
 """
 
 import asyncio
@@ -33,14 +33,15 @@ logger = logging.getLogger("graph_voice")
 
 _NOTHING: Any = object()
 current_turn: ContextVar["Turn | None"] = ContextVar("graph_voice_turn", default=None)
-"""The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks: then nothing is gated."""
+"""The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks, where nothing is gated."""
 
 
 class Turn(NodesSide):
     """One turn of a conversation. Made by `Conversation.turn`; iterate it for its events.
 
-    Iteration can be left and taken up again, by one consumer at a time. All other methods are synchronous, may be
-    called at any moment from the event loop's thread, and return at once. What its nodes do with it is `NodesSide`.
+    Iteration can be stopped and continued, by one consumer at a time. All other methods of the front end are
+    synchronous, may be called at any time from the event loop's thread, and return at once. `NodesSide` is the nodes'
+    side.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Turn(NodesSide):
         super().__init__(conversation, None)
         self.id = f"turn-{uuid.uuid4().hex[:12]}"
         self.began_in: contextvars.Context | None = None
-        """Of a run that began before anybody had spoken: the context that it began in."""
+        """The context in which the run began, when it began before the caller spoke."""
         self._asked_in: contextvars.Context | None = None
         self._words = asyncio.Event()
         self._has_words = False
@@ -71,27 +72,27 @@ class Turn(NodesSide):
         """Instructions for the first reply of this turn only; never stored."""
         self.options = options or ReplyOptions()
         self.before: frozenset[str | None] = frozenset()
-        """Ids of what went before this turn, when its model is shown something else in place of it."""
+        """Ids of the messages before this turn, when its model is shown others instead."""
         if self.options.messages is not None:
             self.before = frozenset(m.id for m in self.conversation.messages if user is None or m.id != user.id)
         self.created_at = time.time()
         self.timings = Timings()
 
-    # ---- a run that began before anybody had spoken
+    # ---- a run that began before the caller spoke
 
     def begin_with(self, user: HumanMessage | None, instructions: str | None, options: ReplyOptions | None) -> None:
-        """The caller has said this: the run, which waits for it, goes on."""
+        """The caller has spoken: let the run, which waits for their words, go on."""
         self._begin(user, instructions, options)
         self._asked_in = contextvars.copy_context()
         self._words.set()
 
     @property
     def waits_for_words(self) -> bool:
-        """Whether the run has begun before anybody had spoken, and has not been given the words yet."""
+        """Whether the run began before the caller spoke, and has not been given their words yet."""
         return self.began_in is not None and not self._has_words
 
     async def wait_words(self) -> HumanMessage:
-        """What the caller said, once they have: for the first step of a run that waits for it."""
+        """Wait for the caller's words, in the first step of a run that began without them."""
         await self._words.wait()
         self._has_words = True
         self.enter_context()
@@ -99,7 +100,7 @@ class Turn(NodesSide):
         return self.record.user
 
     def enter_context(self) -> None:
-        """Let this task go on in the context of who began the turn, as its run would have from its beginning."""
+        """Let this task go on in the context of the code that started the turn, as if the run had begun there."""
         if self.began_in is None or self._asked_in is None:
             return
         for var, value in self._asked_in.items():
@@ -124,7 +125,7 @@ class Turn(NodesSide):
         """The next event if it is there already, without taking it."""
         return self._events[0] if self._events else None
 
-    # ---- the front end says what happened
+    # ---- the front end reports what happened
 
     def commit(self, text: Content | None = None, at: float | None = None) -> None:
         """The user turn really happened.
@@ -152,24 +153,24 @@ class Turn(NodesSide):
         self._changed()
 
     def commit_reply(self) -> None:
-        """The reply is spoken, but nobody said what it answers: that was context of the front end's, and is forgotten.
+        """Commit a reply whose user message nobody said: that was only the front end's context, and is forgotten.
 
-        LiveKit's `generate_reply(chat_ctx=...)` with a user message in it.
+        This is LiveKit's `generate_reply(chat_ctx=...)` with a user message in it.
         """
         if not self.committed:
             self.record.user = None
             self.commit()
 
     def take_options(self) -> ReplyOptions:
-        """What the front end asks of this reply; of later ones only what they are shown, of other agents nothing."""
+        """The options of the next reply. Later replies keep only `messages`; after a handoff there are none."""
         options = self.options if self.new_agent is None else ReplyOptions()
         self.options = ReplyOptions(messages=options.messages)
         return options
 
     def _answer_earlier(self, pending: Pending, *, late: bool = False) -> None:
-        """The batch that is taken up again has its permissions already; they count once the answer is certain.
+        """Give the resumed batch the permissions that it already has, now that the answer is certain.
 
-        `late`: another turn has answered meanwhile, and a call acts once.
+        `late`: another turn has answered meanwhile, and a tool call acts only once.
         """
         for call in pending.calls.values():
             if late:
@@ -180,7 +181,7 @@ class Turn(NodesSide):
                 self._gate.permit(call.id, NOT_STARTED)
 
     def discard(self) -> None:
-        """It did not happen: the run is cancelled, and leaves nothing behind. Raises `TurnError` after `commit`."""
+        """It did not happen: the run is cancelled and leaves nothing behind. Raises `TurnError` after `commit`."""
         if self.committed:
             raise TurnError("This turn was committed; interrupt() it instead of discarding it.")
         if self.discarded:
@@ -188,51 +189,51 @@ class Turn(NodesSide):
         self.discarded = self.closed = True
         if self._task is not None:
             self._task.cancel()
-        # A task cancelled before its first step runs no `finally`: the end is said here. A run that is over already has
-        # said it, and the turn changes all the same.
+        # A task cancelled before its first step runs no `finally`, so the end is reported here. A run that is over
+        # has reported it already, but the turn changes in any case.
         self._end()
         self._changed()
 
     def allow(self, call_id: str, host: Any = None) -> None:
-        """This call may run now. `host` reaches the tool as `ctx.host`.
+        """This tool call may run now. The tool gets `host` as `ctx.host`.
 
-        A call that is answered already, or whose turn was interrupted, stays as it is. Raises `TurnError` before
-        `commit`.
+        A tool call that already has a result, or whose turn was interrupted, stays as it is. Raises `TurnError` before
+        `commit`, after `discard`, and for a tool call that this turn never made.
         """
         if self.discarded:
-            raise TurnError(f"allow({call_id!r}): this turn was discarded, and its calls with it.")
+            raise TurnError(f"allow({call_id!r}): this turn was discarded, and its tool calls with it.")
         if not self.committed:
             raise TurnError(f"allow({call_id!r}) before commit(): no tool runs for a turn that may not have happened.")
         self._permit("allow", call_id, Permission(run=True, host=host))
 
     def resolve(self, call_id: str, output: str, is_error: bool = False) -> None:
-        """The front end has the result itself (a mock): the tool does not run. An earlier answer stays as it is."""
+        """The front end has the result itself (a mock): the tool does not run. An earlier decision stands."""
         self._permit("resolve", call_id, Permission(run=False, output=output, is_error=is_error))
 
     def deny(self, call_id: str, reason: str) -> None:
-        """The call must not run; the model is told why. An earlier answer stays as it is."""
+        """This tool call must not run; the model is told why. An earlier decision stands."""
         self._permit("deny", call_id, Permission(run=False, output=f"not done: {reason}", is_error=True))
 
     def _permit(self, method: str, call_id: str, permission: Permission) -> None:
         if self._call(call_id) is None:
-            raise TurnError(f"{method}({call_id!r}): this turn asked for no such call.")
+            raise TurnError(f"{method}({call_id!r}): this turn made no such tool call.")
         self._gate.permit(call_id, permission)
 
     def heard(self, message_id: str, text: str, at: float | None = None, *, interrupted: bool | None = None) -> None:
-        """What was played of this message, all told. What nobody acknowledged is not remembered.
+        """Report all that was played of this message so far. What is not reported is not remembered.
 
         Args:
             message_id: of a `Text`, a `Say` or an `Interrupt`.
             text: the words that reached the caller, from the message's beginning.
-            at: when they began, in seconds since the epoch. Default: now.
-            interrupted: whether the rest was cut off. False for other words than those produced means that they stand
-                for the whole message (an edited transcript). Default: unless the text is all of it.
+            at: when playback began, in seconds since the epoch. Default: now.
+            interrupted: whether the rest was cut off. False, with words that differ from those produced, means that
+                they stand for the whole message (an edited transcript). Default: True unless the text is complete.
 
-        A report that comes after `close` still counts while no later turn is over (a line that was cut off ends after
-        the reply that carried it). The first one of a line that a tool has said counts whenever it comes: a tool goes
-        on after a barge-in, and what it says then waits for its turn to be played.
+        A report after `close` still counts until a later turn is over: a line that was cut off may end after its
+        reply. The first report of a tool's line always counts: a tool goes on after an interruption, and what it says
+        is played later.
 
-        Raises `TurnError` for an id that this turn never produced, and when the report comes too late to count.
+        Raises `TurnError` for an id that this turn never produced, and when the report comes too late.
         """
         found = self.record.spoken(message_id)
         if found is None:
@@ -243,7 +244,7 @@ class Turn(NodesSide):
                 raise TurnError(
                     f"heard({message_id!r}): this turn is long over; report what was played before close()."
                 )
-            # A tool that went on after a barge-in has said it, behind the replies that the caller has had since.
+            # A tool that went on after an interruption said it, after the replies that the caller has heard since.
             words.at = time.time() if at is None else at
             if text:
                 self.conversation.add(AIMessage(text, id=message_id, name=step.agent), words.at)
@@ -263,7 +264,7 @@ class Turn(NodesSide):
         time_to_first_audio: float | None = None,
         response_delay: float | None = None,
     ) -> None:
-        """What the front end has measured of this turn, for its trace. What was said before stays as it is.
+        """Report what the front end measured of this turn, for its trace. Earlier values stand.
 
         Args:
             end_of_turn_delay: seconds from the caller's last sound to the decision that they have finished.
@@ -292,9 +293,9 @@ class Turn(NodesSide):
         return self.conversation.score_turn(self, Score(key, score, value, comment))
 
     def confirm_handoff(self, call_id: str | None) -> None:
-        """The floor really changed. `call_id` is the event's; None for a switch by an edge.
+        """The active agent really changed. `call_id` is the event's; None for a switch by an edge.
 
-        Raises `TurnError` for a call that this turn never asked for, and after `reject_handoff`.
+        Raises `TurnError` for a tool call that this turn never made, and after `reject_handoff`.
         """
         for key in self._keys("confirm_handoff", call_id):
             decision = self.record.handoffs.get(key)
@@ -305,18 +306,16 @@ class Turn(NodesSide):
         self._changed()
 
     def reject_handoff(self, call_id: str | None, reason: str) -> None:
-        """The floor did not change: the old agent keeps it, and the call is answered with `reason`.
+        """The handoff did not happen: the old agent stays active, and the tool call is answered with `reason`.
 
-        What the new agent produced meanwhile is not remembered, and the run goes no further.
+        What the new agent has produced is not remembered, and the run stops.
 
-        Raises `TurnError` for a call that this turn never asked for, and after `confirm_handoff`.
+        Raises `TurnError` for a tool call that this turn never made, and after `confirm_handoff`.
         """
         for key in self._keys("reject_handoff", call_id):
             decision = self.record.handoffs.get(key)
             if decision is not None and decision.happened:
-                raise TurnError(
-                    f"reject_handoff({call_id!r}): it was confirmed; give the floor back by update_agent()."
-                )
+                raise TurnError(f"reject_handoff({call_id!r}): it was confirmed; change back with update_agent().")
             if decision is None:
                 self._reject(key, reason)
                 self._stop()
@@ -324,15 +323,15 @@ class Turn(NodesSide):
 
     def _keys(self, method: str, call_id: str | None) -> list[str]:
         if call_id is None:
-            # A front end that follows one agent at a time means the oldest switch that it has not answered.
+            # A front end that follows one agent at a time means the oldest switch that it has not decided about.
             undecided = [k for k, decision in self.record.handoffs.items() if decision is None]
             return [k for k in undecided if k.startswith(switch_key(""))][:1]
         if self.record.call(call_id) is None and call_id not in self.record.handoffs:
-            raise TurnError(f"{method}({call_id!r}): this turn asked for no such call.")
+            raise TurnError(f"{method}({call_id!r}): this turn made no such tool call.")
         return [call_id]
 
     def interrupt(self) -> None:
-        """Barge-in: the model stops, running tools finish and are remembered, calls not started don't start."""
+        """Interrupt: the model stops, running tools finish and are remembered, other tool calls don't start."""
         if not self.interrupted:
             self._stop()
 
@@ -348,7 +347,7 @@ class Turn(NodesSide):
             self.on_stop()
 
     def _release(self) -> None:
-        """Nobody is to wait for the front end any more."""
+        """Stop everything that waits for the front end."""
         self._gate.shut()
         self._decided.set()
         for waiter in self._heard.values():
@@ -357,7 +356,7 @@ class Turn(NodesSide):
     def close(self) -> None:
         """The front end is done with this turn. A turn that was not committed is discarded.
 
-        A run that still goes on is stopped as by `interrupt()`; a handoff that was not confirmed did not happen.
+        A run that is still going is stopped as by `interrupt()`. A handoff that was not confirmed did not happen.
         """
         if self.closed:
             return
@@ -374,18 +373,18 @@ class Turn(NodesSide):
         self._changed()
 
     def discard_if_possible(self) -> None:
-        """Discard the turn unless it was committed. LiveKit drops a speculation without saying so."""
+        """Discard the turn unless it was committed. LiveKit drops a speculative turn without saying so."""
         if not self.committed:
             self.discard()
 
     @property
     def settled(self) -> bool:
-        """Nothing about this turn can change any more."""
+        """Whether the turn is closed and its run is over. Only a late report of what was heard can still change it."""
         return self.closed and self.finished
 
     @property
     def folded(self) -> bool:
-        """It has become part of the conversation's past, which nothing changes any more."""
+        """Whether it is part of the conversation's past, which no longer changes."""
         return self._folded
 
     def fold(self) -> None:
@@ -393,41 +392,41 @@ class Turn(NodesSide):
 
     @property
     def task_done(self) -> bool:
-        """No code of this turn runs any more. A discarded turn is over before that."""
+        """Whether no code of this turn runs any more. A discarded turn may be finished before that."""
         return self._task is None or self._task.done()
 
     async def wait_finished(self) -> None:
-        """Until the graph run is over (a tool may outlive the front end's interest in the turn)."""
+        """Wait until the graph run is over: a tool may still run after `close`."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
     # ---- the conversation runs it
 
     def resume(self, pending: Pending) -> None:
-        """This turn's words are the answer that an earlier run waits for."""
+        """Let this turn's words answer the earlier run that waits for them."""
         self.resumes = pending
         if self.committed:
             self._answer_earlier(pending)
 
     def answers_nothing(self) -> None:
-        """The question was answered by another turn: this one is a turn like any other."""
+        """Another turn has answered the question: make this an ordinary turn."""
         self.resumes = None
 
     def start(self, run: Any) -> "asyncio.Task[None]":
-        """Run the graph, unless that has begun already."""
+        """Run the graph, unless it has begun already."""
         if self._task is None:
             self._task = asyncio.create_task(run(self), name=f"graph_voice.{self.id}")
             self._task.add_done_callback(self._done)
         return self._task
 
     def cancel(self) -> None:
-        """Stop its code wherever it is, running tools included; for a process that ends."""
+        """Cancel the run at once, running tools included; for a process that ends."""
         self.interrupted = True
         if self._task is not None:
             self._task.cancel()
 
     async def end_call(self, words: str) -> None:
-        """Say this in place of an answer, and end the call behind it."""
+        """Say this instead of an answer, then end the call."""
         await self.wait_committed()
         self.line(self.speaker, f"say-{uuid.uuid4().hex[:12]}", words)
         self.call_ends = True
@@ -456,7 +455,7 @@ class Turn(NodesSide):
 
     def _changed(self, *, userdata: bool = False) -> None:
         if self.began_in is not None and self._asked_in is None:
-            return  # nobody has begun this turn: what its run does is not part of the call yet
+            return  # the turn has not been started: what its run does is not part of the call yet
         self.conversation.turn_changed(self, userdata=userdata)
 
     def __repr__(self) -> str:

@@ -123,7 +123,7 @@ async def test_a_decision_is_final() -> None:
     turn.reject_handoff(event.call_id, "no")
     with pytest.raises(TurnError, match="was rejected"):
         turn.confirm_handoff(event.call_id)
-    with pytest.raises(TurnError, match="asked for no such call"):
+    with pytest.raises(TurnError, match="made no such tool call"):
         turn.confirm_handoff("nobody")
     await rest(turn)
     turn.close()

@@ -71,7 +71,7 @@ async def test_a_call_that_nobody_asked_for_is_an_error(method: str) -> None:
     turn = conversation.turn("hi")
     turn.commit()
     arguments = [] if method == "allow" else ["text"]
-    with pytest.raises(TurnError, match=rf"{method}\('nobody'\): this turn asked for no such call"):
+    with pytest.raises(TurnError, match=rf"{method}\('nobody'\): this turn made no such tool call"):
         getattr(turn, method)("nobody", *arguments)
     await play(turn)
 
