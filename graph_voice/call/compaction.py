@@ -1,7 +1,7 @@
-"""Long stays: the active agent's context is kept within its declared limits, between turns.
+"""Context compaction: keep the active agent's context within its declared limits, between turns.
 
-`Agent(context=history.when(max_items=60, then=...))` says what is done with a context that has grown too long. It is
-done in the background, so that no turn waits for a summary; the turns that come meanwhile see the long one.
+`Agent(context=history.when(max_items=60, then=...))` says how a context that has grown too long is shortened. This
+happens in the background, so no turn waits for a summary. Turns that start meanwhile see the long context.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger("graph_voice")
 
 
 class Compaction:
-    """The upkeep of one call's context. Owned by its conversation, which says when a turn has settled."""
+    """Shortens the context of one call. Owned by its conversation, which reports when a turn is over."""
 
     def __init__(self, call: CallState[Any]) -> None:
         self._call = call
@@ -29,12 +29,12 @@ class Compaction:
         self._agent = ""
 
     def begin(self) -> None:
-        """A turn has settled: shorten the active agent's context if its policy says so. Returns at once."""
+        """A turn is over: shorten the active agent's context if its policy says so. Returns at once."""
         call = self._call
         agent = call.active_agent
         if self._task is not None and not self._task.done():
             if agent == self._agent:
-                return  # what it makes counts as long as the conversation it was made of is still there
+                return  # its result counts as long as the conversation only grows
             self._task.cancel()
         runtime = runtime_of(call.graph, agent)
         if runtime is None or runtime.agent.context is None:
@@ -49,8 +49,8 @@ class Compaction:
         config = background(call)
         model = runtime.model(config) if policy.asks_model else None
         update = await shortened(state, policy, agent=name, model=model, config=config)
-        # Meanwhile the floor may have changed, an operation been resolved, words been corrected: then it was made of
-        # another conversation, and the next turn that settles is the next occasion.
+        # Meanwhile the active agent may have changed, an operation may have been resolved, or words corrected. Then the
+        # result fits no more, and the end of the next turn is the next chance.
         now = call.state
         known = state["messages"]
         if (
@@ -62,7 +62,7 @@ class Compaction:
             call.update_chat_ctx(update)
 
     async def aclose(self) -> None:
-        """The call is over: stop what is being made."""
+        """The call is over: cancel what is in progress."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""One call: its live state, and the turns that run on forks of it."""
+"""One call: its live state, and the turns that run on forks of that state."""
 
 import asyncio
 import logging
@@ -48,20 +48,20 @@ class Conversation(CallState[U]):
         graph: what `create_voice_graph(...)` returned, compiled or not, or any compiled graph with a `messages`
             channel (then `speak` names who speaks).
         thread_id: the call's name in LangGraph and LangSmith. Default: a new one.
-        userdata: the caller's facts at the beginning. Default: the userdata class without arguments.
-        messages: a conversation that went before.
+        userdata: the initial userdata. Default: the userdata class without arguments.
+        messages: an earlier conversation to continue.
         context: LangGraph's run context, for every turn.
         store: LangGraph's store, for every turn. Default: the compiled graph's.
         config: a LangChain `RunnableConfig` for every turn: callbacks, tags, metadata, `configurable`.
-        speak: nodes that speak, besides those that say so by their metadata.
-        silent: nodes with which a turn may end without a word (`metadata={"silent": True}` says the same). Behind any
-            other node, the caller hears the apology when nothing was said.
+        speak: nodes that speak, besides those whose metadata says so.
+        silent: nodes with which a turn may end without speech, as with `metadata={"silent": True}`. When a turn ends
+            with another node and nothing was said, the caller hears the apology.
         apology: said when a model or a node fails, and when nothing was said: a text, or a function of the userdata.
             Default: the graph's own.
         saver: where the call is stored while it goes on: a `LiveSaver`, or any LangGraph checkpointer, which is then
-            put behind one. The same `thread_id` goes on from there, in another process too: `await open()` first.
+            wrapped in one. The same `thread_id` continues from there, even in another process: `await open()` first.
 
-    Raises `BuildError` when the graph has no `messages` channel, or nobody in it speaks.
+    Raises `BuildError` when the graph has no `messages` channel, or no node in it speaks.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Conversation(CallState[U]):
             apology=apology,
         )
         self.summaries = PrefetchedSummaries(self)
-        """What a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
+        """Summaries that a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
         self.compaction = Compaction(self)
         """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
         self.late = LateResults()
-        """Results that came after the caller was answered without them."""
+        """Tool results that came after the caller was answered without them."""
         self._durable = Durable(self, self._live, saver, self._waiting) if saver is not None else None
         if self._durable is not None:
             self._live.on_change = self._durable.changed
@@ -107,12 +107,12 @@ class Conversation(CallState[U]):
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
         self.on_late_result: Callable[[], None] | None = None
-        """Called when there is something that `announce` would speak of."""
+        """Called when there are late results for `announce` to report."""
         self.on_event: Callable[[Turn, events.Event], None] | None = None
-        """Called with each event of each turn when it happens in the graph, before the front end takes it; discarded
-        turns have some as well. For logs and tests."""
+        """Called with each event of each turn, even a discarded one, when it happens in the graph and before the
+        front end takes it. For logs and tests."""
         self.on_tool: Callable[[ToolRun], None] | None = None
-        """Called when the code of a tool begins to run in a turn, and when it has ended. For logs and tests."""
+        """Called when a tool's code starts in a turn, and when it ends. For logs and tests."""
 
     def __repr__(self) -> str:
         said, taken = len(self.messages), len(self.handoffs)
@@ -124,11 +124,11 @@ class Conversation(CallState[U]):
     # ---- the durable copy
 
     async def open(self, *, patience: float | None = None) -> Self:
-        """Read what the thread holds already, once, before the first turn. Without a saver there is nothing to do.
+        """Read what the thread already holds, once, before the first turn. Without a saver this does nothing.
 
         Args:
-            patience: seconds after which a store that fails or does not answer is no longer waited for: that is
-                logged, and the call goes on as a new one. Default: to wait, and to raise what the saver raises.
+            patience: seconds to wait for a store that fails or does not answer. Then the failure is logged, and the
+                call goes on as a new one. Default: wait without a limit, and raise what the saver raises.
         """
         if self._durable is not None and not self._durable.opened:
             self._pending = await self._durable.open(patience)
@@ -142,16 +142,16 @@ class Conversation(CallState[U]):
 
     @property
     def resumed(self) -> Resumed | None:
-        """In which state `open()` found a call that another process had left. None: it is new."""
+        """The state in which `open()` found a call that another process had left. None: the call is new."""
         return self._durable.resumed if self._durable is not None else None
 
     def resume(self, instructions: str | None = None) -> Turn:
-        """Start the turn in which the active agent takes the call up again: `resumed` says where it was.
+        """Start the turn in which the active agent resumes the call. `resumed` says in which state the call was.
 
         Idempotent tools that were running run again first, with the same `tool_call_id`.
 
         Args:
-            instructions: for the words with which it does. Default: to say so, and to go on where the call was.
+            instructions: for this reply. Default: say that the call is connected again, and go on where it was.
         """
         turn = Turn(self, instructions=instructions or RESUME)
         if self._durable is not None and (batch := self._durable.take_batch()) is not None:
@@ -159,30 +159,30 @@ class Conversation(CallState[U]):
         return self._start(turn)
 
     def store_now(self) -> int | None:
-        """Write what is remembered now, without waiting for more. Returns what `stored` takes to wait for just that."""
+        """Write what is remembered now, without waiting for more. Returns the position for `stored(upto)`."""
         return self._durable.journal.hurry() if self._durable is not None and self._durable.opened else None
 
     async def stored(self, upto: int | None = None) -> bool:
-        """Return when all that is remembered now is durable. False: the store is late, and the call goes on.
+        """Wait until all that is remembered now is durable. Returns False when the store is late: the call goes on.
 
         Args:
-            upto: what `store_now` has returned: what came later is not waited for.
+            upto: what `store_now` returned. What came later is not waited for.
         """
         return await self._durable.stored(upto) if self._durable is not None else True
 
     @property
     def durable_lag(self) -> float:
-        """Seconds by which the durable copy is behind; 0 when it is not, or there is none."""
+        """How many seconds the durable copy is behind; 0 when it is up to date, or there is none."""
         return self._durable.saver.lag.seconds if self._durable is not None else 0.0
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Return when all that is remembered now is durable. Raises `SaverError` when `timeout` seconds are over."""
+        """Wait until all that is remembered now is durable. Raises `SaverError` after `timeout` seconds."""
         if self._durable is not None:
             await self._durable.flush(timeout)
 
     @property
     def closed(self) -> bool:
-        """The call is over, or about to be: `aclose()` has been called."""
+        """Whether the call is over or ending: `aclose()` has been called."""
         return self._closing is not None
 
     # ---- turns
@@ -198,13 +198,13 @@ class Conversation(CallState[U]):
         """Start a turn. Call it from a running event loop.
 
         Args:
-            text: what the caller said, in words or in LangChain's content blocks (an image that is shown:
-                `{"type": "image", "url": ...}`). The turn is speculative until `Turn.commit`. It answers the graph's
-                `interrupt()`, when there is one. None: the agent speaks unasked (LiveKit's `generate_reply`), and
-                the turn counts from the start.
+            text: what the caller said, as a string or as LangChain's content blocks (an image is
+                `{"type": "image", "url": ...}`). The turn is speculative until `Turn.commit`. If the graph waits in
+                `interrupt()`, this is the answer. None: the agent speaks unasked (LiveKit's `generate_reply`), and
+                the turn is committed from the start.
             message_id: the id of the caller's message in `messages`.
             instructions: for the first reply of this turn only; never stored.
-            options: what else is asked of this turn's replies; never stored.
+            options: further options for this turn's replies; never stored.
 
         Raises `ModelError` when an agent of the graph has no model, and `TurnError` when the call is over.
         """
@@ -218,28 +218,28 @@ class Conversation(CallState[U]):
         return self._start(Turn(self, user=user, instructions=instructions, options=options))
 
     def expect_turn(self) -> None:
-        """Begin the run of the caller's next turn, as far as it does without their words. Returns at once.
+        """Begin the run of the caller's next turn, as far as it can go without their words. Returns at once.
 
-        A front end says so when the caller begins to speak, or when a turn is over: the time from the words to the
-        first token is then the prompt's and the model's. It is worth nothing, and does no harm, when something is
-        remembered before the turn begins. Graphs with nodes that are not ours, and runs that are traced, begin with
-        the caller's words.
+        A front end calls this when the caller begins to speak, or when a turn is over. Then only the prompt and the
+        model take time between the caller's words and the first token. If anything else is remembered before the turn
+        starts, the early run is dropped, which does no harm. Graphs with custom nodes and traced runs never begin
+        early.
         """
         if not self.closed and self._handing_over() is None:
             self._ahead.begin()
 
     def enter(self) -> Turn:
-        """Start a turn in which the active agent takes the floor: its `on_enter`."""
+        """Start the turn with which the active agent enters the call: its `on_enter`."""
         return self._start(Turn(self, entering=True))
 
     def announce(self) -> Turn | None:
-        """Start a turn in which the active agent speaks by itself of the tool results that have come late.
+        """Start a turn in which the active agent reports, unasked, the tool results that came late.
 
-        A result is late when it comes after a barge-in: the caller was answered while the call was still running.
-        All that have come by now are spoken of together. None: there is nothing to say, since no result is late, a
-        reply that the caller has heard knew it already, the tool is declared `late="merge"`, or the call is over.
+        A result is late when it comes after an interruption: the caller was answered while the tool was still running.
+        All late results so far are reported together. Returns None when there is nothing to report: no result is late,
+        the caller has heard a reply that knew it, the tool is declared `late="merge"`, or the call is over.
 
-        Call it when `on_late_result` asks for it, as soon as nobody speaks and no reply is being made.
+        Call it when `on_late_result` asks for it, as soon as nobody speaks and no reply is being generated.
         """
         due = self.late.due()
         if not due or self.closed or self.active_agent not in self.roles.agents:
@@ -251,13 +251,13 @@ class Conversation(CallState[U]):
 
     @property
     def speaker(self) -> Turn | None:
-        """The turn whose words are on their way to the caller, as far as the front end has said (`Turn.heard`)."""
+        """The turn whose speech the front end has not reported yet (`Turn.heard`)."""
         return next((turn for turn in self._live.turns if turn.unreported is not None), None)
 
     def _require_open(self) -> None:
         if self._durable is not None:
             self._durable.require_open()
-        # Here, where the program's author sees it: in the run it would be an apology to the caller.
+        # Raise here, where the program's author sees it. During the run it would become an apology to the caller.
         require_models(self.graph, self.config)
         if self.closed:
             raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
@@ -273,17 +273,17 @@ class Conversation(CallState[U]):
 
     async def _run(self, turn: Turn) -> None:
         current_turn.set(turn)
-        running.set(None)  # of a tool whose code, or LiveKit for it, has begun this turn
+        running.set(None)  # set when the code of a tool, or LiveKit for it, started this turn
         prepared_summaries.set(self.summaries)
         trace = await self.traces.begin(turn)
         if self._durable is not None and (words := self._durable.closing_message()) is not None:
             await turn.end_call(words)
             return
         if not self.roles.may_speculate:
-            # A node that is not ours may act, and nobody may act for a turn that may not have happened.
+            # A custom node may act, and nothing may act for a turn that may not have happened.
             await turn.wait_committed()
         while (leaving := self._handing_over(turn)) is not None:
-            # The front end has the new agent already, and the words are for it: they wait for the old one's `on_exit`.
+            # The front end has changed agents already, so the words are for the new one. Wait for the old `on_exit`.
             await leaving.wait_handed_over()
         pending = self._waiting() if turn.record.user is not None else turn.resumes
         if pending is not None and turn.resumes is None:
@@ -295,7 +295,7 @@ class Conversation(CallState[U]):
             await self._run_graph(turn, None, trace)
 
     def _handing_over(self, but: Turn | None = None) -> Turn | None:
-        """A turn in which the active agent has changed, and the graph has not written it yet."""
+        """A turn whose handoff has happened but is not written by the graph yet."""
         return next((t for t in self._live.turns if t is not but and t.is_handing_over), None)
 
     async def _run_graph(self, turn: Turn, pending: Pending | None, trace: Trace) -> None:
@@ -307,11 +307,11 @@ class Conversation(CallState[U]):
 
     def _fork(self, turn: Turn, pending: Pending | None) -> RunSaver:
         if pending is None:
-            # Its own words come with the input, behind all others: they are what is to be answered.
+            # The caller's words come last, with the input: they are what the agent must answer.
             user = turn.record.user
             messages = [m for m in self.state["messages"] if user is None or m.id != user.id]
             return RunSaver(self._live.checkpoint_values(messages))
-        # The run goes on where it stopped: behind the message whose calls wait for the answer, as it was heard.
+        # The run resumes after the message whose tool calls wait for the answer, with its text as it was heard.
         heard = {m.id: m for m in self.state["messages"] if m.id == pending.asking}
         own = pending.own(pending.saver.channel_value(self._messages_channel) or [])
         tail = [heard.get(m.id, m) for m in own]
@@ -332,15 +332,15 @@ class Conversation(CallState[U]):
     async def run(
         self, text: Content | None = None, *, instructions: str | None = None, turn: Turn | None = None
     ) -> list[events.Event]:
-        """One turn in text: commits it, allows every call, confirms every handoff, hears everything.
+        """Run one turn in text: commit it, allow every tool call, confirm every handoff, hear everything.
 
-        For notebooks, consoles and tests. With no arguments it runs `enter()`. When it is cancelled (a time limit),
-        that is a barge-in: a tool that runs goes on, and its result comes late.
+        For notebooks, consoles and tests. Without arguments it runs `enter()`. A cancellation (a time limit) is an
+        interruption: a running tool goes on, and its result comes late.
 
         Args:
             text: what the caller says.
             instructions: for the first reply of this turn only.
-            turn: one that was started already, such as `announce()` gives.
+            turn: a turn that was already started, such as one from `announce()`.
         """
         if turn is None:
             turn = self.enter() if text is None and instructions is None else self.turn(text, instructions=instructions)
@@ -362,15 +362,15 @@ class Conversation(CallState[U]):
         value: str | dict[str, Any] | None = None,
         comment: str | None = None,
     ) -> bool:
-        """Give feedback on the call in LangSmith: on its last turn, which stands for all until then. Returns at once.
+        """Give feedback on the call in LangSmith, on its last turn, which stands for the whole call. Returns at once.
 
         Args:
             key: what is judged, such as "resolved".
             score: a number.
-            value: what is no number: a category, a text.
+            value: a value that is not a number: a category, a text.
             comment: why.
 
-        Returns False when no turn was traced. It never raises: what LangSmith refuses is logged.
+        Returns False when no turn was traced. Never raises: what LangSmith refuses is logged.
         """
         last = next((turn for turn in reversed(self._live.turns) if turn.committed), None)
         return self.traces.score(last, Score(key, score, value, comment))
@@ -379,7 +379,7 @@ class Conversation(CallState[U]):
         """Give feedback on this turn; see `Turn.score`."""
         return self.traces.score(turn, score)
 
-    # ---- a turn says that something about it changed
+    # ---- a turn reports a change
 
     def turn_changed(self, turn: Turn, *, userdata: bool = False) -> None:
         self._live.changed()
@@ -398,7 +398,7 @@ class Conversation(CallState[U]):
                 self._pending = pending_after(self._pending, past)
 
     def tell_late(self) -> None:
-        """Ask the front end to announce what has come late, if something has."""
+        """Ask the front end to announce the late results, if there are any."""
         if self.late.due() and self.on_late_result is not None and not self.closed:
             self.on_late_result()
 
@@ -411,22 +411,21 @@ class Conversation(CallState[U]):
     ) -> None:
         """End the call. Running tools finish and are remembered, then the active agent's `on_exit` runs, once.
 
-        `on_exit` finds the reason as `ctx.close_reason`. What it would say is not said: nobody is on the line. If it
-        raises, that is logged. What it changes in the userdata counts. Afterwards nothing of this call runs, and no
-        turn can begin. A second call waits for the first; the first reason counts.
+        `on_exit` gets the reason as `ctx.close_reason`. Nothing it says is spoken, since nobody is on the line. If it
+        raises, the error is logged. Its changes to the userdata count. Afterwards nothing of this call runs, and no
+        turn can begin. If `aclose` is called twice, the second one waits for the first, whose reason counts.
 
         Args:
             reason: why the call ends. LiveKit's words (its `CloseReason`) are "user_initiated",
                 "participant_disconnected", "job_shutdown", "task_completed" and "error"; a front end may have others.
-            timeout: seconds that running tools may take, and then `on_exit`. What takes longer is cancelled, and a
-                tool's call is answered so that its outcome is unknown. None waits for as long as it takes.
-            flush_timeout: seconds that the durable copy may then take to have all of it. None waits as long as it
-                takes.
+            timeout: seconds that running tools may take, and then `on_exit`. What takes longer is cancelled; a
+                cancelled tool call's outcome is reported as unknown. None: no limit.
+            flush_timeout: seconds until the durable copy must be complete. None: no limit.
 
-        Raises `SaverError` when it has not.
+        Raises `SaverError` when the durable copy is not complete by then.
 
-        Inside of a tool, a hook or a node, which it would wait for, it returns at once: the call ends behind them. To
-        end it behind the agent's last words, write `ctx.end_call()`.
+        Inside a tool, a hook or a node, `aclose` returns at once, since it would wait for them; the call ends after
+        them. To end the call after the agent's closing message, use `ctx.end_call()`.
         """
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
@@ -435,9 +434,9 @@ class Conversation(CallState[U]):
             await asyncio.shield(self._closing)
 
     async def abandon(self) -> None:
-        """Stop everything as if the process had ended here: from now on nothing is done, remembered or stored.
+        """Stop everything as if the process had ended here. From now on nothing is done, remembered or stored.
 
-        For tests of what another process makes of it: `graph_voice.testing.Call.crash`.
+        For tests of how another process resumes the call: `graph_voice.testing.Call.crash`.
         """
         self._closing = asyncio.create_task(asyncio.sleep(0), name="graph_voice.close")
         self.on_event = self.on_tool = self.on_userdata = self.on_late_result = None
@@ -470,19 +469,19 @@ class Conversation(CallState[U]):
 
 
 def _inside_a_turn() -> bool:
-    """Whether code that a turn waits for is running here, and not something that it has started."""
+    """Whether this code is part of a turn that waits for it, not something the turn has started."""
     ctx = running.get()
     return current_turn.get() is not None or (ctx is not None and not ctx.over)
 
 
 def _log_late_copy(closing: "asyncio.Task[None]") -> None:
-    """Nobody may wait for the end of a call that one of its own tools has closed."""
+    """Log a failure, since nobody may be waiting: one of the call's own tools may have closed it."""
     if not closing.cancelled() and (error := closing.exception()) is not None:
         logger.error("the end of the call: %s", error)
 
 
 def hear(turn: Turn, event: events.Event) -> None:
-    """Answer one event as a front end that plays everything and lets everything happen."""
+    """Answer one event like a front end that plays everything and allows everything."""
     match event:
         case (
             events.Text(message_id=message_id)

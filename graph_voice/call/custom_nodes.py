@@ -1,4 +1,4 @@
-"""What nodes that are not ours say and write: users' nodes, subgraphs, whole graphs of somebody else."""
+"""What custom nodes say and write: users' own nodes, subgraphs, and whole third-party graphs."""
 
 import time
 import uuid
@@ -26,13 +26,13 @@ __all__ = ["CustomNodes"]
 
 
 class CustomNodes:
-    """Follows the nodes of one run that are not ours.
+    """Follows the custom nodes of one run.
 
     Args:
         turn: the turn whose run it is.
-        roles: of the graph.
-        known: message id -> message, as the run found them: a subgraph returns the whole conversation with its own
-            words, and only the latter are new.
+        roles: the graph's roles.
+        known: message id -> message, as they were before the run. A subgraph returns the whole conversation, of which
+            only its own messages are new.
     """
 
     def __init__(self, turn: Turn, roles: Roles, known: Mapping[Any, BaseMessage]) -> None:
@@ -40,13 +40,13 @@ class CustomNodes:
         self._roles = roles
         self._known = known
         self._running: dict[str, tuple[str, ...]] = {}
-        """Task id -> the names of its node and those around it, outermost first."""
+        """Task id -> the names of its node and the nodes around it, outermost first."""
 
     # ---- while it runs
 
     @contextmanager
     def stoppable(self, control: RunControl) -> Iterator[None]:
-        """Inside, a barge-in cuts a node that is speaking, and lets any other end before the run stops."""
+        """Inside, an interruption cancels a node that is speaking. Any other node ends before the run stops."""
         turn = self._turn
 
         def stop() -> None:
@@ -59,7 +59,7 @@ class CustomNodes:
             yield
 
     def _only_speaking(self) -> bool:
-        """Whether nothing runs but models whose words are spoken: then nothing is lost by stopping at once."""
+        """Whether only models whose words are spoken are running: then stopping at once loses nothing."""
         paths = set(self._running.values())
         leaves = [p for p in paths if not any(q != p and q[: len(p)] == p for q in paths)]
         return all(self._roles.speaker(path) is not None for path in leaves)
@@ -105,7 +105,7 @@ class CustomNodes:
     # ---- when it is done
 
     def messages(self, node: str, update: Any) -> None:
-        """The messages of a finished node. Its calls have run when it is done; speech still has to be heard."""
+        """Record the messages of a finished node. Its tool calls have run; its speech still has to be heard."""
         if isinstance(update, Overwrite):
             kept = [m for m in convert_to_messages(list(update.value or ())) if not self._take(node, m)]
             self._turn.remember(Overwrite(kept))
@@ -115,7 +115,7 @@ class CustomNodes:
                 self._turn.remember([message])
 
     def _take(self, node: str, message: BaseMessage) -> bool:
-        """Whether this message is in the record now, or was there before: then it is no update of its own."""
+        """Record this message if it can be. Returns whether it is known, so that it is no update of its own."""
         record = self._turn.record
         if isinstance(message, RemoveMessage):
             return False
@@ -146,7 +146,7 @@ class CustomNodes:
         if step.calls:
             step.at = step.at or time.time()
             if not speaks and message.text:
-                # Its calls are what happened; its words were never meant to be heard.
+                # Its tool calls happened; its words were never meant to be heard.
                 step.message = message.model_copy(update=with_words(message, ""))
         if speaks and message.text and not step.words.produced:
             self._turn.say_text(node, message_id, message.text)

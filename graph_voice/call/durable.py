@@ -1,4 +1,4 @@
-"""A call that survives its process: what it remembers is stored behind it, and taken up again from there."""
+"""A call that survives its process: what it remembers is stored in the background, and resumed from there."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ToolCallRecord
 
 _Read = tuple[CheckpointTuple, StateSnapshot, list[CheckpointTuple]]
-"""The thread's head, its state, and the checkpoints of the subgraphs that wait in it."""
+"""The thread's head, its state, and the checkpoints of its waiting subgraphs."""
 
 __all__ = ["RESUME", "UNKNOWN", "Durable", "Resumed"]
 
@@ -38,35 +38,35 @@ RESUME = (
     "The line was cut for a moment and the call is connected again. Say so in a few words, and go on where it was: "
     "repeat what the caller has not heard, or ask again what you wanted to know."
 )
-UNKNOWN = "The call was stopped before it ended; whether it took effect is unknown."
+UNKNOWN = "The tool call was stopped before it ended; whether it took effect is unknown."
 _INTERVAL = 0.5
-"""Seconds that a change may wait for others before it is stored, unless somebody waits for it."""
+"""Seconds that a change may wait for others before it is stored, unless something waits for it."""
 _PATIENCE = 0.3
-"""Seconds that a tool or a reply waits for the store; a store that was late once is not waited for until it is back."""
+"""Seconds that a tool or a reply waits for the store. A store that was late is not waited for until it recovers."""
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """In which state a call was found that another process had left."""
+    """The state in which a call that another process had left was found."""
 
     unanswered: bool
-    """Whether the caller's last words have no reply that was heard."""
+    """Whether the caller has not heard a reply to their last words."""
     again: tuple[str, ...] = ()
-    """Names of the tools that were running and are run again: they are declared `idempotent`."""
+    """Names of the tools that were running and run again, since they are declared `idempotent`."""
     unknown: tuple[str, ...] = ()
-    """Names of the tools that were running, and nobody knows whether they took effect."""
+    """Names of the tools that were running and may or may not have taken effect."""
     seconds: float = field(default=0.0, compare=False)
-    """Since something of the call was stored for the last time, by the clocks of the two machines."""
+    """Seconds since the call was last stored, by the clocks of the two machines."""
 
 
 class Durable:
     """The durable side of one call.
 
     Args:
-        call: what it belongs to.
-        live: what it remembers.
-        saver: a `LiveSaver`, or the checkpointer to put behind one.
-        waiting: the run that waits in `interrupt()` now.
+        call: the call.
+        live: what is remembered of it.
+        saver: a `LiveSaver`, or the checkpointer to wrap in one.
+        waiting: returns the run that waits in `interrupt()` now.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class Durable:
 
     @property
     def opened(self) -> bool:
-        """Whether the thread was read."""
+        """Whether the thread has been read."""
         return self._opened
 
     async def open(self, patience: float | None = None) -> Pending | None:
-        """Read what the thread holds. Returns the run that waits in `interrupt()`.
+        """Read what the thread holds. Returns the run that waits in `interrupt()`, if there is one.
 
         Args:
-            patience: seconds; then the call goes on as a new one. None: raises what the saver raises.
+            patience: seconds; then the call goes on as a new one. None: no limit, and raises what the saver raises.
         """
         async with self._opening:
             if not self._opened:
@@ -152,8 +152,8 @@ class Durable:
         return head, found, [t for where in _inner(found) if (t := await self.saver.aget_tuple(where)) is not None]
 
     def _restore(self, head: CheckpointTuple, found: StateSnapshot, inner: Sequence[CheckpointTuple]) -> Pending | None:
-        """Make what was read what is remembered. Nothing is awaited: somebody may be speaking."""
-        # Copies: a message as a serializer has made it takes twice as long to look at, and each turn looks at all.
+        """Remember what was read. This awaits nothing, since somebody may be speaking."""
+        # Copies: a message as the serializer made it takes twice as long to read, and each turn reads all of them.
         loaded = [message.model_copy() for message in found.values.get("messages") or ()]
         messages = _with_open_transfers(loaded, found.values.get("handoffs") or ())
         self._live.restore({**found.values, "messages": messages}, head.checkpoint["channel_values"])
@@ -168,7 +168,7 @@ class Durable:
             unfinished = [m for m in unfinished if m is not asking]
         again, unknown = list[str](), list[str]()
         for message in unfinished:
-            # Of an earlier batch nobody waits for the rest: the caller has gone on to something else since.
+            # Nothing waits for the rest of an earlier batch: the caller has moved on since.
             self._take_up(message, messages, again, unknown, last=message is unfinished[-1])
         away = datetime.now(UTC) - datetime.fromisoformat(head.checkpoint["ts"])
         unanswered = _unanswered(messages) or bool(unfinished)
@@ -178,7 +178,7 @@ class Durable:
     def _take_up(
         self, asking: AIMessage, messages: Sequence[AnyMessage], again: list[str], unknown: list[str], *, last: bool
     ) -> None:
-        """What becomes of the calls that were running: only an idempotent tool of the last batch may act again."""
+        """Decide about the tool calls that were running: only an idempotent tool of the last batch may act again."""
         calls = _calls(asking, messages)
         open_calls = [call for call in calls.values() if call.open]
         repeated = [call for call in open_calls if last and self._is_idempotent(asking.name or "", call.name)]
@@ -203,24 +203,24 @@ class Durable:
         return isinstance(tool, TransferTool) or (isinstance(tool, FunctionTool) and tool.idempotent)
 
     def take_batch(self) -> Pending | None:
-        """The calls that were running when the other process ended and are to run again, once."""
+        """The tool calls that were running when the other process ended and will run again. Returned only once."""
         batch, self._batch = self._batch, None
         return batch
 
     # ---- while the call goes on
 
     def changed(self) -> None:
-        """Something that is remembered has changed."""
+        """What is remembered has changed."""
         if self._opened:
             self.journal.changed()
         else:
             self._changed = True
 
     async def stored(self, upto: int | None = None) -> bool:
-        """Return when all that is remembered now is durable. False: the store is late, and the call goes on.
+        """Wait until all that is remembered now is durable. Returns False when the store is late: the call goes on.
 
         Args:
-            upto: what `Journal.hurry` has returned: what came later is not waited for.
+            upto: what `Journal.hurry` returned. What came later is not waited for.
         """
         if self._late and self.saver.lag.error is not None:
             return False
@@ -231,7 +231,7 @@ class Durable:
         return done
 
     def closing_message(self) -> str | None:
-        """What is said in place of an answer, when the call has to end since its store is too late for it."""
+        """What is said instead of an answer, when the call must end because its store is too late."""
         words = self.saver.closing_message(self._call.value("userdata"))
         if words is not None:
             logger.error("thread %s: the durable copy is too late; the call ends", self._call.thread_id)
@@ -241,7 +241,7 @@ class Durable:
         if not await self.journal.barrier(timeout):
             lag = self.saver.lag
             raise SaverError(
-                f"thread {self._call.thread_id!r} is not durable after {timeout} s; the oldest write waits for "
+                f"thread {self._call.thread_id!r} is not durable after {timeout} s; the oldest write has waited "
                 f"{lag.seconds:.1f} s. Last error: {lag.error!r}"
             ) from lag.error
 
@@ -271,7 +271,7 @@ class Durable:
 
 
 def _with_open_transfers(messages: Sequence[AnyMessage], handoffs: Sequence[Mapping[str, Any]]) -> list[AnyMessage]:
-    """A transfer that is answered, and whose floor had not changed when the process ended, is still running."""
+    """Mark each answered transfer whose handoff had not happened when the process ended as still running."""
     happened = {handoff["tool_call_id"] for handoff in handoffs}
     found: list[AnyMessage] = []
     for message in messages:
@@ -291,7 +291,7 @@ def _is_transfer(message: AnyMessage | None) -> TypeGuard[ToolMessage]:
 
 
 def _unfinished(messages: Sequence[AnyMessage]) -> list[AIMessage]:
-    """The messages with calls of which one was still running: a caller may have gone on while a tool ran."""
+    """The messages with a tool call that was still running. The caller may have moved on while it ran."""
     running = {
         m.tool_call_id for m in messages if isinstance(m, ToolMessage) and m.additional_kwargs.get("placeholder")
     }
@@ -315,7 +315,7 @@ def _unanswered(messages: Sequence[AnyMessage]) -> bool:
 
 
 def _inner(found: StateSnapshot) -> list[RunnableConfig]:
-    """Where the checkpoints of the subgraphs are that wait."""
+    """The configs of the waiting subgraphs' checkpoints."""
     configs: list[RunnableConfig] = []
     for task in found.tasks:
         if isinstance(task.state, StateSnapshot):

@@ -1,4 +1,4 @@
-"""The end of a call: what still runs comes to an end, and the agent that has the floor leaves."""
+"""The end of a call: running turns end, then the active agent's `on_exit` runs."""
 
 import asyncio
 import logging
@@ -19,17 +19,17 @@ __all__ = ["CLOSE_TIMEOUT", "leave_call", "stop"]
 logger = logging.getLogger("graph_voice")
 
 CLOSE_TIMEOUT = 30.0
-"""Seconds that running tools may take when the call has ended, and then `on_exit`."""
+"""Seconds that running tools may take after the call has ended, and then again `on_exit`."""
 _GRACE = 1.0
-"""Seconds in which what was cancelled may clean up."""
+"""Seconds that cancelled code may take to clean up."""
 
 
 async def stop(running: set[asyncio.Task[Any]], timeout: float | None) -> None:
-    """Wait until nothing runs any more. What does not end within `timeout` seconds is cancelled.
+    """Wait until nothing runs any more. Tasks that don't end within `timeout` seconds are cancelled.
 
     Args:
-        running: tasks; each leaves the set when it is done, and may put another one in.
-        timeout: seconds; None waits for as long as it takes.
+        running: the tasks. Each leaves the set when it is done, and may add another.
+        timeout: seconds. None: no limit.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -50,13 +50,13 @@ async def stop(running: set[asyncio.Task[Any]], timeout: float | None) -> None:
 
 
 async def leave_call(call: CallState[Any], traces: CallTrace, reason: str, timeout: float | None) -> dict[str, Any]:
-    """Run the `on_exit` of the agent that has the floor. Returns an update of the state; never raises.
+    """Run the active agent's `on_exit`. Returns an update of the state; never raises.
 
     Args:
         call: what is remembered.
-        traces: of the call: what the hook does is on it.
-        reason: what the agent finds as `ctx.close_reason`.
-        timeout: seconds; then it is cancelled, and what it has changed by then counts.
+        traces: the call's traces, to which the hook's run is added.
+        reason: what the agent gets as `ctx.close_reason`.
+        timeout: seconds; then the hook is cancelled, and its changes so far count.
     """
     runtime = runtime_of(call.graph, call.active_agent)
     if runtime is None or runtime.agent.on_exit is None:
@@ -67,7 +67,7 @@ async def leave_call(call: CallState[Any], traces: CallTrace, reason: str, timeo
         await _leave(runtime, call, work, config, reason)
 
     try:
-        # A run of its own: what the hook does (a model that sums the call up) is on the call's trace.
+        # A run of its own, so that what the hook does (a model that sums up the call) is on the call's trace.
         async with asyncio.timeout(timeout):
             await RunnableLambda(leave).ainvoke(reason, traces.config(_config(call, runtime)))
     except TimeoutError:
@@ -92,7 +92,7 @@ async def _leave(
 
 
 async def _unheard(message_id: str, line: Utterance) -> str:
-    """Nobody is on the line any more: nothing is generated, said or remembered."""
+    """Say nothing: nobody is on the line, so nothing is generated or remembered."""
     return ""
 
 

@@ -1,7 +1,7 @@
-"""A run that begins before the caller has finished: it comes as far as the agent's first step, and waits for the words.
+"""A run that begins before the caller has finished. It runs up to the agent's first step, and waits for the words.
 
-Between two turns nobody waits, so that is when LangGraph reads the state, finds the node and renders what the model is
-shown of the past. When the caller has spoken, only their words are missing.
+Nobody waits between two turns. So LangGraph then reads the state, finds the node, and renders what the model is shown
+of the past. When the caller has spoken, only their words are missing.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ __all__ = ["HeadStart"]
 class HeadStart:
     """The run of the caller's next turn. Owned by its conversation.
 
-    It counts only if nothing it began from has changed since. Else it is dropped: it has done nothing but read.
+    It counts only if nothing it began from has changed since. Otherwise it is dropped: it has only read.
 
     Args:
-        call: whose.
-        live: what it remembers.
-        new_turn: makes a turn that nobody has begun.
+        call: the call.
+        live: what is remembered of it.
+        new_turn: makes a turn without starting it.
         run: runs the graph of a turn.
     """
 
@@ -47,10 +47,10 @@ class HeadStart:
         self._turn: Turn | None = None
         self._task: asyncio.Task[None] | None = None
         self._began_from: tuple[Any, ...] = ()
-        self._may = _only_ours(call.graph, call.roles)
+        self._may = _only_library_nodes(call.graph, call.roles)
 
     def begin(self) -> None:
-        """Begin it, unless it has begun already. Returns at once."""
+        """Begin the run, unless it has begun already. Returns at once."""
         call = self._call
         if self._is_good() or not self._may or call.interrupts:
             return
@@ -58,14 +58,14 @@ class HeadStart:
             return
         self.drop()
         if is_traced(call.config):
-            return  # a trace begins with what the caller said
+            return  # a trace begins with the caller's words
         self._began_from = self._ground()
         self._turn = self._new_turn()
         self._turn.began_in = contextvars.copy_context()
         self._task = self._turn.start(self._run)
 
     def take(self) -> Turn | None:
-        """The turn whose run has begun, to be given its words; None when there is none that counts."""
+        """The turn whose run has begun and waits for its words; None when there is none that counts."""
         if self._turn is None:
             return None
         if not self._is_good() or is_traced(self._call.config):
@@ -75,13 +75,13 @@ class HeadStart:
         return turn
 
     def drop(self) -> None:
-        """Forget it."""
+        """Cancel the run."""
         if self._task is not None:
             self._task.cancel()
         self._turn = self._task = None
 
     async def aclose(self) -> None:
-        """Forget it, and return when it is gone."""
+        """Cancel the run, and wait until it has ended."""
         task = self._task
         self.drop()
         if task is not None:
@@ -96,13 +96,13 @@ class HeadStart:
         )
 
     def _ground(self) -> tuple[Any, ...]:
-        """What it begins from. Userdata may be changed in place, so it is compared by value."""
+        """What the run begins from. Userdata may be changed in place, so it is compared by value."""
         c = self._call
         return (self._live.version, id(c.context), id(c.store), id(c.config), self._live.stored_userdata())
 
 
-def _only_ours(graph: Pregel[Any, Any, Any, Any], roles: Roles) -> bool:
-    """Whether a run comes to an agent's step before to any code that is not ours: that would not wait for the words."""
+def _only_library_nodes(graph: Pregel[Any, Any, Any, Any], roles: Roles) -> bool:
+    """Whether a run reaches an agent's step before any custom code, which would not wait for the words."""
     builder = getattr(graph, "builder", None)
     if not isinstance(builder, StateGraph) or graph.step_timeout is not None:
         return False

@@ -1,4 +1,4 @@
-"""The durable copy of a call: its remembered state as checkpoints of its LangGraph thread, written behind."""
+"""The durable copy of a call: its remembered state, written behind it as checkpoints of its LangGraph thread."""
 
 import asyncio
 import contextvars
@@ -21,26 +21,27 @@ __all__ = ["ASKING", "Journal"]
 logger = logging.getLogger("graph_voice")
 
 ASKING = "graph_voice_asking"
-"""In the metadata of a run that waits in `interrupt()`: the id of the message whose calls wait."""
+"""In the metadata of a run that waits in `interrupt()`: the id of the message whose tool calls wait."""
 Values = Mapping[str, Any]
 _SNAPSHOT_EVERY = 256
-"""Items written as differences before the whole list is written again; later, as many as the list then had."""
+"""How many items are written as differences before a list is written whole again. A longer list waits for as many
+items as it had when it was last written whole."""
 
 
 class Journal:
-    """Writes what is remembered of a call, whenever it changes: never more than one checkpoint on its way.
+    """Writes what is remembered of a call, whenever it changes, one checkpoint at a time.
 
-    What changes meanwhile is in the next one, so a slow store makes larger checkpoints and no longer queue. The lists
-    of the call (`DeltaChannel`s: `messages`, `handoffs`) are written as differences: a turn costs the same bytes in a
-    long call as in a short one. LangGraph reads these checkpoints as its own.
+    Changes that come meanwhile go into the next checkpoint. So a slow store makes checkpoints larger, not the queue
+    longer. The call's lists (`DeltaChannel`s: `messages`, `handoffs`) are written as differences, so a turn costs the
+    same bytes in a long call as in a short one. LangGraph reads these checkpoints as its own.
 
     Args:
-        saver: where to.
+        saver: where the checkpoints go.
         thread_id: the call's thread.
         channels: the graph's channels.
-        values: what is remembered now, as a checkpoint holds it.
-        waiting: the run that waits in `interrupt()` now; None when none does.
-        interval: seconds that a change may wait for others, unless somebody waits in `barrier`.
+        values: returns what is remembered now, in a checkpoint's form.
+        waiting: returns the run that waits in `interrupt()` now, or None.
+        interval: seconds that a change may wait for others, unless something waits in `barrier`.
     """
 
     def __init__(
@@ -63,16 +64,16 @@ class Journal:
         self._changes = 0
         self._durable = 0
         self._now = asyncio.Event()
-        """Somebody waits for what is remembered by now."""
+        """Set when something waits for what is remembered now."""
         self._stored = asyncio.Condition()
         self._worker: asyncio.Task[None] | None = None
 
     def begin(self, head: CheckpointTuple | None, values: Values) -> None:
-        """Go on behind this checkpoint, which holds these values."""
+        """Continue after this checkpoint, which holds these values."""
         self._line.begin(head, values)
 
     def changed(self) -> None:
-        """Something remembered has changed: it is written soon."""
+        """What is remembered has changed: write it soon."""
         self._changes += 1
         if self._worker is None or self._worker.done():
             # An empty context: the worker must not keep alive the turn that happened to wake it, nor be traced in it.
@@ -81,17 +82,17 @@ class Journal:
             )
 
     def hurry(self) -> int:
-        """Write what is remembered now, and wait for no more. Returns what `barrier` takes to wait for just that."""
+        """Write what is remembered now, without waiting for more. Returns the position for `barrier(upto=...)`."""
         if self._durable < self._changes:
             self._now.set()
         return self._changes
 
     async def barrier(self, timeout: float | None = None, *, upto: int | None = None) -> bool:
-        """Return when all that is remembered now is durable: True; False when `timeout` seconds are over before.
+        """Wait until all that is remembered now is durable. Returns False when `timeout` seconds pass first.
 
         Args:
-            timeout: seconds.
-            upto: what `hurry` has returned: what came later is not waited for.
+            timeout: seconds. None: no limit.
+            upto: what `hurry` returned. What came later is not waited for.
         """
         wanted = self._changes if upto is None else upto
         if self._durable >= wanted:
@@ -105,7 +106,7 @@ class Journal:
         return True
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """Write what is left, and stop. Raises `SaverError` when it is not durable after `timeout` seconds."""
+        """Write the rest, and stop. Raises `SaverError` when it is not durable after `timeout` seconds."""
         done = await self.barrier(timeout)
         if self._worker is not None:
             self._worker.cancel()
@@ -117,7 +118,7 @@ class Journal:
             )
 
     async def abandon(self) -> None:
-        """Stop at once, whatever is not written."""
+        """Stop at once, without writing the rest."""
         self._durable = self._changes
         if self._worker is not None:
             self._worker.cancel()
@@ -147,19 +148,19 @@ class Journal:
 
 
 class _ThreadWriter:
-    """The checkpoints of one thread, each behind the last."""
+    """Writes the checkpoints of one thread, each after the last."""
 
     def __init__(self, saver: LiveSaver) -> None:
         self._saver = saver
         self._id = empty_checkpoint()["id"]
-        """Of the last checkpoint; at first, what a first one comes behind."""
+        """The id of the last checkpoint; at first, an id that the first one comes after."""
         self._step = -1
         self._parent: Checkpoint | None = None
         self._written: dict[str, Any] = {}
         self._behind: dict[str, int] = {}
-        """List -> how many items were written as differences since it was written as a whole."""
+        """List -> how many items were written as differences since it was last written whole."""
         self._whole: dict[str, int] = {}
-        """List -> how long it was then."""
+        """List -> its length when it was last written whole."""
         self._must_be_whole = False
         self._versions: dict[str, Any] = {}
         self._counter: Any = None
@@ -172,7 +173,7 @@ class _ThreadWriter:
         self._versions = dict(head.checkpoint["channel_versions"])
         self._counter = max(self._versions.values(), default=None)
         self._written = dict(values)
-        # What its run wrote on top of it was not said of the caller's ears.
+        # The head's pending writes are its run's own, not what is remembered.
         self._must_be_whole = bool(head.pending_writes)
 
     def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: Pending | None) -> None:
@@ -182,7 +183,7 @@ class _ThreadWriter:
         changed = [name for name, value in values.items() if not _same(self._written.get(name, _NOTHING), value)]
         changed += [name for name in self._written if name not in values]
         if not changed and not self._must_be_whole and self._parent is not None:
-            return  # what has changed meanwhile is as it was again
+            return  # what changed meanwhile was changed back
         writes: list[tuple[str, Any]] = []
         held = {name: value for name, value in values.items() if name not in lists}
         for name in lists:
@@ -221,7 +222,7 @@ class _ThreadWriter:
         self._id, self._parent = checkpoint_id, checkpoint
 
     def _put_waiting(self, thread_id: str, values: dict[str, Any], waiting: Pending) -> None:
-        """A run that waits in `interrupt()` is stored as it is, with what is remembered in place of what it wrote."""
+        """Store a run that waits in `interrupt()` as it is, but with what is remembered instead of what it wrote."""
         number = _Versions(self._saver, self._counter)
         for found, writes in waiting.saver.export():
             checkpoint = number.translate(found.checkpoint)
@@ -253,13 +254,14 @@ class _ThreadWriter:
         return where
 
     def _next_id(self) -> str:
-        """The next id there is, and not one of the present moment: a run that began before, and waits in `interrupt()`
-        later, has to come behind it, since the thread's head is the greatest id, and its tasks are named by its own."""
+        """The id right after the last one, not one made from the current time. The head of a thread is the checkpoint
+        with the greatest id. A run that began earlier and waits in `interrupt()` later must come after this one, and
+        keeps its own id, from which its task ids are made."""
         return str(uuid.UUID(int=uuid.UUID(self._id).int + 1))
 
 
 class _Versions:
-    """A run's own version numbers as the durable saver writes versions."""
+    """Translates a run's own version numbers into those of the durable saver."""
 
     def __init__(self, saver: LiveSaver, counter: Any) -> None:
         self._saver = saver
@@ -289,7 +291,7 @@ def _same(before: Any, after: Any) -> bool:
 
 
 def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None:
-    """The update that makes `after` of `before` by the channel's own reducer; None when only the whole list does.
+    """The update that turns `before` into `after` by the channel's own reducer; None when the whole list is needed.
 
     Items are messages (by id: appended, replaced in place, removed) or values that are only ever appended.
     """
@@ -305,7 +307,7 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None
         return None
     kept = [found for found in old_ids if found in set(new_ids)]
     if new_ids[: len(kept)] != kept:
-        return None  # something came in between
+        return None  # something was inserted between them
     old_by_id = dict(zip(old_ids, before[same:], strict=True))
     update: list[Any] = [
         RemoveMessage(id=found) for found in old_ids if found is not None and found not in set(new_ids)

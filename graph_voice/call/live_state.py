@@ -1,4 +1,4 @@
-"""The state of a call as remembered now: derived from its turns, never patched."""
+"""The state of a call as remembered now. It is derived from the call's turns and never patched."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,21 +16,21 @@ __all__ = ["LiveState"]
 
 Channel = BaseChannel[Any, Any, Any]
 _RECENT = 2
-"""Turns that are over and still not folded, so that a late report of what was played finds them."""
+"""The last turns, which are not folded even when they are over, so that a late report of what was heard counts."""
 
 
 class LiveState:
-    """Everything remembered of a call: a past that nothing changes any more, and the turns since then.
+    """Everything remembered of a call: a past that no longer changes, and the turns since then.
 
     Args:
         channels: the graph's channels.
-        messages: a conversation that went before.
+        messages: an earlier conversation to continue.
     """
 
     def __init__(self, channels: Mapping[str, Channel], messages: Sequence[AnyMessage]) -> None:
         self.turns: list[Turn] = []
         self.on_change: Callable[[], None] = lambda: None
-        """Called when something remembered has changed."""
+        """Called when what is remembered has changed."""
         self._specs = {k: c for k, c in channels.items() if not isinstance(c, EphemeralValue | UntrackedValue)}
         self._base: dict[str, Channel] = {}
         self._past = Past(messages)
@@ -50,13 +50,13 @@ class LiveState:
         self.on_change()
 
     def restore(self, values: Mapping[str, Any], stored_values: Mapping[str, Any]) -> None:
-        """Begin with what another process has stored, instead of with what this one was given.
+        """Begin with what another process has stored, instead of what this one was given.
 
-        What was said meanwhile comes behind it.
+        What was said meanwhile comes after it.
 
         Args:
-            values: what the channels that are stored as differences hold.
-            stored_values: what the others' checkpoints are.
+            values: channel -> value, for channels that are stored as differences.
+            stored_values: channel -> checkpointed value, for the other channels.
         """
         self._past = Past(values.get("messages") or [])
         self._outside = []
@@ -71,18 +71,18 @@ class LiveState:
         self.version += 1
 
     def add(self, group: Group) -> None:
-        """Messages from outside the turns."""
+        """Add messages from outside the turns."""
         self._asides.append(group)
         self.changed()
 
     def write(self, entry: ChannelUpdate) -> None:
-        """Channel updates from outside the turns."""
+        """Add a channel update from outside the turns."""
         self._outside.append(entry)
         self.changed()
 
     @property
     def others(self) -> dict[str, Any]:
-        """Channel -> value, but for `messages`: those of a long call take their time."""
+        """Channel -> value, without `messages`, which take long to derive in a long call."""
         if self._others is None:
             self._channels = self._apply(self._entries([t for t in self.turns if t.committed], self._outside))
             self._others = {name: c.get() for name, c in self._channels.items() if c.is_available()}
@@ -97,7 +97,7 @@ class LiveState:
         return self._values
 
     def checkpoint_values(self, messages: Sequence[AnyMessage] | None = None) -> dict[str, Any]:
-        """What a run's first checkpoint holds; `messages` in place of the remembered ones."""
+        """What a run's first checkpoint holds, with `messages`, if given, instead of the remembered ones."""
         values = self.values
         found = {name: stored(channel) for name, channel in self._channels.items() if name in values}
         own = values["messages"] if messages is None else list(messages)
@@ -105,7 +105,7 @@ class LiveState:
         return found
 
     def stored_userdata(self) -> Any:
-        """The userdata as a run's first checkpoint holds it: plain data."""
+        """The userdata as plain data, in the form of a run's first checkpoint."""
         return stored(self._channels["userdata"]) if "userdata" in self.others else None
 
     # ---- deriving
@@ -128,23 +128,23 @@ class LiveState:
         return channels
 
     def _allowed(self, entry: ChannelUpdate, channels: Mapping[str, Channel]) -> Iterator[tuple[str, Any]]:
-        """An agent that no longer has the floor (another turn, or `update_agent`, moved it) can't change it."""
+        """The parts of an update that count. An agent that is no longer active can't write the `CONTROL` channels."""
         channel = channels.get("active_agent")
-        floor = channel.get() if channel is not None and channel.is_available() else None
-        stale = entry.agent is not None and floor is not None and floor != entry.agent
+        active = channel.get() if channel is not None and channel.is_available() else None
+        stale = entry.agent is not None and active is not None and active != entry.agent
         for name, value in entry.values.items():
-            if name == "handoffs" and entry.changes_active_agent and floor is not None:
-                yield name, [{**record, "old_agent_id": floor} for record in value]
+            if name == "handoffs" and entry.changes_active_agent and active is not None:
+                yield name, [{**record, "old_agent_id": active} for record in value]
             elif not (stale and name in CONTROL):
                 yield name, value
 
     # ---- the past
 
     def fold(self) -> list[Turn]:
-        """Make past of the turns that nothing can change any more. Returns them.
+        """Move the turns that can no longer change into the past. Returns them.
 
-        A turn is folded together with everything that is older, so that the past ends at one moment: what comes later
-        comes behind it, but for words that the front end dates back (`Past`).
+        A turn is folded together with everything older, so that the past ends at one moment. What comes later goes
+        after it, except for words that the front end backdates (`Past`).
         """
         turns = [t for t in self.turns if t.committed]
         for count in range(max(0, len(turns) - _RECENT), 0, -1):

@@ -1,4 +1,4 @@
-"""The part of a call that nothing changes any more."""
+"""The part of a call that no longer changes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,30 +13,30 @@ from graph_voice.turn.record import BEFORE_ALL, Group, Place, TurnRecord, in_ord
 __all__ = ["Past"]
 
 _RECENT = 32
-"""Groups of messages at the end of the past between which something may still come that happened before them."""
+"""How many groups of messages at the end of the past may still have backdated messages inserted between them."""
 
 
 class Past:
     """Messages, in the order in which they happened.
 
-    A front end may date something back to when it happened (LiveKit files what the caller said under the moment in
-    which they had said it, however late it is answered), so the end of the past is not always the place of what comes.
+    A front end may backdate a message: LiveKit dates what the caller said to the moment when they had said it, however
+    late it is answered. So a new message does not always go at the end of the past.
 
     Args:
-        messages: of a conversation that went before.
+        messages: an earlier conversation to continue.
     """
 
     def __init__(self, messages: Sequence[AnyMessage]) -> None:
         self.messages: list[AnyMessage] = pair_safe(messages)
         self._start = len(self.messages)
-        """Where the messages of the last turns begin."""
+        """The index at which the messages of the last turns begin."""
         self._records: list[TurnRecord] = []
         self._asides: list[Group] = []
         self._until = BEFORE_ALL
         """Where the last of them was heard, or happened."""
 
     def followed_by(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[AnyMessage]:
-        """The messages with these turns, and what was outside of turns, behind or between them."""
+        """The messages, with those of these turns and those from outside turns after or between them."""
         groups = in_order(records, asides)
         if not groups or groups[0].place > self._until:
             return _merged(self.messages, groups)
@@ -44,7 +44,7 @@ class Past:
         return _merged(self.messages[: self._start], together)
 
     def add(self, records: Sequence[TurnRecord], asides: Sequence[Group]) -> None:
-        """Make these turns, and what was outside of turns, a part of it."""
+        """Add these turns, and what happened outside turns, to the past."""
         self.messages = self.followed_by(records, asides)
         self._records += records
         self._asides += asides
@@ -81,5 +81,5 @@ def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMess
         else:
             update += group.messages if group.raw is None else group.raw
     merged = merge_messages(messages, update)
-    # Ours are paired as they are; what came from elsewhere may have torn a pair apart.
+    # The turns' own messages are paired already. Messages from elsewhere may have separated a pair.
     return pair_safe(merged) if any(group.unpaired for group in groups) else merged

@@ -1,8 +1,8 @@
-"""Preparing summaries in the background, so that no caller waits for one at a handoff.
+"""Prefetched summaries: prepared in the background, so that no caller waits for one at a handoff.
 
-When the active agent declares a handoff whose history policy holds `history.summarize(...)`, each settled turn is the
-occasion: the model works while the caller talks. At the handoff the newest summary that is ready is used, with what
-was said after it verbatim (`graph_voice.history.summaries`).
+When the active agent declares a handoff whose history policy has `history.summarize(...)`, a summary may be prepared
+after each turn, while the caller talks. The handoff uses the newest summary that is ready, and adds what was said
+after it verbatim (`graph_voice.history.summaries`).
 """
 
 import asyncio
@@ -27,19 +27,19 @@ __all__ = ["STALE_AFTER", "PrefetchedSummaries", "background"]
 logger = logging.getLogger("graph_voice")
 
 STALE_AFTER = 2
-"""User turns that a prepared summary may lack before another is prepared."""
+"""How many user turns a prepared summary may lack before another is prepared."""
 
 Key = tuple[Any, Any]
 
 
 def background(call: CallState[Any]) -> RunnableConfig:
-    """The config of a model's run that belongs to the call and to none of its turns."""
+    """The config of a model run that belongs to the call but to none of its turns."""
     metadata = {**call.config.get("metadata", {}), "thread_id": call.thread_id}
     return {**call.config, "metadata": metadata}
 
 
 class PrefetchedSummaries:
-    """The prepared summaries of one call. Owned by its conversation, which says when a turn has settled."""
+    """The prepared summaries of one call. Owned by its conversation, which reports when a turn is over."""
 
     def __init__(self, call: CallState[Any]) -> None:
         self._call = call
@@ -47,23 +47,23 @@ class PrefetchedSummaries:
         self._planning: asyncio.Task[None] | None = None
 
     def ready(self, key: Key, lines: Sequence[TranscriptLine]) -> Prepared | None:
-        """The newest summary of the beginning of these lines that can be used now."""
+        """The newest finished summary of the beginning of these lines."""
         found = [p for p in self._known.get(key, ()) if p.succeeded and p.fits(lines)]
         return found[-1] if found else None
 
     def coming(self, key: Key, lines: Sequence[TranscriptLine]) -> Prepared | None:
-        """The newest one that is still being made."""
+        """The newest summary of the beginning of these lines that is still being made."""
         found = [p for p in self._known.get(key, ()) if not p.task.done() and p.fits(lines)]
         return found[-1] if found else None
 
     def prepare(self) -> None:
-        """A turn has settled: have made what a handoff of the active agent may need. Returns at once."""
+        """A turn is over: start the summaries that a handoff of the active agent may need. Returns at once."""
         call = self._call
         runtime = runtime_of(call.graph, call.active_agent)
         ways = runtime.agent.declared if runtime is not None else ()
         policies = [(way.to, way.history) for way in ways if any(s["op"] == "summarize" for s in way.history.flat())]
         if self._planning is not None:
-            self._planning.cancel()  # it looks at an older conversation
+            self._planning.cancel()  # it plans from an older conversation
         if runtime is None or not (policies or self._known):
             return
         self._planning = asyncio.create_task(self._plan(policies, dict(call.state), runtime))
@@ -87,7 +87,7 @@ class PrefetchedSummaries:
     async def _before_summary(
         self, policy: Operation, shown: list[AnyMessage], state: dict[str, Any], target: str
     ) -> tuple[list[AnyMessage], dict[str, Any]] | None:
-        """What the first `summarize` step of a policy would get now, and its arguments. None: it would not be done."""
+        """What the first `summarize` step of a policy would get now, and its arguments. None: it would not run."""
         for step in policy.steps:
             args = {k: v for k, v in step.items() if k != "op"}
             if step["op"] == "summarize":
@@ -115,7 +115,7 @@ class PrefetchedSummaries:
         known.append(Prepared(tuple(line.text for line in lines), turns, task))
 
     def _forget_all_but(self, wanted: dict[Key, list[Sequence[TranscriptLine]]]) -> None:
-        """Summaries of what is no longer shown to the active agent; and of those that fit, all before the newest."""
+        """Drop summaries of what the active agent is no longer shown and, of those that fit, all before the newest."""
         for key, known in list(self._known.items()):
             fitting = [p for p in known if p.alive and any(p.fits(lines) for lines in wanted.get(key, ()))]
             newest = max((i for i, p in enumerate(fitting) if p.succeeded), default=0)
@@ -127,7 +127,7 @@ class PrefetchedSummaries:
                 del self._known[key]
 
     async def aclose(self) -> None:
-        """The call is over: stop what is being made."""
+        """The call is over: cancel what is in progress."""
         tasks: list[asyncio.Task[Any]] = [p.task for known in self._known.values() for p in known]
         if self._planning is not None:
             tasks.append(self._planning)
@@ -139,5 +139,5 @@ class PrefetchedSummaries:
 
 def _log_failure(task: "asyncio.Task[Any]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        # The next settled turn tries again, and a handoff before that asks for itself.
+        # The next turn that ends tries again. A handoff before that asks for its own summary.
         logger.warning("a summary could not be prepared: %r", error)

@@ -1,4 +1,4 @@
-"""Running the graph of one turn, and recording what its nodes wrote."""
+"""Run the graph of one turn, and record what its nodes write."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,11 +24,11 @@ __all__ = ["Runner"]
 
 
 class Silence(RuntimeError):
-    """A graph that ended without a word."""
+    """A graph ended, and nothing was said."""
 
 
 class Runner:
-    """One graph run of one turn, from its fork to what it leaves."""
+    """One graph run of one turn, on a fork of the state."""
 
     def __init__(self, turn: Turn, call: CallState[Any], saver: RunSaver) -> None:
         self._turn = turn
@@ -46,7 +46,7 @@ class Runner:
         self._custom = CustomNodes(turn, self._roles, known) if self._roles.custom_speakers else None
 
     async def run(self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig) -> None:
-        """Run the graph to its end. Errors become `Failed` events and an apology; a discard is a cancellation."""
+        """Run the graph to its end. Errors become `Failed` events and an apology; `discard` cancels it."""
         turn = self._turn
         try:
             if self._custom is None:
@@ -57,9 +57,9 @@ class Runner:
                     await self._stream(graph, payload, config, control)
             self._ask()
             if not self._answered():
-                raise Silence(f"the graph ended without a word (last node: {self._last_node})")
+                raise Silence(f"the graph ended, and nothing was said (last node: {self._last_node})")
         except GraphDrained:
-            pass  # a barge-in: the step that ran has ended
+            pass  # an interruption: the running step has ended
         except AnsweredAlready:
             raise
         except Exception as error:
@@ -84,8 +84,8 @@ class Runner:
         ):
             turn.enter_context()
             if part["type"] == "updates":
-                # A subgraph's inner updates come as one of its own node; what an interrupted run had finished before
-                # is told again, and recorded already.
+                # A subgraph's inner updates come as one update of its node. What a resumed run had already finished
+                # comes again as cached, and is recorded already.
                 if not part["ns"] and not part["data"].get("__metadata__", {}).get("cached"):
                     for node, update in part["data"].items():
                         self._record(node, update)
@@ -94,7 +94,7 @@ class Runner:
                 self._custom.follow(part)
 
     def _record(self, node: str, update: Any) -> None:
-        """One finished node: its writes, and its messages if nobody else has recorded them."""
+        """Record a finished node: its writes, and its messages if they are not recorded yet."""
         if node == "__interrupt__":
             self._interrupts.update((found.id, found) for found in update)
             return
@@ -121,7 +121,7 @@ class Runner:
                 CustomNodes(self._turn, self._roles, self._known).messages(node, part["messages"])
 
     def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
-        """A node of the user's that gives the floor to an agent by writing `active_agent`: a handoff without a tool."""
+        """The handoff of a custom node that makes another agent active by writing `active_agent`, without a tool."""
         new = values.get("active_agent")
         if (
             self._roles.is_library(node)
@@ -143,7 +143,7 @@ class Runner:
         return switch_key(last["new_agent_id"], max(0, before - 1) if announced else before)
 
     def _keep_additions(self, messages: Any) -> None:
-        """Messages that a tool added by `Command(update=...)`; those of the node itself are in the record already."""
+        """Remember messages that a tool added by `Command(update=...)`. The node's own are in the record already."""
         record, resumed = self._turn.record, self._turn.resumes
         for message in messages if isinstance(messages, list) else [messages]:
             if isinstance(message, BaseMessage) and message.id is not None:
@@ -160,7 +160,7 @@ class Runner:
             self._turn.remember([message])
 
     def _ask(self) -> None:
-        """LangGraph's `interrupt()`: one question is asked now, the others after its answer."""
+        """Ask the first question of LangGraph's `interrupt()`; the others come after its answer."""
         if not self._interrupts:
             return
         turn, resumed = self._turn, self._turn.resumes
@@ -179,20 +179,20 @@ class Runner:
     def _answered(self) -> bool:
         turn = self._turn
         if turn.interrupted or turn.pending is not None or self._roles.is_library(self._last_node or ""):
-            return True  # our own agents are silent only where they may be
+            return True  # library nodes are silent only where they may be
         if self._roles.may_be_silent(self._last_node or ""):
             return True
         return any(words.produced.strip() for step in turn.record.steps() for words in (step.words, *step.lines))
 
     def _end_calls(self) -> None:
-        """A call that was running when the run broke off has no result, and none will come."""
+        """End the tool calls that were running when the run broke off, since no result will come."""
         turn = self._turn
         if turn.pending is not None:
             return
         for step in turn.record.steps():
             for call in step.calls.values():
                 if call.open and not self._roles.is_library(step.agent):
-                    call.status = "refused"  # the node that would have run it never came
+                    call.status = "refused"  # the node that would have run it never started
                 elif call.open:
                     call.result = answer(call.id, call.name, UNKNOWN, is_error=True)
 

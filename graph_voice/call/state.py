@@ -1,4 +1,4 @@
-"""What is remembered of a call, read and changed from outside its turns."""
+"""What is remembered of a call, as read and changed from outside its turns."""
 
 import itertools
 import logging
@@ -39,21 +39,23 @@ M = TypeVar("M", bound=BaseMessage)
 
 
 class CallState(Generic[U]):
-    """The remembered state of one call. `Conversation` runs the turns that it comes from.
+    """The remembered state of one call. It comes from the turns, which `Conversation` runs.
+
+    The arguments are those of `Conversation`.
 
     Args:
-        graph: as for `Conversation`, and so are all the others.
+        graph: the graph.
         thread_id: the call's name.
-        userdata: the caller's facts at the beginning.
-        messages: a conversation that went before.
+        userdata: the initial userdata.
+        messages: an earlier conversation to continue.
         context: LangGraph's run context.
         store: LangGraph's store.
         config: a LangChain `RunnableConfig`.
         speak: nodes that speak.
-        silent: nodes with which a turn may end without a word.
+        silent: nodes with which a turn may end without speech.
         apology: what is said when something failed.
 
-    Raises `BuildError` when the graph has no `messages` channel, or nobody in it speaks.
+    Raises `BuildError` when the graph has no `messages` channel, or no node in it speaks.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class CallState(Generic[U]):
         if "messages" not in channels:
             named = ", ".join(name for name in channels if not name.startswith("__") and ":" not in name)
             raise BuildError(
-                "This graph has no `messages` channel, so there is nothing to speak from or to. Let its state extend "
+                "This graph has no `messages` channel, so a conversation has no place in it. Let its state extend "
                 f"LangGraph's MessagesState, or rename the key that holds the conversation. Its keys are: {named}."
             )
         self._messages_channel = channels["messages"]
@@ -93,11 +95,11 @@ class CallState(Generic[U]):
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state as remembered now: what the graph produced, filtered by what was acknowledged."""
+        """The state as remembered now: what the graph produced, as far as the front end acknowledged it."""
         return self._live.values
 
     def value(self, channel: str) -> Any:
-        """What one channel of the state holds, None when nothing. Cheaper than `state`, but for `messages`."""
+        """The value of one channel, or None. Cheaper than `state`, except for `messages`."""
         return self._live.others.get(channel) if channel != "messages" else self.messages
 
     @property
@@ -107,7 +109,7 @@ class CallState(Generic[U]):
 
     @property
     def chat_ctx(self) -> list[AnyMessage]:
-        """What the active agent's model is shown of it. LiveKit's `agent.chat_ctx`."""
+        """What the active agent's model is shown of the messages. LiveKit's `agent.chat_ctx`."""
         return view(self.state)
 
     @property
@@ -118,7 +120,7 @@ class CallState(Generic[U]):
 
     @property
     def active_agent(self) -> str:
-        """Who has the floor."""
+        """The name of the active agent."""
         return self._live.others.get("active_agent") or self.roles.start or ""
 
     @property
@@ -127,7 +129,7 @@ class CallState(Generic[U]):
         return self.active_agent or next(iter(sorted(self.roles.custom_speakers)), "")
 
     def is_library(self, node: str) -> bool:
-        """Whether this node is one of ours."""
+        """Whether this is a library node, not a custom one."""
         return self.roles.is_library(node)
 
     @property
@@ -148,19 +150,19 @@ class CallState(Generic[U]):
         return found
 
     def asks(self, pending: Pending) -> bool:
-        """Whether the graph still waits for the answer to this."""
+        """Whether the graph still waits for this answer."""
         waiting = self._waiting()
         return waiting is not None and waiting.saver is pending.saver
 
     @property
     def apology(self) -> str:
-        """What is said when something failed. A function of the userdata that fails is logged, and not asked twice."""
+        """What is said when something failed. If its function fails, that is logged and the default is used."""
         if not callable(self._apology):
             return self._apology
         try:
             return self._apology(self.value("userdata"))
         except Exception:
-            logger.exception("the function that words the apology failed; the usual one is said")
+            logger.exception("the function that makes the apology failed; the default apology is used")
             return USUAL_APOLOGY
 
     # ---- what happens outside a turn
@@ -170,9 +172,9 @@ class CallState(Generic[U]):
 
         Args:
             message: a LangChain message, or what `convert_to_messages` takes.
-            at: when, in seconds since the epoch. Default: now.
+            at: when it was said, in seconds since the epoch. Default: now.
         """
-        # What is said twice was said twice: an id that follows from the words would make it one message.
+        # The same words may be said twice: an id made from the words would turn them into one message.
         (said,) = (self.redact(m) for m in convert_to_messages([message]))
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
@@ -185,24 +187,24 @@ class CallState(Generic[U]):
         return self.redact(HumanMessage(said, id=message_id or f"user-{uuid.uuid4().hex[:12]}"))
 
     def redact(self, message: M) -> M:
-        """What the caller said, with the numbers held back that may be secrets: see `graph_voice.secrets.spoken`."""
+        """The caller's message, with the numbers that may be secrets redacted: see `graph_voice.secrets.spoken`."""
         if not self.roles.takers or not isinstance(message, HumanMessage):
             return message
-        # A handoff on its way: nobody knows yet who will answer.
+        # During a handoff it is not certain yet which agent will answer.
         hearers = {self.active_agent, *(turn.new_agent for turn in self._live.turns)}
         return redact(message, self.roles.takers & hearers)
 
     async def update_agent(
         self, name: str, history: _history.Operation | None = None, *, old: str | None = None
     ) -> None:
-        """Give the floor to another agent from outside. LiveKit's `session.update_agent`.
+        """Make another agent active from outside a turn. LiveKit's `session.update_agent`.
 
         Args:
             name: the agent.
             history: what it is shown. Default: `fresh()`.
-            old: who had the floor, when that is nobody whom the graph knows. Default: the active agent.
+            old: the agent that was active, when the graph does not know it. Default: the active agent.
 
-        Raises `TurnError` for a name that is no agent of the graph.
+        Raises `TurnError` for a name that is not an agent of the graph.
         """
         known = self.roles.agents | self.roles.external
         if name not in known:
@@ -228,7 +230,7 @@ class CallState(Generic[U]):
         )
 
     def update_userdata(self, userdata: U) -> None:
-        """Replace the userdata from outside (LiveKit's `session.userdata = ...`)."""
+        """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`)."""
         self._apply({"userdata": userdata})
 
     def update_chat_ctx(self, update: Mapping[str, Any]) -> None:
@@ -236,19 +238,19 @@ class CallState(Generic[U]):
         self._apply({"chat_ctx": update})
 
     def _apply(self, values: Mapping[str, Any], *, changes_active_agent: bool = False) -> None:
-        # Behind what the live turns have written so far, so that it is the newest.
+        # After what the live turns have written so far, so that it is the newest.
         self._live.write(ChannelUpdate(self.next_order(), dict(values), changes_active_agent=changes_active_agent))
 
     def next_order(self) -> int:
-        """The place of what happens now among all that happens in the call."""
+        """The next sequence number of the call: the place of what happens now."""
         return next(self._order)
 
 
 def pending_after(pending: Pending | None, turn: Turn) -> Pending | None:
-    """What the graph waits for after this turn, when it waited for `pending` before."""
+    """What the graph waits for after this turn, if it waited for `pending` before."""
     if not turn.committed:
         return pending
     if turn.resumes is not None and pending is not None and turn.resumes.saver is pending.saver:
         pending = None
-    # What was asked behind a handoff that did not happen was not asked.
+    # A question asked after a handoff that did not happen does not count.
     return turn.pending if turn.pending is not None and turn.record.active_agent_is_certain else pending

@@ -1,4 +1,4 @@
-"""The trace of a turn: our own run at the root, the graph run below it."""
+"""The trace of a turn: the turn's own run at the root, with the graph run below it."""
 
 import asyncio
 import functools
@@ -27,16 +27,16 @@ from graph_voice.turn.turn import Turn
 __all__ = ["CallTrace", "Trace", "is_traced"]
 
 RECURSION_LIMIT = 100
-"""Supersteps of one turn, unless the conversation's config says otherwise."""
+"""The limit of supersteps in one turn, unless the conversation's config sets another."""
 PUNCTUAL = 0.3
-"""Seconds by which the durable copy may be behind without that being said in the trace."""
+"""Seconds that the durable copy may be behind before the trace mentions it."""
 LINGER = 1.0
-"""Seconds for which the trace of a turn that is over waits for what the front end still has to say of it, such as what
-was heard of a line that ended after its reply. Then it is sent, and what is sent is not amended."""
+"""Seconds that the trace of a finished turn waits for late reports of the front end, such as what was heard of a line
+that ended after its reply. Then the trace is sent, and no longer amended."""
 
 
 def listening(config: RunnableConfig, metadata: Mapping[str, Any] | None = None) -> AsyncCallbackManager:
-    """Who listens to a run that begins here: callbacks, and a tracer that the environment asks for."""
+    """The callbacks of a run that begins here, with the tracer that the environment asks for."""
     if tracing_is_enabled():
         leave_no_thread()
     return AsyncCallbackManager.configure(
@@ -47,16 +47,16 @@ def listening(config: RunnableConfig, metadata: Mapping[str, Any] | None = None)
 
 
 def is_traced(config: RunnableConfig) -> bool:
-    """Whether somebody listens to a run that begins here."""
+    """Whether a run that begins here has callbacks."""
     return bool(listening(config).handlers)
 
 
 class CallTrace:
-    """What the traces of a call have in common: its secrets, and the last turn, which is judged.
+    """What the traces of a call share: its secrets, and the last turn, which gets the call's feedback.
 
     Args:
-        state: of the call.
-        lag: seconds by which the durable copy is behind now.
+        state: the call's state.
+        lag: returns how many seconds the durable copy is behind now.
     """
 
     def __init__(self, state: CallState[Any], lag: Callable[[], float]) -> None:
@@ -67,10 +67,10 @@ class CallTrace:
         self._secrets: set[str] = set()
         self._traces: WeakKeyDictionary[Turn, Trace] = WeakKeyDictionary()
         self._early: WeakKeyDictionary[Turn, list[Score]] = WeakKeyDictionary()
-        """Feedback on turns whose trace has not begun."""
+        """Feedback on turns whose trace has not begun yet."""
         self._lingering: set[Trace] = set()
         self.last: Trace | None = None
-        """Of the turn that was committed last."""
+        """The trace of the last committed turn that is over."""
 
     async def begin(self, turn: Turn) -> "Trace":
         """Open the root of this turn's trace, and make the config of its graph run."""
@@ -99,7 +99,7 @@ class CallTrace:
         return manager, config, log
 
     def config(self, config: RunnableConfig) -> RunnableConfig:
-        """The config of a run of the call that is outside its turns, such as the active agent's `on_exit`."""
+        """The config of a run outside the call's turns, such as the active agent's `on_exit`."""
         callbacks = listening(config, config.get("metadata"))
         if (log := TraceLog.of(callbacks)) is None:
             return config
@@ -115,7 +115,7 @@ class CallTrace:
         return self._state.thread_id
 
     def take_open(self, turn: Turn) -> "Trace | None":
-        """The trace of this turn, to be finished now. None: it never began, or somebody finishes it already."""
+        """The trace of this turn, to be finished now. None: it never began, or is being finished already."""
         trace = self._traces.get(turn)
         if trace is None or not trace.is_open:
             return None
@@ -123,7 +123,7 @@ class CallTrace:
         return trace
 
     def score(self, turn: Turn | None, score: Score) -> bool:
-        """Give feedback on this turn; on the last one that is over, when there is none. False: it is not traced."""
+        """Give feedback on this turn; with None, on the last committed turn that is over. False: it is not traced."""
         trace = self._traces.get(turn) if turn is not None else self.last
         if turn is not None and trace is None:
             if (traced := is_traced(self._state.config)) and not turn.task_done:
@@ -134,11 +134,11 @@ class CallTrace:
     # ---- secrets
 
     def learn(self, found: Any) -> None:
-        """Keep the secrets in this: userdata, arguments of calls. They are hidden in all that is sent from now on."""
+        """Collect the secrets in userdata or tool call arguments. All that is sent from now on redacts them."""
         self._secrets.update(secret_texts(found), taken(found))
 
     def cover(self, turn: Turn | None = None) -> Redaction:
-        """Hides what is known to be secret by now."""
+        """Redacts everything known to be secret so far."""
         self.learn(self._state.value("userdata"))
         for step in turn.record.steps() if turn is not None else ():
             for call in step.message.tool_calls if step.message is not None else ():
@@ -148,22 +148,22 @@ class CallTrace:
     # ---- traces that are not sent yet
 
     def linger(self, trace: "Trace") -> None:
-        """This trace is sent in a second, or when the call ends."""
+        """Keep this trace until it is sent: in a second, or when the call ends."""
         self._lingering.add(trace)
 
     def sent(self, trace: "Trace") -> None:
         self._lingering.discard(trace)
 
     def close(self) -> None:
-        """The call is over: send what waits. Returns at once."""
+        """The call is over: send the waiting traces. Returns at once."""
         for trace in list(self._lingering):
             trace.send()
 
 
 class Trace:
-    """The turn's own run: the root of its trace, open from the turn's start to its `close()`, the graph run below it.
+    """The turn's own run: the root of its trace, open from the turn's start to its `close()`, with the graph run below.
 
-    So what was heard, which is known only after the graph has ended, is still on the root.
+    So the root can record what was heard, which is known only after the graph has ended.
     """
 
     def __init__(
@@ -183,18 +183,18 @@ class Trace:
         self._sent = False
         self._later: tuple[Any, Subject] | None = None
         self.is_open = True
-        """Nobody has begun to close it."""
+        """Whether nothing has begun to close it."""
         self.config = config
-        """For the graph run."""
+        """The config of the graph run."""
 
     async def finish(self, turn: Turn) -> None:
-        """Close the root. Call it once, when the turn is settled."""
+        """Close the root. Call it once, when the turn is over."""
         if self._manager is None:
             return
         if turn.committed:
             self._call.last = self
         manager, outcome, tags = self._manager, _outcome(turn), _tags(turn)
-        manager.tags = [*manager.tags, *tags]  # handlers get the tags again with the end
+        manager.tags = [*manager.tags, *tags]  # handlers read the tags again at the end
         for handler in manager.handlers:
             if isinstance(handler, NotingTracer) or not isinstance(handler, BaseTracer):
                 continue
@@ -208,13 +208,13 @@ class Trace:
             self._call.linger(self)
 
     def send(self) -> None:
-        """Nothing more is known of the turn: send its trace. Returns at once."""
+        """Send the trace: nothing more will be known of the turn. Returns at once."""
         turn, log = self._turn, self._log
         if turn is None or log is None or self._sent:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._sent, self._turn, self._log = True, None, None  # a call of a thousand turns keeps none of them
+        self._sent, self._turn, self._log = True, None, None  # so a call of a thousand turns keeps none of them
         self._call.sent(self)
         outcome = _outcome(turn)
         log.amend(self._manager.run_id, Amendment(outcome, _metadata(turn, outcome), _tags(turn)))
@@ -232,10 +232,10 @@ class Trace:
 
         sender.put(work, client)
         self._later = (client, subject)
-        self._manager = None  # its handlers hold all that was noted
+        self._manager = None  # its handlers hold all that was recorded
 
     def score(self, score: Score) -> bool:
-        """Give feedback on the root, behind the trace itself. Returns at once. False: no LangSmith tracer listens."""
+        """Give feedback on the root, after the trace itself. Returns at once. False: there is no LangSmith tracer."""
         if self._later is not None:
             client, subject = self._later
         elif self._manager is None:
@@ -272,5 +272,5 @@ def _outcome(turn: Turn) -> dict[str, Any]:
 
 
 def _metadata(turn: Turn, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of the root that is known at its end; the words as well, since LangSmith filters by metadata."""
+    """The root's metadata at its end. It includes the words, since LangSmith filters by metadata."""
     return {"heard": outcome["heard"], "generated": outcome["generated"], **turn.timings.metadata()}

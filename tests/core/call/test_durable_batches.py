@@ -122,7 +122,7 @@ async def test_each_batch_that_was_running_is_taken_up_not_only_the_last() -> No
     assert (second.resumed.again, second.resumed.unknown) == (("repeatable",), ("slow", "slow"))
     await second.run(turn=second.resume())
     assert repeated == ["", "r"]
-    unknown = "tool: The call was stopped before it ended; whether it took effect is unknown."
+    unknown = "tool: The tool call was stopped before it ended; whether it took effect is unknown."
     assert told(second) == [
         "human: one",
         "ai:  +s1",
@@ -162,7 +162,7 @@ async def test_a_question_waits_on_beside_a_later_batch_that_was_running() -> No
         "ai: Really? +b",
         "tool: booked: yes",
         "ai:  +s",
-        "tool: The call was stopped before it ended; whether it took effect is unknown.",
+        "tool: The tool call was stopped before it ended; whether it took effect is unknown.",
         "human: yes",
         "ai: It is booked.",
     ]

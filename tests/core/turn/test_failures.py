@@ -84,7 +84,7 @@ async def test_a_graph_that_runs_in_circles_is_stopped() -> None:
 async def test_a_graph_that_ends_without_a_word_is_apologised_for() -> None:
     conversation = foreign(lambda state: {"messages": []})
     seen = await conversation.run("hi")
-    assert "without a word" in str(of(seen, events.Failed)[0].error)
+    assert "nothing was said" in str(of(seen, events.Failed)[0].error)
     assert len(of(seen, events.Say)) == 1
 
 
@@ -139,5 +139,5 @@ async def test_a_call_that_broke_off_with_the_run_says_so() -> None:
     conversation: Conversation[Any] = Conversation(builder)
     await play(conversation.turn("hi"))
     result = next(line for line in told(conversation) if line.startswith("tool"))
-    assert result == "tool: The call was stopped before it ended; whether it took effect is unknown."
+    assert result == "tool: The tool call was stopped before it ended; whether it took effect is unknown."
     check_invariants(conversation)
