@@ -117,7 +117,7 @@ class Conversation(CallState[U]):
     def __repr__(self) -> str:
         said, taken = len(self.messages), len(self.handoffs)
         return (
-            f"<Conversation {self.thread_id!r}: {self.active_agent or 'nobody'} has the floor, "
+            f"<Conversation {self.thread_id!r}: {self.active_agent or 'nobody'} is active, "
             f"{said} message{'s' * (said != 1)}, {taken} handoff{'s' * (taken != 1)}>"
         )
 

@@ -1,4 +1,4 @@
-"""The durable copy of a call: its remembered state, written behind it as checkpoints of its LangGraph thread."""
+"""The durable copy of a call: its remembered state, written in the background as checkpoints of its thread."""
 
 import asyncio
 import contextvars

@@ -144,7 +144,7 @@ async def test_a_conversation_shows_what_was_said_done_and_known() -> None:
         assert part in html.replace("&quot;", '"')
     assert html.index("Moment.") < html.index("= noted Bob") < html.index("Back here.")
     assert html.count("\N{RIGHTWARDS ARROW}") == 2, "the handoff, where it happened and in the list"
-    assert repr(conversation) == "<Conversation 'call-1': back has the floor, 6 messages, 1 handoff>"
+    assert repr(conversation) == "<Conversation 'call-1': back is active, 6 messages, 1 handoff>"
 
 
 async def test_secrets_are_not_shown_and_no_words_become_markup() -> None:
@@ -179,7 +179,7 @@ async def test_an_answer_is_shown_as_it_was_heard_and_where_it_was_cut() -> None
 def test_a_conversation_in_which_nothing_was_said() -> None:
     conversation: Conversation[Caller] = Conversation(graph(), thread_id="call-1")
     assert "Nothing was said yet." in conversation_html(conversation)
-    assert repr(conversation) == "<Conversation 'call-1': front has the floor, 0 messages, 0 handoffs>"
+    assert repr(conversation) == "<Conversation 'call-1': front is active, 0 messages, 0 handoffs>"
 
 
 async def test_a_handoff_from_outside_is_listed() -> None:
