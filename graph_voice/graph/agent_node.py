@@ -49,7 +49,7 @@ class AgentNode:
         turn = current_turn.get()
         if turn is None or not turn.waits_for_words:
             return await self._step(state, config, runtime, turn)
-        # The run has begun before the caller has finished: their words come here, instead of with its input.
+        # The run began before the caller had finished, so their words arrive here instead of with its input.
         shown = render_context(view(state))
         user = await turn.wait_words()
         if not is_blank(user):
@@ -85,7 +85,7 @@ class AgentNode:
             shown = None
             update["chat_ctx"] = state["chat_ctx"] = resolved
         if turn is None and self.agent.context is not None and _caller_waits(state):
-            # Nobody else does it: outside a conversation there is no time between turns.
+            # Outside a conversation nothing runs between turns, so the context is shortened here.
             model = self.runtime.model(config) if self.agent.context.asks_model else None
             short = await shortened(state, self.agent.context, agent=self.agent.name, model=model, config=config)
             if short is not None:
@@ -94,7 +94,7 @@ class AgentNode:
         if entering:
             update["chat_ctx"] = {k: v for k, v in state["chat_ctx"].items() if k != "entering"}
             state["chat_ctx"] = update["chat_ctx"]
-            # The caller spoke before the agent came to its first words: they are answered, not greeted over.
+            # The caller spoke before the agent's first words: answer the caller instead of greeting.
             entering = not _caller_waits(state)
         if entering and self.agent.enters_by_method:
             entered, handoff = await self._enter(state, config, runtime, turn, arrived.work)
@@ -114,7 +114,7 @@ class AgentNode:
         return END
 
     def _has_open_batch(self, state: dict[str, Any]) -> bool:
-        """Whether the conversation ends with calls of this agent that nothing has answered."""
+        """Whether the conversation ends with tool calls of this agent that have no result yet."""
         messages = state.get("messages") or []
         answered = set()
         for message in reversed(messages):
@@ -169,7 +169,7 @@ class AgentNode:
         messages = state.get("messages") or []
         may_call = bool(tools) and hops(messages) < self.runtime.settings.max_hops
         if entering:
-            # The first reply can't transfer: a caller must not be passed on unheard.
+            # The first reply has no transfer tools: a caller must not be passed on unheard.
             tools = [t for t in tools if not isinstance(t, TransferTool)]
             withheld = frozenset(t.name for t in agent.transfers)
             may_call = may_call and agent.on_enter_tools != "none"
@@ -200,7 +200,7 @@ class AgentNode:
                 said = turn.apologise(self.agent.name, error)
                 return {} if said is None else {"messages": [said]}
             if isinstance(error, SilentModelError):
-                return {}  # as LangGraph's own agents: nothing was said, and nothing failed
+                return {}  # as with LangGraph's own agents: nothing was said, and nothing failed
             raise
         message = made.message
         if made.cut:
@@ -217,8 +217,8 @@ class AgentNode:
 
 
 def _caller_waits(state: dict[str, Any]) -> bool:
-    """Whether the last that happened are words of the caller, and the agent is shown them. A policy may have left out
-    what came behind them (`exclude_tool_calls`: the transfer), so the view alone does not tell."""
+    """Whether the conversation ends with words of the caller that the agent is shown. The view alone does not tell: a
+    policy may leave out what came after them (`exclude_tool_calls`: the transfer)."""
     shown = next((m for m in reversed(view(state)) if not isinstance(m, SystemMessage)), None)
     last = next((m for m in reversed(state.get("messages") or []) if not isinstance(m, SystemMessage)), None)
     return isinstance(shown, HumanMessage) and last is not None and last.id == shown.id

@@ -1,4 +1,4 @@
-"""What the two nodes of an agent share: its model, its voice, and the contexts of its tools and hooks."""
+"""What the two nodes of an agent share: its model, its speech, and the contexts of its tools and hooks."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -36,14 +36,14 @@ USUAL_APOLOGY = "I'm sorry, something went wrong on my side. Could you say that 
 
 @dataclass(frozen=True)
 class Settings:
-    """What holds for every agent of one graph."""
+    """The settings of every agent of one graph."""
 
     agents: frozenset[str]
-    """The names of the agents; a handoff to another node does not change who has the floor."""
+    """The names of the agents. A handoff to another node does not change the active agent."""
     external: frozenset[str] = frozenset()
-    """Those among them that are not the graph's own."""
+    """The external agents among them."""
     max_hops: int = 4
-    """Handoffs per turn, after which the agent that has the floor must answer."""
+    """The number of handoffs in a turn after which the active agent must answer."""
     apology: Apology = USUAL_APOLOGY
     """Said when a model fails, or answers with nothing."""
     retry: RetryPolicy = RETRY
@@ -51,11 +51,11 @@ class Settings:
     runtimes: "dict[str, AgentRuntime]" = field(default_factory=dict, compare=False, repr=False)
     """The agents of the graph by name, for who takes over from one of them."""
     first_token_timeout: float | None = 10.0
-    """Seconds until the first piece of a model's answer; then it has failed. LiveKit's default for a model."""
+    """Seconds to wait for the first piece of a model's answer before it counts as failed. The default is LiveKit's."""
 
 
 class AgentRuntime:
-    """One agent of one graph, at run time. Holds nothing of a call."""
+    """One agent of one graph, at run time. It holds nothing of a call."""
 
     def __init__(
         self,
@@ -70,11 +70,11 @@ class AgentRuntime:
         self.fallback = model_from(agent.fallback if agent.fallback is not None else fallback)
         self.bindings = Bindings(agent.name)
         self.secret_schemas = secret_schemas(agent.own_tools)
-        """Of the tools that take a secret."""
+        """The schemas of the tools that take a secret."""
         self.editable = False
         """Whether a run's context may change the instructions and the model (`studio_context`)."""
         self.override: BaseChatModel | None = None
-        """The model that a run's context names; it comes before all others."""
+        """The model that a run's context names; it takes precedence over all others."""
 
     def models(self, config: RunnableConfig) -> list[BaseChatModel]:
         """The model of this run, then its fallback. Raises `ModelError` when there is none."""
@@ -97,7 +97,7 @@ class AgentRuntime:
         withheld: frozenset[str] = frozenset(),
         message_id: str | None = None,
     ) -> Generated:
-        """The answer of the agent's model, or of its fallback; see `attempts.ask`."""
+        """The answer of the agent's model or its fallback; see `retry.ask`."""
         made = await ask(
             self.models(config),
             prompt,
@@ -129,7 +129,7 @@ class AgentRuntime:
         step_id: str | None = None,
         host: Any = None,
     ) -> RunContext[Any]:
-        """The context of a tool call (`step_id`: the message that asked for it) or of a hook."""
+        """The context of a tool call or a hook. `step_id` is the message that made the tool call."""
         ctx: RunContext[Any] = RunContext(
             agent=self.agent.name,
             userdata=userdata,
@@ -165,7 +165,7 @@ class AgentRuntime:
         message_id: str,
         step_id: str | None,
     ) -> str:
-        """Say a line outside a model step; returns its text at once, without waiting for playout."""
+        """Say a line outside a model step. Returns its text without waiting for playout."""
         if isinstance(line, Reply):
             if turn is not None:
                 turn.begin_line(self.agent.name, message_id, step_id)
@@ -186,7 +186,7 @@ class AgentRuntime:
     async def run_hook(self, hook: Any, ctx: RunContext[Any]) -> None:
         """Run `on_enter` or `on_exit`, sync or async. A handoff that it returns is one that it asks for."""
         token = running.set(ctx)
-        outside = current_turn.set(None)  # as for a tool: what the hook starts is no part of this turn
+        outside = current_turn.set(None)  # as for a tool: what the hook starts is not part of this turn
         try:
             result = hook(ctx)
             if inspect.isawaitable(result):
@@ -200,7 +200,7 @@ class AgentRuntime:
 
 
 def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:
-    """The messages of this turn: those behind the last user message."""
+    """The messages of this turn: those after the last user message."""
     for index in range(len(messages) - 1, -1, -1):
         if isinstance(messages[index], HumanMessage):
             return messages[index + 1 :]
@@ -208,5 +208,5 @@ def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:
 
 
 def hops(messages: list[AnyMessage]) -> int:
-    """Handoffs since the caller last spoke."""
+    """The number of handoffs since the caller last spoke."""
     return sum(isinstance(m, ToolMessage) and GOTO in m.additional_kwargs for m in since_last_user(messages))

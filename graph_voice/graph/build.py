@@ -1,4 +1,4 @@
-"""From agents to a LangGraph `StateGraph`: agents are nodes, handoffs are labelled conditional edges."""
+"""From agents to a LangGraph `StateGraph`: agents are nodes, handoffs are labeled conditional edges."""
 
 import difflib
 import warnings
@@ -26,7 +26,7 @@ from graph_voice.graph.tool_node import ToolsNode
 __all__ = ["METADATA", "create_voice_graph", "definition_of", "runtime_of"]
 
 METADATA = "graph_voice"
-"""The key of a node's metadata under which an agent's node says what it is."""
+"""The metadata key under which a library node describes itself."""
 
 
 def create_voice_graph(
@@ -49,31 +49,32 @@ def create_voice_graph(
 
     Args:
         agents: `Agent`s (instances, or subclasses that need no arguments), or named compiled graphs.
-        userdata: the class of the caller's facts: a pydantic model or a dataclass. None: a dict.
-        start: the name of the agent that has the floor first. Default: the first of the list.
+        userdata: the userdata class: a pydantic model or a dataclass. None: a dict.
+        start: the name of the agent that is active first. Default: the first of the list.
         llm: the model of agents that have none of their own. None: the run names it
             (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
         state_schema: `VoiceState`, or a class that extends it with channels of your own.
-        context_schema: LangGraph's: what a run gets besides the state, and is never stored. None: what LangGraph Studio
-            edits, each agent's instructions and model (`graph_voice.studio.studio_context`); a context is not changed
-            by it.
-        external: names of agents that are not the graph's: handoffs lead to them, and who they are says the front end
+        context_schema: LangGraph's: what a run gets besides the state; it is never stored. None: each agent's
+            instructions and model, which LangGraph Studio can edit (`graph_voice.studio.studio_context`). The context
+            itself is passed on unchanged.
+        external: names of external agents, which handoffs may lead to. The front end defines them
             (`GraphAgent(graph, agents={"human_desk": HumanDesk})`).
-        fallback: the model that answers when an agent's own fails before its first word. None: there is none.
+        fallback: the model that answers when an agent's own fails before its first word. None: no fallback.
         retry_policy: LangGraph's: how often, and after which errors, a model that has not said anything yet is asked
             again. Default: once more after 0.2 seconds, when LangChain calls the error retryable.
-        first_token_timeout: seconds until the first piece of a model's answer; then it has failed. None: no limit.
-        max_hops: handoffs per turn, after which the agent that has the floor must answer.
+        first_token_timeout: seconds to wait for the first piece of a model's answer before it counts as failed. None:
+            no limit.
+        max_hops: the number of handoffs in a turn after which the active agent must answer.
         apology: said when every model has failed or answered with nothing, a node has failed, or a run has ended
-            without a word: a text, or a function of the userdata. A node may be declared to end a turn in silence:
-            `add_node(..., metadata={"silent": True})`.
-        secrets: how checkpoints hold the userdata's secrets (`SecretStr`, `SecretBytes`, `Secret[...]`): encrypted by
-            this serializer, LangGraph's `EncryptedSerializer`. None: they are left out, so a call that another
-            process takes up has lost them.
+            and nothing was said: a text, or a function of the userdata. A node that may end a turn without speech
+            declares it: `add_node(..., metadata={"silent": True})`.
+        secrets: the serializer that encrypts the userdata's secrets (`SecretStr`, `SecretBytes`, `Secret[...]`) in
+            checkpoints: LangGraph's `EncryptedSerializer`. None: they are left out, so a call that another process
+            resumes has lost them.
 
     Raises `BuildError` for duplicate or reserved names, an undeclared target, an empty list, and `ModelError` for a
-    model string that can't be used; warns of an agent that no handoff leads to. A target may be any node, also one
-    that you add to the result, so that a missing one is a `BuildError` of `compile()`.
+    model string that can't be used. Warns of an agent that no handoff leads to. A target may be any node, even one
+    that you add to the result, so a missing target is a `BuildError` of `compile()`.
     """
     if isinstance(agents, Agent | Pregel | type):
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
@@ -83,7 +84,7 @@ def create_voice_graph(
     _check_names(names, external)
     start = start or names[0]
     if start not in names:
-        raise BuildError(f'start="{start}" is none of the agents: {", ".join(names)}.')
+        raise BuildError(f'start="{start}" is not one of the agents: {", ".join(names)}.')
     settings = Settings(
         agents=frozenset(names) | frozenset(external),
         external=frozenset(external),
@@ -125,7 +126,7 @@ def create_voice_graph(
 
 
 class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
-    """LangGraph's own, but for the words in which it says that the target of a handoff is missing."""
+    """LangGraph's own `StateGraph`, with a clearer error for a missing handoff target."""
 
     def validate(self, interrupt: Sequence[str] | None = None) -> Self:
         """LangGraph's check of nodes and edges, when the graph is compiled. Raises `BuildError`."""
@@ -137,8 +138,8 @@ class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
                 known = ", ".join(n for n in self.nodes if _runtime(self, n) is not None)
                 raise BuildError(
                     f'agent "{name}" hands off to "{target}", but the graph has no such node: {meant}The agents are '
-                    f'{known}. A node of your own is added before compile(): graph.add_node("{target}", ...). An agent '
-                    f'of the front end\'s own: create_voice_graph(..., external=["{target}"]).'
+                    f'{known}. A node of your own is added before compile(): graph.add_node("{target}", ...). An '
+                    f'external agent is declared: create_voice_graph(..., external=["{target}"]).'
                 )
         return super().validate(interrupt)
 
@@ -196,7 +197,7 @@ def _check_names(names: Sequence[str], external: Sequence[str]) -> None:
 
 
 def runtime_of(graph: Pregel[Any, Any, Any, Any], name: str) -> AgentRuntime | None:
-    """What runs an agent's node of a compiled voice graph; None for any other node."""
+    """The runtime of an agent's node in a compiled voice graph; None for any other node."""
     return _runtime(getattr(graph, "builder", None), name)
 
 
@@ -247,7 +248,7 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
 
 
 def _labelled_ways(agent: Agent) -> dict[str, str]:
-    """Label -> target. LangGraph keeps one edge per pair of nodes, so its label lists the tools that take it."""
+    """Label -> target. LangGraph keeps one edge per pair of nodes, so its label lists all tools that lead there."""
     ways: dict[str, str] = {}
     for target in agent.ways:
         takers = [t.name for t in agent.transfers if t.handoff.to == target]
@@ -262,7 +263,7 @@ def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[
     by_name = {_name(m): m for m in members}
     ways = {name: m.targets - set(external) for name, m in by_name.items() if isinstance(m, Agent)}
     if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
-        return  # a graph of the user's own, or a node that is added later, may lead anywhere
+        return  # a compiled graph, or a node that is added later, may lead anywhere
     while frontier:
         for target in ways[frontier.pop()]:
             if target not in reached:

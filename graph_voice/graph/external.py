@@ -1,4 +1,4 @@
-"""External agents: names to which a graph hands the floor, and whose agents are somebody else's (the front end's)."""
+"""External agents: a graph hands off to them by name, and the front end runs them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["ExternalNode"]
 
 
 class ExternalNode:
-    """The node of an external agent: the graph's part of the call ends here, until the front end gives it back."""
+    """The node of an external agent. The graph's part of the call ends here until the front end hands back."""
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name

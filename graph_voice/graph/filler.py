@@ -1,4 +1,4 @@
-"""The filler of a batch of calls: one line, when a slow tool keeps the caller waiting in silence."""
+"""The filler of a batch of tool calls: one line, said when a slow tool keeps the caller waiting in silence."""
 
 import asyncio
 import logging
@@ -16,32 +16,32 @@ logger = logging.getLogger("graph_voice")
 
 
 class BatchFiller:
-    """At most one filler for the calls of one assistant message. LiveKit's `RunContext.with_filler`.
+    """At most one filler for the tool calls of one assistant message. LiveKit's `RunContext.with_filler`.
 
     Args:
-        turn: whose voice it is. None (outside a turn): nobody waits, and nothing is said.
+        turn: the turn in which it is said. None (outside a turn): nobody waits, and nothing is said.
         agent: who speaks.
-        asking: the id of the assistant message whose calls run.
+        asking: the id of the assistant message whose tool calls run.
     """
 
     def __init__(self, turn: Turn | None, agent: str, asking: str | None) -> None:
         self.spoken: list[AIMessage] = []
-        """The filler, when it was said."""
+        """The filler, if it was said."""
         self._turn = turn
         self._agent = agent
         self._asking = asking
         self._needed = True
 
     def stand_back(self) -> None:
-        """A tool of the batch speaks for itself."""
+        """Say no filler: a tool of the batch speaks for itself."""
         self._needed = False
 
     @asynccontextmanager
     async def while_running(self, line: Callable[[], str], after: float) -> AsyncIterator[None]:
-        """Inside, a call runs: its filler is said after so many seconds in which nobody has said anything.
+        """Inside, a tool call runs. Its filler is said after this many seconds of silence.
 
         Args:
-            line: gives the text, at the moment in which it is said; "" says nothing.
+            line: returns the text, when it is about to be said; "" says nothing.
             after: seconds of silence.
         """
         if self._turn is None:

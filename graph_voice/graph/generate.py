@@ -32,7 +32,7 @@ __all__ = ["Generated", "Progress", "generate", "normalize_tool_calls", "used_ca
 
 
 _AHEAD = 4
-"""Pieces of text behind each of which everybody else may run, so that the first ones reach the voice at once."""
+"""The number of first text pieces after each of which other tasks may run, so that these reach the voice at once."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Generated:
 
     message: AIMessage
     cut: bool
-    """Whether a barge-in ended it."""
+    """Whether an interruption ended it."""
 
 
 @dataclass
 class Progress:
-    """How far a model call has come, for whom it may concern when it fails."""
+    """How far a model call has come, for the caller of `generate` when it fails."""
 
     said: bool = False
-    """Whether a word left it: then it can't be begun again."""
+    """Whether it has said a word: then it can't be retried."""
 
 
 async def generate(
@@ -68,15 +68,15 @@ async def generate(
     Args:
         model: a chat model, with its tools bound.
         prompt: what it gets.
-        config: the node's config, so that the call is traced below the node.
+        config: the node's config, so that the model call is traced below the node.
         agent: who speaks.
         turn: where the words go; None outside a turn.
         message_id: the id of the message. Default: the one that LangChain gives the first chunk.
-        first_token_timeout: seconds until the first piece of the answer (words, a call, reasoning). None: no limit.
-        progress: is kept up to date.
+        first_token_timeout: seconds until the first piece of the answer (words, tool call, reasoning). None: no limit.
+        progress: updated as the answer comes.
 
-    Raises what the model raises, `TimeoutError`, and LangChain's `ModelRefusalError` when the provider has ended the
-    answer as refused.
+    Raises what the model raises, `TimeoutError`, and LangChain's `ModelRefusalError` when the provider has refused to
+    answer.
     """
     progress = progress or Progress()
     chunks: list[AIMessageChunk] = []
@@ -114,7 +114,7 @@ async def generate(
         blank, ahead, said = "", _AHEAD, ""
         async for text in stream():
             if not progress.said and not text.strip():
-                blank += text  # white space in front may be all that comes, and then nothing was said
+                blank += text  # if only white space comes, nothing was said
             elif text:
                 progress.said = True
                 message_id = message_id or chunks[-1].id or f"run-{uuid.uuid4()}"
@@ -122,7 +122,7 @@ async def generate(
                 said, blank = said + blank + text, ""
                 if ahead:
                     ahead -= 1
-                    await asyncio.sleep(0)  # tokens may come in one piece; the first ones need not wait for the last
+                    await asyncio.sleep(0)  # tokens may come all at once; the first ones need not wait for the last
         message = _answer(chunks, agent, message_id)
         if message.usage_metadata is not None:
             turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
@@ -133,7 +133,7 @@ async def generate(
 
 
 def _input(model: Any, prompt: Sequence[AnyMessage]) -> Any:
-    """The prompt as LangChain's models have it inside. They would look at each message to make that of a list."""
+    """The prompt in the form that LangChain's models use inside. From a list, they would convert each message."""
     messages = list(prompt)
     if isinstance(getattr(model, "bound", model), BaseChatModel):
         return ChatPromptValue.model_construct(messages=messages)
@@ -141,7 +141,7 @@ def _input(model: Any, prompt: Sequence[AnyMessage]) -> Any:
 
 
 def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration: float) -> events.Usage:
-    """The tokens of one answer, as its provider counted them, and its times in seconds."""
+    """The tokens of one answer, as its provider counted them, and its times, in seconds."""
     counted = message.usage_metadata
     assert counted is not None
     read, written = counted.get("input_token_details", {}), counted.get("output_token_details", {})
@@ -159,7 +159,7 @@ def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration:
 
 
 def _answer(chunks: list[AIMessageChunk], agent: str, message_id: str | None) -> AIMessage:
-    """The whole message. Raises LangChain's `ModelRefusalError` when the provider has ended it as refused."""
+    """The whole message. Raises LangChain's `ModelRefusalError` when the provider has refused to answer."""
     message = _joined(chunks, agent, message_id)
     if (refused := refusal_of(message)) is not None:
         raise refused
@@ -176,9 +176,9 @@ def _joined(chunks: list[AIMessageChunk], agent: str, message_id: str | None) ->
 
 
 def _without_guesses(message: AIMessage, whole: AIMessage) -> AIMessage:
-    """Arguments that broke off are not JSON. LangChain completes them, but `{"amount": 10` may be a part of 100."""
+    """Undo LangChain's completion of arguments that broke off: `{"amount": 10` may be part of 100."""
     if not isinstance(whole, AIMessageChunk):
-        return message  # of a model that does not stream: LangChain hands on its whole message
+        return message  # from a model that does not stream: LangChain passes on its whole message
     if all(_is_whole(chunk["args"]) for chunk in whole.tool_call_chunks):
         return message
     calls: list[ToolCall] = []
@@ -206,10 +206,10 @@ def _model_name(model: Any) -> str:
 
 
 def normalize_tool_calls(message: AIMessage, used: Set[str]) -> AIMessage:
-    """Give each call an id of its own, and make calls of those whose arguments were not JSON.
+    """Give each tool call an id of its own, and turn those whose arguments were not JSON into tool calls.
 
-    The providers send a call with broken arguments back as a call, so it needs an answer like any other. A call id
-    that was used before would make two calls one (a tool runs at most once per id), so it gets a new one.
+    Providers expect a result for a tool call with broken arguments, like for any other. A tool runs at most once per
+    tool call id, so a tool call whose id was used before gets a new one.
     """
     broken: dict[str, str] = {}
     calls: list[ToolCall] = []
@@ -238,9 +238,9 @@ def normalize_tool_calls(message: AIMessage, used: Set[str]) -> AIMessage:
 
 
 def without_calls(message: AIMessage) -> AIMessage:
-    """The words of a message only: its calls, and the provider's own data about them, do not count."""
-    settled = normalize_tool_calls(message, frozenset())
-    return keep_calls(settled, ()) if settled.tool_calls else message
+    """The words of a message, without its tool calls and the provider's own data about them."""
+    normalized = normalize_tool_calls(message, frozenset())
+    return keep_calls(normalized, ()) if normalized.tool_calls else message
 
 
 def _unused(call_id: str | None, taken: set[str]) -> str:
@@ -251,7 +251,7 @@ def _unused(call_id: str | None, taken: set[str]) -> str:
 
 
 def _renamed_keys(value: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
-    """A provider's data by call id, such as Gemini's thought signatures."""
+    """A provider's data by tool call id, such as Gemini's thought signatures, with the new ids."""
     if not isinstance(value, dict):
         return value
     names = {old: new for old, new in renamed if old is not None}
@@ -259,13 +259,13 @@ def _renamed_keys(value: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
 
 
 def _renamed_blocks(content: Any, renamed: Sequence[tuple[str | None, str]]) -> Any:
-    """The provider's own blocks of the calls, which name them as well; the first block of an id is its first call."""
+    """The provider's own blocks of its tool calls, with new ids. The first block of an id is its first tool call."""
     if not isinstance(content, list):
         return content
     waiting = list(renamed)
     blocks: list[Any] = []
     for block in content:
-        for key in ("call_id", "id"):  # OpenAI's Responses API has both, and names the call by the former
+        for key in ("call_id", "id"):  # OpenAI's Responses API has both, and identifies the tool call by the former
             found = next((p for p in waiting if isinstance(block, dict) and key in block and p[0] == block[key]), None)
             if found is not None:
                 waiting.remove(found)

@@ -1,4 +1,4 @@
-"""A handoff's own run in a trace: what its history policy was given, and what the next agent is shown."""
+"""A handoff's own run in a trace: what its history policy got, and what the next agent is shown."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ __all__ = ["HandoffSpan", "handoff_span"]
 
 
 class HandoffSpan:
-    """What is told of one handoff while its policy is applied."""
+    """Records one handoff while its policy is applied."""
 
     def __init__(self) -> None:
         self.before: list[Any] = []
@@ -24,7 +24,7 @@ class HandoffSpan:
         self.listens = False
 
     def carried(self, state: Mapping[str, Any], chat_ctx: Mapping[str, Any]) -> None:
-        """The policy has made this `chat_ctx` of the state."""
+        """The policy has made this `chat_ctx` from the state."""
         if self.listens:
             self.before = view(state)
             self.after = view({**state, "chat_ctx": chat_ctx})
@@ -33,7 +33,7 @@ class HandoffSpan:
         return {"items_before": len(self.before), "items_after": len(self.after)}
 
     def tokens(self) -> dict[str, Any]:
-        """LangChain's estimate, about a character in four: it asks no tokenizer."""
+        """LangChain's estimate, about one token per four characters, which needs no tokenizer."""
         return {
             "tokens_before": count_tokens_approximately(self.before),
             "tokens_after": count_tokens_approximately(self.after),
@@ -45,10 +45,10 @@ async def handoff_span(config: RunnableConfig, old: str, way: Handoff, call_id: 
     """A run named `handoff <target>`, from here to the end of the block.
 
     Args:
-        config: the node's.
-        old: who gives the floor.
-        way: how, and to whom.
-        call_id: of the tool call that asked for it.
+        config: the node's config.
+        old: the agent that hands off.
+        way: the handoff.
+        call_id: the id of the tool call that asked for it.
     """
     span = HandoffSpan()
     callbacks = get_async_callback_manager_for_config(config)

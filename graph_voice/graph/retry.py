@@ -1,4 +1,4 @@
-"""Asking a model until it answers: again after a passing failure, then the fallback model. Never after a word."""
+"""Ask a model until it answers: again after a transient error, then the fallback model. Never after its first word."""
 
 import asyncio
 import logging
@@ -50,17 +50,17 @@ async def ask(
         config: the node's config.
         agent: who speaks.
         turn: where the words go; None outside a turn.
-        bindings: the agent's.
-        tools: what the models know of.
-        may_call: whether they may call them; calls that come nevertheless do not count as an answer.
-        must_call: "any", or the name of the tool that they must call.
-        withheld: names of tools that they were not given, and whose calls do not count either.
+        bindings: the agent's bindings.
+        tools: the tools that the models are given.
+        may_call: whether the models may call them. If not, their tool calls don't count as an answer.
+        must_call: "any", or the name of the tool that the models must call.
+        withheld: names of tools that the models were not given; calls of these tools don't count either.
         message_id: the id of the message. Default: the one that LangChain gives the first chunk.
         retry: how often, and after which errors, each model is asked again.
         first_token_timeout: seconds until the first piece of an answer. None: no limit.
 
-    Raises what the last model raised, or `SilentModelError`. What a model raises after its first word is raised at
-    once: to begin again would be to say it twice.
+    Raises what the last model raised, or `SilentModelError`. An error after a model's first word is raised at once: a
+    second attempt would repeat what was said.
     """
     failure: Exception | None = None
     for model in models:
@@ -91,10 +91,10 @@ async def ask(
                 failure = error
             if attempt == retry.max_attempts or not _retries(retry, failure):
                 break
-            logger.warning('the model of agent "%s" failed, it is asked again: %r', agent, failure)
+            logger.warning('the model of agent "%s" failed and is asked again: %r', agent, failure)
             await _pause(_interval(retry, attempt), turn)
         if model is not models[-1]:
-            logger.warning('the model of agent "%s" failed, its fallback is asked: %r', agent, failure)
+            logger.warning('the model of agent "%s" failed; its fallback is asked: %r', agent, failure)
     assert failure is not None
     raise failure
 
@@ -118,7 +118,7 @@ def _interval(retry: RetryPolicy, attempt: int) -> float:
 
 
 async def _pause(seconds: float, turn: Turn | None) -> None:
-    """Wait; a barge-in ends it."""
+    """Wait; an interruption ends the wait."""
     if turn is None:
         await asyncio.sleep(seconds)
         return

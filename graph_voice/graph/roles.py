@@ -1,4 +1,4 @@
-"""Who is who in a graph: which nodes are ours, which speak, and whether a run may start before the turn is certain."""
+"""The roles of a graph's nodes: library or custom, who speaks, and whether a run may start before the commit."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["Roles"]
 @dataclass(frozen=True)
 class _Node:
     agent: str | None
-    """The agent whose node, or whose tools' node, this is."""
+    """The agent whose node or tool node this is."""
     start: bool
     is_library: bool
     speaks: bool
@@ -33,9 +33,9 @@ class Roles:
     Args:
         graph: a compiled graph.
         speak: nodes that speak, besides those whose metadata says so.
-        silent: nodes with which a turn may end without a word, besides those whose metadata says so.
+        silent: nodes with which a turn may end without speech, besides those whose metadata says so.
 
-    Raises `BuildError` for an unknown name in `speak` or `silent`, and when nobody speaks.
+    Raises `BuildError` for an unknown name in `speak` or `silent`, and when no node speaks.
     """
 
     def __init__(self, graph: Pregel[Any, Any, Any, Any], speak: Sequence[str], silent: Sequence[str] = ()) -> None:
@@ -65,7 +65,7 @@ class Roles:
             raise BuildError(f"Nobody speaks in this graph. {_hint(graph)} Its nodes are {', '.join(self.nodes)}.")
         self.agents = frozenset(name for name, node in self.nodes.items() if node.agent == name)
         self.external = frozenset(name for name, node in self.nodes.items() if node.external)
-        """Agents that are not the graph's own; the front end knows who they are."""
+        """External agents, which the front end defines."""
         self.custom_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.is_library)
         self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
         """Agents with a tool that takes a secret."""
@@ -82,21 +82,21 @@ class Roles:
         }
 
     def may_be_silent(self, name: str) -> bool:
-        """Whether a turn may end without a word behind this node."""
+        """Whether a turn may end with this node without speech."""
         return (node := self.nodes.get(name)) is not None and node.silent
 
     def is_library(self, name: str) -> bool:
         return (node := self.nodes.get(name)) is not None and node.is_library
 
     def agent_of(self, name: str) -> str | None:
-        """The agent whose node this is; None for a node that is not ours."""
+        """The agent whose node this is; None for a custom node."""
         return node.agent if (node := self.nodes.get(name)) is not None and node.is_library else None
 
     def speaker(self, path: Sequence[str]) -> str | None:
-        """The speaking node that is not ours to which these words belong; None when they are not speech.
+        """The custom node that speaks these words; None when they are not speech.
 
         Args:
-            path: node names from the graph's own down to the one that ran the model, through its subgraphs.
+            path: node names, from the graph's own node through its subgraphs to the one that ran the model.
         """
         if not path or path[0] not in self.custom_speakers:
             return None
@@ -111,8 +111,8 @@ def _refuse_unknown(graph: Pregel[Any, Any, Any, Any], what: str, names: Sequenc
     for name in unknown:
         if (outer := named_inside(graph, name)) is not None:
             raise BuildError(
-                f'{what}={[name]}: that node is inside the subgraph "{outer}". Write {what}=["{outer}"]; nodes inside '
-                'it that are to be silent say so: add_node(..., metadata={"speak": False}).'
+                f'{what}={[name]}: that node is inside the subgraph "{outer}". Write {what}=["{outer}"]; to silence a '
+                'node inside it: add_node(..., metadata={"speak": False}).'
             )
     if unknown:
         hint = f" {_hint(graph)}" if what == "speak" else ""

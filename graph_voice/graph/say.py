@@ -1,4 +1,4 @@
-"""Words of a node that is not an agent: what a tool says by `ctx.say`, any node of a graph says by `say`."""
+"""Speech of a node that is not an agent: any node speaks with `say`, as a tool does with `ctx.say`."""
 
 from langchain_core.messages import AIMessage
 
@@ -11,9 +11,9 @@ __all__ = ["say"]
 async def say(text: str) -> AIMessage:
     """Speak a fixed line from any node, and wait until it was played (or interrupted) before going on.
 
-    The agent that has the floor says it, and it is remembered as far as it was heard. For models that are called later
-    in the same turn, return it: `return {"messages": [await say("One moment.")]}`. With no turn (LangGraph Studio,
-    `ainvoke`) nobody listens: then it only makes the message.
+    The active agent says it, and what was heard of it is remembered. To show it to models that are called later in the
+    same turn, return it: `return {"messages": [await say("One moment.")]}`. Without a turn (LangGraph Studio,
+    `ainvoke`) nobody listens: then `say` only makes the message.
 
     Args:
         text: the line. A node needs no `metadata={"speak": True}` for it.

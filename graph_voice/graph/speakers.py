@@ -1,4 +1,4 @@
-"""Which nodes of a graph that is not ours could speak: those whose code reaches a chat model."""
+"""Which custom nodes of a graph could speak: those whose code reaches a chat model."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ from graph_voice.errors import BuildError
 __all__ = ["could_speak", "is_structured", "named_inside", "speakers_of"]
 
 _DEPTH = 6
-"""How many functions, objects and chains deep a model is looked for."""
+"""How many functions, objects and chains deep the search for a model goes."""
 _MAKERS = {"init_chat_model", "create_agent"}
 """Functions that make a model when the node runs."""
 _STRUCTURED = {"with_structured_output"}
@@ -25,7 +25,7 @@ _STRUCTURED = {"with_structured_output"}
 def could_speak(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
     """The nodes that call a chat model for words, in the graph's order.
 
-    Known from what their functions refer to, without running them: so a model that a node gets elsewhere (from its
+    This follows what their functions refer to, without running them. So a model that a node gets elsewhere (from its
     config, or from another module's function) is not found. A node that runs tools, or whose model has structured
     output, could not speak.
     """
@@ -33,9 +33,10 @@ def could_speak(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
 
 
 def speakers_of(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any], named: Sequence[str]) -> list[str]:
-    """Who speaks in a graph that a command was given: the nodes named, else the only one that could.
+    """Which nodes speak in the graph of a command: those named, else the only one that could.
 
-    Empty for a graph that says itself who speaks. Raises `BuildError` when nobody was named and it can't be told.
+    Empty for a graph whose metadata says who speaks. Raises `BuildError` when no node is named and more than one, or
+    none, could speak.
     """
     if named:
         return list(named)
@@ -68,7 +69,7 @@ def named_inside(graph: Pregel[Any, Any, Any, Any], name: str) -> str | None:
 def is_structured(model: Any) -> bool:
     """Whether a model was given `with_structured_output` or a `response_format`."""
     if isinstance(model, RunnableSequence):
-        # A chain answers with what its last step makes of the messages, and only a model makes messages.
+        # A chain answers with what its last step makes, and only a model makes messages.
         return not isinstance(model.last, BaseChatModel | RunnableBinding) or is_structured(model.last)
     if isinstance(model, RunnableBinding):
         return bool({"response_format", "ls_structured_output_format"} & set(model.kwargs)) or is_structured(
@@ -79,7 +80,7 @@ def is_structured(model: Any) -> bool:
 
 
 def _talks(thing: Any, seen: set[int] | None = None, depth: int = 0) -> bool:
-    """Whether this is a model that makes words, or code that refers to one."""
+    """Whether this is a model that answers in words, or code that refers to one."""
     seen = set() if seen is None else seen
     if id(thing) in seen or depth > _DEPTH or isinstance(thing, ToolNode | type) or inspect.ismodule(thing):
         return False
@@ -89,7 +90,7 @@ def _talks(thing: Any, seen: set[int] | None = None, depth: int = 0) -> bool:
     if inspect.isfunction(thing):
         names = set(thing.__code__.co_names)
         if names & _STRUCTURED:
-            return False  # it makes its model's answer a structure
+            return False  # its model's answer is structured output
         if names & _MAKERS:
             return True
     return any(_talks(part, seen, depth + 1) for part in _parts(thing))
@@ -115,7 +116,7 @@ def _parts(thing: Any) -> Iterator[Any]:
         variables = inspect.getclosurevars(thing)
         yield from variables.nonlocals.values()
         for value in variables.globals.values():
-            # Functions of other modules are not looked into: they may refer to anything.
+            # The search skips functions of other modules: they may refer to anything.
             if not inspect.isfunction(value) or value.__module__ == thing.__module__:
                 yield value
     elif isinstance(thing, Mapping):

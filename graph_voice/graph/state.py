@@ -1,4 +1,4 @@
-"""The state of a voice graph: the conversation, the userdata, who has the floor."""
+"""The state of a voice graph: the conversation, the userdata, the active agent."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, NotRequired
@@ -20,14 +20,14 @@ U = TypeVar("U", default=Any)
 
 
 def merge_contexts(current: dict[str, Any] | None, update: dict[str, Any] | None) -> dict[str, Any]:
-    """The reducer of `contexts`: agent by agent, the newest wins."""
+    """The reducer of `contexts`: the newest of each agent wins."""
     return {**(current or {}), **(update or {})}
 
 
 def append_handoffs(
     current: list[AgentHandoff] | None, updates: Sequence[list[AgentHandoff] | None]
 ) -> list[AgentHandoff]:
-    """The reducer of `handoffs`: append; a handoff that is there already (same call, same time) counts once."""
+    """The reducer of `handoffs`: append. A handoff that is there already (same tool call, same time) counts once."""
     known = list(current or [])
     for handoff in (handoff for update in updates for handoff in update or ()):
         if handoff not in known:
@@ -36,31 +36,31 @@ def append_handoffs(
 
 
 def last_agent(current: str | None, update: str | None) -> str:
-    """The reducer of `active_agent`: the last one of a step wins, so that no two agents can be active."""
+    """The reducer of `active_agent`: the last one of a step wins, so that only one agent is active."""
     return update or current or ""
 
 
 class VoiceState(TypedDict, Generic[U]):
     """The state of a voice graph. Extend it for channels of your own: `class MyState(VoiceState[Caller]): ...`.
 
-    The lists are LangGraph's `DeltaChannel`s: a checkpoint holds what came new, so that a turn costs the same bytes
-    however long the call.
+    The lists are LangGraph's `DeltaChannel`s: a checkpoint holds only what is new, so a turn costs the same
+    bytes however long the call is.
     """
 
     messages: NotRequired[Annotated[list[AnyMessage], DeltaChannel(merge_messages)]]
     """Everything said (as heard) and done in the call, by every agent, in order. LiveKit's `session.history`."""
     chat_ctx: NotRequired[Annotated[dict[str, Any], merge_chat_ctx]]
-    """Which part of it the active agent's model is shown. Write a history operation to change it."""
+    """Which part of the messages the active agent's model is shown. Write a history operation to change it."""
     contexts: NotRequired[Annotated[dict[str, Any], merge_contexts]]
-    """Agent -> its `chat_ctx` when it last left the floor."""
+    """Agent -> its `chat_ctx` when it was last active."""
     userdata: NotRequired[U]
     """The caller's facts. LiveKit's `session.userdata`."""
     active_agent: NotRequired[Annotated[str, last_agent]]
-    """Who has the floor. Empty: the start agent."""
+    """The name of the active agent. Empty: the start agent."""
     handoffs: NotRequired[Annotated[list[AgentHandoff], DeltaChannel(append_handoffs)]]
     """Every handoff that happened."""
     stack: NotRequired[list[Any]]
-    """Tasks that have the floor for a while and give it back."""
+    """Tasks that take over the conversation for a while and then give it back."""
 
 
 def schema_for(state_schema: Any, userdata: Any, secrets: SerializerProtocol | None = None) -> Any:

@@ -1,7 +1,7 @@
-"""What LangGraph Studio lets one edit of a graph before a run: each agent's instructions and model.
+"""What you can edit of a graph in LangGraph Studio before a run: each agent's instructions and model.
 
 They are fields of the graph's context schema, in the form that Studio knows (`langgraph_nodes`, `langgraph_type`). A
-run whose context has them is answered by an edited agent; any other run is as it was.
+run whose context has them uses an edited agent. Any other run is unchanged.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from graph_voice.models import model_from
 __all__ = ["edited", "is_editable", "studio_context"]
 
 LLM = "llm"
-"""The field for the model of every agent that has no field of its own filled in."""
+"""The field for the model of every agent whose own field is empty."""
 _COMPUTED = (
     "The system prompt. Empty: the agent's own, a function of the userdata. What you write here is fixed text and "
     "replaces it."
@@ -29,18 +29,18 @@ _EXAMPLES = ["openai:gpt-4.1-mini", "anthropic:claude-haiku-4-5"]
 
 
 class _Edit:
-    """Marks a field that edits agents."""
+    """Marks a field with which Studio edits agents."""
 
 
 def studio_context(agents: Sequence[Any], base: type[Any] | None = None) -> Any:
     """A context schema with which LangGraph Studio edits the agents' instructions and models.
 
-    A graph that was given no `context_schema` has this one already. For a schema of your own with the same fields in
-    it: `create_voice_graph(agents, context_schema=studio_context(agents, Shop))`.
+    A graph without a `context_schema` of your own has this one. To add these fields to your own schema:
+    `create_voice_graph(agents, context_schema=studio_context(agents, Shop))`.
 
     Args:
-        agents: those of the graph. Agents that are graphs of their own have no fields.
-        base: your schema, a `TypedDict` or a pydantic model. Default: none, then a context stays what it is given as.
+        agents: the graph's agents. Agents that are compiled graphs get no fields.
+        base: your schema, a `TypedDict` or a pydantic model. Default: none; the context is then passed on unchanged.
 
     Raises `BuildError` when `base` is neither, or has a field of one of these names.
     """
@@ -65,7 +65,7 @@ def _fields(agents: Sequence[Agent]) -> dict[str, Any]:
         LLM: _field(
             "",
             title="Model",
-            description='"provider:model", for every agent. Empty: what the graph has, or GRAPH_VOICE_LLM names.',
+            description='"provider:model", for every agent. Empty: the graph\'s own, or the one in GRAPH_VOICE_LLM.',
             examples=_EXAMPLES,
             extra={"langgraph_nodes": names},
         )
@@ -94,7 +94,7 @@ def _field(default: str, *, extra: dict[str, Any], **about: Any) -> Any:
 
 
 def is_editable(schema: Any) -> bool:
-    """Whether `studio_context` made this context schema; in another, fields of the same names mean something else."""
+    """Whether `studio_context` made this context schema. In another, fields with these names mean something else."""
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         marks = [mark for info in schema.model_fields.values() for mark in info.metadata]
     elif is_typeddict(schema):
@@ -106,7 +106,7 @@ def is_editable(schema: Any) -> bool:
 
 
 async def edited(runtime: AgentRuntime, context: Any) -> AgentRuntime | None:
-    """The agent as this run's context edits it; None when it does not.
+    """The agent as edited by this run's context; None when it is not edited.
 
     Raises `ModelError` for a model that can't be used.
     """
@@ -115,7 +115,7 @@ async def edited(runtime: AgentRuntime, context: Any) -> AgentRuntime | None:
     keep = runtime.agent
     text = _given(context, f"{keep.name}_instructions")
     llm = _given(context, f"{keep.name}_llm")
-    # A form sends its defaults too: what is as it was is no edit.
+    # A form sends its defaults too: an unchanged value is no edit.
     new_text = text if text and text != keep.instructions else None
     new_llm = (llm if llm != keep.llm else None) or _given(context, LLM) or None
     if new_text is None and new_llm is None:

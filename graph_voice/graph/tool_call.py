@@ -1,4 +1,4 @@
-"""One call of a batch: run through LangGraph's `ToolNode`, and what came of it."""
+"""One tool call of a batch: run it through LangGraph's `ToolNode`, and return its outcome."""
 
 import asyncio
 import logging
@@ -35,32 +35,32 @@ __all__ = ["NO_REPLY", "Outcome", "ToolBatch", "ToolRunner"]
 
 logger = logging.getLogger("graph_voice")
 MAX_OUTPUT = 100_000
-"""Characters of a tool's output that the model is told; more is cut, with a note."""
+"""How many characters of a tool's output the model is shown. The rest is cut, with a note."""
 NO_REPLY = "no_reply"
-"""Marks the result of a tool that wants no reply of the model: "stopped" (StopResponse), "direct" (return_direct), or
-"none" (it returned None, and wants no more to be said if something was said)."""
+"""Marks the result of a tool that wants no reply from the model: "stopped" (StopResponse), "direct" (return_direct), or
+"none" (it returned None, and wants no reply if the model has said something)."""
 
 
 @dataclass
 class Outcome:
-    """What became of one call."""
+    """The outcome of one tool call."""
 
     message: ToolMessage
-    """Its answer; a placeholder while it waits."""
+    """Its result; a placeholder while it waits."""
     request: Handoff | None = None
     asked: GraphInterrupt | None = None
-    """It is in `interrupt()`: it runs again, from its start, when the answer is there."""
+    """Set while it waits in `interrupt()`: it runs again from its start when the answer comes."""
     ending: bool = False
     spoken: list[AIMessage] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     """What a `Command` of the tool writes to other channels."""
     additions: list[AnyMessage] = field(default_factory=list)
-    """Messages that a `Command` of the tool adds behind the answers."""
+    """Messages that a `Command` of the tool adds after the tool results."""
 
 
 @dataclass
 class ToolBatch:
-    """What the calls of one message share."""
+    """What the tool calls of one message share."""
 
     state: dict[str, Any]
     config: RunnableConfig
@@ -70,10 +70,10 @@ class ToolBatch:
     work: WorkingCopy
     filler: BatchFiller
     redacted: dict[str, AnyMessage] = field(default_factory=dict)
-    """Message id -> the message without the secrets that calls of this batch have taken."""
+    """Message id -> the message without the secrets that tool calls of this batch have taken."""
 
     def redact_taken(self, args: Mapping[str, Any]) -> None:
-        """A call takes the secrets among these arguments: what was said of them is closed."""
+        """A tool call takes the secrets among these arguments: redact them from what was said."""
         if not (secrets := taken(args)):
             return
         user = self.turn.record.user if self.turn is not None else None
@@ -88,7 +88,7 @@ class ToolBatch:
 
 
 class ToolRunner:
-    """Runs calls of one agent's tools."""
+    """Runs the tool calls of one agent."""
 
     def __init__(self, runtime: AgentRuntime) -> None:
         self.runtime = runtime
@@ -99,15 +99,15 @@ class ToolRunner:
         self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
 
     async def run(self, call: ToolCall, call_id: str, batch: ToolBatch, *, said: list[str]) -> Outcome:
-        """One call, from the front end's permission to its answer.
+        """Run one tool call, from the front end's permission to its result.
 
         Args:
-            call: the call.
+            call: the tool call.
             call_id: its id.
             batch: what it shares with the others.
-            said: what it has said already, before it asked: a tool that runs again does not say it again.
+            said: what it said before it asked its question. A tool that runs again does not repeat this.
 
-        Raises LangGraph's control exceptions but `GraphInterrupt`, which is an outcome.
+        Raises LangGraph's control exceptions, except `GraphInterrupt`, which is an outcome.
         """
         name, turn = call["name"], batch.turn
         host = None
@@ -130,7 +130,7 @@ class ToolRunner:
         if isinstance(tool, TransferTool):
             return Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
         if turn is not None:
-            # The intent is durable before the tool acts: after a crash it is known that it may have.
+            # The tool call is durable before the tool acts: after a crash it is known that the tool may have acted.
             await turn.conversation.stored()
         try:
             userdata = batch.work.value if name in self._sees_state else batch.work.current
@@ -158,7 +158,7 @@ class ToolRunner:
 
     @contextmanager
     def _watched(self, call: ToolCall, call_id: str, turn: Turn | None) -> Iterator[ToolRun]:
-        """Tell who watches the call that the tool's code runs, and how it ended."""
+        """Report to `on_tool` that the tool's code runs, and how it ended."""
         run = ToolRun(self.agent.name, call["name"], call_id, dict(call["args"]))
         watch = turn.conversation.on_tool if turn is not None else None
         if watch is not None:
@@ -173,13 +173,13 @@ class ToolRunner:
                 watch(run)
 
     def slow(self, name: str) -> SlowTool | None:
-        """What a tool of the agent's own declares for the case that it takes long."""
+        """What one of the agent's own tools declares for when it is slow."""
         return self._slow.get(name)
 
     async def _run_slowly(
         self, call: ToolCall, call_id: str, tool: BaseTool, batch: ToolBatch, ctx: RunContext[Any]
     ) -> Outcome:
-        """One call that may have a filler."""
+        """Run one tool call, with its filler if it has one."""
         slow = self._slow[tool.name]
         if slow.filler is None:
             return await self._run(call, call_id, tool, batch, ctx)
@@ -199,7 +199,7 @@ class ToolRunner:
         clock = asyncio.timeout(timeout)
         assignments = Assignments()
         token = running.set(ctx)
-        # What the tool's code starts (a task, a graph of its own, what LiveKit does for it) is no part of this turn.
+        # What the tool's code starts (a task, a graph of its own, what LiveKit does for it) is not part of this turn.
         outside = current_turn.set(None)
         try:
             with batch.work.assigned_by(assignments):
@@ -213,7 +213,7 @@ class ToolRunner:
             raise
         except Exception as error:
             if is_invalid_resume(error):
-                raise  # the run fails, and the question can be answered again
+                raise  # the run fails, but the question can be answered again
             if isinstance(error, StopResponse):
                 return Outcome(_marked(answer(call_id, name, ""), "stopped"))
             if clock.expired():
@@ -233,7 +233,7 @@ class ToolRunner:
     async def _with_userdata(
         self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Awaitable[Any]]
     ) -> Any:
-        """The gate of `ToolNode`: a tool that is given the state gets the batch's own copy of the userdata in it."""
+        """`ToolNode`'s wrapper of tool calls: a tool that takes the state finds the batch's own userdata in it."""
         ctx = RunContext.current()
         if request.tool_call["name"] not in self._sees_state:
             return await execute(request)
@@ -241,7 +241,7 @@ class ToolRunner:
         return await execute(replace(request, runtime=replace(request.runtime, state=state), state=state))
 
     def _read(self, raw: Any, call_id: str, tool: BaseTool, ctx: RunContext[Any]) -> Outcome:
-        """What LangGraph's ToolNode gave for one call: a message, and whatever a `Command` updates beside it."""
+        """Read what LangGraph's `ToolNode` returned for one tool call: a message, and updates by a `Command`."""
         outcome = Outcome(answer(call_id, tool.name, ""), request=ctx.requested)
         for part in raw if isinstance(raw, list) else [raw]:
             if isinstance(part, Command):
@@ -286,7 +286,7 @@ def _how(outcome: Outcome) -> Literal["done", "failed", "asking"]:
 def _in_place_of_filler(
     speak: Callable[[str, Utterance], Awaitable[str]] | None, filler: BatchFiller
 ) -> Callable[[str, Utterance], Awaitable[str]] | None:
-    """A tool that speaks for itself needs no filler."""
+    """Let a tool that speaks for itself have no filler."""
     if speak is None:
         return None
 
@@ -306,7 +306,7 @@ def _marked_as(message: ToolMessage, mark: str, what: str) -> ToolMessage:
 
 
 def _shown(message: ToolMessage) -> ToolMessage:
-    """The answer as a model is shown it: not a book."""
+    """The result as a model is shown it, cut to `MAX_OUTPUT` characters."""
     if len(message.text) > MAX_OUTPUT:
         note = f"\n[cut: {len(message.text)} characters, the first {MAX_OUTPUT} are shown]"
         message = message.model_copy(update={"content": message.text[:MAX_OUTPUT] + note})
@@ -314,10 +314,10 @@ def _shown(message: ToolMessage) -> ToolMessage:
 
 
 def _told(error: Exception, tool: BaseTool, userdata: Any) -> str:
-    """What the model learns of a failure. Only what is meant for it; a stranger's exception may hold anything."""
+    """What the model is told of a failure: only text meant for it, since other exceptions may hold anything."""
     cause = error
     if isinstance(cause, ToolInvocationError):
-        # LangGraph takes every ValidationError for one of the arguments; the tool's own may come from anywhere.
+        # LangGraph takes every ValidationError for one of the arguments, but the tool's code may have raised it.
         title = cause.source.title
         if title == getattr(tool.get_input_schema(), "__name__", tool.name):
             return cause.message

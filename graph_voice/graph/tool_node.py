@@ -1,4 +1,4 @@
-"""The tool node of an agent: a batch of calls, one winning handoff, every call answered."""
+"""The tool node of an agent: it answers every tool call of a batch, and at most one handoff wins."""
 
 import asyncio
 import logging
@@ -29,16 +29,16 @@ __all__ = ["ToolsNode"]
 logger = logging.getLogger("graph_voice")
 
 WAITS = "waits"
-"""Marks the placeholder of a call that is not decided yet: what is known of it, as plain data."""
+"""Marks the placeholder of an undecided tool call. Its value is what is known of the tool call, as plain data."""
 
 
 class ToolsNode:
-    """Runs the calls of the last assistant message, in parallel, on one working copy of the userdata.
+    """Runs the tool calls of the last assistant message, in parallel, on one working copy of the userdata.
 
-    A call that is in LangGraph's `interrupt()` leaves a placeholder, and so does a handoff, since an earlier call may
-    still win; the results of the others are written. Then the node runs again, for the first call that asked and for
-    no other: the answer can go to nobody else, and no call that has finished runs twice, whatever the checkpointer.
-    As in any LangGraph node, a tool that asks runs again from its start when the answer is there.
+    A tool call that waits in LangGraph's `interrupt()` leaves a placeholder. So does a handoff beside it, since an
+    earlier tool call may still win. The other results are written. Then the node runs again, only for the first tool
+    call that asked: no other can get the answer, and no finished one runs twice, whatever the checkpointer. As in any
+    LangGraph node, a tool that asks runs again from its start when the answer comes.
     """
 
     def __init__(self, runtime: AgentRuntime) -> None:
@@ -95,10 +95,10 @@ class ToolsNode:
             for call, call_id in calls
         ]
         outcomes = []
-        # A cancellation is theirs too, and they may clean up before it goes on.
+        # A cancellation reaches the tools too; they may clean up before it goes on.
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                raise outcome  # LangGraph's control exceptions; all others have become answers
+                raise outcome  # LangGraph's control exceptions; all others have become results
             outcomes.append(outcome)
         return outcomes
 
@@ -111,12 +111,12 @@ class ToolsNode:
         return outcome
 
     def _ended(self, outcome: Outcome, batch: ToolBatch) -> None:
-        """In front of its answer: a process that ends between the two forgets neither."""
+        """Record what a tool call changed, before its result: a crash can't keep the result without the changes."""
         if batch.turn is not None:
             batch.turn.call_ended(self.name, batch.work.changes(), outcome.updates)
 
     def _answer(self, message: ToolMessage, turn: Turn | None) -> None:
-        """A call is answered. After a barge-in nobody in this turn will speak of it any more: it comes late."""
+        """A tool call has its result. After an interruption no reply of this turn will report it: it is late."""
         if turn is None:
             return
         late = turn.interrupted and turn.is_running(message.tool_call_id) and NO_REPLY not in message.additional_kwargs
@@ -126,7 +126,7 @@ class ToolsNode:
             turn.conversation.late.came(self.agent.name, message)
             turn.conversation.tell_late()
 
-    # ---- a call that asks
+    # ---- a tool call that asks
 
     def _wait(
         self,
@@ -135,7 +135,7 @@ class ToolsNode:
         answers: Mapping[str, ToolMessage],
         batch: ToolBatch,
     ) -> list[Command[Any]]:
-        """Write what is finished, and come back for the call that asks."""
+        """Write what is finished, and run the node again for the tool call that asks."""
         messages: list[ToolMessage] = []
         for call_id, outcome in outcomes.items():
             if outcome is None:
@@ -151,7 +151,7 @@ class ToolsNode:
         return [*self._written(messages, spoken, list(ran.values()), batch), Command(goto=self.name)]
 
     def _known(self, message: ToolMessage) -> Outcome | None:
-        """What an earlier run of this node has found out of a call; None when it is to run."""
+        """The outcome of a tool call from an earlier run of this node; None when it must run."""
         if not message.additional_kwargs.get("placeholder"):
             return Outcome(message)
         plain = message.additional_kwargs.get(WAITS, {}).get("handoff")
@@ -164,7 +164,7 @@ class ToolsNode:
         return Outcome(decided, request=request)
 
     def _placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
-        """What stands in the state for a call that is not decided yet, and says how to go on."""
+        """The placeholder in the state for an undecided tool call. It says how to go on."""
         made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
         known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
         if (request := outcome.request) is not None:
@@ -175,7 +175,7 @@ class ToolsNode:
     # ---- the batch
 
     def _choose(self, outcomes: Sequence[Outcome], batch: ToolBatch) -> Outcome | None:
-        """The first handoff, in the calls' order, wins; each other one is told that it did not happen."""
+        """The winner is the first handoff, in the tool calls' order. Each other one is answered as not done."""
         turn = batch.turn
         winner: Outcome | None = None
         for outcome in outcomes:
@@ -202,13 +202,13 @@ class ToolsNode:
         messages: list[AnyMessage] = [o.message for o in outcomes]
         if winner is None and all(NO_REPLY in o.message.additional_kwargs for o in outcomes):
             messages += self._said_directly(outcomes, batch.turn)
-        # The handoff is an update of its own: it is taken back as one when the front end says it did not happen.
+        # The handoff is an update of its own, so that all of it is undone when the front end says it did not happen.
         return [*self._written(messages, spoken, ran, batch), *([Command(update=control)] if control else [])]
 
     def _written(
         self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: ToolBatch
     ) -> list[Command[Any]]:
-        """The updates of the state: the answers, what the tools' own commands write, the userdata."""
+        """The updates of the state: the tool results, what the tools' own commands write, the userdata."""
         if batch.turn is not None and any(o.ending for o in ran):
             batch.turn.call_ends = True
         update: dict[str, Any] = {
@@ -235,7 +235,7 @@ class ToolsNode:
         messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
         shown: dict[str, Any] | None = None
         if request.to in self.runtime.settings.external:
-            # An external agent is shown its context by the front end, which makes it when it hears of the handoff.
+            # The front end creates an external agent, with its context, when it gets the handoff event.
             shown = await self._carried(request, call_id, messages, batch)
         if not is_agent and turn is not None and not await self._may_pass(request, line, turn):
             winner.request = None
@@ -255,7 +255,7 @@ class ToolsNode:
             told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
             turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
         if self.agent.on_exit is not None:
-            # on_exit may act, so it waits until the floor has really changed.
+            # on_exit may act, so it waits until the handoff has really happened.
             if turn is not None and not await turn.wait_decided(call_id):
                 return {}
             await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
@@ -277,7 +277,7 @@ class ToolsNode:
     async def _carried(
         self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: ToolBatch
     ) -> dict[str, Any]:
-        """What the handoff's policy shows the target: its `chat_ctx`."""
+        """The target's `chat_ctx`, by the handoff's history policy."""
         after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
         model = self.runtime.model
         async with handoff_span(batch.config, self.agent.name, request, call_id) as span:
@@ -286,7 +286,7 @@ class ToolsNode:
         return found or {}
 
     async def _transfer_line(self, request: Handoff, batch: ToolBatch) -> AIMessage | None:
-        """What the old agent says. A line that fails is not worth the handoff."""
+        """What the old agent says. If the line fails, the handoff still goes on."""
         if request.say is None or (batch.turn is not None and batch.turn.interrupted):
             return None
         message_id = new_id("say")
@@ -306,7 +306,7 @@ class ToolsNode:
         return AIMessage(text, id=message_id, name=self.agent.name) if text else None
 
     def _said_directly(self, outcomes: Sequence[Outcome], turn: Turn | None) -> list[AnyMessage]:
-        """LangChain's `return_direct`: the output of the tools is the answer. A tool that stopped has none."""
+        """The reply of tools with LangChain's `return_direct`: their output. After `StopResponse` there is none."""
         texts = [o.message.text for o in outcomes if o.message.additional_kwargs[NO_REPLY] == "direct"]
         text = " ".join(t for t in texts if t)
         if not text:
@@ -318,26 +318,26 @@ class ToolsNode:
 
 
 def _batch(messages: Sequence[AnyMessage]) -> tuple[AIMessage, dict[str, ToolMessage]]:
-    """The last message that has calls, and the answers that there are by now."""
+    """The last message that has tool calls, and their results so far."""
     answers: dict[str, ToolMessage] = {}
     for message in reversed(messages):
         if isinstance(message, ToolMessage):
             answers[message.tool_call_id] = message
         elif isinstance(message, AIMessage) and message.tool_calls:
             return message, answers
-    raise AssertionError("the tool node runs behind a message that has calls")
+    raise AssertionError("the tool node runs after a message that has tool calls")
 
 
 def _ends_turn(asking: AIMessage, answers: Sequence[ToolMessage]) -> bool:
-    """Whether nobody is to speak of these results: each call said so, and the caller is not left without a word.
+    """Whether these results need no reply: each tool call wants none, and the caller is not left without an answer.
 
-    As in LiveKit, tools that return None want no reply. There, the caller hears nothing when the model said nothing
-    beside the calls; here, the model is asked then.
+    As in LiveKit, tools that return None want no reply. In LiveKit the caller then hears nothing if the model said
+    nothing beside the tool calls. Here the model is asked in that case.
     """
     reasons = {m.additional_kwargs.get(NO_REPLY) for m in answers}
     return None not in reasons and (reasons != {"none"} or bool(asking.text.strip()))
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:
-    """The asking message with what its tools said: one assistant message, since a prompt may not end with one."""
+    """The asking message with its tools' words added: one message, since a prompt may not end with an assistant's."""
     return add_words(asking, " ".join(line.text for line in spoken if line.text))

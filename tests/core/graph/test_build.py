@@ -98,7 +98,7 @@ def test_a_graph_that_can_not_work_is_refused(agents: Any, words: str) -> None:
 
 
 def test_other_arguments_are_checked_as_well() -> None:
-    with pytest.raises(BuildError, match='start="back" is none of the agents: front'):
+    with pytest.raises(BuildError, match='start="back" is not one of the agents: front'):
         create_voice_graph([agent()], start="back")
     with pytest.raises(BuildError, match="write a pydantic model class or a dataclass"):
         create_voice_graph([agent()], userdata=int)
