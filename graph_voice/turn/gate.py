@@ -17,7 +17,7 @@ class Permission:
     is_error: bool = False
 
 
-NOT_STARTED = Permission(run=False, output="not done: the call was not executed.", is_error=True)
+NOT_STARTED = Permission(run=False, output="not done: the tool call was not executed.", is_error=True)
 """The front end never decided about this tool call, and no longer can."""
 
 

@@ -151,7 +151,7 @@ class ModelStep:
             elif call.status == "running":
                 result.append(placeholder(call.id, call.name))
             else:
-                result.append(placeholder(call.id, call.name, "not done: the call was not executed."))
+                result.append(placeholder(call.id, call.name, "not done: the tool call was not executed."))
         return result
 
 

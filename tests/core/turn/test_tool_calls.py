@@ -136,7 +136,7 @@ async def test_a_barge_in_lets_running_tools_end_and_starts_no_other() -> None:
         "human: hi",
         "ai:  +call_1 +call_2",
         "tool: booked",
-        "tool: not done: the call was not executed.",
+        "tool: not done: the tool call was not executed.",
     ]
     assert conversation.userdata == {"booked": True}
     check_invariants(conversation, effects=ran, heard=[], said=["hi"])
