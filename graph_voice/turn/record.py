@@ -321,8 +321,8 @@ class TurnRecord:
     def entries(self) -> Iterator[ChannelUpdate]:
         """The channel updates that count, in order.
 
-        A handoff's own update takes effect when the handoff is confirmed. After a handoff that is not confirmed,
-        updates of the channels in `CONTROL` don't count.
+        A handoff's own update takes effect when the handoff is confirmed. What was written behind a handoff that is not
+        confirmed does not count.
         """
         confirmed: int | None = 0
         for write in self.writes:
@@ -331,9 +331,9 @@ class TurnRecord:
                 confirmed = max(confirmed, decision.order) if decision is not None and decision.happened else None
             control = {k: v for k, v in write.values.items() if k in CONTROL}
             rest = {k: v for k, v in write.values.items() if k not in CONTROL}
-            if rest and (floor is not None or write.handoff is not None):
-                yield ChannelUpdate(max(write.order, floor or 0), rest)
-            if control and floor is not None:
+            if rest and (confirmed is not None or write.handoff is not None):
+                yield ChannelUpdate(max(write.order, confirmed or 0), rest)
+            if control and confirmed is not None:
                 if write.handoff is not None:
                     # Not when it was written: the old agent's `on_exit` may have taken a while, and the program may
                     # have changed the active agent meanwhile.
