@@ -24,31 +24,31 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class Agent:
-    """An agent of a voice graph: a node, with its tools and the ways out of it.
+    """An agent of a voice graph: a node, with its tools and its handoffs.
 
     Write an instance, or a subclass with class attributes, `@function_tool` methods and
-    `async def on_enter(self, ctx)` / `async def on_exit(self, ctx)`. An agent holds nothing of a call (that belongs in
+    `async def on_enter(self, ctx)` / `async def on_exit(self, ctx)`. An agent keeps no data of a call (that belongs in
     the userdata), so one instance serves any number of calls.
 
     Args:
         name: the node's name; letters, digits, `_` and `-`.
         instructions: the system prompt: text, or a function of the userdata. Rendered for each model call.
         tools: `@function_tool` functions, plain functions, or LangChain tools.
-        handoffs: `Handoff`s, and names of targets that the tools hand off to by `ctx.handoff(name)`.
+        handoffs: `Handoff`s, and names of targets that the tools hand off to with `ctx.handoff(name)`.
         on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
             agent replies at once from its instructions.
         on_exit: an async function of the `RunContext`, run when the agent hands off.
         llm: a LangChain chat model or a string such as "openai:gpt-4.1". Default: the graph's.
         fallback: the model that answers when `llm` fails before its first word. Default: the graph's.
         voice: how it hears and sounds.
-        on_enter_tools: "own" (default) lets the first reply use the agent's tools but no transfer, so that it can't
-            bounce away unheard; "none" withholds all tools.
-        context: a history operation that keeps what the model is shown short while the agent has the floor, such as
+        on_enter_tools: "own" (default) lets the first reply use the agent's tools but no transfer, so that the agent
+            can't hand off before it has spoken; "none" allows no tools.
+        context: a history operation that keeps what the model is shown short while the agent is active, such as
             `history.when(max_items=60, then=history.summarize(keep_last_turns=6))`. A `Conversation` applies it
             between turns, in the background; without one (Studio, `ainvoke`) it is applied when a turn begins.
 
-    Raises `BuildError` for what can't work: a bad name, no instructions, two tools of one name, an `on_enter` that is
-    neither text nor a function.
+    Raises `BuildError` for what can't work: a bad name, no instructions, two tools with the same name, an `on_enter`
+    that is neither text nor a function.
     """
 
     name: str = ""
@@ -104,7 +104,7 @@ class Agent:
         self._check()
         self.declared = [h for h in self.handoffs if isinstance(h, Handoff)]
         self.ways: dict[str, Handoff] = {}
-        """Target -> the way that `ctx.handoff` takes: the one declared for the agent's own tools, else a tool's."""
+        """Target -> the declaration that `ctx.handoff` uses: one with `tool=False` comes before a transfer tool's."""
         for handoff in sorted(self.handoffs, key=lambda h: 2 if isinstance(h, str) else int(h.tool)):
             way = Handoff(handoff) if isinstance(handoff, str) else handoff
             self.ways.setdefault(way.to, way)
@@ -119,7 +119,7 @@ class Agent:
             if not _TOOL_NAME.match(tool.name):
                 hint = f'Handoff("{tool.handoff.to}", name="...")' if isinstance(tool, TransferTool) else "rename it"
                 raise BuildError(
-                    f'agent "{self.name}": the tool name "{tool.name}" is refused by the providers, which take up to '
+                    f'agent "{self.name}": the providers refuse the tool name "{tool.name}". They take up to '
                     f"64 letters, digits, '_' and '-': {hint}."
                 )
             seen.add(tool.name)
@@ -129,8 +129,8 @@ class Agent:
         name = self.name
         if not isinstance(name, str) or not _NAME.match(name):
             raise BuildError(
-                f"Agent({name!r}): a name is up to 64 letters, digits, '_' and '-', and starts with a letter: it "
-                "becomes a node of the graph and part of a tool's name."
+                f"Agent({name!r}): a name is up to 64 letters, digits, '_' and '-', and starts with a letter or '_'. "
+                "It becomes a node of the graph and part of a tool's name."
             )
         written = self.instructions
         if not written or (isinstance(written, str) and not written.strip()):
@@ -142,8 +142,8 @@ class Agent:
             )
         if inspect.iscoroutinefunction(written):
             raise BuildError(
-                f'agent "{name}": its instructions are an async function. Make it a plain one of the userdata, and '
-                "load what it needs in on_enter or in a tool."
+                f'agent "{name}": its instructions are an async function. Make it a plain function of the userdata, '
+                "and load what it needs in on_enter or in a tool."
             )
         if self.on_enter is not None and not isinstance(self.on_enter, str) and not _takes_one(self.on_enter):
             raise BuildError(
@@ -151,7 +151,7 @@ class Agent:
                 "function of the userdata), an async function of the RunContext."
             )
         if self.on_exit is not None and not _takes_one(self.on_exit):
-            raise BuildError(f'agent "{name}": on_exit={self.on_exit!r} is no function of the RunContext.')
+            raise BuildError(f'agent "{name}": on_exit={self.on_exit!r} is not a function of the RunContext.')
         if isinstance(self.handoffs, str):
             raise BuildError(f'agent "{name}": handoffs is a list: handoffs=["{self.handoffs}"].')
         for handoff in self.handoffs:
@@ -165,7 +165,7 @@ class Agent:
             raise BuildError(f'agent "{name}": on_enter_tools={self.on_enter_tools!r}: write "own" or "none".')
         if self.context is not None and not isinstance(self.context, Operation):
             raise BuildError(
-                f'agent "{name}": context={self.context!r} is no history operation. Write '
+                f'agent "{name}": context={self.context!r} is not a history operation. Write '
                 "context=history.when(max_items=60, then=history.summarize(keep_last_turns=6))."
             )
 
@@ -180,15 +180,15 @@ class Agent:
 
     @property
     def enters_by_method(self) -> bool:
-        """Whether `on_enter` acts for itself (an async method) instead of being instructions for a reply."""
+        """Whether `on_enter` is an async function that acts itself, instead of instructions for a reply."""
         return inspect.iscoroutinefunction(self.on_enter)
 
     def render(self, userdata: Any) -> str:
-        """The instructions of this moment."""
+        """The instructions as they are now."""
         return _render(self.instructions, userdata)
 
     def render_on_enter(self, userdata: Any) -> str | None:
-        """The instructions for the first reply, if there are any."""
+        """The instructions for the first reply; None if there are none."""
         if self.on_enter is None or self.enters_by_method:
             return None
         return _render(self.on_enter, userdata)
@@ -209,7 +209,7 @@ def _render(text: Text, userdata: Any) -> str:
 
 
 def _takes_one(function: Any) -> bool:
-    """Whether it can be called with one argument; what has no signature (a builtin) may."""
+    """Whether it can be called with one argument. A function without a signature (a builtin) is taken to."""
     if not callable(function):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Handoffs: how one agent gives the floor to another, and what the other one is told.
+"""Handoffs: how one agent hands the call over to another, and what the other one is told.
 
 Follows LiveKit's agent handoffs (a tool that returns an agent) and its `AgentHandoff` chat item.
 """
@@ -32,7 +32,7 @@ class AgentHandoff(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A line that the model words itself, from these instructions."""
+    """A line that the model writes from these instructions."""
 
     instructions: str
 
@@ -43,10 +43,10 @@ Utterance = str | Reply | Callable[[Any], str]
 
 @dataclass(frozen=True)
 class Handoff:
-    """A declared way from one agent to another. It becomes the tool `transfer_to_<to>` and an edge of the graph.
+    """A handoff that an agent may make. It becomes the tool `transfer_to_<to>` and an edge of the graph.
 
-    With `tool=False` it declares only how the way is taken (`history`, `say`, `result`) by the agent's own tools, which
-    return `ctx.handoff("<to>")`.
+    With `tool=False` there is no such tool: the agent's own tools return `ctx.handoff("<to>")`, and this declares what
+    the handoff does (`history`, `say`, `result`).
 
     Raises `BuildError` when `to` is empty.
     """
@@ -58,17 +58,17 @@ class Handoff:
     history: _history.Operation = field(default_factory=_history.fresh, kw_only=True)
     """What the target's model is shown of the conversation. Default: nothing, as in LiveKit."""
     say: Utterance | None = field(default=None, kw_only=True)
-    """Spoken by the old agent before the floor changes."""
+    """Spoken by the old agent before the new one becomes active."""
     result: str | None = field(default=None, kw_only=True)
     """What the transfer tool answers. Default: "Transferring to <to>."."""
     name: str | None = field(default=None, kw_only=True)
     """The tool's name. Default: `transfer_to_<to>`."""
     on_interruption: OnInterruption = field(default="cancel", kw_only=True)
-    """What becomes of the handoff when the caller interrupts while it is announced. "cancel", as in LiveKit: the agent
-    keeps the floor and answers. "complete": the announcement is cut off, the floor changes, and what the caller says is
-    the new agent's to answer."""
+    """What happens to the handoff when the caller interrupts its announcement. "cancel", as in LiveKit: the old agent
+    stays active and answers. "complete": the announcement is cut off, the new agent becomes active, and it answers what
+    the caller says."""
     tool: bool = field(default=True, kw_only=True)
-    """Whether the agent's model gets a tool that takes this way. False: only the agent's own tools take it."""
+    """Whether the agent's model gets a tool for this handoff. False: only the agent's own tools can make it."""
 
     def __post_init__(self) -> None:
         if not self.to:
@@ -88,7 +88,7 @@ class Handoff:
         return self.name or f"transfer_to_{self.to}"
 
     def transfer_tool(self) -> "TransferTool":
-        """The tool that an agent's model calls to take this way."""
+        """The tool that an agent's model calls to hand off."""
         text = self.description or f"Transfer the caller to {self.to.replace('_', ' ')}."
         return TransferTool(name=self.tool_name, description=text, handoff=self)
 

@@ -21,7 +21,7 @@ __all__ = ["RunContext", "running"]
 U = TypeVar("U", default=Any)
 
 running: ContextVar["RunContext[Any] | None"] = ContextVar("graph_voice_running", default=None)
-"""The context of the call or hook that runs in this task."""
+"""The context of the tool call or hook that runs in this task."""
 
 
 def new_id(kind: str) -> str:
@@ -36,26 +36,26 @@ class RunContext(Generic[U]):
     """
 
     agent: str
-    """The name of the agent that has the floor."""
+    """The name of the active agent."""
     userdata: U
-    """Shared by the tools of one batch: in-place changes count, and one update leaves the node."""
+    """Shared by the tools of one batch. In-place changes count; the node writes them to the state as one update."""
     state: dict[str, Any]
     """The graph's state when the batch began."""
     chat_ctx: list[AnyMessage]
     """What the agent's model was shown of the conversation. LiveKit's `agent.chat_ctx`."""
     runtime: Runtime[Any]
     tool_call_id: str | None = None
-    """None in `on_enter` and `on_exit`. The same after a crash: use it as the key of what must happen once."""
+    """None in `on_enter` and `on_exit`. It stays the same after a crash: use it as the key of what must happen once."""
     host: Any = None
-    """The front end's own context of this call (LiveKit's `RunContext`), when there is one."""
+    """The front end's own context of this tool call (LiveKit's `RunContext`), when there is one."""
     close_reason: str | None = None
     """In `on_exit`: why the call ends, such as "participant_disconnected" (LiveKit's `CloseReason`). None when the
-    agent hands over, and everywhere else. At the call's end `say` and `generate_reply` do nothing."""
+    agent hands off, and everywhere else. At the call's end `say` and `generate_reply` do nothing."""
 
     spoken: list[AIMessage] = field(default_factory=list, repr=False)
     """What `say` and `generate_reply` produced, in order."""
     already_said: list[str] = field(default_factory=list, repr=False)
-    """What this call said before it asked (`interrupt()`). It runs again from its start, and is not to say it again."""
+    """What this tool call said before it asked (`interrupt()`). When it runs again from its start, it skips this."""
     requested: Handoff | None = field(default=None, repr=False)
     returned_none: bool = field(default=False, repr=False)
     ending: bool = field(default=False, repr=False)
@@ -63,13 +63,13 @@ class RunContext(Generic[U]):
     hold: Callable[[], None] | None = field(default=None, repr=False)
     held: bool = field(default=False, repr=False)
     over: bool = field(default=False, repr=False)
-    """The tool or hook has ended; what it has started may go on."""
+    """The tool or hook has ended. What it started may still run."""
     ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
     """The agent's declared handoffs, by target."""
 
     @classmethod
     def current(cls) -> "RunContext[Any]":
-        """The context of the running call. Raises `TurnError` outside of one."""
+        """The context of the running tool call or hook. Raises `TurnError` outside of one."""
         found = running.get()
         if found is None:
             raise TurnError("There is no RunContext here: the tool was called by hand. Pass a context of your own.")
@@ -100,8 +100,8 @@ class RunContext(Generic[U]):
             to: the target, which the agent must declare in `handoffs=[...]`.
             result: what the tool answers. Default: "Transferring to <to>.".
             history: what the target is shown. Default: what the agent's declaration says.
-            say: spoken by this agent before the floor changes.
-            on_interruption: what becomes of the handoff when the caller interrupts while it is announced, "cancel" or
+            say: spoken by this agent before the target becomes active.
+            on_interruption: what happens to the handoff when the caller interrupts its announcement, "cancel" or
                 "complete". Default: what the agent's declaration says.
 
         Raises `HandoffError` for a target that is not declared.
@@ -121,11 +121,11 @@ class RunContext(Generic[U]):
         )
 
     async def say(self, text: str) -> None:
-        """Speak a fixed line, and wait until it was played (or interrupted) before going on. LiveKit's `say`."""
+        """Speak a fixed line, and wait until it was played or interrupted. LiveKit's `say`."""
         await self._speak(text)
 
     async def generate_reply(self, instructions: str) -> str:
-        """Speak a line that the model words from these instructions; wait until it was played. Returns its text.
+        """Speak a line that the model writes from these instructions; wait until it was played. Returns its text.
 
         LiveKit's `session.generate_reply` inside a tool.
         """
@@ -139,17 +139,17 @@ class RunContext(Generic[U]):
         if self.already_said:
             return self.already_said.pop(0)
         if self.speak is None:
-            raise TurnError("This RunContext has no voice: it was made by hand.")
+            raise TurnError("This RunContext can't speak: it was made by hand.")
         return await self.speak(new_id("say"), line)
 
     def disallow_interruptions(self) -> None:
-        """The caller can't interrupt from here to the end of this call. LiveKit's method of the same name."""
+        """The caller can't interrupt from here to the end of this tool call. LiveKit's method of the same name."""
         if self.hold is not None and not self.held:
             self.held = True
             self.hold()
 
     def end_call(self) -> None:
-        """End the call after what is being said. The front end hangs up."""
+        """End the call once the agent has finished speaking. The front end hangs up."""
         self.ending = True
 
     def request_handoff(self, request: Handoff) -> None:

@@ -43,14 +43,14 @@ FILLER_AFTER = 1.5
 """Seconds of silence, while a tool runs, after which its filler is said."""
 
 Filler = str | Sequence[str] | Callable[[Any], str | None]
-"""A line, lines that the tool's calls take in turn, or a function of the userdata (which may return nothing)."""
+"""A line, lines that the tool's calls use in turn, or a function of the userdata (which may return None)."""
 
 LatePolicy = Literal["announce", "merge"]
-"""What becomes of a result that comes after the caller was answered without it."""
+"""What happens to a result that comes after the caller was answered without it."""
 
 
 class ToolError(Exception):
-    """Raised by a tool to tell the model what went wrong, in these words. LiveKit's `ToolError`."""
+    """Raised by a tool to tell the model what went wrong: the model reads this message. LiveKit's `ToolError`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -58,25 +58,25 @@ class ToolError(Exception):
 
 
 class StopResponse(Exception):  # LiveKit's name
-    """Raised by a tool to end the turn without a reply, unless another call of its batch wants one. LiveKit's
+    """Raised by a tool to end the turn without a reply, unless another tool call of its batch needs one. LiveKit's
     `StopResponse`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SlowTool:
-    """What one tool declares. Its names are the arguments of `function_tool`."""
+    """What one tool declares for slow calls. The fields are arguments of `function_tool`."""
 
     filler: Filler | None = None
     filler_after: float = FILLER_AFTER
     late: LatePolicy = "announce"
 
     def line(self, userdata: Any, earlier: int) -> str:
-        """What is said; "" for nothing.
+        """The filler to say; "" for nothing.
 
         Args:
             userdata: the caller's facts.
-            earlier: calls of this tool that the conversation has seen before this one. Of several lines, each call
-                takes the next one, and begins again behind the last: the same conversation always has the same lines.
+            earlier: the number of earlier calls of this tool in the conversation. Of several lines, each call uses the
+                next one, and after the last the first again: the same conversation always has the same lines.
         """
         if self.filler is None or isinstance(self.filler, str):
             return self.filler or ""
@@ -85,11 +85,11 @@ class SlowTool:
         return self.filler[earlier % len(self.filler)]
 
     def check(self, tool: str) -> "SlowTool":
-        """Raises `BuildError` for values that can't work."""
+        """Raise `BuildError` for values that can't work."""
         if not _is_filler(self.filler):
             raise BuildError(
-                f'tool "{tool}": filler={self.filler!r} is no line. Write a text, a list of texts, or a function of '
-                "the userdata."
+                f'tool "{tool}": filler={self.filler!r} can\'t be said. Write a text, a list of texts, or a function '
+                "of the userdata."
             )
         after = self.filler_after
         if not isinstance(after, int | float) or not after > 0 or not math.isfinite(after):
@@ -116,9 +116,9 @@ class FunctionTool(StructuredTool):
     timeout: float | None = None
     """Seconds after which the model is told that the tool did not answer."""
     idempotent: bool = False
-    """Whether the tool may run again for the same call after a crash."""
+    """Whether the tool may run again for the same tool call after a crash."""
     slow: SlowTool = SlowTool()
-    """What is said while it runs long, and what becomes of a result that comes late."""
+    """What is said while it takes long, and what happens to a result that comes late."""
 
 
 @overload
@@ -151,31 +151,31 @@ def function_tool(
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
     The parameters' annotations are the schema, the docstring is the description. A parameter annotated
-    `RunContext[...]` gets the call's context and is not part of the schema. A sync function runs in a thread.
+    `RunContext[...]` gets the tool call's context and is not part of the schema. A sync function runs in a thread.
 
     Args:
         name: the tool's name. Default: the function's.
         description: what the model reads. Default: the docstring.
-        handoffs: agents that the tool may return with `ctx.handoff(...)`, to name the tool on the drawing.
+        handoffs: agents that the tool may hand off to with `ctx.handoff(...)`, so that the drawing shows it.
         timeout: seconds after which the model is told that the tool did not answer. Default: no limit.
         idempotent: the tool may run again for the same `ctx.tool_call_id` after a crash.
-        filler: said once when the call keeps the caller waiting: a text, a function of the userdata, or a list of
-            texts that the tool's calls take in turn. Several slow calls at once have one filler. A tool that says
+        filler: said once when the tool keeps the caller waiting: a text, a function of the userdata, or a list of
+            texts that the tool's calls use in turn. Several slow tool calls at once share one filler. A tool that says
             something itself (`ctx.say`) has none. LiveKit's `RunContext.with_filler`.
-        filler_after: seconds of silence, while the call runs, after which the filler is said.
-        late: what becomes of a result that comes after a barge-in, when the caller was answered without it.
-            "announce": the agent that has the floor speaks of it by itself, unless a reply has done so meanwhile;
+        filler_after: seconds of silence, while the tool runs, after which the filler is said.
+        late: what happens to a result that comes after a barge-in, when the caller was answered without it.
+            "announce": the active agent tells the caller of it unasked, unless a reply has done so meanwhile;
             "merge": it is remembered, and the next model call sees it.
 
-    The function stays an ordinary function: it can be called in a test as it is. Any other LangChain tool (an MCP
-    tool, say) declares `filler`, `filler_after` and `late` in its `metadata`.
+    The function stays an ordinary function: a test can call it directly. Any other LangChain tool (such as an MCP
+    tool) declares `filler`, `filler_after` and `late` in its `metadata`.
 
-    Raises `BuildError` for a filler that is no line, a delay that is not above 0, and an unknown policy.
+    Raises `BuildError` for a filler that can't be said, a delay that is not above 0, and an unknown policy.
     """
 
     def mark(target: Any) -> Any:
         if isinstance(target, BaseTool):
-            raise BuildError(f"{target.name} is a LangChain tool already: list it in tools=[...] as it is.")
+            raise BuildError(f"{target.name} is already a LangChain tool: list it in tools=[...] as it is.")
         function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
         function.__graph_voice_tool__ = {
             "name": name or function.__name__,
@@ -195,7 +195,7 @@ def is_function_tool(value: Any) -> bool:
 
 
 def as_tool(value: Any, *, agent: str = "") -> BaseTool:
-    """A LangChain tool from whatever may stand in `Agent(tools=[...])`. Raises `BuildError` for anything else."""
+    """A LangChain tool made of an item of `Agent(tools=[...])`. Raises `BuildError` for what can't be one."""
     if isinstance(value, BaseTool):
         return with_redacted_arguments(value)
     if is_function_tool(value):
@@ -222,7 +222,7 @@ def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
 
 
 def takes_state(tool: BaseTool) -> bool:
-    """Whether a tool can see the state, and the userdata in it: by its `RunContext`, or by an injected argument."""
+    """Whether a tool sees the state, and the userdata in it: by its `RunContext`, or by an injected argument."""
     if isinstance(tool, FunctionTool) and tool.takes_context:
         return True
     shown = tool.tool_call_schema
@@ -278,8 +278,8 @@ def _build(
             if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
                 result = await result
         except GraphInterrupt:
-            # It will run again from its start, so what it has assigned by now would count twice. At once, before
-            # another call of the batch builds on it.
+            # It will run again from its start, so what it has assigned by now would count twice. Undo it at once,
+            # before another tool call of the batch builds on it.
             if (assignments := Assignments.current()) is not None:
                 assignments.undo()
             raise
@@ -312,7 +312,7 @@ def _build(
 
 
 def _secrets(arguments: dict[str, Any]) -> list[str]:
-    """The secrets that a call knows: of its arguments and of the userdata."""
+    """The secrets that a tool call knows: those in its arguments and in the userdata."""
     given = [v for v in arguments.values() if not isinstance(v, RunContext)]
     contexts = [v.userdata for v in arguments.values() if isinstance(v, RunContext)]
     return secret_texts([given, contexts])
@@ -352,7 +352,7 @@ _BLOCKS = frozenset({"text", "image", "image_url", "audio", "file", "video", "js
 
 
 def _with_answer(command: Command[Any]) -> Command[Any]:
-    """LangGraph wants each `Command(update=...)` of a tool to hold the call's answer; an empty one, if it has none."""
+    """LangGraph needs the tool call's answer in each `Command(update=...)` of a tool: add an empty one if it lacks."""
     if not isinstance(command.update, dict) or command.graph is not None:
         return command
     call_id = RunContext.current().tool_call_id or ""
@@ -365,7 +365,7 @@ def _with_answer(command: Command[Any]) -> Command[Any]:
 
 
 def slow_tool(tool: BaseTool) -> SlowTool:
-    """What a tool declares: `@function_tool(...)` by its arguments, any other LangChain tool by its `metadata`.
+    """What a tool declares: `@function_tool(...)` in its arguments, any other LangChain tool in its `metadata`.
 
     Raises `BuildError` for values that can't work.
     """

@@ -14,7 +14,7 @@ class Voice:
     """How an agent hears and sounds: plain data, which the LiveKit adapter resolves.
 
     Each of `stt`, `tts` and `vad` is a model string ("cartesia/sonic-3:voice-id"), a dict of arguments, or a
-    zero-argument callable that returns a LiveKit plugin. What is None is the session's own.
+    zero-argument callable that returns a LiveKit plugin. None: the session's own is used.
     """
 
     stt: str | Mapping[str, Any] | Callable[[], Any] | None = None
@@ -25,14 +25,14 @@ class Voice:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword arguments of LiveKit's `Agent`."""
     llm: InitVar[None] = None
-    """There is none: a model, realtime ones included, is refused with `BuildError`, which says where it belongs."""
+    """Not allowed. A model, realtime or not, raises a `BuildError` that says where it belongs."""
 
     def __post_init__(self, llm: Any) -> None:
         if llm is not None or "llm" in self.options:
             raise BuildError(
-                "Voice(llm=...): a voice has no model, the agent has: Agent(..., llm=...), a LangChain chat model. "
-                "A realtime (speech-to-speech) model can't be one, since it answers by itself, past the graph: use a "
-                "chat model there, and stt and tts here."
+                "Voice(llm=...): the model belongs to the agent, not to its voice: Agent(..., llm=...), a LangChain "
+                "chat model. A realtime (speech-to-speech) model can't be used, since it answers without the graph: "
+                "use a chat model there, and stt and tts here."
             )
 
     def describe(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Public. Chat history operations: what a handoff carries, as small values that compose with `|`.
 
-`history.exclude_instructions() | history.truncate(max_items=6)` is data: it is declared on a `Handoff`, returned by a
-node as an update of `chat_ctx`, kept as a plain dict in checkpoints, and shown in LangGraph Studio. An *item* is one
-LangChain message. Each operation follows the method of LiveKit's `ChatContext` with the same name, and differs from
-it in one thing: its result always satisfies the chat APIs' pairing rule (see `graph_voice.messages.pairs`).
+`history.exclude_instructions() | history.truncate(max_items=6)` is data: you declare it on a `Handoff`, or return it
+from a node as an update of `chat_ctx`. Checkpoints store it as a plain dict, and LangGraph Studio shows it. An *item*
+is one LangChain message. Each operation follows the method of LiveKit's `ChatContext` with the same name, with one
+difference: its result always satisfies the chat APIs' pairing rule (see `graph_voice.messages.pairs`).
 """
 
 from graph_voice.history.apply import apply

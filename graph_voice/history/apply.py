@@ -1,4 +1,4 @@
-"""Running a history policy: the operations in order, those that ask a model or the userdata among them."""
+"""Running a history policy: its operations in order, including those that need a model or the userdata."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,11 +22,11 @@ async def apply(
     model: BaseChatModel | None = None,
     earlier: Sequence[AnyMessage] = (),
 ) -> list[AnyMessage]:
-    """The result of an operation, for one's own nodes: `await history.apply(op, state["messages"], model=model)`.
+    """The result of an operation, for your own nodes: `await history.apply(op, state["messages"], model=model)`.
 
     Args:
         op: the operation.
-        messages: the context it is applied to; neither the list nor its messages are changed.
+        messages: the context it is applied to. Neither the list nor its messages change.
         userdata: for `userdata_summary` and `custom`.
         model: for a `summarize` that names no model.
         earlier: the target agent's own earlier context, for `resume`.
@@ -46,7 +46,7 @@ async def run(
     earlier: Sequence[AnyMessage] = (),
     summarize: Summarize,
 ) -> list[AnyMessage]:
-    """As `apply`; `summarize` does what a step of that name does: an agent's long stay and a handoff differ in it."""
+    """As `apply`. `summarize` runs a `summarize` step: context compaction and a handoff do it differently."""
     return list(await _run(op, pair_safe(messages), Setting(userdata, model, earlier, summarize)))
 
 

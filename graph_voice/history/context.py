@@ -1,8 +1,8 @@
 """The `chat_ctx` channel: which part of the conversation the active agent's model is shown, as plain data.
 
-It holds references (`{"id": ...}`) to messages of `messages`, the few messages that a history operation made itself,
-and since which message everything is shown. So a message is stored once, an edit of an old one is seen wherever it is
-referenced, and what a policy dropped does not come back.
+It holds references (`{"id": ...}`) to messages in `messages`, the few messages that a history operation made itself,
+and the message after which everything is shown. So a message is stored once, an edit of an old one is seen wherever it
+is referenced, and what a policy dropped does not come back.
 """
 
 import functools
@@ -25,17 +25,17 @@ __all__ = ["carry", "earlier_context", "merge_chat_ctx", "resolve", "shortened",
 ChatContext = dict[str, Any]
 """`{"carried": [...], "since": [ids], "pending": [...], "entering": bool}`; all keys are optional.
 
-Everything is shown that comes after the first of the ids in `since` that is there.
+Every message after the first id of `since` that still exists is shown.
 """
 _TRAIL = 16
 """Ids kept of the messages before the boundary, newest first."""
 
 
 def merge_chat_ctx(current: ChatContext | None, update: Any) -> ChatContext:
-    """The channel's reducer: an operation (or a list of them) waits for the next agent step; a dict replaces.
+    """The channel's reducer: an operation (or a list of them) waits for the next agent step; a dict replaces the value.
 
-    What `resolve` made replaces all but the operations that came while it was made: those wait on. Pure and
-    batch-invariant, so that LangGraph's `DeltaChannel` can replay it. Raises `HistoryError` for anything else.
+    The result of `resolve` replaces everything except operations that came while it was made: they stay pending. Pure
+    and batch-invariant, so that LangGraph's `DeltaChannel` can replay it. Raises `HistoryError` for anything else.
     """
     current = current or {}
     if update is None:
@@ -82,7 +82,7 @@ def view(state: Mapping[str, Any]) -> list[AnyMessage]:
 
 
 def earlier_context(state: Mapping[str, Any], agent: str) -> list[AnyMessage]:
-    """What this agent was shown when it last left the floor; empty when it never had it."""
+    """What this agent was shown when it was last active; empty if it never was."""
     ctx: ChatContext | None = (state.get("contexts") or {}).get(agent)
     if ctx is None:
         return []
@@ -95,13 +95,13 @@ def _start(messages: Sequence[AnyMessage], ctx: ChatContext) -> int:
     if not since:
         return 0
     place = {m.id: i for i, m in enumerate(messages)}
-    # A message may be gone (never heard, or removed by hand): the one before it has the same boundary behind it. When
-    # all are gone, the conversation was begun anew, and everything there is came later.
+    # A message may be gone (never heard, or removed by hand): then the one before it marks the same boundary. When
+    # all are gone, the conversation was started over, and everything in it came later.
     return next((place[message_id] + 1 for message_id in since if message_id in place), 0)
 
 
 def carry(shown: Sequence[AnyMessage], messages: Sequence[AnyMessage]) -> ChatContext:
-    """The `chat_ctx` that shows `shown` now, and every message that comes after the last of `messages`."""
+    """The `chat_ctx` that shows `shown` now, and later also every message that comes after the last of `messages`."""
     by_id = {m.id: m for m in messages}
     carried: list[dict[str, Any]] = []
     for message in shown:
@@ -134,10 +134,10 @@ async def shortened(
     model: BaseChatModel | None,
     config: RunnableConfig | None = None,
 ) -> ChatContext | None:
-    """An update of `chat_ctx` that shows what a policy makes of the view (`Agent(context=...)`). None: it fits.
+    """An update of `chat_ctx` that shows the result of the policy (`Agent(context=...)`). None: it changes nothing.
 
-    Operations that wait for the next agent step wait on. What the result leaves as it is at the end is not carried but
-    shown, like what comes later.
+    Operations that wait for the next agent step stay pending. The unchanged messages at the end of the result are not
+    carried; they are shown like later messages.
 
     Args:
         state: the graph's state.
@@ -146,7 +146,7 @@ async def shortened(
         model: its model, for a `summarize` that names none.
         config: for the model's run.
 
-    A model that fails changes nothing. Raises what a `custom` function raises.
+    If the model fails, nothing changes. Raises what a `custom` function raises.
     """
     shown = view(state)
     result = await run(
@@ -174,13 +174,13 @@ async def resolve(
     operation: Operation | None = None,
     agent: str | None = None,
 ) -> ChatContext | None:
-    """Apply the pending operations, then `operation`, to the view of this moment. None when there is nothing to do.
+    """Apply the pending operations, then `operation`, to the current view. None when there is nothing to do.
 
     Args:
         state: the graph's state.
-        model: gives the active agent's, for operations that ask a model and name none.
+        model: returns the active agent's model, for operations that need a model and name none.
         operation: a handoff's policy.
-        agent: whose earlier context `history.resume()` takes up. Default: the active agent's.
+        agent: the agent whose earlier context `history.resume()` restores. Default: the active agent.
 
     Raises what a `custom` function raises.
     """

@@ -1,4 +1,4 @@
-"""A history operation as plain data, and the registry of all there are: how each is built, and how it runs."""
+"""A history operation as plain data, and the registry of all operations: how each is built, and how it runs."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ class Summarize(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What an operation that needs more than the messages is given besides them."""
+    """What an operation may need besides the messages."""
 
     userdata: Any
     model: BaseChatModel | None
@@ -33,14 +33,14 @@ class Setting:
     earlier: Sequence[AnyMessage]
     """The target agent's own earlier context."""
     summarize: Summarize
-    """An agent's long stay and a handoff differ in it."""
+    """Runs a `summarize` step: context compaction and a handoff do it differently."""
 
 
 class Operation(dict[str, Any]):
     """One history operation, or several in order: plain data, `{"steps": [{"op": "truncate", "max_items": 6}]}`.
 
-    Made by this module's functions, not by hand. A dict, so that LangGraph stores a node's update of `chat_ctx` in a
-    checkpoint (also with `LANGGRAPH_STRICT_MSGPACK=true`), and Studio and LangSmith show it, as what it is.
+    Make it with the functions of `graph_voice.history`, not by hand. It is a dict, so that LangGraph stores a node's
+    update of `chat_ctx` in a checkpoint (also with `LANGGRAPH_STRICT_MSGPACK=true`), and Studio and LangSmith show it.
     """
 
     def __init__(self, steps: Sequence[dict[str, Any]], models: Sequence[BaseChatModel] = ()) -> None:
@@ -75,16 +75,16 @@ class Operation(dict[str, Any]):
 
     @property
     def is_pure(self) -> bool:
-        """Whether it needs nothing but the messages, so that it can run in a reducer."""
+        """Whether it needs only the messages, so that it can run in a reducer."""
         return all(KINDS[step["op"]].pure is not None for step in self.flat())
 
     @property
     def asks_model(self) -> bool:
-        """Whether it asks a model and leaves open which one: the active agent's."""
+        """Whether it needs a model and names none, so that the active agent's is used."""
         return any(step["op"] == "summarize" and "model" not in step for step in self.flat())
 
     def flat(self) -> Iterator[dict[str, Any]]:
-        """Its steps, those inside a `when` in place of it."""
+        """Its steps, with each `when` replaced by the steps inside it."""
         for step in self.steps:
             if step["op"] == "when":
                 yield from Operation(step["then"]).flat()
@@ -98,7 +98,7 @@ class Operation(dict[str, Any]):
 
 
 def _plain(step: dict[str, Any]) -> dict[str, Any]:
-    """A step of its own: what is done to it changes nobody else's."""
+    """A copy of a step: changes to it change no other."""
     if "then" in step:
         return {**step, "then": [_plain(inner) for inner in step["then"]]}
     return dict(step)
@@ -115,15 +115,15 @@ class Kind:
     """One operation of the registry."""
 
     build: Callable[..., Operation]
-    """Makes it of its arguments, as plain data has them."""
+    """Makes it from its arguments in plain data."""
     pure: Callable[..., list[AnyMessage]] | None
-    """Runs it on the messages alone. The result is still to be repaired."""
+    """Runs it on the messages alone. The caller repairs the result's pairing."""
     run: Callable[..., Awaitable[list[AnyMessage]]] | None
     """Runs it on the messages and a `Setting`."""
 
 
 KINDS: dict[str, Kind] = {}
-"""All operations, by name. `when` has neither function: whoever applies a policy decides what is inside it."""
+"""All operations, by name. `when` has neither function: whoever applies a policy runs the steps inside it."""
 
 
 def operation(
@@ -136,8 +136,8 @@ def operation(
 
     Args:
         pure: runs it: `pure(messages, **arguments)`.
-        run: runs it, when it needs more: `await run(messages, setting, **arguments)`.
-        build: makes it of plain data. Default: the decorated function.
+        run: runs it, when it needs more than the messages: `await run(messages, setting, **arguments)`.
+        build: makes it from plain data. Default: the decorated function.
     """
 
     def register(made: Callable[P, Operation]) -> Callable[P, Operation]:
@@ -153,16 +153,16 @@ def arguments(step: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_pure(messages: list[AnyMessage], step: dict[str, Any]) -> list[AnyMessage]:
-    """One step of a pure operation. The result is still to be repaired."""
+    """Run one step of a pure operation. The caller repairs the result's pairing."""
     pure = KINDS[step["op"]].pure
     assert pure is not None
     return pure(messages, **arguments(step))
 
 
 def from_dict(data: Any) -> Operation:
-    """The operation that this plain dict is, as a checkpoint, Studio or JSON gives it.
+    """The operation that a plain dict from a checkpoint, Studio or JSON stands for.
 
-    Raises `HistoryError` when it is none, or has arguments that the operation does not take.
+    Raises `HistoryError` when it is not an operation, or has arguments that the operation does not take.
     """
     if isinstance(data, Operation):
         return data

@@ -1,6 +1,6 @@
-"""The history operations: each is made here, and says how it runs.
+"""The history operations: each is defined here, together with how it runs.
 
-A new one is a function here, with `@operation(...)` on it, and a name in `graph_voice.history`.
+To add one, write a function with `@operation(...)` here, and export it from `graph_voice.history`.
 """
 
 import copy
@@ -56,7 +56,7 @@ _models: WeakValueDictionary[str, BaseChatModel] = WeakValueDictionary()
 """Model instances that operations name; an operation keeps its own alive."""
 
 
-# ---- how those run that need more than the messages
+# ---- running the operations that need more than the messages
 
 
 async def _summarized(messages: list[AnyMessage], setting: Setting, **step: Any) -> list[AnyMessage]:
@@ -77,7 +77,7 @@ async def _custom(messages: list[AnyMessage], setting: Setting, fn: str) -> list
 
 
 def _own_copy(message: AnyMessage) -> AnyMessage:
-    """A copy that a stranger may change. An artifact is shared: it may be anything, a connection even."""
+    """A copy that a user's function may change. An artifact is shared: it may be anything, even a connection."""
     own = message.model_copy()
     for name, value in message.__dict__.items():
         if isinstance(value, list | dict) and name != "artifact":
@@ -86,7 +86,7 @@ def _own_copy(message: AnyMessage) -> AnyMessage:
 
 
 def _own_data(value: Any) -> Any:
-    """As `copy.deepcopy`, at a fraction of its cost for what a message's fields are made of."""
+    """As `copy.deepcopy`, at a fraction of its cost for the usual types of a message's fields."""
     kind = type(value)
     if kind is dict:
         return {k: _own_data(v) for k, v in value.items()} if value else {}
@@ -114,7 +114,7 @@ def _summary_of_userdata(
     return SystemMessage(f"What is known so far:\n{text}", id="userdata-summary", additional_kwargs={MADE: "userdata"})
 
 
-# ---- what they are made of
+# ---- building operations
 
 
 def _op(name: str, models: Sequence[BaseChatModel] = (), **args: Any) -> Operation:
@@ -127,8 +127,8 @@ def _path(where: str, fn: Callable[..., Any] | str | None) -> str | None:
     name = getattr(fn, "__qualname__", "")
     if not name or "<" in name:
         raise HistoryError(
-            f"{where}: a checkpoint names the function by its import path, so write {fn!r} as a function at the top "
-            "level of a module."
+            f"{where}: a checkpoint names the function by its import path, so define {fn!r} at the top level of a "
+            "module."
         )
     return f"{fn.__module__}:{name}"
 
@@ -150,7 +150,7 @@ def full() -> Operation:
 
 @operation(pure=without_instructions)
 def exclude_instructions() -> Operation:
-    """Without system and developer messages, but for summaries. LiveKit: `copy(exclude_instructions=True)`."""
+    """Without system and developer messages; summaries stay. LiveKit: `copy(exclude_instructions=True)`."""
     return _op("exclude_instructions")
 
 
@@ -162,13 +162,13 @@ def exclude_tool_calls() -> Operation:
 
 @operation(pure=without_empty)
 def exclude_empty() -> Operation:
-    """Without messages that have neither content nor calls. LiveKit: `copy(exclude_empty_message=True)`."""
+    """Without messages that have neither content nor tool calls. LiveKit: `copy(exclude_empty_message=True)`."""
     return _op("exclude_empty")
 
 
 @operation(pure=of_tools, build=lambda names=(): _op("only_tools", names=list(names)))
 def only_tools(*names: str) -> Operation:
-    """Calls and results of these tools only; what is not a tool item stays. LiveKit: `copy(tools=[...])`."""
+    """Calls and results of these tools only; all other messages stay. LiveKit: `copy(tools=[...])`."""
     return _op("only_tools", names=list(names))
 
 
@@ -200,7 +200,7 @@ def trim_tokens(max_tokens: int, *, counter: Counter | str | None = None) -> Ope
 
     Args:
         max_tokens: the budget, in tokens.
-        counter: a function of a module, `count(messages) -> tokens`, or its import path ("package.module:count").
+        counter: a module-level function, `count(messages) -> tokens`, or its import path ("package.module:count").
             Default: LangChain's approximate count.
 
     Raises `HistoryError` for a budget below 1, and for a counter that has no import path.
@@ -218,18 +218,18 @@ def summarize(
     prompt: str | None = None,
     deadline: float | None = None,
 ) -> Operation:
-    """Replace older turns by one message, "Prior conversation summary: ...".
+    """Replace older turns with one message, "Prior conversation summary: ...".
 
-    A handoff that declares it has the summary prepared in the background, so that the caller does not wait for it
+    When a handoff declares it, the summary is prepared in the background, so that the caller does not wait for it
     (see `graph_voice.history.summaries`).
 
     Args:
         model: a chat model, or a string such as "openai:gpt-4.1-mini". Default: the active agent's. An instance is
-            known in its own process only; name the model by a string where checkpoints move between processes.
+            known only in its own process: use a string where checkpoints move between processes.
         keep_last_turns: user turns at the end that stay as they are, with all that followed each.
         prompt: the instructions for the model, in place of the default ones.
-        deadline: seconds that a handoff waits for a summary that is not ready; then, and when the model fails,
-            `exclude_instructions() | truncate(max_items=6)` takes its place. Default: 1.
+        deadline: seconds that a handoff waits for a summary that is not ready. After that, or when the model fails,
+            `exclude_instructions() | truncate(max_items=6)` is used instead. Default: 1.
 
     Raises `HistoryError` when `keep_last_turns` or `deadline` is negative.
     """
@@ -271,14 +271,14 @@ def userdata_summary(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
 ) -> Operation:
-    """One system message with the userdata's set fields, in front. Secret fields are never in it.
+    """One system message with the userdata's set fields, at the beginning. It never contains secret fields.
 
     Args:
         format: "yaml" or "json".
-        include: the fields that may be in it. Default: all.
-        exclude: fields that may not.
+        include: the fields that it may contain. Default: all.
+        exclude: fields that it may not.
 
-    Raises `HistoryError` for another format.
+    Raises `HistoryError` for any other format.
     """
     if format not in ("yaml", "json"):
         raise HistoryError(f'userdata_summary(format={format!r}): write "yaml" or "json".')
@@ -295,10 +295,10 @@ Custom = Callable[[list[AnyMessage], Any], "list[AnyMessage] | Awaitable[list[An
 
 @operation(run=_custom)
 def custom(fn: Custom | str) -> Operation:
-    """`fn(messages, userdata) -> messages`, sync or async, named by its import path (so a function of a module).
+    """`fn(messages, userdata) -> messages`, sync or async: a module-level function, stored by its import path.
 
-    It gets copies, so it may change them. Raises `HistoryError` for a lambda or a nested function: a checkpoint could
-    not name it.
+    It gets copies, so it may change them. Raises `HistoryError` for a lambda or a nested function, which a checkpoint
+    can't name.
     """
     return _op("custom", fn=_path("custom(...)", fn))
 
@@ -319,16 +319,16 @@ def when(
 ) -> Operation:
     """Apply `then` once the context is longer than a limit; leave it as it is until then.
 
-    For an agent that keeps the floor for long, `Agent(context=history.when(max_items=60, then=...))`: the context
-    grows to the limit, is cut once, and grows again, instead of being cut (or summarised) after each turn.
+    For an agent that stays active for long, `Agent(context=history.when(max_items=60, then=...))`: the context
+    grows to the limit, is cut once, and grows again, instead of being cut (or summarized) after each turn.
 
     Args:
         max_items: the limit, in messages.
-        max_tokens: the limit, in tokens. With both, either one counts.
+        max_tokens: the limit, in tokens. With both limits, exceeding one is enough.
         counter: as in `trim_tokens`, for `max_tokens`.
-        then: what is done with a context over the limit.
+        then: the operation for a context over the limit.
 
-    Raises `HistoryError` without a limit, for one below 1, and when `then` is no operation.
+    Raises `HistoryError` without a limit, for one below 1, and when `then` is not an operation.
     """
     limits = [n for n in (max_items, max_tokens) if n is not None]
     if not limits or min(limits) < 1:

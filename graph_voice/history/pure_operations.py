@@ -1,7 +1,7 @@
-"""What the history operations do that need nothing but the messages.
+"""What the history operations do that need only the messages.
 
-Each gets a list in which results stand behind their calls, and returns another; no message is changed. A cut may go
-through a pair: whoever applies an operation repairs the result, by `pair_safe` or `paired`.
+Each gets a list in which results follow their tool calls, and returns a new list; no message is changed. A cut may
+separate a tool call from its result: whoever applies an operation repairs the result, with `pair_safe` or `paired`.
 """
 
 import importlib

@@ -1,7 +1,8 @@
 """Reducers for channels that hold messages: LangGraph's `add_messages`, made batch-invariant, and with a policy.
 
-A reducer here gives the same whether updates come at once or one by one, so it serves `Annotated[list, reducer]` and
-LangGraph's `DeltaChannel`, which replays updates in batches of its own. It changes none of its inputs.
+A reducer here gives the same result whether updates come all at once or one by one, so it works in
+`Annotated[list, reducer]` and in LangGraph's `DeltaChannel`, which replays updates in its own batches. It never changes
+its inputs.
 """
 
 import uuid
@@ -37,10 +38,10 @@ _MAPS = frozenset({"fresh", "full", "exclude_instructions", "exclude_tool_calls"
 def merge_messages(current: Messages | None, update: Any) -> Messages:
     """The reducer of `messages`: as LangGraph's `add_messages`, batch-invariant.
 
-    Appends; the same id replaces in place; `RemoveMessage` removes; `REMOVE_ALL_MESSAGES` drops everything before it;
-    `Overwrite` replaces the list. It differs from `add_messages` in this: an unknown id to remove is ignored (what
-    was never heard is not there); removing and adding an id in one update puts it at the end, as two updates would; a
-    message without an id gets one that follows from what it says, and the caller's object stays as it is.
+    It appends; the same id replaces in place; `RemoveMessage` removes; `REMOVE_ALL_MESSAGES` drops everything before
+    it; `Overwrite` replaces the list. It differs from `add_messages` in three ways. Removing an unknown id is ignored
+    (a message that was never heard is not there). Removing and adding an id in one update puts it at the end, as two
+    updates would. A message without an id gets one derived from its content, and the object passed in stays unchanged.
 
     Args:
         current: the list so far.
@@ -52,28 +53,28 @@ def merge_messages(current: Messages | None, update: Any) -> Messages:
     items = list(_flat(update))
     if (found := next((i for i in items if isinstance(i, Operation)), None)) is not None:
         raise HistoryError(
-            f'{found} shapes what the model is shown, not `messages`, which keep everything: write {{"chat_ctx": ...}} '
-            "instead, or give your own channel history.reducer()."
+            f"{found} shapes what the model is shown, not `messages`, which keeps everything. Write "
+            '{"chat_ctx": ...} instead, or give your own channel history.reducer().'
         )
     return _merge(current, _messages(items))
 
 
 def reducer(policy: Operation | None = None) -> Callable[[Messages | None, Any], Messages]:
-    """A reducer that keeps a channel of one's own so: `Annotated[list[AnyMessage], history.reducer(policy)]`.
+    """A reducer that applies a policy to your own channel: `Annotated[list[AnyMessage], history.reducer(policy)]`.
 
-    It takes the updates that `merge_messages` takes, and pure operations among them. A call that waits for its result
-    stays as it is; a result whose call the policy dropped is dropped.
+    It takes the updates that `merge_messages` takes, and pure operations among them. A tool call that waits for its
+    result stays; a result is dropped when the policy dropped its tool call.
 
     Args:
         policy: pure operations, applied after each message. None: only what updates ask for.
 
-    Raises `HistoryError` for an operation that needs more than the messages, and says where it belongs.
+    Raises `HistoryError` for an operation that needs more than the messages. The error says where it belongs.
     """
     if policy is not None:
         _check_pure(policy)
     steps = [step["op"] for step in policy.steps] if policy is not None else []
-    # Filters, then at most one cut from the front: applied once to many new messages it gives what it gives applied
-    # after each. Any other policy is applied after each, so that the result does not depend on how updates are cut.
+    # Filters, then at most one cut from the front: applied once to many new messages, the result is the same as when
+    # applied after each. Any other policy is applied after each, so that the result does not depend on the batches.
     in_bulk = all(name in _MAPS for name in steps[:-1]) and "when" not in steps
 
     def keep(current: Messages | None, update: Any) -> Messages:
@@ -113,8 +114,8 @@ def _apply(policy: Operation, messages: Messages) -> Messages:
 
 
 def _parts(items: list[Any], current: Messages, in_bulk: bool) -> Iterator[Operation | list[BaseMessage]]:
-    """The update in pieces, after each of which the policy is applied: appended messages together where that is the
-    same; by itself whatever depends on what is there already: a replacement, a removal, an id to be given."""
+    """The update in pieces, after each of which the policy is applied. Appended messages go together where the result
+    is the same. Whatever depends on the list so far is alone: a replacement, a removal, a message without an id."""
     seen = {m.id for m in current}
     run: list[BaseMessage] = []
     for item in items:
@@ -197,7 +198,7 @@ def _merge(current: Messages, new: Sequence[BaseMessage]) -> Messages:
 
 
 def _new_id(message: BaseMessage, taken: dict[str | None, AnyMessage]) -> str:
-    """An id that a replay of the same updates gives again; the n-th message that says the same has another."""
+    """An id that a replay of the same updates gives again. Messages with the same content get different ids."""
     fields = (getattr(message, name, None) for name in ("type", "content", "name", "tool_call_id", "tool_calls"))
     said = repr(tuple(fields))
     number = 0

@@ -1,6 +1,6 @@
-"""Summaries of a conversation: what is summarised, by whom, and what happens when there is no summary in time.
+"""Summaries of a conversation: what is summarized, by whom, and what happens when there is no summary in time.
 
-`graph_voice.call.prefetched_summaries` has them made in the background; here they are used, or made when none is
+`graph_voice.call.prefetched_summaries` prepares them in the background; here they are used, or made when none is
 prepared.
 """
 
@@ -44,14 +44,14 @@ logger = logging.getLogger("graph_voice")
 
 PREFIX = "Prior conversation summary: "
 FALLBACK = exclude_instructions() | truncate(max_items=6)
-"""What takes the place of a summary that is not ready in time, or fails."""
+"""Used instead of a summary that is not ready in time, or fails."""
 PATIENCE = 60.0
 """Seconds for a summary that nobody waits for."""
 _NO_STREAM = "nostream"
-"""LangGraph's tag for models whose words are nobody's to hear."""
+"""LangGraph's tag for models whose words are not streamed."""
 
 REQUEST = "Conversation to summarize:"
-"""How the user message begins that asks for a summary."""
+"""The beginning of the user message that asks for a summary."""
 
 _NO_MODEL = (
     "summarize: there is no model to ask. Name one, history.summarize(model=...), or give "
@@ -74,7 +74,7 @@ Guidelines:
 
 @dataclass(frozen=True)
 class TranscriptLine:
-    """One message as the summariser reads it."""
+    """One message as the model that summarizes reads it."""
 
     index: int
     """Its place in the context."""
@@ -84,10 +84,10 @@ class TranscriptLine:
 
 
 def _lines(messages: Sequence[AnyMessage]) -> list[TranscriptLine]:
-    """User and assistant turns, what tools returned, and an earlier summary; nothing else is summarised."""
+    """User and assistant turns, what tools returned, and an earlier summary; nothing else is summarized."""
     lines = []
     for index, message in enumerate(messages):
-        text = plain_text(message).strip()  # a summariser reads text only
+        text = plain_text(message).strip()  # only text is summarized
         if not text:
             continue
         if is_made(message):
@@ -106,7 +106,7 @@ def _lines(messages: Sequence[AnyMessage]) -> list[TranscriptLine]:
 
 
 def _says_nothing(message: ToolMessage) -> bool:
-    """A result that is no fact: of a call that still runs, or a transfer's "Transferring to billing."."""
+    """A result that tells nothing: of a tool call that still runs, or a transfer's "Transferring to billing."."""
     target = message.additional_kwargs.get(GOTO)
     return bool(message.additional_kwargs.get("placeholder")) or (
         target is not None and message.text == transfer_answer(target)
@@ -120,14 +120,14 @@ def _is_summary(message: BaseMessage) -> bool:
 async def summarized(
     messages: Sequence[AnyMessage], step: dict[str, Any], *, model: BaseChatModel | None
 ) -> list[AnyMessage]:
-    """What a `summarize` step makes of a context.
+    """The result of a `summarize` step.
 
     Args:
         messages: the context.
         step: the operation's arguments.
         model: the one to ask when the step names none.
 
-    Raises `HistoryError` when there is no model at all. A model that fails or is late does not raise: see `FALLBACK`.
+    Raises `HistoryError` when there is no model. When the model fails or is late, `FALLBACK` is used instead.
     """
     if model is None and step.get("model") is None:
         raise HistoryError(_NO_MODEL)
@@ -158,7 +158,7 @@ async def summarized_or_kept(
 ) -> list[AnyMessage]:
     """As `summarized`, for a context that nobody waits for: no deadline, and without a summary it stays as it is.
 
-    The next turn is the occasion to try again.
+    The next turn tries again.
     """
     lines = head_lines(messages, step)
     if not any(line.is_speech for line in lines):
@@ -182,12 +182,12 @@ def _cut(messages: Sequence[AnyMessage], step: dict[str, Any]) -> int:
 
 
 def head_lines(messages: Sequence[AnyMessage], step: dict[str, Any]) -> list[TranscriptLine]:
-    """What a `summarize` step has to summarise of a context."""
+    """The part of a context that a `summarize` step summarizes."""
     return _lines(messages[: _cut(messages, step)])
 
 
 def _without_head(messages: Sequence[AnyMessage], cut: int) -> list[AnyMessage]:
-    """The older turns go; system messages are not turns, so they stay, as in LiveKit."""
+    """Without the older turns. System messages are not turns, so they stay, as in LiveKit."""
     return [*(m for m in messages[:cut] if isinstance(m, SystemMessage)), *messages[cut:]]
 
 
@@ -196,7 +196,7 @@ def _replaced(
 ) -> list[AnyMessage]:
     cut = covered[-1].index + 1
     if not any(m.additional_kwargs.get("placeholder") for m in messages[cut:upto]):
-        cut = max(cut, upto)  # what is left of the older turns says nothing: a transfer, and no call that still runs
+        cut = max(cut, upto)  # the rest of the older turns says nothing: a transfer, and no tool call that still runs
     name = uuid.uuid5(uuid.NAMESPACE_OID, "".join(line.text for line in covered) + text)
     summary = SystemMessage(
         PREFIX + text, id=f"summary-{name}", additional_kwargs={"is_summary": True, MADE: "summary"}
@@ -221,7 +221,7 @@ async def _obtain(lines: Sequence[TranscriptLine], step: dict[str, Any], model: 
             return {"summary": text, "covers": len(lines), "source": "made"}
     except TimeoutError:
         reason = f"there was no summary within {deadline:g} seconds"
-    except Exception as error:  # a handoff never fails for a summary: the new agent gets the last messages instead
+    except Exception as error:  # a summary must not make a handoff fail: the new agent gets the last messages instead
         reason = f"the summary failed: {error!r}"
     logger.warning("history.summarize: %s; used instead: %s", reason, FALLBACK)
     return {"summary": None, "covers": 0, "source": "fallback", "reason": reason, "fallback": str(FALLBACK)}
@@ -275,14 +275,14 @@ class Prepared:
         return not self.task.done() or self.succeeded
 
     def fits(self, lines: Sequence[TranscriptLine]) -> bool:
-        """Whether these lines begin with what it covers, word by word."""
+        """Whether these lines begin with exactly what it covers."""
         return len(self.covered) <= len(lines) and all(
             text == line.text for text, line in zip(self.covered, lines, strict=False)
         )
 
 
 class PreparedSummaries(Protocol):
-    """The summaries that a call has had made before anybody needed them."""
+    """The summaries that a call prepared before they were needed."""
 
     def ready(self, key: tuple[Any, Any], lines: Sequence[TranscriptLine]) -> Prepared | None:
         """The newest summary of the beginning of these lines that can be used now."""
@@ -292,4 +292,4 @@ class PreparedSummaries(Protocol):
 
 
 prepared_summaries: ContextVar[PreparedSummaries | None] = ContextVar("graph_voice_prepared_summaries", default=None)
-"""Those of the call whose graph run this is. None outside of a call's turns: then each summary is made when needed."""
+"""Those of the call that this graph run belongs to. None outside a call's turns: a summary is made when needed."""

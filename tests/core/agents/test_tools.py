@@ -224,7 +224,7 @@ def test_a_function_that_cannot_be_a_tool_is_refused_with_the_reason(source: str
 def test_what_is_no_tool_is_refused() -> None:
     with pytest.raises(BuildError, match="not a tool"):
         Agent("intake", instructions="I.", tools=[5])
-    with pytest.raises(BuildError, match="LangChain tool already"):
+    with pytest.raises(BuildError, match="already a LangChain tool"):
         function_tool(Adder())  # type: ignore[call-overload]
 
 

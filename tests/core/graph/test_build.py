@@ -59,7 +59,7 @@ AGENTS: list[tuple[Any, str]] = [
     (lambda: agent(handoffs="billing"), 'handoffs=["billing"]'),
     (lambda: agent(handoffs=[agent("billing")]), 'handoffs=["billing"]'),
     (lambda: agent(handoffs=[Handoff("b" * 60)]), f'Handoff("{"b" * 60}", name="...")'),
-    (lambda: agent(handoffs=[Handoff("b", name="to b")]), 'the tool name "to b" is refused by the providers'),
+    (lambda: agent(handoffs=[Handoff("b", name="to b")]), 'the providers refuse the tool name "to b"'),
     (lambda: agent(handoffs=[Handoff("")]), "needs the name"),
 ]
 

@@ -209,8 +209,8 @@ async def test_outside_a_turn_nobody_waits_so_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"filler": 3}, "filler=3 is no line"),
-        ({"filler": []}, r"filler=\[\] is no line"),
+        ({"filler": 3}, "filler=3 can't be said"),
+        ({"filler": []}, r"filler=\[\] can't be said"),
         ({"filler": "One moment.", "filler_after": 0}, "filler_after=0 must be a number of seconds above 0"),
         ({"late": "never"}, 'late=\'never\' is unknown. Write late="announce" or "merge"'),
     ],

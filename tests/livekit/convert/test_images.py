@@ -272,7 +272,7 @@ async def test_a_session_with_a_text_model_of_its_own_is_not_refused_and_does_no
 
 @pytest.mark.parametrize("make", [lambda: Voice(llm=Realtime()), lambda: Voice(options={"llm": Realtime()})])  # type: ignore[arg-type]
 def test_a_voice_with_a_model_is_refused(make: Any) -> None:
-    with pytest.raises(BuildError, match=r"Agent\(\.\.\., llm=\.\.\.\).*past the graph"):
+    with pytest.raises(BuildError, match=r"Agent\(\.\.\., llm=\.\.\.\).*without the graph"):
         make()
 
 
