@@ -1,10 +1,10 @@
 """Public. The test kit: a whole call in milliseconds, without audio, network or keys.
 
-`Call` holds it: what the caller says, when they cut in, what the front end guesses, when the process dies.
-`invariants` checks what always holds. `ScriptedModel` and its words `say`, `call`, `fail`, `hang` stand for a chat
-model (`graph_voice.testing.models`); `run` and the pytest marker `virtual_clock` make waiting free
-(`graph_voice.testing.clock`); `check_prompt` refuses what a strict provider would refuse. The kit for audio
-is in `graph_voice_livekit.testing`.
+`Call` scripts it: what the caller says, when they cut in, what the front end guesses, when the process dies.
+`invariants` checks what always holds. `ScriptedModel`, with its functions `say`, `call`, `fail` and `hang`, stands in
+for a chat model (`graph_voice.testing.models`). `run` and the pytest marker `virtual_clock` make waiting free
+(`graph_voice.testing.clock`). `check_prompt` refuses what a strict provider would refuse. The kit for audio is in
+`graph_voice_livekit.testing`.
 """
 
 from graph_voice.testing.clock import ClockStalled, VirtualClockLoop, run, virtual_time

@@ -4,20 +4,20 @@
 from graph_voice.testing import run
 
 async def conversation() -> float:
-    await asyncio.sleep(30)                        # thirty seconds of the call, microseconds of yours
+    await asyncio.sleep(30)                        # thirty seconds in the call, microseconds in real time
     return asyncio.get_running_loop().time()
 
 assert run(conversation()) >= 30
 ```
 
-In pytest: mark tests with `@pytest.mark.virtual_clock` (needs pytest-asyncio 1.5 or newer; `graph_voice.pytest_plugin`
-is there by itself).
+In pytest, mark tests with `@pytest.mark.virtual_clock` (needs pytest-asyncio 1.5 or newer; pytest loads
+`graph_voice.pytest_plugin` by itself).
 
-What follows the virtual clock: timers of the loop (`asyncio.sleep`, `timeout`, `call_later`), and on the
-loop's own thread and in jobs that it gave to an executor `time.time`, `time.perf_counter`, `time.monotonic`,
-their `_ns` forms, and the `default_factory` of pydantic models that took one of these functions when they
-were defined (LiveKit's `created_at`). What doesn't: `datetime.now()`, names taken by `from time import time` (and by a
-dataclass's `default_factory`), `time.sleep`, threads that the loop knows nothing of, and sockets: see `hold`.
+These follow the virtual clock: the loop's timers (`asyncio.sleep`, `timeout`, `call_later`); and, on the loop's own
+thread and in jobs that it gave to an executor, `time.time`, `time.perf_counter`, `time.monotonic`, their `_ns` forms,
+and the `default_factory` of pydantic models that captured one of these functions when they were defined (LiveKit's
+`created_at`). These do not: `datetime.now()`, names imported with `from time import time` (or captured by a dataclass's
+`default_factory`), `time.sleep`, threads that the loop does not know, and sockets: see `hold`.
 """
 
 import asyncio
@@ -42,17 +42,17 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 EPOCH = 2_000_000_000.0
-"""The wall time at which every virtual clock starts, in seconds. It lies in the future (2033), so whatever
-was stamped with real time before the test sorts before what the test does."""
+"""The wall time at which every virtual clock starts, in seconds. It lies in the future (2033), so anything
+stamped with real time before the test sorts before what the test does."""
 
-# Two reads at one instant differ by this, so that stamps keep the order in which they were taken.
+# Two reads at one instant differ by this, so that time stamps keep the order in which they were taken.
 _READ_STEP = 1e-6
 # Timers due at one instant fire in the order in which they were set.
 _TIE_STEP = 1e-12
 
 
 class ClockStalled(GraphVoiceError, RuntimeError):
-    """Nothing can happen any more on the virtual clock, or its limit has passed: the test waits in vain."""
+    """Nothing can happen any more on the virtual clock, or its limit has passed: the test would wait forever."""
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
@@ -63,10 +63,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     (`asyncio.to_thread`, synchronous graph nodes) and inside `hold()`: the loop then waits in real time.
 
     Args:
-        limit: virtual seconds after which the loop gives up (a heartbeat would otherwise keep it going for
-            ever).
-        patience: real seconds to wait for a job in an executor or a `hold()`. When there is none and no timer
-            either, only another thread can wake the loop, and it waits a tenth of this.
+        limit: virtual seconds after which the loop gives up (otherwise a heartbeat would keep it going
+            forever).
+        patience: real seconds to wait for a job in an executor or a `hold()`. Without either, and without a
+            timer, only another thread can wake the loop, and it waits a tenth of this.
 
     Raises:
         ClockStalled: from whatever runs the loop, when the limit or the patience is exhausted.
@@ -87,7 +87,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def read(self) -> float:
-        """Virtual seconds for a time stamp: as `time`, but each call returns a little more than the one
+        """Virtual seconds for a time stamp: as `time`, but each read returns a little more than the one
         before."""
         with self._lock:
             self._last_read = max(self._now, self._last_read + _READ_STEP)
@@ -95,8 +95,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the clock from jumping: for code that waits for a thread, a process or a socket the loop knows
-        nothing of."""
+        """Keep the clock from jumping: for code that waits for a thread, a process or a socket that the loop
+        does not know."""
         token = object()
         self._waiting.add(token)
         try:
@@ -111,8 +111,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        # A heap doesn't keep the order of equals, so each later timer of an instant is due a trifle later.
-        # Rounding first keeps these trifles from adding up.
+        # A heap doesn't keep the order of equals, so each later timer of an instant is due a tiny bit later.
+        # Rounding first keeps these from adding up.
         due = round(when, 9)
         earlier = self._timers_at[due] = self._timers_at.get(due, -1) + 1
         return super().call_at(due + earlier * _TIE_STEP, callback, *args, context=context)
@@ -146,12 +146,12 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
                 raise ClockStalled(self._describe_stall())
             return ready
         if self._now + timeout > self._limit:
-            limit, self._limit = self._limit, self._now + 60  # those who clean up may need a timer
+            limit, self._limit = self._limit, self._now + 60  # cleanup code may need a timer
             raise ClockStalled(
                 f"The virtual clock reached its limit of {limit:g} s and the test still waits. "
                 f"Make it end, or raise the limit: VirtualClockLoop(limit=...).\n{self._describe_tasks()}"
             )
-        self._now += float(timeout)  # a delay may be a number of numpy's, which no checkpoint can hold
+        self._now += float(timeout)  # a delay may be a numpy number, which no checkpoint can hold
         if len(self._timers_at) > 1000:
             self._timers_at = {due: n for due, n in self._timers_at.items() if due >= self._now - 1e-6}
         return []
@@ -160,7 +160,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         jobs = sum(isinstance(waiting, _Job) for waiting in self._waiting)
         if self._waiting:
             cause = (
-                f"{jobs} job(s) in executors and {len(self._waiting) - jobs} hold() were not over after "
+                f"{jobs} job(s) in executors and {len(self._waiting) - jobs} hold() had not ended after "
                 f"{self._patience:g} real seconds. No virtual time passes meanwhile, so a job must not wait "
                 "for a timer of the loop."
             )
@@ -177,11 +177,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
             frames = task.get_stack(limit=1)
             where = f"{frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else "not started"
             lines.append(f"  {task.get_name()}: {task.get_coro()!r} at {where}")
-        return "Tasks that wait:\n" + "\n".join(sorted(lines)) if lines else "No task is left."
+        return "Waiting tasks:\n" + "\n".join(sorted(lines)) if lines else "No task is left."
 
 
 class _Job(Generic[T]):
-    """A function in an executor. It is over when it has returned and the loop knows (or has cancelled it)."""
+    """A function in an executor. It is over when it has returned and the loop knows (or has canceled it)."""
 
     def __init__(self, loop: VirtualClockLoop, func: Callable[[], T]) -> None:
         self._loop = loop
@@ -205,7 +205,7 @@ class _Job(Generic[T]):
             self._loop._waiting.discard(self)
 
     def delivered(self, future: asyncio.Future[Any]) -> None:
-        # A task that is cancelled leaves its thread behind: until that returns, time stands still. The result
+        # A canceled task leaves its thread behind: until that returns, time stands still. The result
         # of a job reaches the loop after `_returned`, so nothing can jump in between.
         self._delivered = True
         if not self._running:
@@ -246,8 +246,8 @@ _thread = _Thread()
 
 
 def _virtual_loop() -> VirtualClockLoop | None:
-    """The virtual clock that the calling code lives on: of the running loop, or of the executor job that it
-    is."""
+    """The virtual clock that the calling code runs on: that of the running loop, or of the executor job that
+    it runs in."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -256,7 +256,7 @@ def _virtual_loop() -> VirtualClockLoop | None:
 
 
 def _reading(real: Callable[[], Any], start: float, unit: float = 1.0) -> Callable[[], Any]:
-    # Other threads (exporters, other loops) keep the real clock: the patched function is theirs as well.
+    # Other threads (exporters, other loops) keep the real clock, although they see the patched function.
     def read() -> Any:
         loop = _virtual_loop()
         if loop is None:
@@ -287,7 +287,7 @@ def _late(name: str) -> Callable[[], Any]:
 def _release_captured_clocks() -> None:
     """Let pydantic models that captured `time.time` as a `default_factory` look it up when they are made.
 
-    A change without effect outside a virtual clock, so it is made once for each model and stays.
+    The change has no effect outside a virtual clock, so it is made once for each model and stays.
     """
     if not _LATE:
         _LATE.update({getattr(time, name): _late(name) for name in _CLOCKS})
@@ -310,7 +310,7 @@ def virtual_time() -> Iterator[None]:
     """Let the functions of `time` follow the virtual clock, for code that runs on one. Everything else keeps
     real time.
 
-    `run` and the pytest marker enter it by themselves. Nested use is fine.
+    `run` and the pytest marker use it themselves. It can be nested.
     """
     with contextlib.ExitStack() as stack:
         if getattr(time.time, "__module__", None) != __name__:

@@ -1,4 +1,4 @@
-"""The core's own front end: a modelled voice and a caller with manners of time, driving `Turn` directly."""
+"""The core's own front end: a modeled voice and a caller who takes time to speak, driving `Turn` directly."""
 
 import asyncio
 import functools
@@ -21,15 +21,15 @@ __all__ = ["CoreFrontEnd"]
 
 NO_HANDOFF = "the agent handoff was interrupted and did not happen"
 _NOISE = 1.0
-"""Seconds for which a noise silences the voice."""
+"""Seconds for which a noise pauses the voice."""
 
 
 class CoreFrontEnd(FrontEnd):
     """Plays a call on `Conversation` and `Turn`, as a voice pipeline would, without one.
 
-    The agent speaks four words a second, 0.2 seconds behind its text; the caller speaks three and a half, and is taken
-    to have finished after half a second of silence. Tools run while a line is played, a barge-in stops the voice at
-    once, and a handoff takes place when the old agent's words were played.
+    The agent speaks four words a second, starting 0.2 seconds after its text; the caller speaks three and a half, and
+    is taken to have finished after half a second of silence. Tools run while a line is played, a barge-in stops the
+    voice at once, and a handoff takes place when the old agent's words have been played.
     """
 
     PER_WORD = 0.25
@@ -57,7 +57,7 @@ class CoreFrontEnd(FrontEnd):
         self._plans: list[Plan] = []
         self._late = False
         self._failures: list[BaseException] = []
-        """Of this front end itself: no turn of the graph raises."""
+        """Of this front end itself: a turn of the graph never raises."""
         self._moved = asyncio.Event()
         """A turn is no longer one that the caller waits for."""
 
@@ -124,7 +124,7 @@ class CoreFrontEnd(FrontEnd):
         await self._rest()
 
     async def crash(self) -> None:
-        self._voice.cut = lambda: None  # type: ignore[method-assign]  # nobody reports what was played any more
+        self._voice.cut = lambda: None  # type: ignore[method-assign]  # what was played is no longer reported
         if (player := self._voice._task) is not None:
             player.cancel()
         current = asyncio.current_task()
@@ -176,7 +176,7 @@ class CoreFrontEnd(FrontEnd):
         await self._begin_to_speak()
         await asyncio.sleep(self.CALLERS_WORD * len(text.split()) + self.END_OF_TURN)
         at = time.time()
-        while self._held:  # a tool that can't be interrupted is heard out first
+        while self._held:  # a tool that can't be interrupted finishes first
             await asyncio.wait([self._turns[turn] for turn in self._held])
         if not self._conversation.closed:
             turn = self._conversation.turn(text)
@@ -198,7 +198,7 @@ class CoreFrontEnd(FrontEnd):
         self._drive(turn)
 
     async def _begin_to_speak(self) -> None:
-        """Who speaks while the agent does, or while it thinks, interrupts it."""
+        """A caller who speaks while the agent speaks or thinks interrupts it."""
         for turn, task in list(self._turns.items()):
             if task in self._busy and turn not in self._held:
                 self._busy.discard(task)
@@ -246,7 +246,7 @@ class CoreFrontEnd(FrontEnd):
                         fake = self.plan.mocks.get(agent, {}).get(call.name)
                         if fake is None:
                             turn.allow(call.id)
-                        else:  # beside the voice and the batch's other calls, as a tool runs
+                        else:  # alongside the voice and the batch's other tool calls, as a tool runs
                             mocking = asyncio.create_task(self._mock(turn, call, fake))
                             self._behind.add(mocking)
                             mocking.add_done_callback(self._behind.discard)
@@ -342,7 +342,7 @@ class CoreFrontEnd(FrontEnd):
         self._late = True
 
     async def _rest(self) -> None:
-        """Return when no turn is under way that the caller waits for, and nothing is played."""
+        """Return when the caller waits for no turn and nothing is being played."""
         while True:
             if self._failures:
                 raise self._failures.pop(0)

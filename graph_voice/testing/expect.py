@@ -1,4 +1,4 @@
-"""LiveKit's vocabulary of expectations, for what happened on any front end.
+"""LiveKit's expectations, for what happened on any front end.
 
 Follows `livekit.agents.voice.run_result`: `next_event`, `skip_next`, `contains_*`, `is_*`, `judge`.
 """
@@ -23,7 +23,7 @@ _KINDS: Mapping[str, type[Item]] = {
 }
 
 _TASK = (
-    "You judge what a voice agent has said. Call check_intent: `success` says whether the message fulfils the intent "
+    "You judge what a voice agent has said. Call check_intent: `success` says whether the message fulfills the intent "
     "that was asked for, `reason` says why in one sentence. Judge the meaning, not the wording."
 )
 
@@ -44,15 +44,15 @@ class ExpectedMessage(ExpectedItem[Message]):
     """An agent's words."""
 
     async def judge(self, llm: Any, *, intent: str) -> "ExpectedMessage":
-        """Ask a chat model whether the words fulfil an intent. Raises `AssertionError` with its reason when not."""
+        """Ask a chat model whether the words fulfill an intent. Raises `AssertionError` with its reason if not."""
         fulfilled, reason = await _judged(llm, self._item.text, intent)
         if not fulfilled:
-            _fail(f"{self._item.text!r} does not fulfil {intent!r}: {reason}", self._transcript)
+            _fail(f"{self._item.text!r} does not fulfill {intent!r}: {reason}", self._transcript)
         return self
 
 
 class ExpectedEvent:
-    """One item, of which the kind is not known yet."""
+    """One item whose kind is not known yet."""
 
     def __init__(self, item: Item, transcript: str, index: int) -> None:
         self._item = item
@@ -64,25 +64,25 @@ class ExpectedEvent:
         return self._item
 
     def is_message(self, *, role: str | None = None, agent: str | None = None) -> ExpectedMessage:
-        """Words of an agent."""
+        """It is words of an agent."""
         return ExpectedMessage(self._is(Message, role=role, agent=agent), self._transcript)
 
     def is_function_call(
         self, *, name: str | None = None, arguments: Mapping[str, Any] | None = None, agent: str | None = None
     ) -> ExpectedItem[FunctionCall]:
-        """A call of a tool. `arguments`: those that must be among the call's."""
+        """It is a tool call. `arguments`: those that it must have; it may have others."""
         return ExpectedItem(self._is(FunctionCall, name=name, arguments=arguments, agent=agent), self._transcript)
 
     def is_function_call_output(
         self, *, output: str | None = None, is_error: bool | None = None, name: str | None = None
     ) -> ExpectedItem[FunctionCallOutput]:
-        """What a call was answered."""
+        """It is the result of a tool call."""
         return ExpectedItem(self._is(FunctionCallOutput, output=output, is_error=is_error, name=name), self._transcript)
 
     def is_agent_handoff(
         self, *, new_agent: str | None = None, old_agent: str | None = None
     ) -> ExpectedItem[AgentHandoff]:
-        """The floor changed."""
+        """It is a handoff: another agent became active."""
         return ExpectedItem(self._is(AgentHandoff, new_agent=new_agent, old_agent=old_agent), self._transcript)
 
     def _is(self, kind: type[I], **wanted: Any) -> I:
@@ -93,7 +93,7 @@ class ExpectedEvent:
 
 
 class ExpectedEvents:
-    """Some items, among which something is to be."""
+    """Some items, to look for something among them."""
 
     def __init__(self, items: Sequence[Item], transcript: str) -> None:
         self._items = items
@@ -106,13 +106,13 @@ class ExpectedEvents:
     def contains_function_call(
         self, *, name: str | None = None, arguments: Mapping[str, Any] | None = None, agent: str | None = None
     ) -> ExpectedItem[FunctionCall]:
-        """A call of a tool is among them."""
+        """A tool call is among them."""
         return ExpectedItem(self._contains(FunctionCall, name=name, arguments=arguments, agent=agent), self._transcript)
 
     def contains_function_call_output(
         self, *, output: str | None = None, is_error: bool | None = None, name: str | None = None
     ) -> ExpectedItem[FunctionCallOutput]:
-        """The answer of a call is among them."""
+        """The result of a tool call is among them."""
         return ExpectedItem(
             self._contains(FunctionCallOutput, output=output, is_error=is_error, name=name), self._transcript
         )
@@ -120,7 +120,7 @@ class ExpectedEvents:
     def contains_agent_handoff(
         self, *, new_agent: str | None = None, old_agent: str | None = None
     ) -> ExpectedItem[AgentHandoff]:
-        """A change of the floor is among them."""
+        """A handoff is among them."""
         return ExpectedItem(self._contains(AgentHandoff, new_agent=new_agent, old_agent=old_agent), self._transcript)
 
     def _contains(self, kind: type[I], **wanted: Any) -> I:
@@ -149,7 +149,7 @@ class Expect(ExpectedEvents):
                 return ExpectedEvent(item, self._transcript, index)
 
     def skip_next(self, count: int = 1) -> "Expect":
-        """Pass over so many."""
+        """Pass over the next `count` items."""
         for _ in range(count):
             self._require_more(f"{count} more events")
             self._at += 1
@@ -220,12 +220,12 @@ def _fail(what: str, transcript: str) -> NoReturn:
 
 @tool
 def check_intent(success: bool, reason: str) -> str:
-    """Say whether the message fulfils the intent."""
+    """Say whether the message fulfills the intent."""
     return reason
 
 
 async def _judged(llm: Any, words: str, intent: str) -> tuple[bool, str]:
-    """Whether the words fulfil the intent, and why.
+    """Whether the words fulfill the intent, and why.
 
     Args:
         llm: a LangChain chat model, or a string such as "openai:gpt-4.1-mini".
@@ -240,6 +240,6 @@ async def _judged(llm: Any, words: str, intent: str) -> tuple[bool, str]:
     asked = [SystemMessage(_TASK), HumanMessage(f"The intent: {intent}\n\nThe message: {words}")]
     answer = await model.bind_tools([check_intent], tool_choice="any").ainvoke(asked)
     if not answer.tool_calls:
-        raise AssertionError(f"the judge gave no judgement: {answer.text[:200]!r}")
+        raise AssertionError(f"the judge gave no judgment: {answer.text[:200]!r}")
     verdict = answer.tool_calls[0]["args"]
     return bool(verdict.get("success")), str(verdict.get("reason", ""))

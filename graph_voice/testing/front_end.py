@@ -1,4 +1,4 @@
-"""What a scripted call is played on: a front end, real or modelled."""
+"""What a scripted call is played on: a front end, real or modeled."""
 
 import asyncio
 import functools
@@ -15,7 +15,7 @@ from graph_voice.graph.build import definition_of
 __all__ = ["FRONT_ENDS", "CallPlan", "FrontEnd", "Moment", "Plan", "PlanError", "counting", "require_known", "watched"]
 
 FRONT_ENDS = "graph_voice.front_ends"
-"""The entry point group in which packages offer their front ends: a `FrontEnd` class each."""
+"""The entry point group in which packages offer their front ends, each a `FrontEnd` class."""
 
 
 class PlanError(GraphVoiceError, AssertionError):
@@ -24,15 +24,15 @@ class PlanError(GraphVoiceError, AssertionError):
 
 @dataclass
 class Moment:
-    """A moment of a call, in words that a transcript would use."""
+    """A moment of a call."""
 
     name: str
     words: int | None = None
-    """After how many more words of the agents; None: the kit tells when it is there."""
+    """After how many more words of the agents it comes. None: the kit says when."""
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     def heard(self, count: int = 1) -> None:
-        """So many words were heard."""
+        """`count` more words were heard."""
         if self.words is not None and not self.came.is_set():
             self.words -= count
             if self.words <= 0:
@@ -41,11 +41,11 @@ class Moment:
 
 @dataclass
 class Plan:
-    """What the caller, or fate, does at a moment."""
+    """What happens at a moment."""
 
     moment: Moment
     says: str | None = None
-    """None: a noise that turns out to be nothing; unless it `crashes`."""
+    """What the caller says. None: a noise that turns out to be nothing, unless `crashes` is set."""
     crashes: bool = False
     done: bool = False
 
@@ -56,24 +56,24 @@ class Plan:
 
 @dataclass
 class CallPlan:
-    """All that a front end needs to know of the call that it plays."""
+    """Everything that a front end needs to know about the call that it plays."""
 
     graph: Any
     options: dict[str, Any]
-    """Of `Conversation`."""
+    """Arguments of `Conversation`."""
     mocks: Mapping[str, Mapping[str, Callable[..., Any]]]
-    """Agent -> tool -> what stands in its place."""
+    """Agent -> tool -> the function that replaces it."""
     said: Callable[[str, str], None]
-    """Called with the caller's words, and how they came: "says", "cuts in", "guess"."""
+    """Called with the caller's words, and how they were said: "says", "cuts in", "guess"."""
 
 
 class FrontEnd(ABC):
-    """One way to play a call. All times are the event loop's seconds; on the virtual clock they cost none.
+    """One way to play a call. All times are seconds of the event loop; on the virtual clock they pass at once.
 
-    Made once per process of the call: after `crash` the next one is made with the same `CallPlan`.
+    Each process of the call has its own: after `crash` the next one is made with the same `CallPlan`.
 
     Args:
-        plan: of the call.
+        plan: the call's plan.
     """
 
     def __init__(self, plan: CallPlan) -> None:
@@ -87,12 +87,12 @@ class FrontEnd(ABC):
     @property
     @abstractmethod
     def current_agent(self) -> str:
-        """Who has the floor, in the front end's eyes."""
+        """The front end's current agent."""
 
     @property
     @abstractmethod
     def heard(self) -> list[str]:
-        """What the caller heard of the agents, in order; only what is over."""
+        """What the caller heard of the agents, in order. A line is added when it has ended."""
 
     @property
     def over(self) -> bool:
@@ -101,23 +101,23 @@ class FrontEnd(ABC):
 
     @abstractmethod
     async def open(self, watch: Callable[[Conversation[Any]], None]) -> None:
-        """Begin the call, or take it up where another process left it; play the first words. Returns at rest.
+        """Begin the call, or resume it where another process left it; play the first words. Returns at rest.
 
         Args:
-            watch: to be called with the conversation before anything happens in it.
+            watch: must be called with the conversation before anything happens in it.
         """
 
     @abstractmethod
     async def says(self, text: str, plans: list[Plan]) -> None:
-        """The caller says this; what was planned is done at its moment. Returns at rest: nobody speaks or thinks."""
+        """The caller says this; plans are carried out at their moments. Returns at rest: nobody speaks or thinks."""
 
     @abstractmethod
     async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:
-        """The front end takes `guess` for the whole turn and lets the graph begin; in the end it is `text`."""
+        """The front end takes `guess` for the whole turn and starts the graph; then the caller really says `text`."""
 
     @abstractmethod
     async def silence(self, seconds: float) -> None:
-        """Nobody says anything for so long; then returns at rest."""
+        """Nobody says anything for this long. Returns at rest."""
 
     @abstractmethod
     async def program_says(self, text: str) -> None:
@@ -125,7 +125,7 @@ class FrontEnd(ABC):
 
     @abstractmethod
     async def update_agent(self, name: str) -> None:
-        """The program gives the floor to an agent (LiveKit's `session.update_agent`)."""
+        """The program makes an agent the active one (LiveKit's `session.update_agent`)."""
 
     @abstractmethod
     async def generate_reply(self, instructions: str) -> None:
@@ -133,7 +133,7 @@ class FrontEnd(ABC):
 
     @abstractmethod
     async def crash(self) -> None:
-        """The process ends here, without a word."""
+        """The process ends here, without any cleanup."""
 
     @abstractmethod
     async def close(self, reason: str) -> None:
@@ -141,13 +141,13 @@ class FrontEnd(ABC):
 
 
 def counting(plans: list[Plan]) -> Moment | None:
-    """The moment for which words are counted now: the first of those that are still to come."""
+    """The moment for which words are counted now: the first one still to come."""
     moments = (plan.moment for plan in plans if not plan.moment.came.is_set())
     return next((moment for moment in moments if moment.words is not None), None)
 
 
 def watched(fake: Callable[..., Any], runs: Callable[[], None]) -> Callable[..., Any]:
-    """The mock, as an async function that tells when it runs."""
+    """The mock, as an async function that calls `runs` when it runs."""
 
     @functools.wraps(fake)
     async def mock(*args: Any, **kwargs: Any) -> Any:
@@ -159,14 +159,14 @@ def watched(fake: Callable[..., Any], runs: Callable[[], None]) -> Callable[...,
 
 
 def require_known(mocks: Mapping[str, Mapping[str, Any]], conversation: Conversation[Any]) -> None:
-    """Raise `TurnError` for a mock of an agent or a tool that is not there: the real tool would run in its place."""
+    """Raise `TurnError` for a mock of an agent or a tool that does not exist: the real tool would run."""
     for agent, tools in mocks.items():
         if agent not in conversation.roles.agents:
             agents = ", ".join(sorted(conversation.roles.agents))
             raise TurnError(f'Call(mocks={{"{agent}": ...}}): the graph\'s agents are {agents}.')
         definition = definition_of(conversation.graph, agent)
         if definition is None:
-            continue  # a graph of its own, whose tools nobody can list
+            continue  # a graph of its own, whose tools can't be listed
         known = [tool.name for tool in definition.all_tools]
         if unknown := [tool for tool in tools if tool not in known]:
             raise TurnError(

@@ -1,4 +1,4 @@
-"""What happened in a call, as a list: what was said and heard, called, answered and handed over."""
+"""What happened in a call, as a list: speech as it was heard, tool calls, their results, and handoffs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class CallerSaid:
 
     text: str
     how: str = "says"
-    """"says", "cuts in", "guess" (a turn that was taken for over and was not)."""
+    """"says", "cuts in", or "guess" (words that the front end took for the whole turn)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Happening:
 
 @dataclass(frozen=True)
 class Item:
-    """The base of what `Result.expect` walks over. LiveKit's `RunEvent`s, with the agent's name."""
+    """The base of what `Result.expect` checks. LiveKit's `RunEvent`s, with the agent's name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class FunctionCall(Item):
 
 @dataclass(frozen=True)
 class FunctionCallOutput(Item):
-    """What the call was answered."""
+    """The result of a tool call."""
 
     agent: str
     name: str
@@ -83,14 +83,14 @@ class FunctionCallOutput(Item):
 
 @dataclass(frozen=True)
 class AgentHandoff(Item):
-    """The floor changed."""
+    """Another agent became active."""
 
     old_agent: str
     new_agent: str
 
 
 def items_of(entries: Iterable[Happening]) -> list[Item]:
-    """What counts of it: no turn that was discarded, no words that nobody heard, no handoff that was undone."""
+    """The items that count: without discarded turns, words that nobody heard, and handoffs that were undone."""
     found: list[Item] = []
     seen: set[str] = set()
     for entry in entries:
@@ -111,7 +111,7 @@ def _items(turn: Turn, what: events.Event | CallerSaid, seen: set[str]) -> Itera
                 seen.add(message_id)
                 yield Message(agent, spoken[1].heard.strip(), spoken[1].cut, message_id)
         case events.ToolCalls(agent=agent, message_id=message_id, calls=calls):
-            # A batch that was cut off before any of its calls began is as if it had not been.
+            # A batch that was cut off before any of its tool calls began does not count.
             step = turn.record.spoken(message_id)
             if step is not None and all(call.status in ("waiting", "refused") for call in step[0].calls.values()):
                 return
@@ -133,8 +133,8 @@ def _items(turn: Turn, what: events.Event | CallerSaid, seen: set[str]) -> Itera
 def require_answers(entries: Sequence[Happening]) -> None:
     """Raise `AssertionError` if a scripted model had no answer, or was given a prompt that a provider would refuse.
 
-    An agent apologises when its model fails, so that a call may look well although its script was wrong. What a
-    discarded turn asked does not count.
+    An agent apologizes when its model fails, so a call may look fine although its script was wrong. Model calls of
+    discarded turns do not count.
     """
     failed = [
         str(entry.what.error)
@@ -150,7 +150,7 @@ def require_answers(entries: Sequence[Happening]) -> None:
 
 
 def transcript(entries: Sequence[Happening]) -> str:
-    """Who said what, what was heard, where it was cut, what was done; one line each, with the second it began."""
+    """Who said what, what was heard, where it was cut off, what was done. Each line starts with its time in seconds."""
     lines: list[str] = []
     seen: set[str] = set()
     for entry in entries:
@@ -199,9 +199,9 @@ def _spoken(heard: str | None, produced: str) -> str:
 
 
 class Effects:
-    """The runs of tools, in the order in which they began. A denied, mocked or malformed call has none.
+    """The runs of tools, in the order in which they began. A denied, mocked or malformed tool call has none.
 
-    A process that crashes leaves its runs here: they happened.
+    The runs of a process that crashed stay: they happened.
     """
 
     def __init__(self) -> None:
@@ -217,12 +217,12 @@ class Effects:
         return [run for run in self._runs if run.tool == tool]
 
     def count(self, tool: str) -> int:
-        """How often this tool ran."""
+        """How many times this tool ran."""
         return len(self.of(tool))
 
     @property
     def call_ids(self) -> list[str]:
-        """The call id of each run."""
+        """The tool call id of each run."""
         return [run.call_id for run in self._runs]
 
     def __iter__(self) -> Iterator[ToolRun]:

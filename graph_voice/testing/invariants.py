@@ -1,4 +1,4 @@
-"""What holds after any turn, however it ended, as functions."""
+"""What always holds after a turn, however it ended, as functions."""
 
 import re
 from collections import Counter
@@ -18,16 +18,16 @@ __all__ = ["check_invariants", "invariants"]
 def invariants(call: PlayedCall) -> None:
     """Check the six invariants of a turn on a scripted call that is at rest.
 
-    1. Each tool call in `messages` and in the active agent's view has its answer, directly behind it.
+    1. Each tool call in `messages` and in the active agent's view has its answer directly after it.
     2. The agents' words in the state are those that the caller heard.
-    3. A tool ran at most once for each call id; after a crash again only if it is `idempotent`.
-    4. The active agent of the state is the current one of the front end.
-    5. No turn of the caller's is lost, and the last one is answered.
+    3. A tool ran at most once for each tool call id; after a crash it runs again only if it is `idempotent`.
+    4. The active agent of the state is the current agent of the front end.
+    5. None of the caller's turns is lost, and the last one is answered.
     6. Each id appears once, and the agents' words are in the order in which they were heard.
 
-    What a crash may lose (words of the last half second) is not held against the call.
+    What a crash may lose (words of the last half second) is allowed.
 
-    Raises `AssertionError` with all that is wrong, each by its number, and the transcript.
+    Raises `AssertionError` with everything that is wrong, numbered as above, and the transcript.
     """
     conversation, messages, crashed = call.conversation, call.messages, call.crashes > 0
     wrong = [
@@ -71,7 +71,8 @@ def _words(messages: Sequence[BaseMessage], heard: list[str], since_crash: list[
 
 
 def _order(messages: Sequence[BaseMessage], heard: list[str]) -> Iterable[str]:
-    """Whether the agents' words are in the order of what was heard; that they are the same words is another rule."""
+    """Whether the agents' words are in the order in which they were heard. Another rule checks that they are the same
+    words."""
     now = [word for m in messages if isinstance(m, AIMessage) for word in m.text.split()]
     was = [word for text in heard for word in text.split()]
     if now != was and Counter(now) == Counter(was):
@@ -88,10 +89,10 @@ def _runs(call: PlayedCall) -> Iterable[str]:
         tool = next((t for t in agent.own_tools if t.name == runs[0].tool), None) if agent is not None else None
         may_repeat = call.crashes > 0 and getattr(tool, "idempotent", False)
         if len(counted) > 1 and not may_repeat:
-            yield f"the tool {runs[0].tool} ran {times} times for the call {call_id!r}"
+            yield f"the tool {runs[0].tool} ran {times} times for the tool call {call_id!r}"
     known = {c["id"] for m in call.messages if isinstance(m, AIMessage) for c in m.tool_calls}
     yield from (
-        f"the tool {run.tool} ran for the call {run.call_id!r}, which is not remembered"
+        f"the tool {run.tool} ran for the tool call {run.call_id!r}, which is not remembered"
         for run in call.effects
         if run.call_id not in known
     )
@@ -125,17 +126,17 @@ def check_invariants(
 ) -> None:
     """Check that the conversation remembers what happened, and nothing else.
 
-    Always checked: each call in `messages` and `chat_ctx` is answered exactly once, directly behind its message; no
-    answer without its call; each id appears once.
+    Always checked: each tool call in `messages` and `chat_ctx` is answered exactly once, directly after its message; no
+    answer comes without its tool call; each id appears once.
 
     Args:
-        conversation: at any instant.
-        effects: the `tool_call_id` of each tool that began to run, in order: none twice, and each one remembered (so
-            it ran in a turn that was committed).
-        heard: what the caller heard of the agents, by message id or in any order: the same words, no more, no fewer.
-            Only when nothing is being played.
+        conversation: at any time.
+        effects: the `tool_call_id` of each tool that began to run, in order. Checked: none comes twice, and each one
+            is remembered (so it ran in a turn that was committed).
+        heard: what the caller heard of the agents, by message id or in any order. Checked: the same words, no more, no
+            fewer. Pass it only when nothing is being played.
         said: what the caller said in turns that count, in order. A mask stands for any secret.
-        current_agent: the agent that is the current agent of the front end.
+        current_agent: the current agent of the front end.
 
     Raises `AssertionError` with a list of what is wrong, and the conversation.
     """
@@ -168,28 +169,28 @@ def _pairing(messages: Sequence[BaseMessage]) -> Iterable[str]:
             if message.tool_call_id in waiting:
                 waiting.remove(message.tool_call_id)
             else:
-                yield f"message {position} answers {message.tool_call_id!r}, which waits for no answer there"
+                yield f"message {position} answers {message.tool_call_id!r}, which needs no answer there"
             continue
         if waiting:
-            yield f"the calls {waiting} are not answered before message {position}"
+            yield f"the tool calls {waiting} are not answered before message {position}"
         calls = [*message.tool_calls, *message.invalid_tool_calls] if isinstance(message, AIMessage) else []
         waiting = [c["id"] or "" for c in calls]
         if isinstance(message, AIMessage) and not calls and not message.content:
             yield f"message {position} says nothing and calls nothing"
     if waiting:
-        yield f"the calls {waiting} are never answered"
+        yield f"the tool calls {waiting} are never answered"
 
 
 def _once(messages: Sequence[BaseMessage]) -> Iterable[str]:
     calls = [c["id"] for m in messages if isinstance(m, AIMessage) for c in m.tool_calls]
-    for what, ids in (("message", [m.id for m in messages]), ("call", calls)):
+    for what, ids in (("message", [m.id for m in messages]), ("tool call", calls)):
         yield from (f"the {what} id {name!r} appears {n} times" for name, n in Counter(ids).items() if n > 1)
 
 
 def _effects(messages: Sequence[BaseMessage], effects: list[str]) -> Iterable[str]:
-    yield from (f"the call {name!r} ran {n} times" for name, n in Counter(effects).items() if n > 1)
+    yield from (f"the tool call {name!r} ran {n} times" for name, n in Counter(effects).items() if n > 1)
     known = {c["id"] for m in messages if isinstance(m, AIMessage) for c in m.tool_calls}
-    yield from (f"the call {name!r} ran, and is not remembered" for name in effects if name not in known)
+    yield from (f"the tool call {name!r} ran, and is not remembered" for name in effects if name not in known)
 
 
 def _heard(messages: Sequence[BaseMessage], heard: Iterable[str]) -> Iterable[str]:
@@ -202,7 +203,7 @@ def _heard(messages: Sequence[BaseMessage], heard: Iterable[str]) -> Iterable[st
 
 
 def _are_words(remembered: str, said: str) -> bool:
-    """Whether this is what was said, a mask standing for what was held back."""
+    """Whether this is what was said, where a mask stands for redacted words."""
     return re.fullmatch(".+".join(map(re.escape, remembered.split(MASK))), said, re.DOTALL) is not None
 
 

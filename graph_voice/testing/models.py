@@ -10,10 +10,10 @@ ScriptedModel([("refund", [call("refund"), "Done."]), ("", "Pardon?")])
 ScriptedModel(lambda messages: f"You said {messages[-1].text}")
 ```
 
-A list is used up from the front: each model call takes the next reply, a call for a reply that is discarded
-as well. Where replies are speculative (preemptive generation) use rules: the first pattern found in the last
-human message wins (`re.search`, ignoring case), and of its replies the one whose place is the number of
-assistant messages behind that human message. So the same prompt gets the same reply.
+A list is used up from the front: each model call takes the next reply, even when that reply is later discarded.
+Where replies are speculative (preemptive generation), use rules: the first pattern found in the last human message
+wins (`re.search`, ignoring case). Of its replies, the one whose index is the number of assistant messages after that
+human message is used. So the same prompt always gets the same reply.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ __all__ = ["Prompt", "ScriptedModel"]
 
 @dataclass
 class Prompt:
-    """One call of a scripted model: what it was given, and what became of its reply."""
+    """One call of a scripted model: what it was given, and how it ended."""
 
     messages: list[BaseMessage]
     tools: tuple[str, ...]
@@ -51,12 +51,12 @@ class Prompt:
     agent: str | None
     """The LangGraph node that called the model (`langgraph_node` in its metadata)."""
     at: float
-    """`time.time()` when the call began, in seconds."""
+    """`time.time()` when the model call began, in seconds."""
     text: str = ""
-    """What was streamed so far."""
+    """What has been streamed so far."""
     outcome: Literal["running", "finished", "failed", "cancelled"] = "running"
     options: dict[str, Any] = field(default_factory=dict)
-    """What else was bound or passed (`stop`, `temperature`, ...)."""
+    """Other options that were bound or passed (`stop`, `temperature`, ...)."""
 
     def __str__(self) -> str:
         prompt = render_prompt(self.messages)
@@ -70,15 +70,14 @@ class ScriptedModel(BaseChatModel):
         script: replies in order, rules, a function of the messages, or one of these per agent (see the
             module).
         first_token: seconds before the first token of each reply that doesn't say otherwise.
-        per_token: seconds between two tokens. Delays are `asyncio.sleep`, so on the virtual clock they are
-            free;
-            the synchronous methods have none.
+        per_token: seconds between two tokens. Delays are `asyncio.sleep`, so on the virtual clock they are free.
+            The synchronous methods have no delays.
         allow: prompt rules that may be broken, as in `check_prompt`.
         name: shows up in messages' `response_metadata` as the model's name.
 
     Raises (from the model call, and kept in `errors`, since a graph may turn them into a failed turn):
         PromptError: the prompt breaks a rule of some provider.
-        ScriptError: the script has no reply for this call.
+        ScriptError: the script has no reply for this model call.
     """
 
     script: Any = Field(default=(), exclude=True, repr=False)
@@ -86,9 +85,9 @@ class ScriptedModel(BaseChatModel):
     per_token: float = 0.0
     allow: Collection[str] = USUAL
     prompts: list[Prompt] = Field(default_factory=list, exclude=True, repr=False)
-    """Every call so far, in the order in which they began."""
+    """Every model call so far, in the order in which they began."""
     errors: list[Exception] = Field(default_factory=list, exclude=True, repr=False)
-    """Refused prompts and missing replies. A test ends well with `assert not model.errors`."""
+    """Refused prompts and missing replies. End a test with `assert not model.errors`."""
 
     _readers: dict[str | None, Reader] = PrivateAttr(default_factory=dict)
     _call_numbers: Iterator[int] = PrivateAttr(default_factory=lambda: itertools.count(1))
@@ -109,7 +108,7 @@ class ScriptedModel(BaseChatModel):
 
     @property
     def agents(self) -> list[str | None]:
-        """The agent of each call, in order: who was asked."""
+        """The agent of each model call, in order."""
         return [prompt.agent for prompt in self.prompts]
 
     def bind_tools(
@@ -166,7 +165,7 @@ class ScriptedModel(BaseChatModel):
             prompt.text += chunk.text
             yield chunk
         if line.hangs:
-            raise self._refuse(ScriptError("hang() needs an async call: no other could be stopped."))
+            raise self._refuse(ScriptError("hang() needs an async model call: a synchronous one could not be stopped."))
         if line.error is not None:
             raise line.error
         prompt.outcome = "finished"
@@ -198,7 +197,7 @@ class ScriptedModel(BaseChatModel):
         tool_choice: Any = None,
         **options: Any,
     ) -> tuple[Prompt, ScriptedReply]:
-        # LangChain's `astream` hands no run manager to `_astream`, so the node's own config is asked as well.
+        # LangChain's `astream` passes no run manager to `_astream`, so the node's own config is read as well.
         metadata = dict(ensure_config().get("metadata") or {})
         metadata.update(run_manager.metadata if run_manager else {})
         names = tuple(tool["function"]["name"] for tool in tools)
@@ -234,12 +233,12 @@ class ScriptedModel(BaseChatModel):
                 f"The script calls {[call.name for call in line.calls]}, but the model was told "
                 f"tool_choice='none'. {prompt}"
             )
-        # Real models do call tools that don't exist; a script that does it by mistake is what this finds.
+        # Real models do call tools that don't exist. This finds scripts that do it by mistake.
         unknown = [call.name for call in line.calls if call.name not in prompt.tools and not call.unknown]
         if unknown:
             raise ScriptError(
                 f"The script calls {unknown}, which the model was not given. Write call(..., unknown=True) "
-                f"if a model shall do that. {prompt}"
+                f"if the model is meant to do that. {prompt}"
             )
 
     def _refuse(self, error: PromptError | ScriptError) -> PromptError | ScriptError:

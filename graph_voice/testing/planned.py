@@ -1,4 +1,4 @@
-"""What a test says of moments that are still to come: plans, guesses, a process that dies."""
+"""What a test plans for moments that are still to come: barge-ins, guesses, a process that dies."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,7 +15,7 @@ class Resumable(Protocol):
     """A call whose process may die."""
 
     async def resume(self) -> Result:
-        """Another process takes the call up."""
+        """Another process resumes the call."""
 
 
 C = TypeVar("C", bound=Resumable)
@@ -47,13 +47,13 @@ class Plans:
         self._come(_HANDOFF)
 
     def transfer_line(self) -> None:
-        """The line of a transfer is on its way: a handoff's moment is when its first word is heard."""
+        """A transfer's line is about to be spoken: the handoff's moment is then when its first word is heard."""
         for plan in self._plans:
             if plan.moment.name == _HANDOFF:
                 plan.moment.words = 1
 
     def take_missed(self) -> list[str]:
-        """What was planned for a moment that has not come; nothing is planned from now on."""
+        """Clear all plans, and return those whose moment has not come."""
         plans, self._plans = self._plans, []
         return [str(plan) for plan in plans if not plan.moment.came.is_set()]
 
@@ -80,7 +80,7 @@ class Planned:
         self._plans.add(Plan(self._moment))
 
     def crash(self) -> None:
-        """The process dies. `says` returns what happened until then; `await call.resume()` goes on."""
+        """The process dies. `says` returns what happened until then; `await call.resume()` resumes the call."""
         self._plans.add(Plan(self._moment, crashes=True))
 
 
@@ -88,19 +88,19 @@ class Speculation:
     """A guess of the front end, before the real words.
 
     Args:
-        play: plays the turn, when it is given the words.
+        play: plays the turn with the real words.
     """
 
     def __init__(self, play: Callable[[str], Awaitable[Result]]) -> None:
         self._play = play
 
     async def then_says(self, text: str) -> Result:
-        """What the caller really says. The same words: the guess was right, and its run is kept."""
+        """What the caller really says. If it is the same, the guess was right and its run is kept."""
         return await self._play(text)
 
 
 class Crash(Generic[C]):
-    """The end of a process, when it is awaited; or with what the next one does: `await call.crash().resume()`."""
+    """Ends the process when it is awaited. `await call.crash().resume()` also resumes the call in the next one."""
 
     def __init__(self, call: C, crashing: Coroutine[Any, Any, None]) -> None:
         self._call = call
@@ -111,6 +111,6 @@ class Crash(Generic[C]):
         return self._call
 
     async def resume(self) -> Result:
-        """Crash, and let another process take the call up at once: `Call.resume`."""
+        """Crash, and let another process resume the call at once: `Call.resume`."""
         await self
         return await self._call.resume()

@@ -1,4 +1,4 @@
-"""The processes that hold a scripted call, one after the other: each has a front end of its own."""
+"""The processes that run a scripted call, one after the other: each has a front end of its own."""
 
 import contextlib
 from collections.abc import Callable
@@ -19,13 +19,13 @@ __all__ = ["Processes"]
 
 
 class Processes:
-    """The process that holds a call now, and what those before it have left.
+    """The process that runs a call now, and what those before it left.
 
     Args:
-        front_end: of each of them, as for `Call`.
-        plan: of the call.
-        saver: what the next process takes the call up from.
-        watch: called with the conversation of each before anything happens in it.
+        front_end: as for `Call`; each process gets its own.
+        plan: the call's plan.
+        saver: the checkpointer from which the next process resumes the call.
+        watch: called with each process's conversation before anything happens in it.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Processes:
     ) -> None:
         if isinstance(saver, LiveSaver):
             raise TurnError(
-                "Call(saver=LiveSaver(...)): give it the durable checkpointer itself; it is put behind one."
+                "Call(saver=LiveSaver(...)): pass the durable checkpointer itself; the call makes its own LiveSaver."
             )
         self.front_end: FrontEnd | None = None
         """None before the call begins, and after a crash until the next process has begun."""
@@ -50,14 +50,14 @@ class Processes:
         self._earlier_heard: list[str] = []
 
     async def begin(self) -> FrontEnd:
-        """Begin the call, or take it up in another process."""
+        """Begin the call, or resume it in another process."""
         made = self._new_front_end()
-        self.front_end = made  # its properties are asked for while it opens
+        self.front_end = made  # its properties are read while it opens
         try:
             await made.open(self._watch)
         except BaseException:
             self.front_end = None
-            with contextlib.suppress(Exception):  # it may not have come far enough to be closed
+            with contextlib.suppress(Exception):  # it may not be open enough to be closed
                 await made.close("error")
             raise
         return made
@@ -82,8 +82,8 @@ class Processes:
     def require_saver(self) -> None:
         if self._saver is None:
             raise TurnError(
-                "crash(): nothing of this call is stored, so nothing of it could be taken up. Give it a durable "
-                "checkpointer: Call(graph, saver=InMemorySaver())."
+                "crash(): nothing of this call is stored, so it could not be resumed. Give it a durable checkpointer: "
+                "Call(graph, saver=InMemorySaver())."
             )
 
     @property
@@ -93,14 +93,14 @@ class Processes:
 
     @property
     def heard_since_crash(self) -> list[str]:
-        """As `heard`, in the process that holds the call now."""
+        """As `heard`, in the process that runs the call now."""
         return list(self.front_end.heard) if self.front_end is not None else []
 
 
 def _maker_of(which: str | Callable[[CallPlan], FrontEnd]) -> Callable[[CallPlan], FrontEnd]:
-    """What makes the front end of this name: "core", or one that another package offers ("livekit").
+    """What makes the front end with this name: "core", or one that another package offers ("livekit").
 
-    Raises `MissingDependencyError` for a name that nobody offers, and `TypeError` for what makes no front end.
+    Raises `MissingDependencyError` for a name that no package offers, and `TypeError` for what can't make one.
     """
     if not isinstance(which, str):
         if not callable(which):

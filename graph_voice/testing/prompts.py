@@ -15,30 +15,29 @@ RULES: dict[str, str] = {
     "opens_with_assistant": "the first turn is the human's (Bedrock, and Anthropic for long)",
     "ends_with_assistant": "the last message is the human's or a tool's (Google, Anthropic since Claude 4.6)",
 }
-"""The rules that not all providers have; `allow=` of `check_prompt` names those that may be broken."""
+"""The rules that only some providers have. `allow=` of `check_prompt` names those that may be broken."""
 
 USUAL = frozenset({"opens_with_assistant", "ends_with_assistant"})
 
 
 class PromptError(GraphVoiceError, AssertionError):
-    """A chat model was given a prompt that some provider refuses. The message shows the prompt."""
+    """A chat model was given a prompt that some provider refuses. The error message shows the prompt."""
 
 
 def check_prompt(messages: Sequence[BaseMessage], *, allow: Collection[str] = USUAL) -> None:
     """Refuse a prompt that the strictest provider would refuse.
 
-    Always checked: each tool call (parsed or not) is answered by exactly one `ToolMessage` directly behind
-    its `AIMessage`; no `ToolMessage` without its call; no id of a call or a message twice; at least one human
-    message; no empty human or assistant message; at most one leading system message.
+    Always checked: each tool call (parsed or not) is answered by exactly one `ToolMessage` directly after
+    its `AIMessage`; no `ToolMessage` without its tool call; no duplicate id of a tool call or a message; at least
+    one human message; no empty human or assistant message; at most one leading system message.
 
     Args:
         messages: the prompt, as the model gets it.
-        allow: names of `RULES` that may be broken. `()` checks everything. The default leaves out what
-            LiveKit's
-            converters put right themselves for the providers in question.
+        allow: names of `RULES` that may be broken. `()` checks everything. The default allows what
+            LiveKit's converters correct for the providers in question.
 
     Raises:
-        PromptError: with all that is wrong, and the prompt.
+        PromptError: with everything that is wrong, and the prompt.
         ValueError: `allow` names an unknown rule.
     """
     if unknown := set(allow) - set(RULES):
@@ -72,7 +71,7 @@ def _system(messages: Sequence[BaseMessage], allow: Collection[str]) -> list[str
     later = [at for at, message in enumerate(messages) if at and isinstance(message, SystemMessage)]
     if not later or "later_system" in allow:
         return []
-    return [f"messages {later} are system messages behind the first: {RULES['later_system']}"]
+    return [f"messages {later} are system messages after the first message: {RULES['later_system']}"]
 
 
 def _turns(messages: Sequence[BaseMessage], allow: Collection[str]) -> list[str]:
@@ -127,5 +126,5 @@ def _ids(messages: Sequence[BaseMessage]) -> list[str]:
 
 
 def _call_ids(message: AIMessage) -> list[str]:
-    # Providers are sent the calls whose arguments couldn't be parsed as well, so they want an answer too.
+    # Tool calls whose arguments couldn't be parsed are sent to the provider too, so they also need an answer.
     return [call["id"] or "" for call in (*message.tool_calls, *message.invalid_tool_calls)]

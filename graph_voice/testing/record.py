@@ -1,4 +1,4 @@
-"""Recording a real model, so that a test can repeat what it said without it."""
+"""Recording a real model, so that a test can replay what it said without it."""
 
 import ast
 import contextlib
@@ -35,10 +35,10 @@ def record(model: BaseChatModel | str) -> "Recorded":
 
 
 class Recorded:
-    """A chat model that is recorded. `script`, `source()` and `model()` give what was said.
+    """A chat model that is recorded. `script`, `source()` and `model()` return what it said.
 
     Args:
-        model: the real one.
+        model: the real model.
     """
 
     def __init__(self, model: Any, lines: "dict[str, list[ScriptedReply]] | None" = None) -> None:
@@ -46,11 +46,11 @@ class Recorded:
         self._lines: dict[str, list[ScriptedReply]] = {} if lines is None else lines
 
     def bind_tools(self, tools: Any, **options: Any) -> "Recorded":
-        """As the model's own; what the bound model says is kept in the same script."""
+        """As the model's own. What the bound model says goes into the same script."""
         return Recorded(self._model.bind_tools(tools, **options), self._lines)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_model":  # a copy asks before there is a model
+        if name.startswith("__") or name == "_model":  # copying asks before there is a model
             raise AttributeError(name)
         return getattr(self._model, name)
 
@@ -79,7 +79,7 @@ class Recorded:
 
     @contextlib.contextmanager
     def _recording(self, config: RunnableConfig | None) -> Iterator[Callable[[Any], None]]:
-        """Inside, the model makes one message: the place of its line is that of its request."""
+        """Record one message of the model. The order of the script is that of the requests."""
         agent = str((ensure_config(config).get("metadata") or {}).get("langgraph_node") or "")
         lines = self._lines.setdefault(agent, [])
         place, whole = len(lines), list[Any]()
@@ -98,17 +98,17 @@ class Recorded:
 
     @property
     def script(self) -> Any:
-        """For `ScriptedModel`: a list, or one for each agent when several have spoken."""
+        """For `ScriptedModel`: a list, or a list for each agent when several have spoken."""
         if len(self._lines) == 1:
             return list(*self._lines.values())
         return {agent: list(lines) for agent, lines in self._lines.items()}
 
     def model(self) -> ScriptedModel:
-        """A model that says it again."""
+        """A model that replays the script."""
         return ScriptedModel(self.script)
 
     def source(self) -> str:
-        """The script as Python, in the words of `graph_voice.testing`."""
+        """The script as Python code that uses `graph_voice.testing`."""
         if len(self._lines) == 1:
             (lines,) = self._lines.values()
             return _list(lines, indent="")
@@ -143,7 +143,7 @@ def _source(line: ScriptedReply) -> str:
 
 def _call(name: str, arguments: str, call_id: str | None) -> str:
     given: Any = arguments
-    # As a dict where Python's words give the same again; broken JSON, a list or NaN stay the text that they were.
+    # As a dict where its Python source evaluates to the same; broken JSON, a list or NaN stay as text.
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(arguments)
         if isinstance(found, dict) and ast.literal_eval(repr(found)) == found:

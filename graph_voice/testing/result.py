@@ -1,4 +1,4 @@
-"""What came of something that a scripted caller did, and the words in which a test asks for it."""
+"""The result of something that a scripted caller did, and how a test checks it."""
 
 import contextlib
 import sys
@@ -22,7 +22,7 @@ class Result:
 
     Args:
         entries: what happened.
-        seconds: how long it took, by the clock of the event loop.
+        seconds: how long it took, by the event loop's clock.
     """
 
     def __init__(self, entries: Sequence[Happening], seconds: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class Result:
 
     @property
     def events(self) -> list[events.Event]:
-        """The graph's events, those of discarded turns left out."""
+        """The graph's events, without those of discarded turns."""
         return [
             entry.what
             for entry in self._entries
@@ -40,7 +40,7 @@ class Result:
 
     @property
     def items(self) -> list[Item]:
-        """What was said and heard, called, answered and handed over, in order."""
+        """Speech as it was heard, tool calls, their results, and handoffs, in order."""
         return items_of(self._entries)
 
     @property
@@ -50,12 +50,12 @@ class Result:
 
     @property
     def transcript(self) -> str:
-        """For people."""
+        """What happened, as text for people."""
         return transcript(self._entries)
 
     @property
     def expect(self) -> Expect:
-        """Walk over it: `result.expect.next_event().is_function_call(name="book")`."""
+        """Check the items in order: `result.expect.next_event().is_function_call(name="book")`."""
         return Expect(self.items, self.transcript)
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class Result:
 
 
 class PlayedCall(Protocol):
-    """A scripted call, for those who look at what came of it."""
+    """A scripted call, for code that checks what happened in it."""
 
     said: list[str]
     effects: Effects
@@ -104,10 +104,10 @@ class PlayedCall(Protocol):
 
 
 def log_to_langsmith(call: PlayedCall) -> None:
-    """Tell LangSmith's pytest plugin of a call, in a test that it tracks (`@pytest.mark.langsmith`).
+    """Report a call to LangSmith's pytest plugin, in a test that it tracks (`@pytest.mark.langsmith`).
 
-    Log what the caller said as inputs, and what came of it as outputs; nothing in a test that is not tracked.
-    The userdata's secrets are left out, also where somebody said them or a model wrote them into a tool's arguments.
+    Logs what the caller said as inputs, and what happened as outputs; does nothing in a test that is not tracked. The
+    userdata's secrets are left out, even where somebody said them or a model wrote them into a tool's arguments.
     """
     tracked = sys.modules.get("langsmith.testing")
     if tracked is None:
@@ -121,7 +121,7 @@ def log_to_langsmith(call: PlayedCall) -> None:
         "userdata": public_fields(userdata),
         "trajectory": call.trajectory(),
     }
-    with contextlib.suppress(ValueError):  # LangSmith's way to say that it does not track this test
+    with contextlib.suppress(ValueError):  # raised by LangSmith when it does not track this test
         tracked.log_inputs(_without(secrets, {"said": list(call.said)}))
         tracked.log_outputs(_without(secrets, outputs))
 

@@ -1,4 +1,4 @@
-"""The words in which a scripted model is told what to say: `say`, `call`, `fail`, `hang`."""
+"""The functions that a script for a model is written with: `say`, `call`, `fail`, `hang`."""
 
 import asyncio
 import json
@@ -33,19 +33,19 @@ class ScriptedReply:
     text: str = ""
     calls: tuple[ScriptedToolCall, ...] = ()
     first_token: float | None = None
-    """Seconds before the first token; None takes the model's."""
+    """Seconds before the first token. None: the model's own setting."""
     per_token: float | None = None
-    """Seconds between two tokens; None takes the model's."""
+    """Seconds between two tokens. None: the model's own setting."""
     error: BaseException | None = None
     after_tokens: int | None = None
     """The number of tokens after which the error is raised, or after which nothing more comes."""
     hangs: bool = False
     usage: tuple[int, int] | None = None
-    """Input and output tokens to report; None counts words."""
+    """Input and output tokens to report. None: words are counted."""
 
     @property
     def tokens(self) -> list[str]:
-        """The words of the text, each with the space before it: joined, they are the text."""
+        """The words of the text, each with the space before it. Joined, they are the text."""
         tokens = re.findall(r"\s*\S+|\s+", self.text)
         return tokens if self.after_tokens is None else tokens[: self.after_tokens]
 
@@ -72,7 +72,7 @@ def say(
     """Say text, then call tools: `say("One moment.", call("look_up", {"id": 3}), call("weather"))`.
 
     Args:
-        parts: text and tool calls. Several calls are one batch.
+        parts: text and tool calls. Several tool calls are one batch.
         first_token: seconds before the first token.
         per_token: seconds between two tokens.
         usage: input and output tokens to report.
@@ -80,7 +80,7 @@ def say(
     texts = [part for part in parts if isinstance(part, str)]
     calls = tuple(part for part in parts if isinstance(part, ScriptedToolCall))
     if any(isinstance(later, str) for later in parts[len(texts) :]):
-        raise TypeError("say() takes the text first, then the calls: no provider streams text behind its tool calls.")
+        raise TypeError("say() takes the text first, then the calls: no provider streams text after its tool calls.")
     return ScriptedReply("".join(texts), calls, first_token, per_token, usage=usage)
 
 
@@ -90,10 +90,10 @@ def call(
     """Call a tool.
 
     Args:
-        name: of the tool.
+        name: the tool's name.
         args: its arguments, or their JSON text (which may be broken, as models' JSON sometimes is).
-        id: of the call; by default `call_1`, `call_2`, ... in the order in which a model makes them.
-        unknown: the tool is none of those that the model is given, as a confused model may do. Else that is
+        id: the tool call's id. Default: `call_1`, `call_2`, ... in the order in which a model makes them.
+        unknown: allow a tool that the model was not given, as a confused model may call. Otherwise that is
             an error.
     """
     return ScriptedToolCall(name, args if isinstance(args, str) else json.dumps(dict(args or {})), id, unknown)
@@ -112,7 +112,7 @@ def fail(
     Args:
         error: what the model raises.
         after_tokens: the number of tokens that come before it.
-        text: where the tokens are from; by default it counts.
+        text: the text that the tokens are taken from. Default: "1 2 3 ...".
         first_token: seconds before the first token, or before an error that comes instead of it.
         per_token: seconds between two tokens.
     """
@@ -121,7 +121,7 @@ def fail(
 
 
 def hang(after_tokens: int = 0, *, text: str | None = None) -> ScriptedReply:
-    """Say nothing more, for ever, at once or after some tokens: a provider that has stalled."""
+    """Never say anything more, at once or after some tokens: a provider that has stalled."""
     return replace(_cut("hang", text, after_tokens), hangs=True)
 
 
@@ -136,7 +136,7 @@ def _cut(name: str, text: str | None, after_tokens: int) -> ScriptedReply:
 
 
 def as_reply(entry: object) -> ScriptedReply:
-    """Turn an entry of a script into the line it stands for."""
+    """The reply that an entry of a script stands for."""
     match entry:
         case ScriptedReply():
             return entry
@@ -171,14 +171,14 @@ class Reader:
             self._script = [as_reply(entry) for entry in entries]
 
     def next(self, messages: list[BaseMessage]) -> ScriptedReply:
-        """Return the line for this prompt."""
+        """Return the reply to this prompt."""
         if callable(self._script):
             return as_reply(self._script(messages))
         if self._rules is not None:
             return self._by_rule(self._rules, messages)
         if self._place == len(self._script):
             raise ScriptError(
-                f"The script of {self._owner} has {self._place} replies and is asked for one more. "
+                f"The script of {self._owner} has {self._place} replies, and one more was asked for. "
                 f"It was given:\n{render_prompt(messages, last=6)}"
             )
         self._place += 1

@@ -33,7 +33,7 @@ _INSTANT = 0.01
 
 
 class Call(Generic[U]):
-    """A scripted call on a voice graph. Time is that of the event loop: on the virtual clock it costs none.
+    """A scripted call on a voice graph. Time is that of the event loop: on the virtual clock it passes at once.
 
     ```python
     @pytest.mark.virtual_clock
@@ -44,23 +44,24 @@ class Call(Generic[U]):
             result.expect.contains_message()
     ```
 
-    `async with` plays the first agent's `on_enter` (`greeting`), and in the end closes the call and checks the six
-    invariants (`graph_voice.testing.invariants`), and that no scripted model was asked for what its script has not.
+    `async with` plays the first agent's `on_enter` (`greeting`). At the end it closes the call, and checks the six
+    invariants (`graph_voice.testing.invariants`) and that every scripted model had a reply for each request.
 
     Args:
         graph: what `create_voice_graph(...)` returned, or any graph that a `Conversation` takes.
         llm: the model of every agent, in place of the graph's: a `ScriptedModel`, or any chat model.
-        front_end: "core" (a modelled voice on `Conversation` and `Turn`), "livekit" (a real `AgentSession` with fake
-            audio; extra `livekit`), a `FrontEnd` class, or a function that makes one of a `CallPlan`.
-        mocks: agent -> tool -> a function that answers in the tool's place; it is given the call's arguments by name.
-            A name that the graph has not raises `TurnError` when the call begins.
-        check: whether all that is checked at the end.
-        saver: the durable checkpointer, for `crash`: any LangGraph checkpointer, no `LiveSaver`.
-        options: of `Conversation` (`userdata`, `thread_id`, `context`, `store`, `config`, `messages`, `speak`, ...).
+        front_end: "core" (a modeled voice on `Conversation` and `Turn`), "livekit" (a real `AgentSession` with fake
+            audio; extra `livekit`), a `FrontEnd` class, or a function that makes one from a `CallPlan`.
+        mocks: agent -> tool -> a function that answers in the tool's place. It gets the tool call's arguments by name.
+            A name that the graph does not have raises `TurnError` when the call begins.
+        check: whether to make these checks at the end.
+        saver: the durable checkpointer, for `crash`: any LangGraph checkpointer except a `LiveSaver`.
+        options: arguments of `Conversation` (`userdata`, `thread_id`, `context`, `store`, `config`, `messages`,
+            `speak`, ...).
     """
 
     live_model: Any = None
-    """Set by `pytest --graph-voice-live MODEL`: stands in the place of each call's model."""
+    """Set by `pytest --graph-voice-live MODEL`: replaces each call's model."""
     opened: "deque[Call[Any]]" = deque(maxlen=20)  # noqa: RUF012 - shared: the pytest plugin shows those of a failed test
     """The last calls of the test that runs."""
 
@@ -77,7 +78,7 @@ class Call(Generic[U]):
     ) -> None:
         self.graph = graph
         self.effects = Effects()
-        """What tools really did."""
+        """The tool runs that really happened."""
         self.said: list[str] = []
         """What the caller said in turns that count."""
         self.greeting = Result([])
@@ -129,7 +130,7 @@ class Call(Generic[U]):
 
     async def _open(self) -> FrontEnd:
         if self._crashed:
-            raise TurnError("The process of this call has crashed: await call.resume() before it goes on.")
+            raise TurnError("The process of this call has crashed: first resume it with `await call.resume()`.")
         if self._closed:
             raise TurnError("This call was closed: nothing can be said in it any more.")
         if self._front_end is not None:
@@ -166,7 +167,7 @@ class Call(Generic[U]):
             self._plans.transfer_line()
 
     def _is_transferring(self, turn: Turn) -> bool:
-        """Whether a declared transfer of this turn is under way: its line is spoken before it is answered."""
+        """Whether a declared transfer of this turn is in progress: its line is spoken before it is answered."""
         last = next((step for step in reversed(list(turn.record.steps())) if step.calls), None)
         return last is not None and any(
             call.result is None and call.name.startswith("transfer_to_") for call in last.calls.values()
@@ -178,7 +179,7 @@ class Call(Generic[U]):
             self._began_to_run(run.tool)
 
     def _began_to_run(self, tool: str) -> None:
-        # Not at the very first instant: the tool may say there that it must not be interrupted.
+        # Not at the very first instant: that is when the tool may disallow interruptions.
         asyncio.get_running_loop().call_later(_INSTANT, self._plans.tool_runs, tool)
 
     def _caller_said(self, text: str, how: str) -> None:
@@ -193,7 +194,7 @@ class Call(Generic[U]):
     # ---- what the caller does
 
     async def says(self, text: str) -> Result:
-        """The caller says this; what was planned before happens at its moment. Returns at rest, with all of it.
+        """The caller says this, and plans are carried out at their moments. Returns when everything is over.
 
         Raises `PlanError` when a moment never came.
         """
@@ -203,8 +204,8 @@ class Call(Generic[U]):
         """Plan that the caller cuts in during the next reply.
 
         Args:
-            text: what they say; None: a noise, after which the agent goes on.
-            after_words: so many words of what the agents say are heard before, one at least.
+            text: what they say. None: a noise, after which the agent goes on.
+            after_words: how many words of the agents are heard before, at least 1.
         """
         if after_words < 1:
             raise ValueError(
@@ -213,21 +214,21 @@ class Call(Generic[U]):
         self._plans.add(Plan(Moment(f"after {after_words} words", after_words), text))
 
     def during_tool(self, name: str) -> Planned:
-        """Plan something for the moment in which the code of this tool, or its mock, begins to run: `.says("Wait.")`,
+        """Plan something for the moment when this tool's code, or its mock, begins to run: `.says("Wait.")`,
         `.crash()`."""
         return self._plans.during_tool(name)
 
     def during_handoff(self) -> Planned:
-        """Plan something for the moment in which the floor is on its way: in the transfer line, if there is one."""
+        """Plan something for the middle of a handoff: during the transfer line, if there is one."""
         return self._plans.during_handoff()
 
     def speculates(self, guess: str) -> Speculation:
-        """The front end takes these words for the whole turn (LiveKit's preemptive generation); then come the real
-        ones: `await call.speculates("Charge nine").then_says("Charge ninety")`."""
+        """The front end takes these words for the whole turn (LiveKit's preemptive generation). The real words follow:
+        `await call.speculates("Charge nine").then_says("Charge ninety")`."""
         return Speculation(lambda text: self._play(lambda front_end, plans: front_end.speculates(guess, text, plans)))
 
     async def silence(self, seconds: float) -> Result:
-        """Nobody says anything for so long. Returns what the agents said by themselves, and what tools did."""
+        """The caller is silent for this long. Returns what the agents said unasked, and what tools did."""
         front_end = await self._open()
         result = self._begin()
         await front_end.silence(seconds)
@@ -241,7 +242,7 @@ class Call(Generic[U]):
         return result()
 
     async def update_agent(self, name: str) -> Result:
-        """The program gives the floor to an agent (LiveKit's `session.update_agent`)."""
+        """The program makes an agent the active one (LiveKit's `session.update_agent`)."""
         front_end = await self._open()
         result = self._begin()
         await front_end.update_agent(name)
@@ -257,8 +258,8 @@ class Call(Generic[U]):
     # ---- the process dies
 
     def crash(self) -> Crash[Self]:
-        """The process is gone, at this instant: what counts is what its durable copy has. `await call.crash()`, and
-        later `await call.resume()`; or at once `await call.crash().resume()`.
+        """The process ends at this instant: only its durable copy is left. `await call.crash()`, and later
+        `await call.resume()`; or both at once, `await call.crash().resume()`.
 
         Raises `TurnError` without a `saver`.
         """
@@ -270,9 +271,9 @@ class Call(Generic[U]):
         self._crashed = True
 
     async def resume(self) -> Result:
-        """Another process takes the call up, and says so if something was left open. Returns what it said and did."""
+        """Another process resumes the call, and speaks if something was left open. Returns what it said and did."""
         if not self._crashed:
-            raise TurnError("resume(): the call is going on; crash() it first.")
+            raise TurnError("resume(): the call is still running; crash() it first.")
         self._crashed = False
         result = self._begin()
         await self._processes.begin()
@@ -281,7 +282,7 @@ class Call(Generic[U]):
     # ---- plans
 
     async def _play(self, act: Callable[[FrontEnd, list[Plan]], Coroutine[Any, Any, None]]) -> Result:
-        """Play this with what is planned; a crash is the kit's own."""
+        """Play this together with the plans. Crashes are done here, all other plans by the front end."""
         front_end = await self._open()
         result = self._begin()
         plans = self._plans.all()
@@ -305,25 +306,25 @@ class Call(Generic[U]):
 
     def _require_no_plans(self) -> None:
         if missed := self._plans.take_missed():
-            raise PlanError(f"planned, and its moment never came: {'; '.join(missed)}.\nThe call:\n{self.transcript}")
+            raise PlanError(f"planned, but its moment never came: {'; '.join(missed)}.\nThe call:\n{self.transcript}")
 
     # ---- what there is now
 
     @property
     def conversation(self) -> Conversation[U]:
-        """The call, in the process that holds it."""
+        """The call, in the process that runs it."""
         if self._front_end is None:
             raise TurnError('The call has not begun: write "async with Call(...) as call:", or let the caller speak.')
         return self._front_end.conversation
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the graph remembers."""
+        """The graph's state."""
         return self.conversation.state
 
     @property
     def messages(self) -> list[AnyMessage]:
-        """Everything said, as heard, and done."""
+        """Everything that was said (as it was heard) and done."""
         return self.conversation.messages
 
     @property
@@ -341,32 +342,32 @@ class Call(Generic[U]):
 
     @property
     def current_agent(self) -> str:
-        """Who has the floor, in the front end's eyes."""
+        """The front end's current agent."""
         return self._front_end.current_agent if self._front_end is not None else ""
 
     @property
     def heard(self) -> list[str]:
-        """What the caller heard of the agents, in the front end's eyes."""
+        """What the caller heard of the agents, according to the front end."""
         return self._processes.heard
 
     @property
     def heard_since_crash(self) -> list[str]:
-        """As `heard`, of the process that holds the call now."""
+        """As `heard`, in the process that runs the call now."""
         return self._processes.heard_since_crash
 
     @property
     def crashes(self) -> int:
-        """How many of its processes have died."""
+        """How many of its processes have crashed."""
         return self._processes.crashes
 
     @property
     def over(self) -> bool:
-        """The call has ended: somebody has hung up."""
+        """Whether the call has ended."""
         return self._front_end is not None and self._front_end.over
 
     @property
     def transcript(self) -> str:
-        """Who said what, what was heard, where it was cut, what was done."""
+        """Who said what, what was heard, where it was cut off, what was done."""
         return transcript(self._entries)
 
     @property
@@ -379,7 +380,7 @@ class Call(Generic[U]):
         return self.conversation.score(key, score, **more)
 
     def trajectory(self) -> list[dict[str, Any]]:
-        """The conversation as agentevals takes it: OpenAI's messages, with tool calls and results."""
+        """The conversation in the format of agentevals: OpenAI's messages, with tool calls and results."""
         found = convert_to_openai_messages(self.messages)
         return found if isinstance(found, list) else [found]
 

@@ -1,4 +1,4 @@
-"""A checkpointer that can be cut off from its caller, as a database is from a process that dies."""
+"""A checkpointer that can be disconnected, as a database is when its process dies."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ __all__ = ["SeverableSaver"]
 
 
 class SeverableSaver(BaseCheckpointSaver[Any]):
-    """Passes everything on to another checkpointer until it is severed; then nothing any more.
+    """Passes everything on to another checkpointer until it is severed.
 
     Args:
-        inner: the durable one.
+        inner: the durable checkpointer.
     """
 
     def __init__(self, inner: BaseCheckpointSaver[Any]) -> None:
@@ -29,7 +29,7 @@ class SeverableSaver(BaseCheckpointSaver[Any]):
         self._severed = False
 
     def sever(self) -> None:
-        """From now on each method raises `ConnectionError`."""
+        """From now on, every read and write raises `ConnectionError`."""
         self._severed = True
 
     def _use(self) -> BaseCheckpointSaver[Any]:

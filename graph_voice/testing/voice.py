@@ -1,4 +1,4 @@
-"""The voice of a modelled front end: it speaks word by word, can be cut off, and knows what was heard."""
+"""The voice of a modeled front end: it speaks word by word, can be cut off, and knows what was heard."""
 
 import asyncio
 import re
@@ -15,13 +15,13 @@ _WORD = re.compile(r"\s*\S+")
 
 @dataclass(eq=False)
 class SpokenMessage:
-    """A message that is spoken while it is still being made."""
+    """A message that is spoken while it is still being generated."""
 
     message_id: str
     turn: Turn | None
     text: str = ""
     over: bool = False
-    """No more words come."""
+    """No more words will come."""
     heard: int = 0
     """Characters."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -36,7 +36,7 @@ class SpokenMessage:
 
 @dataclass(eq=False)
 class Mark:
-    """A point between two lines: what is to happen when everything before it was played, or was cut off."""
+    """A point between two lines: what to do when everything before it has been played or cut off."""
 
     turn: Turn
     reached: Callable[[], None]
@@ -47,10 +47,10 @@ class ModelledVoice:
     """Plays lines one after the other.
 
     Args:
-        per_word: seconds of a word.
+        per_word: seconds per word.
         first_audio: seconds from a line's first word to its sound.
         on_word: called after each word.
-        on_heard: called with each line that is over, played or cut, and whether it was cut.
+        on_heard: called with each line that has ended, and whether it was cut off.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ModelledVoice:
         self._task: asyncio.Task[None] | None = None
 
     def put(self, what: "SpokenMessage | Mark") -> None:
-        """Play it behind all that is there."""
+        """Play it after everything that is queued."""
         self._queue.append(what)
         self.idle.clear()
         self.changed()
@@ -93,7 +93,7 @@ class ModelledVoice:
         self._runs.set()
 
     def cut(self) -> None:
-        """Be silent at once: what is not played of what is there never will be."""
+        """Stop at once, and drop everything that has not been played."""
         if self._task is not None:
             self._task.cancel()
             self._task = None

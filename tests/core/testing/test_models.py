@@ -200,7 +200,7 @@ async def test_a_function_may_be_the_script() -> None:
 async def test_an_exhausted_script_shows_the_prompt() -> None:
     model = ScriptedModel(["only one"])
     await model.ainvoke(HI)
-    with pytest.raises(ScriptError, match=r"(?s)has 1 replies and is asked for one more.*'Hi'"):
+    with pytest.raises(ScriptError, match=r"(?s)has 1 replies, and one more was asked for.*'Hi'"):
         await model.ainvoke(HI)
     assert len(model.errors) == 1
 

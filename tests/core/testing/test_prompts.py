@@ -35,7 +35,7 @@ def test_good_prompts_pass(messages: list[BaseMessage]) -> None:
     [
         ([], "no human message"),
         ([SYSTEM, SAID], "no human message"),
-        ([SYSTEM, HUMAN, SystemMessage("later")], r"messages \[2\] are system messages behind the first"),
+        ([SYSTEM, HUMAN, SystemMessage("later")], r"messages \[2\] are system messages after the first message"),
         ([SYSTEM, SystemMessage("second"), HUMAN], r"messages \[1\] are system messages"),
         ([HUMAN, called("a")], "never answered"),
         ([HUMAN, called("a", "b"), answer("a")], r"\['b'\] of message 1 are never answered"),
@@ -69,7 +69,7 @@ def test_calls_that_could_not_be_parsed_need_an_answer_too() -> None:
 def test_every_problem_and_every_message_is_shown() -> None:
     with pytest.raises(PromptError) as caught:
         check_prompt([HUMAN, called("a"), SystemMessage("later")])
-    assert "behind the first" in str(caught.value)
+    assert "after the first message" in str(caught.value)
     assert "never answered" not in str(caught.value)
     assert "not answered before message 2" in str(caught.value)
     assert "  2 system    'later'" in str(caught.value)

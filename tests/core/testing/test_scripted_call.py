@@ -220,7 +220,7 @@ async def test_a_crash_without_a_store_says_what_to_write() -> None:
     async with phone("Sure.") as it:
         with pytest.raises(TurnError, match=r"saver=InMemorySaver\(\)"):
             await it.crash()
-        with pytest.raises(TurnError, match="is going on"):
+        with pytest.raises(TurnError, match="is still running"):
             await it.resume()
     with pytest.raises(TurnError, match="the durable checkpointer itself"):
         phone(saver=LiveSaver(InMemorySaver()))
@@ -298,7 +298,7 @@ async def test_a_script_that_is_too_short_is_told_although_the_agent_apologises(
     it = phone("Sure.")
     await it.says("Hi.")
     assert "sorry" in (await it.says("And?")).heard
-    with pytest.raises(AssertionError, match=r"did not answer:\n- The script .* is asked for one more") as raised:
+    with pytest.raises(AssertionError, match=r"did not answer:\n- The script .* one more was asked for") as raised:
         await it.close()
     assert "caller says: And?" in str(raised.value)
     async with phone("Sure.", check=False) as it:
@@ -468,7 +468,7 @@ async def _broken(break_it: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("break_it", "expected"),
     [
-        (lambda it: it.conversation.state["messages"].pop(3), r"- 1, in messages: the calls \['call_1'\]"),
+        (lambda it: it.conversation.state["messages"].pop(3), r"- 1, in messages: the tool calls \['call_1'\]"),
         (lambda it: it.conversation.state["messages"].append(AIMessage("Ghost", id="g")), "- 2: remembered, and never"),
         (lambda it: it._front_end._heard.append("Lost words"), "- 2: heard, and not remembered"),
         (lambda it: it.effects.note(ToolRun("desk", "book", "call_1", {}, "done")), "- 3: the tool book ran 2 times"),

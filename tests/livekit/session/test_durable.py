@@ -286,7 +286,7 @@ async def test_a_transfer_whose_line_was_being_spoken_runs_again(interrupted: bo
             assert told_by_graph(ga)[-2] == ("user", "wait a moment")
             assert spoken(rig)[-1][0] == ("billing" if moved else "host")
     assert ga.conversation.resumed == Resumed(True, ("transfer_to_billing",))
-    assert not [e for e in model.errors if "asked for one more" not in str(e)]
+    assert not [e for e in model.errors if "one more was asked for" not in str(e)]
 
 
 async def test_a_handoff_that_happened_is_kept_and_the_new_agent_speaks() -> None:
