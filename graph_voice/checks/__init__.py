@@ -32,9 +32,9 @@ _ORDER = list(Severity)
 
 
 def check_file(spec: str, *, speak: Sequence[str] = ()) -> list[Finding]:
-    """Load the graph that `spec` names (as `load_graph`) and check it, with what its file says while it is imported.
+    """Load the graph that `spec` names (as `load_graph`) and check it. Includes warnings given while it is imported.
 
-    `speak` names the nodes that speak, of a graph that doesn't say so itself.
+    `speak` names the nodes that speak, for a graph that doesn't say so itself.
 
     Raises `LoadError` when there is no such graph, or its file fails for reasons of its own.
     """
@@ -49,7 +49,7 @@ def check_file(spec: str, *, speak: Sequence[str] = ()) -> list[Finding]:
     found = check_graph(graph, module=module, speak=speak)
     told = {finding.problem for finding in found}
     for warning in caught:
-        # The builder's own are plain; those of other packages (deprecations, mostly) are nothing about the graph.
+        # The builder's own are plain; those of other packages (mostly deprecations) are not about the graph.
         if warning.category is UserWarning and str(warning.message) not in told:
             found.append(Finding(Severity.WARNING, str(warning.message)))
     return _sorted(found)
@@ -61,15 +61,15 @@ def check_graph(
     module: ModuleType | None = None,
     speak: Sequence[str] = (),
 ) -> list[Finding]:
-    """Check a graph; the worst findings first.
+    """Check a graph. Returns the worst findings first.
 
     Args:
         graph: what `create_voice_graph(...)` returned, compiled or not, or any other graph.
-        module: the file that it is from, to find tools that no agent lists.
-        speak: the nodes that speak, of a graph that doesn't say so itself.
+        module: the module that defines it, to find tools that no agent lists.
+        speak: the nodes that speak, for a graph that doesn't say so itself.
 
-    What happens inside a function (a node of your own, a tool) is not known; nothing is run but prompts that are
-    functions of the userdata.
+    The code inside a function (a custom node, a tool) is not checked. Only prompts that are functions of the userdata
+    are run.
     """
     try:
         compiled = graph.compile() if isinstance(graph, StateGraph) else graph
@@ -97,7 +97,7 @@ def _sorted(findings: list[Finding]) -> list[Finding]:
 
 
 def _place(error: BaseException) -> str | None:
-    """The last line outside this package that led to the error."""
+    """The last line outside this package that led to the error, as `file:line`."""
     ours = Path(__file__).parent.parent
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(ours)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
@@ -110,7 +110,7 @@ def _speakers(graph: Pregel[Any, Any, Any, Any], speak: Sequence[str]) -> Iterat
     if "messages" not in graph.channels:
         yield Finding(
             Severity.ERROR,
-            "The graph has no `messages` channel, so there is nothing to speak from or to.",
+            "The graph has no `messages` channel, so it can't hear or speak.",
             "Let its state extend VoiceState, or LangGraph's MessagesState.",
         )
         return
@@ -143,8 +143,8 @@ def _checkpointer(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Finding]:
             Severity.WARNING,
             f"The graph is compiled with a checkpointer ({type(graph.checkpointer).__name__}), which LangGraph Studio "
             "and its server refuse: they bring their own.",
-            "Name the graph without it, graph = create_voice_graph(...), and compile it with the checkpointer where it "
-            "is run.",
+            "Export the graph without it, graph = create_voice_graph(...), and compile it with the checkpointer where "
+            "it is run.",
         )
 
 
@@ -157,7 +157,7 @@ def _models(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> I
         if runtime is not None and (is_structured(runtime.own_model) or is_structured(runtime.fallback)):
             yield Finding(
                 Severity.ERROR,
-                f'agent "{name}" speaks, but its model answers with structured output, which is no speech.',
+                f'agent "{name}" speaks, but its model answers with structured output, which can\'t be spoken.',
                 "Give it the plain model; ask for structured output in a tool, or in a node that does not speak.",
                 agent=name,
             )
@@ -182,7 +182,7 @@ def _models(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> I
 
 
 def _first_userdata(graph: Pregel[Any, Any, Any, Any]) -> Any:
-    """What a call begins with; None when it has to be given."""
+    """The userdata that a call begins with; None when it has to be given."""
     channel = graph.channels.get("userdata")
     return channel.get() if isinstance(channel, UserdataChannel) and channel.is_available() else None
 
@@ -204,11 +204,11 @@ def _userdata(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Finding]:
 
 def _unreachable(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent], shown: Picture) -> Iterator[Finding]:
     if shown.start is None or _has_custom_nodes(graph, agents):
-        return  # a node of the user's own may lead anywhere
+        return  # a custom node may lead anywhere
     reached = _reached(shown.start, shown)
     for name in agents:
         if name not in reached:
-            # In the builder's words, so that it is told once.
+            # The same words as the builder's warning, so that it is reported once.
             yield Finding(
                 Severity.WARNING,
                 f'agent "{name}" can\'t be reached from "{shown.start}": no agent declares a handoff to it.',
@@ -235,7 +235,7 @@ def _no_way_back(agents: Mapping[str, Agent], shown: Picture) -> Iterator[Findin
 
 
 def _reached(start: str, shown: Picture) -> set[str]:
-    """The nodes behind this one, itself among them."""
+    """The nodes that can be reached from this one, and the node itself."""
     reached, frontier = {start}, [start]
     while frontier:
         source = frontier.pop()
@@ -270,14 +270,14 @@ def _handoffs(agent: Agent) -> Iterator[Finding]:
         if not agent.own_tools:
             yield Finding(
                 Severity.WARNING,
-                f"{declared}, but has no tool that could take it.",
+                f"{declared}, but has no tool that could make it.",
                 f'For a transfer tool write Handoff("{target}", "When to transfer."), not only the name.',
                 agent=agent.name,
             )
         else:
             yield Finding(
                 Severity.INFO,
-                f"{declared}, and no tool says that it takes it, so the drawing can't tell which one does.",
+                f"{declared}, but no tool says that it makes it, so the drawing can't show which one does.",
                 f'Write @function_tool(handoffs=["{target}"]) above the tool that returns ctx.handoff("{target}").',
                 agent=agent.name,
             )
@@ -309,7 +309,7 @@ def _unused(
             yield Finding(
                 Severity.WARNING,
                 f"tool {name} is marked as a tool, but no agent lists it.",
-                f"Add it to an agent, Agent(..., tools=[{name}]), or take the mark away.",
+                f"Add it to an agent, Agent(..., tools=[{name}]), or remove the mark.",
                 tool=name,
             )
 

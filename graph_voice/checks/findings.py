@@ -12,9 +12,9 @@ class Severity(StrEnum):
     ERROR = "error"
     """The graph does not work."""
     WARNING = "warning"
-    """It works, and some call will go wrong or somewhere it can't be used."""
+    """It works, but some calls will go wrong, or it can't be used everywhere."""
     INFO = "info"
-    """It may well be meant like this."""
+    """It may be intended."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Finding:
     problem: str
     """What is wrong, with the name of the agent or tool."""
     fix: str = ""
-    """What to write instead; empty where the problem says it."""
+    """What to write instead. Empty where the problem says so."""
     agent: str | None = None
     tool: str | None = None
     where: str | None = None
-    """`file:line`, of what fails while the file is imported."""
+    """`file:line` of what fails while the file is imported."""
 
     def __str__(self) -> str:
         return " ".join(

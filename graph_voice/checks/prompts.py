@@ -1,4 +1,4 @@
-"""What can be said of prompts without a model: the tools and agents that they name have to be there."""
+"""What can be checked in prompts without a model: the tools and agents that they name must exist."""
 
 import copy
 import difflib
@@ -19,7 +19,7 @@ _CALLED = re.compile(
 _PASS_ON = r"\b(?:transfer|hand|pass|send|forward|connect)\w*\b[^.!?\n]{0,60}?\bto\s+(?:(?:the|our|an?|your)\s+)?"
 _TO_AN_AGENT = re.compile(_PASS_ON + r"([\w-]+(?:[ _][\w-]+){0,3}?)\s+agent\b", re.IGNORECASE)
 _NOT = re.compile(r"\b(?:never|not|cannot)\b|n't\b", re.IGNORECASE)
-# "Transfer the caller to the right agent" names nobody.
+# "Transfer the caller to the right agent" names no agent.
 _NOBODY = {
     *("another", "different", "first", "next", "other", "same", "second", "that", "this"),
     *("any", "appropriate", "available", "best", "correct", "matching", "proper", "relevant", "right", "suitable"),
@@ -28,15 +28,15 @@ _NOBODY = {
 
 
 def check_prompts(agents: Mapping[str, Agent], tools: Set[str], userdata: Any, start: str | None) -> Iterator[Finding]:
-    """What the instructions and `on_enter` of each agent name and the agent does not have.
+    """Find tools and agents that an agent's instructions or `on_enter` name, but the agent does not have.
 
     Args:
         agents: by name.
-        tools: the names of all tools that are known, whoever has them.
-        userdata: what a call begins with, for prompts that are functions. None: not known, so these are passed over.
-        start: who has the floor first.
+        tools: the names of all known tools, of any agent.
+        userdata: what a call begins with, for prompts that are functions. None: not known, so they are skipped.
+        start: the agent that is active first.
 
-    Words are compared, nothing is understood: a prompt that talks of the billing agent in another way passes.
+    Only words are compared, not their meaning: a prompt that describes the billing agent in other words passes.
     """
     for agent in agents.values():
         reported: set[str] = set()
@@ -51,14 +51,14 @@ def check_prompts(agents: Mapping[str, Agent], tools: Set[str], userdata: Any, s
 
 
 def _texts(agent: Agent, userdata: Any) -> Iterator[str | Exception]:
-    """The prompts as they are when a call begins, or why there are none."""
+    """The prompts as they are when a call begins, or the errors that they raise."""
     prompts = [agent.instructions] if agent.enters_by_method else [agent.instructions, agent.on_enter]
     for prompt in prompts:
         if isinstance(prompt, str):
             yield prompt
         elif callable(prompt) and userdata is not None:
             try:
-                # A copy: a prompt is to change nothing, and the channel's own value is shared.
+                # A copy: a prompt must change nothing, and the channel's own value is shared.
                 yield str(prompt(copy.deepcopy(userdata)))
             except Exception as error:
                 yield error
@@ -67,7 +67,7 @@ def _texts(agent: Agent, userdata: Any) -> Iterator[str | Exception]:
 def _unrendered(agent: Agent, error: Exception) -> Finding:
     return Finding(
         Severity.WARNING,
-        f'agent "{agent.name}" has the floor first, and a prompt of it fails on the userdata of a new call: '
+        f'agent "{agent.name}" is active first, and one of its prompts fails on the userdata of a new call: '
         f"{type(error).__name__}: {error}.",
         "Let the function take userdata that is not filled in yet.",
         agent=agent.name,
@@ -84,7 +84,7 @@ def _transfers(agent: Agent, agents: Mapping[str, Agent], text: str, reported: s
         reported.add(target)
         renamed = next((t.name for t in agent.transfers if t.handoff.to == target), None)
         if renamed is not None:
-            fix = f'Its transfer to "{target}" is called {renamed}: write that, or leave out Handoff(name=...).'
+            fix = f'Its transfer to "{target}" is named {renamed}: write that, or leave out Handoff(name=...).'
         elif target in agents:
             fix = f"Declare it, {_declared(agent, target)}, or take it out of the prompt."
         else:
@@ -92,7 +92,7 @@ def _transfers(agent: Agent, agents: Mapping[str, Agent], text: str, reported: s
             fix = f'There is no agent "{target}"{_meant(target, agents)}. The agent\'s transfers: {transfers}.'
         yield Finding(
             Severity.WARNING,
-            f'agent "{agent.name}" is told of {name}, a tool that it does not have.',
+            f'agent "{agent.name}" is told about {name}, a tool that it does not have.',
             fix,
             agent=agent.name,
             tool=name,
@@ -119,7 +119,7 @@ def _tools(
             fix = f"Its tools are {', '.join(sorted(own)) or 'none'}{_meant(name, own)}."
         yield Finding(
             Severity.WARNING,
-            f'agent "{agent.name}" is told of the tool {name}, which it does not have; {has}.',
+            f'agent "{agent.name}" is told about the tool {name}, which it does not have; {has}.',
             fix,
             agent=agent.name,
             tool=name,
@@ -136,7 +136,7 @@ def _phrases(agent: Agent, agents: Mapping[str, Agent], text: str, reported: set
             yield Finding(
                 Severity.WARNING,
                 f'agent "{agent.name}" is told to transfer to "{target}", '
-                + ("and has no way to it." if known else "and there is no such agent."),
+                + ("but has no handoff to it." if known else "but there is no such agent."),
                 f"Declare it: {_declared(agent, target)}."
                 if known
                 else f"The agents are {', '.join(agents)}{_meant(target, agents)}.",
@@ -145,7 +145,7 @@ def _phrases(agent: Agent, agents: Mapping[str, Agent], text: str, reported: set
 
 
 def _targets(sentence: str, agents: Mapping[str, Agent]) -> set[str]:
-    """Agents that a sentence says to transfer to: any by its name, and what it calls an agent."""
+    """Agents that a sentence says to transfer to: known ones by name, and what the sentence calls an agent."""
     found = set()
     for name in agents:
         words = r"[ _-]".join(map(re.escape, re.split(r"[_-]", name)))
@@ -160,7 +160,7 @@ def _targets(sentence: str, agents: Mapping[str, Agent]) -> set[str]:
 
 
 def _named(name: str, text: str) -> bool:
-    """Whether a text names this tool: a name of one word is a word like any other, unless it is in backticks."""
+    """Whether a text names this tool. A name of one word may be an ordinary word, so it counts only in backticks."""
     return re.search(rf"\b{re.escape(name)}\b" if "_" in name else rf"`{re.escape(name)}`", text) is not None
 
 

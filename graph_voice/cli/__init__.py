@@ -13,13 +13,13 @@ _DEBUG = "--debug"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run `graph-voice` with these arguments (those of the process by default); the answer is the exit code.
+    """Run `graph-voice` with these arguments (those of the process by default). Returns the exit code.
 
-    0 is success, 1 a `GraphVoiceError` (its message goes to stderr, with `--debug` its traceback too), 2 a
-    wrong use of the command, 130 Ctrl-C. Any other exception is a defect and is not caught.
+    0 is success, 1 a `GraphVoiceError` (its message goes to stderr, with `--debug` its traceback too), 2 wrong
+    usage, 130 Ctrl-C. Any other exception is a bug and is not caught.
     """
     arguments = list(sys.argv[1:] if args is None else args)
-    # Ours wherever it stands: one finds out at the end of a command that one wants it.
+    # `--debug` counts anywhere: users often add it at the end of a command.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = _DEBUG in options
     if debug:

@@ -1,4 +1,4 @@
-"""The application that typer runs: our own commands, then those of other distributions."""
+"""The application that typer runs: the library's commands, then those of other distributions."""
 
 import sys
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {"chat": chat, "check": check, "draw
 
 
 def command() -> Callable[..., Any]:
-    """What is called with `args` and `prog_name`. Made anew each time: it knows what is installed now."""
+    """The command, to be called with `args` and `prog_name`. It is made each time, so it knows what is installed."""
     app = typer.Typer(
         help="Voice agents as LangGraph graphs, spoken by LiveKit.",
         add_completion=False,
@@ -34,7 +34,7 @@ def command() -> Callable[..., Any]:
 
 
 def report(message: str) -> None:
-    """Tell what went wrong on stderr, in colour only on a terminal. NO_COLOR is honoured by rich."""
+    """Report on stderr what went wrong, in color only on a terminal. rich respects NO_COLOR."""
     console = Console(stderr=True)
     console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
@@ -52,5 +52,5 @@ def _options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    # Nothing to do: `main` takes `--debug` out of the arguments; it stands here to be seen in the help.
+    # Nothing to do: `main` removes `--debug` from the arguments. It is declared here so that the help shows it.
     del version, debug

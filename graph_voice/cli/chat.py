@@ -42,23 +42,23 @@ def chat(
     ] = None,
     userdata: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help='What is known of the caller at the beginning: \'{"name": "Ada"}\'.'),
+        typer.Option(metavar="JSON", help='What is known about the caller at the start: \'{"name": "Ada"}\'.'),
     ] = None,
     speak: Annotated[
         list[str] | None,
         typer.Option(metavar="NODE", help=SPEAK),
     ] = None,
     timings: Annotated[
-        bool | None, typer.Option(help="How long each turn took, and its tokens. Default: on a terminal.")
+        bool | None, typer.Option(help="Show how long each turn took, and its tokens. Default: on a terminal.")
     ] = None,
 ) -> None:
-    """Talk to a graph in text. Ctrl-C cuts in on an answer; /help lists what else there is.
+    """Talk to a graph in text. Ctrl-C interrupts an answer; /help lists the commands.
 
-    Lines from a pipe are the caller's turns, one a line. Exit codes: 0 at the end, 1 for an error, 130 for Ctrl-C.
+    Each line from a pipe is one of the caller's turns. Exit codes: 0 at the end, 1 for an error, 130 for Ctrl-C.
 
     Example: graph-voice chat graphs/customer_service.py --llm offline
     """
-    # Here, so that the command line itself needs neither LangGraph nor a model's package.
+    # Imported here, so that the command line itself needs neither LangGraph nor a model's package.
     from graph_voice.call.conversation import Conversation
     from graph_voice.cli.chat_loop import Chat
     from graph_voice.cli.chat_screen import Screen
@@ -67,10 +67,10 @@ def chat(
     from graph_voice.launch.model_choice import choose_model
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a letter that a terminal lacks is no reason to end a call
+        sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks must not end the call
     console = Console(highlight=False)
     typing = sys.stdin.isatty()
-    with redirect_stdout(sys.stderr):  # what a user's file prints is no part of the conversation
+    with redirect_stdout(sys.stderr):  # what a user's file prints is not part of the conversation
         target = load_graph(graph)
     chosen = choose_model(target, graph, llm=llm, base_url=base_url)
     known: Any = userdata_of(target, userdata)
@@ -96,7 +96,7 @@ def chat(
 
 
 async def _with_interrupts(chat: "Chat") -> int:
-    """Run it with Ctrl-C as `Chat.interrupt`, instead of a `KeyboardInterrupt` anywhere."""
+    """Run the chat so that Ctrl-C calls `Chat.interrupt`, instead of raising `KeyboardInterrupt` anywhere."""
     loop = asyncio.get_running_loop()
     before = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(chat.interrupt))
     try:
@@ -106,10 +106,10 @@ async def _with_interrupts(chat: "Chat") -> int:
 
 
 async def _stdin_lines() -> AsyncIterator[str]:
-    """Each line of standard input without its newline, as it comes; over when the input is (Ctrl-D on a terminal).
+    """Each line of standard input without its newline, as it comes. Ends with the input (Ctrl-D on a terminal).
 
-    The thread that reads can't be stopped while it waits, so it is a daemon, and holds nothing that the interpreter
-    needs at its end: it reads the file descriptor, not `sys.stdin`, which has a lock.
+    The thread that reads can't be stopped while it waits. So it is a daemon, and holds nothing that the interpreter
+    needs when it exits: it reads the file descriptor, not `sys.stdin`, which has a lock.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue()
@@ -121,7 +121,7 @@ async def _stdin_lines() -> AsyncIterator[str]:
                 loop.call_soon_threadsafe(queue.put_nowait, line)
             loop.call_soon_threadsafe(queue.put_nowait, None)
         except RuntimeError:
-            return  # the loop is closed: nobody listens any more
+            return  # the loop is closed: nobody reads the lines any more
 
     threading.Thread(target=read, name="graph_voice.stdin", daemon=True).start()
     while (line := await queue.get()) is not None:

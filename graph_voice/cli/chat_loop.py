@@ -1,4 +1,4 @@
-"""A conversation in text: lines in, words out, and Ctrl-C as the caller who cuts in."""
+"""A conversation in text: lines in, words out, and Ctrl-C as the caller's barge-in."""
 
 import asyncio
 import json
@@ -21,12 +21,12 @@ INTERRUPTED = 130
 
 
 class Chat:
-    """Drives one conversation: each line is a turn, which is committed, allowed, and heard as it is printed.
+    """Drives one conversation: each line is a turn. Its tool calls are allowed, and printed words count as heard.
 
     Args:
         conversation: the call.
         screen: where it is shown.
-        timings: whether to tell how long each turn took.
+        timings: whether to show how long each turn took.
     """
 
     def __init__(self, conversation: Conversation[Any], screen: Screen, *, timings: bool = True) -> None:
@@ -38,15 +38,15 @@ class Chat:
         self._stopped = False
         self._over = False
         self._commands: dict[str, tuple[str, Callable[[], None]]] = {
-            "/state": ("who has the floor, what is known of the caller, the handoffs", self._show_state),
+            "/state": ("the active agent, what is known about the caller, the handoffs", self._show_state),
             "/history": ("everything that was said and done", self._show_history),
-            "/graph": ("the graph, with the agent that has the floor marked *", self._show_graph),
+            "/graph": ("the graph, with the active agent marked *", self._show_graph),
             "/help": ("this list", self._show_help),
             "/quit": ("end the conversation (so does Ctrl-D)", self._quit),
         }
 
     async def run(self, lines: AsyncIterator[str]) -> int:
-        """Talk until the lines are over, somebody quits, or an agent ends the call; the answer is the exit code."""
+        """Talk until the lines end, somebody quits, or an agent ends the call. Returns the exit code."""
         self._task = asyncio.current_task()
         logger, log = logging.getLogger("graph_voice"), LogLines(self._screen)
         logger.addHandler(log)
@@ -54,7 +54,7 @@ class Chat:
             try:
                 await self._talk(lines)
             finally:
-                await self._conversation.aclose(timeout=None)  # who does not want to wait has Ctrl-C
+                await self._conversation.aclose(timeout=None)  # Ctrl-C ends the wait
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
@@ -65,8 +65,8 @@ class Chat:
         return 0
 
     def interrupt(self) -> None:
-        """Ctrl-C. Where somebody types, it cuts in on an answer, and leaves a turn that was cut but whose tools still
-        run; otherwise it ends the conversation."""
+        """Ctrl-C. Where somebody types, it interrupts an answer, or leaves an interrupted turn whose tools still run.
+        Otherwise it ends the conversation."""
         if self._answer is not None and self._screen.prompts:
             self._answer.interrupt()
             return
@@ -135,23 +135,23 @@ class Chat:
         for name, (purpose, _) in self._commands.items():
             self._screen.plain(f"{name:10}{purpose}")
         if self._screen.prompts:
-            self._screen.plain("Ctrl-C    cut in on the answer; at the prompt, end")
+            self._screen.plain("Ctrl-C    interrupt the answer; at the prompt, end")
 
     def _quit(self) -> None:
         self._over = True
 
 
 class _Answer:
-    """One turn as it is printed: what is printed is heard."""
+    """One turn as it is printed: printed words count as heard."""
 
     def __init__(self, turn: Turn, screen: Screen) -> None:
         self.turn = turn
         self.first_word: float | None = None
         """Seconds until the first word."""
         self.duration = 0.0
-        """Seconds until the turn was over."""
+        """Seconds until the end of the turn."""
         self.tokens: tuple[int, int] | None = None
-        """In and out, if the model tells."""
+        """Input and output, if the model reports them."""
         self._screen = screen
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
@@ -161,7 +161,7 @@ class _Answer:
         self._draining = asyncio.create_task(self._drain(), name="graph_voice.chat")
 
     async def wait(self) -> None:
-        """Until the turn is over, or was left."""
+        """Wait until the turn is over, or was left."""
         try:
             await asyncio.wait([self._draining])
         finally:
@@ -175,7 +175,7 @@ class _Answer:
             self._draining.cancel()
         elif self._held:
             self._warned = True
-            self._screen.note("  (not to be interrupted now; Ctrl-C again does it all the same)")
+            self._screen.note("  (can't be interrupted now; press Ctrl-C again to do it anyway)")
         else:
             self.turn.interrupt()
             self._screen.interrupted()

@@ -13,11 +13,11 @@ from graph_voice import events
 
 __all__ = ["LogLines", "Screen"]
 
-_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
+_COLORS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 _QUIET = "dim"
 _LONGEST = 1000
 """Characters of a tool's result that are shown; `/history` shows all."""
-# A model's or a tool's words may not move the cursor, ring the bell or change colours.
+# A model's or a tool's words may not move the cursor, ring the bell or change colors.
 _CONTROLS = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
 
 
@@ -25,19 +25,19 @@ class Screen:
     """Writes a conversation to a console, line by line and within a line as the words come.
 
     Args:
-        console: rich decides what it can do: colours on a terminal only, and none with NO_COLOR.
-        agents: those who may speak, in the order in which colours are given.
-        prompts: whether somebody types, and is to be asked.
+        console: rich decides what it can do: colors only on a terminal, and none with NO_COLOR.
+        agents: the agents that may speak. Colors are assigned in this order.
+        prompts: whether somebody types, so that a prompt is shown.
     """
 
     def __init__(self, console: Console, agents: Sequence[str], *, prompts: bool) -> None:
         self.console = console
         self.prompts = prompts
-        self._colours = {agent: _COLOURS[i % len(_COLOURS)] for i, agent in enumerate(agents)}
+        self._colors = {agent: _COLORS[i % len(_COLORS)] for i, agent in enumerate(agents)}
         self._open: str | None = None
-        """The message whose line has no end yet."""
+        """The message whose line has not ended yet."""
         self._told: list[BaseException] = []
-        """Errors that were shown: the log and the turn report the same ones."""
+        """Errors that were shown: the log and the turn both report them."""
 
     # ---- the conversation
 
@@ -49,16 +49,16 @@ class Screen:
             self._open = "prompt"
 
     def typed(self) -> None:
-        """What was typed has ended the prompt's line."""
+        """The newline that was typed has ended the prompt's line."""
         self._open = None
 
     def words(self, agent: str, message_id: str, text: str) -> None:
         """A piece of what an agent says."""
         if self._open != message_id:
             self._end_line()
-            self._write(f"{agent}: ", f"bold {self._colour(agent)}", end="")
+            self._write(f"{agent}: ", f"bold {self._color(agent)}", end="")
             self._open = message_id
-        self._write(text, self._colour(agent), end="")
+        self._write(text, self._color(agent), end="")
 
     def calls(self, event: events.ToolCalls) -> None:
         for call in event.calls:
@@ -74,15 +74,15 @@ class Screen:
     def handed_off(self, event: events.HandedOff) -> None:
         self._end_line()
         self._write(f"  {event.old_agent} -> ", _QUIET, end="")
-        self._write(event.new_agent, f"bold {self._colour(event.new_agent)}")
+        self._write(event.new_agent, f"bold {self._color(event.new_agent)}")
 
     def failed(self, event: events.Failed) -> None:
-        """A model or a node raised, unless the log has said so."""
+        """Show that a model or a node raised, unless the log has shown it."""
         if not any(event.error is told for told in self._told):
             self._line(f"error: {_explained(f'agent {event.agent} failed', event.error)}", "red")
 
     def log(self, record: logging.LogRecord) -> None:
-        """A warning or an error that the library logs, such as a tool that raised."""
+        """Show a warning or an error that the library logs, such as a tool that raised."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage()
         if error is not None:
@@ -103,7 +103,7 @@ class Screen:
     # ---- on request
 
     def note(self, text: str) -> None:
-        """A line that nobody says."""
+        """A line that is not speech."""
         self._line(text, _QUIET)
 
     def plain(self, text: str) -> None:
@@ -121,7 +121,7 @@ class Screen:
                 case AIMessage():
                     name = message.name or "agent"
                     if message.text:
-                        self._line(f"{name}: {message.text}", self._colour(name))
+                        self._line(f"{name}: {message.text}", self._color(name))
                     for call in message.tool_calls:
                         self.note(f"  {_call(call['name'], call['args'])}")
                 case ToolMessage():
@@ -150,8 +150,8 @@ class Screen:
         # `out`, not `print`: words come in pieces, so nothing may be wrapped, highlighted or read as markup.
         self.console.out(text.translate(_CONTROLS), style=style, end=end, highlight=False)
 
-    def _colour(self, agent: str) -> str:
-        return self._colours.get(agent, "default")
+    def _color(self, agent: str) -> str:
+        return self._colors.get(agent, "default")
 
 
 class LogLines(logging.Handler):

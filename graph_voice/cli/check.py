@@ -29,14 +29,14 @@ def check(
 ) -> None:
     """Check a graph: agents, tools, handoffs, prompts, models. No model is called.
 
-    Exit codes: 0 without errors, 1 with errors (with --strict: or warnings), 2 for a wrong use of the command.
+    Exit codes: 0 without errors, 1 with errors (with --strict also for warnings), 2 for wrong usage.
 
     Example: graph-voice check graphs/intake.py:graph --strict
     """
-    # Here, so that the command line itself needs neither LangGraph nor a model's package.
+    # Imported here, so that the command line itself needs neither LangGraph nor a model's package.
     from graph_voice.checks import Severity, check_file
 
-    with redirect_stdout(sys.stderr):  # what a user's file prints is no finding
+    with redirect_stdout(sys.stderr):  # what a user's file prints is not a finding
         findings = check_file(graph, speak=speak or ())
     if json:
         sys.stdout.write(_json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False) + "\n")

@@ -25,12 +25,12 @@ class _Known:
 
 _KNOWN = {
     "talk": _Known("offline", "Talk to a graph by voice."),
-    "demo": _Known("offline", "Hear a whole call, with speech recognised and synthesised on this machine."),
+    "demo": _Known("offline", "Hear a whole call, with speech recognized and synthesized on this machine."),
 }
 
 
 def add_contributed(app: typer.Typer, *, taken: Container[str]) -> None:
-    """Register every contributed command under its name; names that are `taken` keep their meaning."""
+    """Register every contributed command under its name, except for names that are `taken`."""
     found = {entry.name: entry for entry in _entry_points() if entry.name not in taken}
     for name in (*_KNOWN, *sorted(set(found) - set(_KNOWN))):
         known = _KNOWN.get(name)
@@ -70,7 +70,7 @@ def _function(name: str, entry: metadata.EntryPoint | None) -> Callable[..., Non
     if known:
         cure = f'Install it with: pip install "graph-voice[{known.extra}]"'
     else:
-        cure = f"Reinstall what adds it: {_distribution(entry)}."
+        cure = f"Reinstall the package that adds it: {_distribution(entry)}."
     if entry is None:
         raise MissingDependencyError(f"`graph-voice {name}` is not installed. {cure}")
     try:
@@ -78,5 +78,5 @@ def _function(name: str, entry: metadata.EntryPoint | None) -> Callable[..., Non
     except (ImportError, AttributeError) as error:
         raise MissingDependencyError(f"`graph-voice {name}` can't be loaded: {error}. {cure}") from error
     if not callable(function):
-        raise MissingDependencyError(f"`graph-voice {name}` is no function: {entry.value}. {cure}")
-    return function  # type: ignore[no-any-return]  # what typer can register is known only when it does
+        raise MissingDependencyError(f"`graph-voice {name}` is not a function: {entry.value}. {cure}")
+    return function  # type: ignore[no-any-return]  # only typer can tell whether it can register this

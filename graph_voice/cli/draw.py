@@ -12,7 +12,7 @@ from graph_voice.errors import GraphVoiceError
 
 
 class Format(StrEnum):
-    """What a drawing is written as."""
+    """The format of a drawing."""
 
     SVG = "svg"
     MERMAID = "mermaid"
@@ -20,7 +20,7 @@ class Format(StrEnum):
 
 
 class OutputError(GraphVoiceError, OSError):
-    """A file that a command was asked for can't be written."""
+    """A command can't write its output file."""
 
 
 _BY_SUFFIX = {
@@ -44,12 +44,12 @@ def draw(
         typer.Option(
             "--format",
             "-f",
-            help="By default what the output's suffix says; else ascii on a terminal, svg elsewhere.",
+            help="Default: from the output's suffix, or else ascii on a terminal, svg elsewhere.",
         ),
     ] = None,
     agents: Annotated[bool, typer.Option("--agents", help="Only agents and their handoffs.")] = False,
     active: Annotated[
-        str | None, typer.Option("--active", metavar="AGENT", help="Highlight the agent that has the floor.")
+        str | None, typer.Option("--active", metavar="AGENT", help="Highlight this agent as the active one.")
     ] = None,
     output: Annotated[
         Path | None,
@@ -61,11 +61,11 @@ def draw(
     Example: graph-voice draw graphs/intake.py:graph --agents -o intake.svg
     """
     chosen = _chosen(format, output)
-    # Here, so that the command line itself needs neither LangGraph nor a model's package.
+    # Imported here, so that the command line itself needs neither LangGraph nor a model's package.
     from graph_voice import drawing
     from graph_voice.launch import loading
 
-    with redirect_stdout(sys.stderr):  # what a user's file prints is no part of the drawing
+    with redirect_stdout(sys.stderr):  # what a user's file prints is not part of the drawing
         target = loading.load_graph(graph)
     draw_as = {Format.SVG: drawing.to_svg, Format.MERMAID: drawing.to_mermaid, Format.ASCII: drawing.to_ascii}
     drawn = draw_as[chosen](target, agents_only=agents, active=active)
@@ -105,7 +105,7 @@ def _chosen(asked: Format | None, output: Path | None) -> Format:
         return Format.SVG
     if output.suffix.lower() not in _BY_SUFFIX:
         raise typer.BadParameter(
-            f"{output.suffix or 'no suffix'} tells no format: use {', '.join(_BY_SUFFIX)}, or add --format",
+            f"{output.suffix or 'no suffix'} is not a known format: use {', '.join(_BY_SUFFIX)}, or add --format",
             param_hint="--output",
         )
     return _BY_SUFFIX[output.suffix.lower()]

@@ -1,4 +1,4 @@
-"""Options that commands share: `--speak`, and `--userdata`, JSON that becomes an instance of the graph's own class."""
+"""Options that commands share: `--speak`, and `--userdata`, JSON that becomes an instance of the graph's class."""
 
 import json
 from typing import Any
@@ -10,16 +10,16 @@ __all__ = ["SPEAK", "userdata_of"]
 SPEAK = (
     "A node that speaks, of a graph that doesn't say so itself. Repeatable. Default: the only node that calls a model."
 )
-"""What every command says of the option."""
+"""The help of `--speak`, the same in every command."""
 
 
 def userdata_of(graph: Any, text: str | None) -> Any:
-    """What a call of this graph begins with; None for what the graph itself gives.
+    """The userdata that a call of this graph begins with. None: the graph's own default.
 
-    Raises `UserdataError` for what is no JSON object, or not what the class wants; and without `text`, when the class
-    has fields that must be given.
+    Raises `UserdataError` when the text is not a JSON object or does not fit the class, and, without a text, when the
+    class has fields that must be given.
     """
-    # Here, so that the command line itself needs no LangGraph.
+    # Imported here, so that the command line itself does not need LangGraph.
     from langgraph.graph import StateGraph
     from pydantic import TypeAdapter, ValidationError
 

@@ -204,7 +204,7 @@ def test_a_target_that_no_tool_can_take() -> None:
     found = checked(desk(handoffs=["billing"]), billing())
     told = next(f for f in found if f.agent == "desk")
     assert told.severity is Severity.WARNING
-    assert "no tool that could take it" in told.problem
+    assert "no tool that could make it" in told.problem
     assert 'Handoff("billing"' in told.fix
 
 
@@ -220,13 +220,13 @@ def test_a_target_that_no_tool_names_is_drawn_without_a_name() -> None:
 @pytest.mark.parametrize(
     ("prompt", "problem", "fix"),
     [
-        ("Use transfer_to_sales.", "told of transfer_to_sales", 'There is no agent "sales"'),
-        ("transfer_to_biling for bills.", "told of transfer_to_biling", "did you mean billing?"),
-        ("transfer_to_billing for bills.", "told of transfer_to_billing", 'handoffs=[Handoff("billing", "When'),
+        ("Use transfer_to_sales.", "told about transfer_to_sales", 'There is no agent "sales"'),
+        ("transfer_to_biling for bills.", "told about transfer_to_biling", "did you mean billing?"),
+        ("transfer_to_billing for bills.", "told about transfer_to_billing", 'handoffs=[Handoff("billing", "When'),
         ("For bills, transfer the caller to billing.", 'told to transfer to "billing"', 'handoffs=[Handoff("billing"'),
-        ("Transfer to billing with transfer_to_billing.", "told of transfer_to_billing", "Declare it"),
-        ("Hand the caller over to the billing agent.", 'told to transfer to "billing", and has no way', "Handoff("),
-        ("Transfer to the refund agent.", 'to "refund", and there is no such agent', "The agents are desk, billing"),
+        ("Transfer to billing with transfer_to_billing.", "told about transfer_to_billing", "Declare it"),
+        ("Hand the caller over to the billing agent.", 'told to transfer to "billing", but has no handoff', "Handoff("),
+        ("Transfer to the refund agent.", 'to "refund", but there is no such agent', "The agents are desk, billing"),
         (
             "Use weather_report to answer.",
             "the tool weather_report, which it does not have; it does not exist",
@@ -276,7 +276,7 @@ def test_prompts_that_name_nothing_wrong(prompt: str) -> None:
 
 def test_a_renamed_transfer_is_told_by_its_name() -> None:
     agent = desk("Use transfer_to_billing.", handoffs=[Handoff("billing", "Bills.", name="go_to_billing")])
-    assert "is called go_to_billing" in only(checked(agent, billing())).fix
+    assert "is named go_to_billing" in only(checked(agent, billing())).fix
 
 
 def test_a_prompt_that_is_a_function_is_read_as_a_call_begins() -> None:
@@ -389,5 +389,5 @@ def test_the_worst_comes_first_and_each_is_one_line() -> None:
         billing(handoffs=[]),
     )
     assert [f.severity for f in found] == [Severity.ERROR, Severity.WARNING, Severity.INFO]
-    assert str(found[1]).startswith('warning: agent "desk" is told of transfer_to_sales')
+    assert str(found[1]).startswith('warning: agent "desk" is told about transfer_to_sales')
     assert "\n" not in str(found[1])

@@ -236,7 +236,7 @@ async def test_what_is_not_to_be_interrupted_is_cut_by_the_second_ctrl_c_only() 
 
     talk = Talk(one([call("pay"), "Paid."], tools=[pay]))
     assert await talk.run("Pay.", 10.0, talk.chat.interrupt) == 0
-    assert "not to be interrupted now" in talk.shown
+    assert "can't be interrupted now" in talk.shown
     assert "pay = paid\ndesk: Paid." in talk.shown
     impatient = Talk(one([call("pay"), "Paid."], tools=[pay]))
     assert await impatient.run("Pay.", 10.0, impatient.chat.interrupt, 11.0, impatient.chat.interrupt) == 0

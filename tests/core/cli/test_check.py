@@ -57,7 +57,7 @@ def test_a_finding_is_its_problem_and_below_it_what_to_write(
     assert main(["check", write(tmp_path, WARNS)]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        'warning: agent "desk" is told of transfer_to_sales, a tool that it does not have.',
+        'warning: agent "desk" is told about transfer_to_sales, a tool that it does not have.',
         '  There is no agent "sales". The agent\'s transfers: none.',
         "1 warning",
     ]
@@ -80,7 +80,7 @@ def test_json_is_all_that_stdout_gets(tmp_path: Path, capsys: pytest.CaptureFixt
     (finding,) = json.loads(capsys.readouterr().out)
     assert finding == {
         "severity": "warning",
-        "problem": 'agent "desk" is told of transfer_to_sales, a tool that it does not have.',
+        "problem": 'agent "desk" is told about transfer_to_sales, a tool that it does not have.',
         "fix": 'There is no agent "sales". The agent\'s transfers: none.',
         "agent": "desk",
         "tool": "transfer_to_sales",
