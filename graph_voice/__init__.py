@@ -52,8 +52,8 @@ __all__ = [
     "testing",
 ]
 
-# LangGraph and LangChain take seconds to import: a name is imported when it is first used, so that the command line,
-# the errors and the events do without.
+# LangGraph and LangChain take seconds to import. So each name is imported when it is first used, and the command line,
+# the errors and the events don't need them.
 _HOMES = {
     "Agent": "agents.agent",
     "Conversation": "call.conversation",
@@ -98,5 +98,5 @@ def unload_ipython_extension(shell: Any) -> None:
     import_module("graph_voice.notebook").unregister(shell)
 
 
-if "IPython" in sys.modules:  # in a notebook, nobody has to ask for it
+if "IPython" in sys.modules:  # in a notebook, `%load_ext` is not needed
     import_module("graph_voice.notebook").register_here()

@@ -48,7 +48,7 @@ class LoadError(GraphVoiceError, ImportError):
 
 
 class MissingDependencyError(GraphVoiceError, ImportError):
-    """A package that the wanted part needs is not installed. The message says which extra brings it."""
+    """A required package is not installed. The message says which extra installs it."""
 
 
 class ModelError(GraphVoiceError, RuntimeError):
@@ -56,12 +56,12 @@ class ModelError(GraphVoiceError, RuntimeError):
 
 
 class SaverError(GraphVoiceError, RuntimeError):
-    """The durable copy of a call can't be written or read as asked. The message says how far it is behind."""
+    """The durable copy of a call can't be written or read as asked. The message says how far behind it is."""
 
 
 class TurnError(GraphVoiceError, RuntimeError):
-    """A turn was told something that its contract forbids, such as allowing a call before the commit."""
+    """A turn was told something that its contract forbids, such as allowing a tool call before the commit."""
 
 
 class UserdataError(GraphVoiceError, ValueError):
-    """The userdata was given something that its class does not allow, or nobody has set what the class requires."""
+    """The userdata was given a value that its class does not allow, or a required field was never set."""

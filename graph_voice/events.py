@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 OnInterruption = Literal["cancel", "complete"]
-"""What becomes of a handoff when the caller interrupts before the floor has changed."""
+"""What happens to a handoff when the caller interrupts before the new agent is active."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Text(Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call that a model asked for."""
+    """One tool call that a model made."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls(Event):
-    """A model step ended with these calls. None of them runs before `Turn.allow(call.id)`."""
+    """A model step ended with these tool calls. None of them runs before `Turn.allow(call.id)`."""
 
     agent: str
     message_id: str
@@ -65,7 +65,7 @@ class ToolCalls(Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult(Event):
-    """A call is answered: by the tool, by the front end (`Turn.resolve`), or because it did not run."""
+    """A tool call is answered: by the tool, by the front end (`Turn.resolve`), or because it did not run."""
 
     agent: str
     call_id: str
@@ -79,14 +79,14 @@ class HandedOff(Event):
     """The graph moved on to another agent. It counts only once the front end has confirmed it."""
 
     call_id: str | None
-    """The tool call that handed off; None for a switch by an edge of the graph."""
+    """The tool call that handed off; None for a handoff by an edge of the graph."""
     old_agent: str
     new_agent: str
     shown: "tuple[AnyMessage, ...]" = ()
-    """What the handoff's policy shows the new agent, when it is external; a graph's agent finds it in its state."""
+    """What the handoff's policy shows an external agent. The graph's own agents find it in the state."""
     on_interruption: OnInterruption = "cancel"
-    """What becomes of it when the caller interrupts before the floor has changed: `reject_handoff`, or
-    `confirm_handoff` and the caller's words for the new agent."""
+    """What to do when the caller interrupts before the new agent is active. "cancel": `reject_handoff`. "complete":
+    `confirm_handoff`, and the new agent answers the caller's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,11 @@ class Usage(Event):
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
-    """Of the input tokens: those read from the provider's cache."""
+    """The input tokens that were read from the provider's cache."""
     cache_creation_tokens: int = 0
-    """Of the input tokens: those written to it."""
+    """The input tokens that were written to it."""
     reasoning_tokens: int = 0
-    """Of the output tokens: those that were thought, not said."""
+    """The output tokens that were reasoning, not speech."""
     ttft: float = 0.0
     """Seconds from the request to the first piece of the answer."""
     duration: float = 0.0
@@ -128,11 +128,11 @@ class Interrupt(Event):
     question: Any
     """What was given to `interrupt()`."""
     message_id: str = ""
-    """The question is speech: acknowledge it by `Turn.heard(message_id, text)`."""
+    """The question is speech: acknowledge it with `Turn.heard(message_id, text)`."""
 
     @property
     def text(self) -> str:
-        """The question as words: text as it is, anything else as JSON."""
+        """The question as text; anything that is not text as JSON."""
         if isinstance(self.question, str):
             return self.question
         return json.dumps(self.question, default=str, ensure_ascii=False)

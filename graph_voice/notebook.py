@@ -1,8 +1,8 @@
 """How graphs and conversations look as the last line of a notebook's cell.
 
-Graphs are drawn here, where LangGraph's own way asks a web service.
+Graphs are drawn locally, while LangGraph's own drawing uses a web service.
 
-`import graph_voice` registers it when it happens in IPython; `%load_ext graph_voice` does it at any time.
+`import graph_voice` registers this in IPython; `%load_ext graph_voice` does so at any time.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ _TYPES = (
     ("langgraph.graph.state", "CompiledStateGraph"),
     ("langgraph.pregel.main", "Pregel"),
 )
-"""By name, so that LangGraph is imported when there is a graph, and not before."""
+"""By name, so that LangGraph is not imported before there is a graph."""
 _CONVERSATION = ("graph_voice.call.conversation", "Conversation")
 
 
 def register(shell: Any) -> None:
-    """Let this IPython shell show graphs and conversations. A formatter that somebody else has registered stays."""
+    """Let this IPython shell show graphs and conversations. Formatters that others registered stay."""
     formatter = shell.display_formatter.mimebundle_formatter
     for module, name in _TYPES:
         if formatter.for_type_by_name(module, name) is None:
@@ -30,7 +30,7 @@ def register(shell: Any) -> None:
 
 
 def unregister(shell: Any) -> None:
-    """Give graphs back to LangGraph's own way of showing them; a conversation is one line again."""
+    """Let LangGraph show graphs again, and a conversation be one line again."""
     formatter = shell.display_formatter.mimebundle_formatter
     for module, name in _TYPES:
         if formatter.for_type_by_name(module, name) is graph_bundle:
@@ -41,7 +41,7 @@ def unregister(shell: Any) -> None:
 
 
 def register_here() -> None:
-    """Do it for the shell that this process is, if it is one."""
+    """Register it for this process's IPython shell, if there is one."""
     from IPython import get_ipython
 
     if (shell := get_ipython()) is not None:
@@ -49,7 +49,7 @@ def register_here() -> None:
 
 
 def graph_bundle(graph: Any) -> dict[str, str]:
-    """A graph as SVG, and as text for a terminal. A graph that can't be drawn says why."""
+    """A graph as SVG, and as text for a terminal. If it can't be drawn, the text says why."""
     from graph_voice.drawing import to_ascii, to_svg
     from graph_voice.errors import GraphVoiceError
 
@@ -60,7 +60,7 @@ def graph_bundle(graph: Any) -> dict[str, str]:
 
 
 def conversation_page(conversation: Any) -> str:
-    """The transcript as it was heard, userdata, handoffs and the graph."""
+    """The transcript as it was heard, the userdata, the handoffs and the graph."""
     from graph_voice.notebook_html import conversation_html
 
     return conversation_html(conversation)

@@ -1,4 +1,4 @@
-"""A conversation as the last line of a notebook's cell: what was said as heard, what was done, who has the floor."""
+"""A conversation as the last line of a notebook's cell: the words as heard, what was done, the active agent."""
 
 import base64
 import json
@@ -29,14 +29,14 @@ _HEAD = "margin:0 0 4px;font-weight:600;font-size:12px;color:#667085;text-transf
 
 
 def conversation_html(conversation: Conversation[Any]) -> str:
-    """A page fragment without scripts. Secrets of the userdata are not shown; words of others are escaped."""
+    """An HTML fragment without scripts. Secrets in the userdata are not shown; all text is escaped."""
     return (
         f'<div class="graph-voice-conversation" style="{_SHEET}">'
         f'<div style="flex:3 1 340px;min-width:0">{_section("Transcript", _transcript(conversation))}</div>'
         f'<div style="flex:2 1 300px;min-width:0">'
         f"{_section('Userdata', _userdata(conversation))}"
         f"{_section('Handoffs', _handoffs(conversation))}"
-        f"{_section('Has the floor', _floor(conversation))}"
+        f"{_section('Active agent', _active_agent(conversation))}"
         "</div></div>"
     )
 
@@ -49,8 +49,8 @@ def _line(body: str, style: str = "") -> str:
     return f'<div style="margin:3px 0;overflow-wrap:anywhere;{style}">{body}</div>'
 
 
-def _named(name: str, colours: Mapping[str, str]) -> str:
-    return f'<b style="color:{colours.get(name, "#475467")}">{escape(name)}</b>'
+def _named(name: str, colors: Mapping[str, str]) -> str:
+    return f'<b style="color:{colors.get(name, "#475467")}">{escape(name)}</b>'
 
 
 def _transcript(conversation: Conversation[Any]) -> str:
@@ -61,7 +61,7 @@ def _transcript(conversation: Conversation[Any]) -> str:
 
 
 def _said(messages: Sequence[BaseMessage], conversation: Conversation[Any]) -> Iterator[str]:
-    colours = _colours(conversation)
+    colors = _colors(conversation)
     handoffs = {handoff["tool_call_id"]: handoff for handoff in conversation.handoffs}
     for message in messages:
         match message:
@@ -70,16 +70,16 @@ def _said(messages: Sequence[BaseMessage], conversation: Conversation[Any]) -> I
             case AIMessage():
                 if message.text or _is_cut(message):
                     cut = f' <span style="color:#b42318" title="cut off here">{_CUT}</span>' if _is_cut(message) else ""
-                    yield _line(f"{_named(message.name or 'agent', colours)} {escape(message.text)}{cut}")
+                    yield _line(f"{_named(message.name or 'agent', colors)} {escape(message.text)}{cut}")
                 for call in message.tool_calls:
                     shown = json.dumps(call["args"], ensure_ascii=False, default=str)
                     yield _line(f"{escape(call['name'])} {escape(shown)}", f"{_QUIET};{_MONO};padding-left:16px")
             case ToolMessage():
                 text = message.text if len(message.text) <= _LONGEST else f"{message.text[:_LONGEST]}..."
-                colour = ";color:#b42318" if message.status == "error" else ""
-                yield _line(f"= {escape(text)}", f"{_QUIET};{_MONO};padding-left:16px{colour}")
+                color = ";color:#b42318" if message.status == "error" else ""
+                yield _line(f"= {escape(text)}", f"{_QUIET};{_MONO};padding-left:16px{color}")
                 if (handoff := handoffs.get(message.tool_call_id)) is not None:
-                    yield _line(_way(handoff, colours), "padding-left:16px")
+                    yield _line(_way(handoff, colors), "padding-left:16px")
             case _:
                 yield _line(f"{escape(message.type)}: {escape(message.text)}", _QUIET)
 
@@ -96,8 +96,8 @@ def _not_text(message: BaseMessage) -> str:
     return f'<span style="{_QUIET}">({escape(", ".join(kinds) or "nothing")})</span>'
 
 
-def _way(handoff: Mapping[str, Any], colours: Mapping[str, str]) -> str:
-    old, new = (_named(str(handoff[end] or "nobody"), colours) for end in ("old_agent_id", "new_agent_id"))
+def _way(handoff: Mapping[str, Any], colors: Mapping[str, str]) -> str:
+    old, new = (_named(str(handoff[end] or "nobody"), colors) for end in ("old_agent_id", "new_agent_id"))
     return f"{old} \N{RIGHTWARDS ARROW} {new}"
 
 
@@ -112,11 +112,11 @@ def _userdata(conversation: Conversation[Any]) -> str:
 
 
 def _handoffs(conversation: Conversation[Any]) -> str:
-    colours = _colours(conversation)
-    return "".join(_line(_way(handoff, colours)) for handoff in conversation.handoffs) or _line("None.", _QUIET)
+    colors = _colors(conversation)
+    return "".join(_line(_way(handoff, colors)) for handoff in conversation.handoffs) or _line("None.", _QUIET)
 
 
-def _floor(conversation: Conversation[Any]) -> str:
+def _active_agent(conversation: Conversation[Any]) -> str:
     active = conversation.active_agent
     waits = "".join(_line(f"waits for an answer: {escape(str(i.value))}", _QUIET) for i in conversation.interrupts)
     try:
@@ -124,12 +124,12 @@ def _floor(conversation: Conversation[Any]) -> str:
     except GraphVoiceError:
         return _line(escape(active)) + waits
     data = base64.b64encode(drawn.encode()).decode()
-    # An image, for the ids of two drawings in one page would be the same.
-    picture = f'<img alt="the graph, {escape(active)} has the floor" style="max-width:100%"'
-    return f'{_line(_named(active, _colours(conversation)))}{waits}{picture} src="data:image/svg+xml;base64,{data}"/>'
+    # An image, because the ids of two drawings in one page would clash.
+    picture = f'<img alt="the graph, {escape(active)} is active" style="max-width:100%"'
+    return f'{_line(_named(active, _colors(conversation)))}{waits}{picture} src="data:image/svg+xml;base64,{data}"/>'
 
 
-def _colours(conversation: Conversation[Any]) -> dict[str, str]:
-    """Agent -> the colour that it has in the drawing."""
+def _colors(conversation: Conversation[Any]) -> dict[str, str]:
+    """Agent -> its color in the drawing."""
     agents = picture(conversation.graph).named(NodeKind.AGENT)
     return {name: HUES[index % len(HUES)][0] for index, name in enumerate(agents)}

@@ -1,13 +1,14 @@
 """Public. What pytest gets: the virtual clock, calls that are closed and checked, scenarios on a real model.
 
-Installed as a pytest plugin; nothing needs to be switched on.
+It is installed as a pytest plugin, and needs no configuration.
 
-- `@pytest.mark.virtual_clock` lets an async test, and its async fixtures, run on a `VirtualClockLoop`; other tests are
-  untouched. `@pytest.mark.virtual_clock(limit=60)` gives up after that many virtual seconds. It builds on the hook that
-  pytest-asyncio 1.5 has for loop factories.
-- The fixture `open_call` makes scripted calls (`graph_voice.testing.Call`) that end, and are checked, with the test.
+- `@pytest.mark.virtual_clock` runs an async test, and its async fixtures, on a `VirtualClockLoop`. Other tests are not
+  affected. `@pytest.mark.virtual_clock(limit=60)` gives up after that many virtual seconds. It uses pytest-asyncio's
+  hook for loop factories (since 1.5).
+- The fixture `open_call` makes scripted calls (`graph_voice.testing.Call`) that are closed and checked when the test
+  ends.
 - A test that fails shows the transcript of each of its calls.
-- `--graph-voice-live MODEL` plays the tests marked `live` with a real model in place of the scripted ones.
+- `--graph-voice-live MODEL` runs the tests marked `live` with a real model in place of the scripted ones.
 - In a test that LangSmith tracks (`@pytest.mark.langsmith`), what was said and heard is logged there.
 """
 
@@ -32,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--graph-voice-live",
         dest=LIVE,
         metavar="MODEL",
-        help='play the tests marked "live" with this model ("openai:gpt-4.1-mini") in place of scripted ones',
+        help='run the tests marked "live" with this model ("openai:gpt-4.1-mini") in place of scripted ones',
     )
 
 
@@ -42,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "virtual_clock(limit=3600): run the test on an event loop on which waiting costs no time.",
     )
     config.addinivalue_line(
-        "markers", "live: the test holds with a real model as well (--graph-voice-live): it asserts no scripted words."
+        "markers", "live: the test also passes with a real model (--graph-voice-live): it asserts no scripted words."
     )
 
 
@@ -82,7 +83,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
-    # Fixtures open calls too: theirs are shown when the set-up or the end of the test fails.
+    # Fixtures open calls too: theirs are shown when the test's setup or teardown fails.
     if (call := _loaded()) is not None and call.opened:
         if report.failed:
             shown = "\n\n".join(opened.transcript or "(nothing happened)" for opened in call.opened)
@@ -94,8 +95,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture
 async def open_call(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., "Call[Any]"]]:
-    """Makes scripted calls: `phone = open_call(graph, llm=...)`. Each is closed when the test has ended, and checked
-    unless the test has failed."""
+    """Makes scripted calls: `phone = open_call(graph, llm=...)`. Each is closed when the test ends, and checked unless
+    the test has failed."""
     from graph_voice.testing import Call
 
     made: list[Call[Any]] = []
@@ -105,9 +106,9 @@ async def open_call(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..
         return made[-1]
 
     yield open_call
-    # One reason is enough: a call that a failed test left in the middle would only add others.
+    # After a failed test the calls are not checked: a call that it left in the middle would only add more failures.
     kind = AssertionError if request.node.stash.get(_FAILED, False) else None
-    async with contextlib.AsyncExitStack() as ending:  # which ends all of them, whatever one of them raises
+    async with contextlib.AsyncExitStack() as ending:  # ends all of them, even if one of them raises
         for call in reversed(made):
             ending.push_async_callback(call.__aexit__, kind, None, None)
 
@@ -125,7 +126,7 @@ def _virtual_time(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _loaded() -> "type[Call[Any]] | None":
-    """The class of scripted calls, if anybody has imported it: a plugin must not make every test run slower."""
+    """The class of scripted calls, if it was imported: a plugin must not make every test run slower."""
     import sys
 
     found = sys.modules.get("graph_voice.testing.scripted_call")

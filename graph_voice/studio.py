@@ -1,7 +1,7 @@
-"""Public. Graphs for LangGraph Studio: what `langgraph dev` serves, and what Studio edits of it.
+"""Public. Graphs for LangGraph Studio: what `langgraph dev` serves, and what Studio can edit in it.
 
-Write the graph into `langgraph.json` as it is, `"my_agent": "./my_agent.py:graph"`, if it has a model. `studio_graph`
-is for graphs that have none: it chooses one as `graph-voice chat` does.
+A graph that has a model goes into `langgraph.json` as it is: `"my_agent": "./my_agent.py:graph"`. `studio_graph` is for
+graphs without a model: it chooses one as `graph-voice chat` does.
 """
 
 import logging
@@ -21,11 +21,11 @@ logger = logging.getLogger("graph_voice")
 
 
 def studio_graph(graph: str | Path, *, llm: str | None = None) -> Any:
-    """A graph for `langgraph.json`, compiled, with a model: what `langgraph dev` serves needs no key to be opened.
+    """A compiled graph with a model, for `langgraph.json`: `langgraph dev` can serve it without a key.
 
     The model is the first of: `llm`, the variable `GRAPH_VOICE_LLM`, the graph's own, OpenAI with `OPENAI_API_KEY`, the
-    intent router of `graph-voice[offline]` over the example sentences beside the graph. Without any, the graph can be
-    opened, and a run must name its model: in Studio's form, or as `configurable["llm"]`.
+    intent router of `graph-voice[offline]` with the example sentences beside the graph. Without any of these, Studio
+    can open the graph, but each run must name its model: in Studio's form, or as `configurable["llm"]`.
 
     Args:
         graph: `path.py:attribute` (the attribute is `graph` if none is given), or a folder with a `graph.py`.
@@ -37,12 +37,12 @@ def studio_graph(graph: str | Path, *, llm: str | None = None) -> Any:
     compiled = found.compile() if isinstance(found, StateGraph) else found
     if getattr(compiled, "checkpointer", None):
         raise LoadError(
-            f"{graph} is compiled with a checkpointer, which LangGraph's server refuses, since it brings its own: "
-            "export the graph uncompiled, and compile it where your program runs it."
+            f"{graph} is compiled with a checkpointer, which LangGraph's server refuses, since it brings its own. "
+            "Export the graph uncompiled, and compile it where your program runs it."
         )
     try:
         chosen = choose_model(found, str(graph), llm=llm)
-        # Here, for the server lets nothing read files while a run goes on.
+        # Now, because the server allows no reading of files during a run.
         chosen.warm_up()
     except (MissingDependencyError, ModelError) as error:
         logger.warning("%s has no model, so a run must name one: %s", name_of(str(graph)), error)

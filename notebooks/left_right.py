@@ -1,4 +1,4 @@
-"""LiveKit's samples and ours, side by side: the sources, and what the same call makes of both."""
+"""LiveKit's samples and graph_voice's, side by side: the sources, and the result of the same call with both."""
 
 import logging
 import sys
@@ -15,12 +15,12 @@ from pygments.lexers import PythonLexer
 SUPPORT = Path(__file__).resolve().parent.parent / "tests" / "support"
 sys.path.insert(0, str(SUPPORT))
 
-# The samples, and the way to hold the same call with both, are those that the tests run.
+# The tests run the same samples, and the same call with both.
 from page_samples.both_sides import OnlyLiveKit, Told, sample, told_by_livekit, told_by_ours  # noqa: E402
 
 __all__ = ["LeftRight", "OnlyLiveKit", "sample", "sources", "told_by_both"]
 
-# It would warn of a voice detector that a call in text has no use for.
+# It would warn about a missing voice detector, which a call in text does not need.
 logging.getLogger("livekit.agents").setLevel(logging.ERROR)
 
 _PRE = "font-family:ui-monospace,monospace;font-size:11px;line-height:1.35;overflow-x:auto;white-space:pre-wrap"
@@ -58,14 +58,14 @@ def sources(livekit: str, ours: str) -> LeftRight:
 async def told_by_both(
     livekit: Any, ours: Any, script: Sequence[Any], steps: Sequence[str], make_session: Any = None
 ) -> LeftRight:
-    """The same call twice, with one scripted model: what LiveKit's `session.history` holds then.
+    """The same call twice, with one scripted model: what LiveKit's `session.history` contains afterwards.
 
     Args:
         livekit: LiveKit's first agent.
         ours: the graph.
         script: the model's replies.
         steps: what the caller says.
-        make_session: makes LiveKit's session of its model, where the sample does so itself.
+        make_session: makes LiveKit's session from the model, where the sample does so itself.
     """
     theirs = await told_by_livekit(livekit, script, steps, make_session)
     return LeftRight(_told(theirs), _told(await told_by_ours(ours, script, steps)))
@@ -73,7 +73,7 @@ async def told_by_both(
 
 def _told(told: Told) -> str:
     lines = [_event(event) for event in told.history]
-    lines.append(f"has the floor: <b>{escape(told.active_agent)}</b>")
+    lines.append(f"active agent: <b>{escape(told.active_agent)}</b>")
     if told.userdata:
         lines.append(f"userdata: {escape(str(told.userdata))}")
     return "".join(f'<div style="font-size:13px">{line}</div>' for line in lines)

@@ -76,7 +76,7 @@ def test_a_graph_with_a_checkpointer_is_refused_with_the_fix(tmp_path: Path) -> 
         "from langgraph.checkpoint.memory import InMemorySaver\ngraph = builder.compile(checkpointer=InMemorySaver())\n"
     )
     (tmp_path / "saved.py").write_text(OWN + more)
-    with pytest.raises(LoadError, match="export the graph uncompiled"):
+    with pytest.raises(LoadError, match="Export the graph uncompiled"):
         studio_graph(tmp_path / "saved.py")
 
 
