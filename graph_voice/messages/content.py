@@ -1,4 +1,4 @@
-"""What a message holds besides words: images and other media, as LangChain's content blocks."""
+"""What a message contains besides words: images and other media, as LangChain's content blocks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,11 +18,11 @@ _MEDIA = {
     "video": "[video]",
     "file": "[file]",
 }
-"""Type of a content block -> what stands for it where only text can go."""
+"""Type of a content block -> its placeholder where only text is possible."""
 
 
 def plain_text(message: BaseMessage) -> str:
-    """The words of a message, with a placeholder such as "[image]" where something else stands."""
+    """The words of a message, with placeholders such as "[image]" for everything else."""
     if isinstance(message.content, str):
         return message.text
     parts = [_part(block) for block in message.content]
@@ -39,9 +39,9 @@ def _part(block: Any) -> str:
 
 
 def with_words(message: BaseMessage, said: Content) -> Any:
-    """What a message holds when this was said after all.
+    """The content of a message when the caller in fact said this.
 
-    Words alone replace words: an image that was shown with them was still shown.
+    Words alone replace only the words: an image that came with them stays.
     """
     if not isinstance(said, str):
         return list(said)

@@ -1,6 +1,6 @@
 """The strict rule of the chat APIs: each tool call is answered by exactly one tool message, directly after it.
 
-Everything that a model is shown, and everything that is remembered, passes `pair_safe`.
+Everything that a model is shown, and everything that is remembered, goes through `pair_safe`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,43 +24,43 @@ __all__ = [
 ]
 
 RUNNING = "The tool call is still in progress."
-"""What a model is told of a call that has not ended yet. LiveKit's words for the same case."""
+"""The result that a model sees for a tool call that has not ended yet. LiveKit's words for the same case."""
 
 GOTO = "goto"
-"""Marks the result of the call whose handoff won: the node to go to."""
+"""Marks the result of the tool call whose handoff counts: the node to go to."""
 
 ACTED = "acted"
-"""Marks the result of a tool that ran before it asked for a handoff: its own words, which may be none."""
+"""Marks the result of a tool that ran before it asked for a handoff: its own words, which may be empty."""
 
 
 class _Call(NamedTuple):
     id: str
     name: str
     valid: bool
-    """Its arguments were JSON, so it may run."""
+    """Whether its arguments were JSON, so that it may run."""
 
 
 def calls_of(message: AIMessage) -> list[_Call]:
-    """All calls that a provider is sent for this message: also those whose arguments were not JSON want an answer."""
+    """All tool calls of this message that a provider is sent. Those whose arguments were not JSON need answers too."""
     calls = [_Call(c["id"], c["name"], True) for c in message.tool_calls if c["id"]]
     return calls + [_Call(c["id"], c["name"] or "unknown", False) for c in message.invalid_tool_calls if c["id"]]
 
 
 def transfer_answer(to: str) -> str:
-    """What a call that hands off is answered, unless the handoff says otherwise."""
+    """The answer of a tool call that hands off, unless the handoff says otherwise."""
     return f"Transferring to {to.replace('_', ' ')}."
 
 
 def without_transfer(message: ToolMessage, reason: str, *, why: str = "") -> ToolMessage:
     """The answer of a tool call whose handoff does not take place.
 
-    A transfer did nothing else, so its answer is the reason. A tool that acted keeps what it said: a model that is told
-    that nothing happened would have it act again.
+    A transfer did nothing else, so its answer is the reason. A tool that acted keeps its own words: if the model were
+    told that nothing happened, it would call the tool again.
 
     Args:
         message: the answer that announced the handoff.
-        reason: what a transfer is answered.
-        why: the end of the sentence that a tool's own words are followed by, such as "the caller interrupted".
+        reason: the new answer of a transfer.
+        why: the end of the sentence that is added to a tool's own words, such as "the caller interrupted".
     """
     extra = {k: v for k, v in message.additional_kwargs.items() if k not in (GOTO, "placeholder")}
     own = extra.get(ACTED)
@@ -73,7 +73,7 @@ def without_transfer(message: ToolMessage, reason: str, *, why: str = "") -> Too
 
 
 def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
-    """An answer for a call whose result is not there (yet). A real result with the same call id replaces it."""
+    """An answer for a tool call that has no result (yet). A real result with the same tool call id replaces it."""
     return ToolMessage(
         text,
         name=name,
@@ -86,8 +86,8 @@ def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
 def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:
     """A copy of `message` with only these of its tool calls; its text stays.
 
-    The provider's own data (thought signatures, `tool_use` blocks) stays for the calls that stay; without any call,
-    none of it does.
+    The provider's own data (thought signatures, `tool_use` blocks) stays for the tool calls that stay. If none stays,
+    all of it is removed.
     """
     wanted = set(ids)
     calls = [call for call in message.tool_calls if call["id"] in wanted]
@@ -99,13 +99,14 @@ def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:
 
 
 def pair_safe(messages: Sequence[BaseMessage]) -> list[AnyMessage]:
-    """Repair a list so that every provider takes it, without touching its messages.
+    """Repair a list so that every provider accepts it, without changing its messages.
 
-    A tool message without its call is dropped. A call whose answer is elsewhere gets it back directly behind it, in
-    the calls' order; a call that has none is dropped, unless it is among the last message's calls (nothing came
+    A tool message without its tool call is dropped. An answer that stands elsewhere moves directly after its tool call,
+    in the order of the calls. A tool call without an answer is dropped, unless it is in the last message (nothing came
     after it, so it is still running): then a placeholder answers it. An assistant message that is left with neither
-    text nor calls is dropped. A message id that comes twice counts once: the first one's place, the last one's
-    content, as in `add_messages`. So do the answers of one call; a call id that two messages use is the later one's.
+    text nor tool calls is dropped. A message id that comes twice counts once: at the first one's place, with the last
+    one's content, as in `add_messages`. The same holds for several answers of one tool call. A tool call id that two
+    messages use belongs to the later one.
     """
     unique = _unique(messages)
     answers: dict[str, ToolMessage] = {}
@@ -144,10 +145,10 @@ def pair_safe(messages: Sequence[BaseMessage]) -> list[AnyMessage]:
 
 
 def paired(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """Put each result directly behind its call and drop results without one; calls without a result stay.
+    """Put each result directly after its tool call, and drop results without one. Tool calls without a result stay.
 
-    For a state that a model is not shown as it is: a call that waits for its result there must stay as it is, since
-    the node that will run it reads it there.
+    For a state, which a model is not shown directly: a tool call that waits for its result must stay there, because the
+    node that will run it reads it there.
     """
     if not any(isinstance(m, ToolMessage) for m in messages):
         return list(messages)
@@ -178,6 +179,6 @@ def _unique(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _take(answers: dict[str, ToolMessage], message: ToolMessage) -> None:
-    """The last answer of a call counts, but a placeholder never takes the place of a result."""
+    """The last answer of a tool call counts, but a placeholder never replaces a result."""
     if message.tool_call_id not in answers or not message.additional_kwargs.get("placeholder"):
         answers[message.tool_call_id] = message

@@ -26,7 +26,7 @@ _INLINE = "<instructions>\n{}\n</instructions>"
 def inline_instructions(text: str) -> HumanMessage:
     """Instructions in the middle of a conversation, as a user message.
 
-    Follows LiveKit's `convert_mid_conversation_instructions`: Anthropic and Google take one leading system text only.
+    Follows LiveKit's `convert_mid_conversation_instructions`: Anthropic and Google accept only one leading system text.
     """
     return HumanMessage(_INLINE.format(text), additional_kwargs={"instructions": True})
 
@@ -34,18 +34,18 @@ def inline_instructions(text: str) -> HumanMessage:
 def build_prompt(
     instructions: str, context: Sequence[AnyMessage], *, reply_instructions: str | None = None
 ) -> list[AnyMessage]:
-    """What a model gets: one leading system message, the context, the instructions for this reply last.
+    """The prompt for a model: one leading system message, the context, and the instructions for this reply at the end.
 
-    Later system messages become inline instructions where they stand. There is at least one user turn, and the last
-    message is the user's or a tool's: an assistant message at the end would be taken for a prefill. No message is
-    blank, and no assistant message follows another one (Gemini takes a call only behind a user turn or a result).
+    Later system messages become inline instructions in place. There is at least one user turn, and the last message is
+    the user's or a tool's: an assistant message at the end would be taken for a prefill. No message is blank, and no
+    assistant message follows another one (Gemini accepts a tool call only after a user turn or a result).
     """
     return complete_prompt(instructions, render_context(context), reply_instructions=reply_instructions)
 
 
 def render_context(context: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """The context's part of a prompt. It is the beginning of every later one, so it can be made before the caller has
-    finished: with their words behind it, it is what it would be with them."""
+    """The context's part of a prompt. Adding words to the context only adds to the end of it, so it can be made before
+    the caller has finished."""
     rendered: list[AnyMessage] = []
     for message in pair_safe(context):
         if isinstance(message, SystemMessage):
@@ -61,20 +61,20 @@ def render_context(context: Sequence[AnyMessage]) -> list[AnyMessage]:
 def complete_prompt(
     instructions: str, rendered: Sequence[AnyMessage], *, reply_instructions: str | None = None
 ) -> list[AnyMessage]:
-    """The prompt of a context that is rendered already; see `build_prompt`."""
+    """The prompt for a context that is already rendered; see `build_prompt`."""
     prompt: list[AnyMessage] = [SystemMessage(instructions), *rendered]
     if reply_instructions and reply_instructions.strip():
         prompt.append(inline_instructions(reply_instructions))
     if not isinstance(prompt[-1], HumanMessage | ToolMessage):
         prompt.append(HumanMessage(OPENER))
     if not isinstance(prompt[1], HumanMessage):
-        # A context that begins in the middle (a policy cut it) would begin with the assistant.
+        # A context that a policy cut may begin with the assistant.
         prompt.insert(1, HumanMessage(OPENER))
     return prompt
 
 
 def is_blank(message: AnyMessage) -> bool:
-    """Whether there is nothing in it but white space, which Anthropic refuses as a message and as a block."""
+    """Whether it contains only white space, which Anthropic refuses as a message and as a block."""
     if isinstance(message.content, str):
         return not message.content.strip()
     return all(_is_blank_block(block) for block in message.content)
@@ -87,7 +87,7 @@ def _is_blank_block(block: Any) -> bool:
 
 
 def add_words(message: AIMessage, words: str) -> AIMessage:
-    """The message with more words behind its own. A provider's blocks stay as they are, the calls stay last."""
+    """The message with more words after its own. A provider's blocks stay unchanged, and tool calls stay last."""
     if isinstance(message.content, str):
         text = " ".join(part for part in (message.content, words) if part)
         return message.model_copy(update={"content": text})
@@ -111,13 +111,13 @@ def _append_assistant(prompt: list[AnyMessage], message: AIMessage) -> None:
 
 
 def _merged(first: AIMessage, second: AIMessage) -> AIMessage:
-    """Two assistant messages as one. `first` has no calls, else its results would stand between them."""
+    """Two assistant messages as one. `first` has no tool calls, or their results would be between the two."""
     if isinstance(first.content, str) and isinstance(second.content, str):
         content: Any = "\n".join(text for text in (first.content, second.content) if text)
     else:
-        # A provider's own blocks mean something to that provider only.
-        foreign = first.response_metadata.get("model_provider") != second.response_metadata.get("model_provider")
-        earlier: Any = first.text if foreign or isinstance(first.content, str) else first.content
+        # Only the provider itself understands its own blocks.
+        differ = first.response_metadata.get("model_provider") != second.response_metadata.get("model_provider")
+        earlier: Any = first.text if differ or isinstance(first.content, str) else first.content
         blocks = [{"type": "text", "text": earlier}] if isinstance(earlier, str) else list(earlier)
         later = [{"type": "text", "text": second.content}] if isinstance(second.content, str) else second.content
         content = [block for block in (*blocks, *later) if not _is_blank_block(block)]

@@ -1,8 +1,8 @@
-"""A provider's own data in an assistant message (reasoning, signatures, item ids), when the message is no longer whole.
+"""A provider's own data in an assistant message (reasoning, signatures, item ids), when the message was changed.
 
-What belongs to the calls that stay, stays with them: Gemini refuses a call without its thought signature, Anthropic one
-without the thinking in front of it. What belongs to words or calls that changed goes, and with it all that its provider
-accepts in company only (OpenAI's reasoning items and the item ids that refer to them): all or none.
+Data of tool calls that stay is kept: Gemini refuses a tool call without its thought signature, Anthropic one without
+the thinking before it. Data of words or tool calls that changed is removed. So is everything that the provider accepts
+only together with it: OpenAI's reasoning items, and the item ids that refer to them, are kept or removed as a whole.
 """
 
 from collections.abc import Collection
@@ -15,13 +15,14 @@ __all__ = ["with_calls", "with_words"]
 _CALLS = ("tool_use", "tool_call", "function_call")
 _THINKING = ("thinking", "redacted_thinking")
 _OWN_KEYS = ("invalid_arguments",)
-"""Additional keywords that are ours, not the provider's."""
+"""Additional keywords that are graph_voice's, not the provider's."""
 _REASONING_KEYS = ("reasoning", "__openai_function_call_ids__")
-"""Where LangChain keeps OpenAI's reasoning items outside the content, and the ids of the calls that refer to them."""
+"""Where LangChain keeps OpenAI's reasoning items outside the content, and the ids of the tool calls that refer to
+them."""
 
 
 def with_calls(message: AIMessage, ids: Collection[str]) -> dict[str, Any]:
-    """The content and the additional keywords of this message with only these of its calls, in their order."""
+    """The content and the additional keywords of this message with only these of its tool calls, in their order."""
     kept = [call["id"] for call in message.tool_calls if call["id"] in ids]
     gone = {call["id"] for call in (*message.tool_calls, *message.invalid_tool_calls)} - set(kept)
     extra = {k: v for k, v in message.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
@@ -38,12 +39,12 @@ def with_calls(message: AIMessage, ids: Collection[str]) -> dict[str, Any]:
 def with_words(message: AIMessage, words: str) -> dict[str, Any]:
     """The content and the other data of this message with these words in place of its own.
 
-    With calls, everything of theirs stays. Without, nothing: thoughts that led to other words are refused.
+    With tool calls, all their data stays. Without, none does: providers refuse reasoning that led to other words.
     """
     if not message.tool_calls and not message.invalid_tool_calls:
         own = {k: v for k, v in message.additional_kwargs.items() if k in _OWN_KEYS}
         return {"content": words, "additional_kwargs": own, "response_metadata": {}}
-    # The response's id stands for the words as they were.
+    # The response's id stands for the original words.
     metadata = {k: v for k, v in message.response_metadata.items() if k != "id"}
     changed: dict[str, Any] = {"content": words, "additional_kwargs": message.additional_kwargs}
     if isinstance(message.content, list):
@@ -69,7 +70,7 @@ def _blocks(content: list[Any], words: str) -> list[Any]:
 
 
 def _company(content: Any) -> list[Any]:
-    """OpenAI's reasoning items, each with the item that its provider expects behind it."""
+    """OpenAI's reasoning items, each with the item that must follow it."""
     if not isinstance(content, list):
         return []
     return [(block, content[at + 1 : at + 2]) for at, block in enumerate(content) if _is_item(block)]
@@ -80,7 +81,7 @@ def _is_item(block: Any) -> bool:
 
 
 def _alone(changed: dict[str, Any]) -> dict[str, Any]:
-    """Without OpenAI's reasoning, and without the ids by which its items ask for it."""
+    """Without OpenAI's reasoning, and without the item ids that require it."""
     content = changed["content"]
     if isinstance(content, list):
         content = [_nameless(block) for block in content if not _is_item(block)]
@@ -98,12 +99,12 @@ def _nameless(block: Any) -> Any:
 
 
 def _without(value: Any, gone: Collection[str | None]) -> Any:
-    """A provider's data by call id, such as Gemini's signatures, for the calls that stay."""
+    """A provider's data by tool call id, such as Gemini's signatures, for the tool calls that stay."""
     return {k: v for k, v in value.items() if k not in gone} if isinstance(value, dict) else value
 
 
 def _call_id(block: Any) -> Any:
-    # OpenAI's Responses API has both, and names the call by the former.
+    # OpenAI's Responses API has both; `call_id` is the one that names the tool call.
     return (block.get("call_id") or block.get("id")) if _type(block) in _CALLS else None
 
 

@@ -1,8 +1,8 @@
-"""A model that declines to answer: what it says of that is words, and what its provider decides is an error.
+"""A model that declines to answer. Its own words of refusal are spoken; a refusal by its provider is an error.
 
 OpenAI's models decline in words of their own, which come beside the content (`additional_kwargs["refusal"]`) or as a
 block of it. They are spoken, and stored as text, so that every provider accepts the message later. Anthropic and Gemini
-end a response instead; there is nothing to say then, and LangChain tells of it in `content_blocks`.
+end the response instead: there are no words then, and LangChain reports the refusal in `content_blocks`.
 """
 
 from typing import Any, TypeVar, cast
@@ -18,11 +18,11 @@ _KEY = "refusal"
 _USUAL_ENDS = frozenset(
     {"none", "stop", "end_turn", "stop_sequence", "tool_calls", "tool_use", "function_call", "length"}
 )
-"""Reasons for which a response ends that are no refusal, so that most messages need not be looked at closely."""
+"""Finish reasons that are not refusals, so that most messages need no closer look."""
 
 
 def spoken_words(message: AIMessage) -> str:
-    """The words of a message or a chunk: its text, and those with which the model declines. Reasoning is not spoken."""
+    """The words of a message or a chunk: its text, and the model's words of refusal. Reasoning is not spoken."""
     words = message.content if isinstance(message.content, str) else _words(message.content)
     return words + _beside(message)
 
@@ -46,8 +46,8 @@ def with_refusal_as_words(message: Message) -> Message:
 
 
 def refusal_of(message: AIMessage) -> ModelRefusalError | None:
-    """The error for a response that its provider has ended as refused (Anthropic's `stop_reason`, Gemini's finish
-    reason), else None. The model's own words of refusal are an answer."""
+    """The error for a response that its provider ended as refused (Anthropic's `stop_reason`, Gemini's finish reason),
+    else None. The model's own words of refusal are an answer, not an error."""
     metadata = message.response_metadata
     reason = metadata.get("stop_reason") or metadata.get("finish_reason")
     if str(reason).lower() in _USUAL_ENDS and "prompt_feedback" not in metadata:

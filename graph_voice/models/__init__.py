@@ -1,4 +1,4 @@
-"""Public. Chat models: what `llm=` may be, what is missing when it can't be used, which failures may pass."""
+"""Public. Chat models: what `llm=` may be, what is missing when it can't be used, which failures are transient."""
 
 import os
 from collections.abc import Callable
@@ -21,18 +21,18 @@ DEFAULT_MODEL_VARIABLE = "GRAPH_VOICE_LLM"
 def model_from(llm: BaseChatModel | str | None) -> BaseChatModel | None:
     """The model that `llm` names: an instance as it is, a string such as "openai:gpt-4.1" through LangChain.
 
-    Strings are resolved where they are written, so that what is missing is said when the graph is built.
+    Strings are resolved at once, so that a missing package or key is reported when the graph is built.
 
     Raises:
         MissingDependencyError: the provider's package is not installed.
-        ModelError: the string names no provider, the provider's key is missing, or it is no model at all.
+        ModelError: the string names no provider, the provider's key is missing, or `llm` is not a model at all.
     """
     if isinstance(llm, str):
         return _from_string(llm)
     if isinstance(llm, type) or (llm is not None and not callable(getattr(llm, "astream", None))):
         raise ModelError(
-            f"llm={llm!r} is no chat model: write a LangChain chat model, ChatOpenAI(...), or a string such as "
-            '"openai:gpt-4.1". A realtime (speech-to-speech) model answers by itself, past the graph, so it is none.'
+            f"llm={llm!r} is not a chat model: write a LangChain chat model, ChatOpenAI(...), or a string such as "
+            '"openai:gpt-4.1". A realtime (speech-to-speech) model can\'t be used: it answers without the graph.'
         )
     return llm
 
@@ -42,8 +42,8 @@ def run_models(
 ) -> list[BaseChatModel]:
     """The models of one step, the fallback last.
 
-    The run's own model (`config={"configurable": {"llm": ...}}`) stands for both, so that a test or Studio reaches no
-    other; else the agent's, else the one that the environment names. Raises `ModelError` when there is none.
+    The run's own model (`config={"configurable": {"llm": ...}}`) replaces both, so that a test or Studio uses no other.
+    Without it: the agent's, or the one that the environment names. Raises `ModelError` when there is none.
     """
     if override is not None:
         found = model_from(override)
@@ -59,8 +59,8 @@ def run_models(
 
 
 def run_model(config: RunnableConfig) -> BaseChatModel:
-    """The run's own model, for a node or a subgraph that you write: what
-    `config={"configurable": {"llm": ...}}` gives the run, else what the environment names.
+    """The run's own model, for a custom node or a subgraph that you write: the one of
+    `config={"configurable": {"llm": ...}}`, or the one that the environment names.
 
     Raises `ModelError` when there is none, and as `model_from` does.
     """
@@ -69,12 +69,12 @@ def run_model(config: RunnableConfig) -> BaseChatModel:
 
 
 class SilentModelError(RuntimeError):
-    """A model answered with neither words nor calls."""
+    """A model answered with neither words nor tool calls."""
 
 
 def is_transient(error: Exception) -> bool:
     """Whether the same request may succeed a moment later: a rate limit, a server's failure, a lost connection, a
-    timeout, an empty answer. Providers' errors are judged by LangChain's `ModelError.is_retryable`."""
+    timeout, an empty answer. For providers' errors, LangChain's `ModelError.is_retryable` decides."""
     if isinstance(error, LangChainModelError):
         return error.is_retryable
     return isinstance(error, ConnectionError | TimeoutError | SilentModelError)
@@ -104,12 +104,12 @@ def _openai(name: str, model: str) -> BaseChatModel:
         raise MissingDependencyError(
             f'llm="{name}" needs langchain-openai. pip install "graph-voice[openai]"'
         ) from error
-    # stream_usage is off by default when a base_url is set; a call's token counts are part of what is traced.
+    # stream_usage is off by default when a base_url is set, but the token counts belong in the trace.
     return _made(name, lambda: ChatOpenAI(model=model, stream_usage=True))
 
 
 def _made(name: str, make: Callable[[], Any]) -> BaseChatModel:
-    """What `make` makes. Each provider's classes say in a way of their own that a package or a key is missing."""
+    """The model that `make` returns. Each provider's class reports a missing package or key in its own way."""
     try:
         model: BaseChatModel = make()
     except ImportError as error:
@@ -123,14 +123,14 @@ def _made(name: str, make: Callable[[], Any]) -> BaseChatModel:
         ) from error
     if (variable := _missing_key(model)) is not None:
         raise ModelError(
-            f'llm="{name}" has no key: set {variable} in the environment (any text will do for a local server), or '
+            f'llm="{name}" has no key: set {variable} in the environment (any text works for a local server), or '
             "pass a model instance."
         )
     return model
 
 
 def _first_problem(error: Exception) -> str:
-    """What a provider's class objects to, without pydantic's frame and without the values it was given."""
+    """What a provider's class reports, without pydantic's surrounding text and without the values it was given."""
     if isinstance(error, ValidationError):
         said = "; ".join(str(e["msg"]) for e in error.errors(include_url=False, include_input=False))
     else:
@@ -140,10 +140,10 @@ def _first_problem(error: Exception) -> str:
 
 
 def _missing_key(model: BaseChatModel) -> str | None:
-    """The environment variable of a key that the model wants and has not got.
+    """The environment variable of a key that the model needs and lacks; None if it has one.
 
-    `lc_secrets` is LangChain's own list of them. Some providers' classes find out at the first request only, and that
-    would be in the middle of a call.
+    `lc_secrets` is LangChain's own list of them. Some providers' classes notice only at the first request, which would
+    be in the middle of a call.
     """
     missing = None
     for field, variable in model.lc_secrets.items():

@@ -1,4 +1,4 @@
-"""Models with tools bound: what an agent's model may call, or is told about and must not call."""
+"""Models with tools bound: tools that an agent's model may call, or knows about but must not call."""
 
 import logging
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _LIMIT = 32
 
 
 class Bindings:
-    """The models of one agent with its tools bound, made once: binding builds every tool's schema."""
+    """The models of one agent with its tools bound. They are kept, because binding builds every tool's schema."""
 
     def __init__(self, agent: str = "") -> None:
         self._agent = agent
@@ -32,15 +32,15 @@ class Bindings:
         must_call: str | None = None,
         prompt: Sequence[BaseMessage] = (),
     ) -> Runnable[Any, Any]:
-        """The model for one call.
+        """The model for one model call.
 
         Args:
             model: the chat model.
-            tools: what it knows of.
+            tools: the tools that it knows about.
             may_call: whether it may call them. False binds them with `tool_choice="none"`.
             must_call: "any", or the name of the tool that it must call.
-            prompt: what it will get. Anthropic and Bedrock refuse a prompt with calls in it when no tools are
-                defined, so without tools those that the prompt calls are defined, and not to be called.
+            prompt: the prompt that it will get. Anthropic and Bedrock refuse a prompt with tool calls when no tools are
+                defined. So without `tools`, those that the prompt calls are defined, but must not be called.
 
         Raises `ModelError` when the model takes no tools.
         """
@@ -64,16 +64,16 @@ class Bindings:
             if not names:
                 return model
             raise ModelError(
-                f'agent "{self._agent}" has tools, but its model {type(model).__name__} takes none: it does not '
+                f'agent "{self._agent}" has tools, but its model {type(model).__name__} supports none: it does not '
                 "implement bind_tools. Give the agent a model that calls tools."
             ) from error
-        self._bound[key] = (model, bound)  # the model is kept, so that its id stays its own
+        self._bound[key] = (model, bound)  # the model is kept, so that no other object gets its id
         return bound
 
 
 def _called(prompt: Sequence[BaseMessage]) -> tuple[str, ...]:
     if not any(issubclass(kind, ToolMessage) for kind in set(map(type, prompt))):
-        return ()  # each call of a prompt is answered, so there is none
+        return ()  # each tool call of a prompt is answered, so there is none
     names = (call["name"] for m in prompt if isinstance(m, AIMessage) for call in m.tool_calls)
     return tuple(dict.fromkeys(names))
 
@@ -87,9 +87,9 @@ def _definition(name: str) -> dict[str, Any]:
 def _silenced(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[Any, Any]:
     """The model with tools that it must not call.
 
-    LangChain has no common word for it. OpenAI's and Google's models take "none"; Anthropic's takes that for the name
-    of a tool to be forced, and wants its own dict. Where there is no such choice the tools are bound as usual: an
-    agent drops the calls of a model that was told not to call.
+    LangChain has no common option for it. OpenAI's and Google's models accept "none"; Anthropic's takes that for the
+    name of a tool to force, and needs a dict of its own. If a model has no such option, the tools are bound as usual,
+    and the agent drops its tool calls.
     """
     for choice in ("none", {"type": "none"}):
         try:
@@ -98,7 +98,7 @@ def _silenced(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[Any, Any]:
             continue
         if not _names_a_tool(bound):
             return bound
-    logger.debug("%s has no way to forbid calls; they are dropped when they come", type(model).__name__)
+    logger.debug("%s has no option to forbid tool calls; they are dropped when they come", type(model).__name__)
     return model.bind_tools(tools)
 
 

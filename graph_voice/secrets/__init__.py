@@ -1,1 +1,1 @@
-"""Secrets, read by nobody but those whom they were given to: values, arguments of tools, numbers said aloud."""
+"""Secrets, which only the code that was given them can read: values, arguments of tools, numbers said aloud."""

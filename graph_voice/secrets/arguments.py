@@ -1,7 +1,8 @@
 """Secrets that a model passes to a tool: `number: SecretStr` in a tool's signature.
 
-The tool gets the value. What is remembered, shown to models from then on, traced and streamed by us has a mask in its
-place: the arguments are redacted as soon as the model's message is complete, and opened by the tool's own schema.
+The tool gets the value. Everywhere else there is a mask in its place: in what is remembered, in what models are shown
+from then on, in traces and in events. The arguments are redacted as soon as the model's message is complete, and
+revealed by the tool's own schema.
 """
 
 import json
@@ -26,11 +27,11 @@ __all__ = [
 
 T = TypeVar("T", bound=BaseTool)
 INVALID = "invalid_arguments"
-"""Where an assistant message keeps the arguments that were not JSON: call id -> what came."""
+"""Where an assistant message keeps the arguments that were not JSON: tool call id -> the text that came."""
 
 
 def with_redacted_arguments(tool: T) -> T:
-    """The tool; a copy whose schema takes redacted arguments, when a parameter of it is a secret."""
+    """The tool. If one of its parameters is a secret, a copy whose schema accepts redacted arguments."""
     schema = tool.args_schema
     if not _is_model(schema) or not holds_secrets(schema):
         return tool
@@ -42,7 +43,7 @@ def _is_model(schema: Any) -> bool:
 
 
 def _opening(schema: Any) -> Any:
-    """A schema that opens what is redacted, and whose errors do not tell what came."""
+    """A schema that reveals what is redacted, and whose errors do not show the input."""
 
     def reveal(cls: Any, data: Any) -> Any:
         return _revealed(data)
@@ -65,16 +66,16 @@ def _revealed(data: Any) -> Any:
 
 
 def secret_schemas(tools: Iterable[BaseTool]) -> dict[str, Any]:
-    """Tool -> its schema, of the tools that take a secret."""
+    """Tool name -> schema, for the tools that take a secret."""
     found = {tool.name: tool.args_schema for tool in tools}
     return {name: schema for name, schema in found.items() if _is_model(schema) and holds_secrets(schema)}
 
 
 def redact_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessage:
-    """A model's message with the secrets among its calls' arguments redacted, and with them the provider's copy.
+    """A model's message with the secrets in its tool calls' arguments redacted, also in the provider's copy of them.
 
     Args:
-        message: a complete message, whose calls are settled.
+        message: a complete message, whose tool calls no longer change.
         schemas: those of `secret_schemas`.
     """
     if not any(call["name"] in schemas for call in message.tool_calls):
@@ -94,7 +95,7 @@ def redact_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessag
 
 
 def _redacted_block(block: Any, known: Mapping[str | None, Any]) -> Any:
-    """A provider's own block of a call (Anthropic's `tool_use`, OpenAI's `function_call`), its arguments redacted."""
+    """A provider's own block of a tool call (Anthropic's `tool_use`, OpenAI's `function_call`), arguments redacted."""
     if not isinstance(block, dict):
         return block
     args = known.get(block.get("call_id") or block.get("id"))
@@ -108,8 +109,8 @@ def _redacted_block(block: Any, known: Mapping[str | None, Any]) -> Any:
 
 
 def lost_arguments(args: Mapping[str, Any], schema: Any) -> list[str]:
-    """The arguments whose secret is not there any more: the call was stored, and taken up by another process; or the
-    model repeats the mask that it was shown."""
+    """The arguments whose secret is lost: the call was stored and resumed by another process, or the model repeated the
+    mask that it was shown."""
     kinds = {name: info.annotation for name, info in schema.model_fields.items()}
     return [name for name, value in args.items() if name in kinds and is_lost(kinds[name], value)]
 
@@ -136,7 +137,7 @@ def masked_output(output: Any, secrets: list[str]) -> Any:
 
 
 def redact_error(error: Exception, secrets: list[str]) -> Exception:
-    """The same error, without these secrets in its text; pydantic's, which shows what it was given, without that."""
+    """The same error without these secrets in its text. For pydantic's errors, the input is left out altogether."""
     if not secrets:
         return error
     if isinstance(error, ValidationError):
@@ -148,6 +149,6 @@ def redact_error(error: Exception, secrets: list[str]) -> Exception:
 
 
 def without_input(error: ValidationError) -> ValidationError:
-    """A validation error that does not show what was wrong, only why."""
+    """A validation error that does not show the wrong value, only what is wrong with it."""
     details: Any = error.errors(include_url=False)
     return ValidationError.from_exception_data(error.title, details, hide_input=True)

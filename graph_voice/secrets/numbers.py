@@ -1,4 +1,5 @@
-"""Numbers in what people say: in digits, as a recogniser writes them, or in English words, digit by digit or not."""
+"""Numbers in what people say: in digits, as speech recognition writes them, or in English words, digit by digit or
+not."""
 
 import re
 import unicodedata
@@ -16,12 +17,12 @@ _TENS |= {"ninety": "90"}
 _ROUND = {"hundred": "00", "thousand": "000"}
 _TIMES = {"double": 2, "triple": 3, "treble": 3}
 _SOUNDS_LIKE = {"to": "2", "too": "2", "for": "4", "fore": "4", "won": "1", "ate": "8", "o": "0"}
-"""Words that a recogniser may have written for a digit; digits only between digits."""
+"""Words that speech recognition may have written for a digit. They count as digits only between digits."""
 _BETWEEN = frozenset({"and", "then", "um", "uh", "er", "dash", "minus", "space", "slash", "comma", "point", "stroke"})
 """What is said between the groups of one number."""
 _MOST_BETWEEN = 2
 ALIKE = 4
-"""Digits in a row that make one number an attempt to say another."""
+"""The number of shared digits in a row from which one number counts as an attempt to say another."""
 _WORD = re.compile(r"\d+|[^\W\d_]+")
 
 
@@ -33,7 +34,7 @@ class Piece:
     end: int
     digits: str
     sounds_like: str
-    """The same, where a word that only sounds like a digit is taken for one."""
+    """As `digits`, but a word that only sounds like a digit counts as one."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,17 @@ class Number:
 
     @property
     def length(self) -> int:
-        """Digits, at most: with the words that only sound like some."""
+        """The largest possible number of digits, counting words that only sound like one."""
         return sum(len(piece.sounds_like) for piece in self.pieces)
 
     def find(self, digits: str, *, whole_pieces: bool) -> tuple[int, int] | None:
         """Where in the text these digits are said; None when they are not.
 
-        A number that is a part of them counts as well (somebody who pauses between the groups), when it has 3 digits or
-        more.
+        A part of them also counts if it has at least 3 digits: people pause between groups.
 
         Args:
-            digits: what is looked for.
-            whole_pieces: only where it begins and ends with a word or a group of digits.
+            digits: the digits to look for.
+            whole_pieces: only accept a match that begins and ends with a word or a group of digits.
         """
         for said in ([p.digits for p in self.pieces], [p.sounds_like for p in self.pieces]):
             joined = "".join(said)
@@ -85,7 +85,7 @@ class Number:
 
 
 def numbers_in(text: str) -> list[Number]:
-    """The numbers of a text, in order. Punctuation and a word or two such as "and" or "dash" do not end one."""
+    """The numbers in a text, in order. Punctuation, and up to two words such as "and" or "dash", do not end one."""
     found: list[Number] = []
     run: list[Piece] = []
     between: list[Piece] = []

@@ -1,8 +1,8 @@
 """Secrets that the caller says aloud: they are in the caller's words before any tool has taken them.
 
-In a graph with a tool that takes a secret, numbers in the caller's words are held back: what is stored, traced, carried
-and shown has a mask in their place, and only the agent that was spoken to, when it takes secrets, is shown the words
-themselves. A call of such a tool closes them for that agent as well, by their value.
+In a graph with a tool that takes a secret, numbers in the caller's words are redacted: what is stored, traced, carried
+and shown has a mask in their place. Only the agent that was spoken to is shown the original words, if it takes secrets.
+When such a tool has been called, its secrets are redacted for that agent as well, by their value.
 """
 
 import re
@@ -18,30 +18,30 @@ from graph_voice.secrets.values import MASK, SHORTEST, Redacted
 __all__ = ["close", "open_words", "redact", "taken", "words_of"]
 
 SHORT = 3
-"""Digits of the shortest number that is held back from all but an agent that takes secrets: a card's security code."""
+"""Digits of the shortest number that only an agent that takes secrets is shown: a card's security code."""
 LONG = 13
-"""Digits of the shortest number that is held back whoever was spoken to: a card number."""
+"""Digits of the shortest number that is redacted whoever was spoken to: a card number."""
 
 M = TypeVar("M", bound=BaseMessage)
 
 
 @dataclass(frozen=True)
 class _Said:
-    """The words themselves, and who may be shown them."""
+    """The original words, and the agents that may be shown them."""
 
     words: str
     agents: frozenset[str]
 
 
 def redact(message: M, agents: frozenset[str]) -> M:
-    """The message with the numbers in its words held back; itself when there are none.
+    """The message with the numbers in its words redacted; the same object when there are none.
 
     Args:
         message: what the caller said.
-        agents: those that were spoken to and take secrets, who are shown the words themselves.
+        agents: the agents that were spoken to and take secrets. They are shown the original words.
     """
 
-    def held_back(text: str) -> str:
+    def redacted(text: str) -> str:
         if isinstance(text, Redacted):
             return text
         shown = _without_numbers(text, SHORT if agents else LONG)
@@ -49,30 +49,30 @@ def redact(message: M, agents: frozenset[str]) -> M:
             return text
         return Redacted(_Said(text, agents), shown) if agents else shown
 
-    return _with_texts(message, held_back)
+    return _with_texts(message, redacted)
 
 
 def open_words(messages: Sequence[AnyMessage], agent: str) -> list[AnyMessage]:
-    """Messages as the prompt of this agent has them: with the words that were held back for it."""
+    """Messages for this agent's prompt: with the original words that it may be shown."""
     return [_with_texts(m, lambda text: _open(text, agent)) if isinstance(m, HumanMessage) else m for m in messages]
 
 
 def words_of(message: BaseMessage) -> str:
-    """All that was said, for a tool that has asked for it."""
+    """Everything that was said, for a tool that asked for it."""
     return _with_texts(message, lambda text: _open(text, None)).text
 
 
 def taken(args: Any) -> list[str]:
-    """The secrets among the arguments of a call, the longest first."""
+    """The secrets among the arguments of a tool call, the longest first."""
     found = {str(value) for secret in _redacted_in(args) if (value := secret.get_secret_value()) not in (None, "")}
     return sorted(found, key=len, reverse=True)
 
 
 def close(messages: Iterable[AnyMessage], secrets: Sequence[str]) -> list[AnyMessage]:
-    """Those messages that hold one of these secrets in their words, without them. No agent is shown them any more.
+    """The messages whose words contain one of these secrets, with it redacted for every agent.
 
     Args:
-        messages: the conversation. Of what agents said, only what is before the caller's last words.
+        messages: the conversation. Of the agents' words, only those before the caller's last words are searched.
         secrets: those of `taken`.
     """
     found = list(messages)
@@ -128,7 +128,7 @@ def _closed(text: str, secrets: Sequence[str]) -> str:
     if words == said.words:
         return text
     if _without_numbers(words, SHORT) == words:
-        return shown  # nothing is left that is held back
+        return shown  # nothing else is redacted
     return Redacted(_Said(words, said.agents), shown)
 
 
@@ -137,7 +137,7 @@ def _without_numbers(text: str, shortest: int) -> str:
 
 
 def _without(text: str, secrets: Sequence[str]) -> str:
-    """A text without these secrets, as they are written or, if they are numbers, as they are said."""
+    """A text without these secrets, as they are written and, for numbers, as they are said."""
     for secret in secrets:
         digits = re.sub(r"[\s/.,-]", "", secret)
         if digits.isdecimal() and len(digits) >= SHORT:

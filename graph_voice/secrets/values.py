@@ -1,6 +1,6 @@
-"""Secrets: what nobody may read but the code that was given it: `SecretStr`, `SecretBytes`, `Secret[...]` of pydantic.
+"""Secrets, which only the code that was given them may read: pydantic's `SecretStr`, `SecretBytes`, `Secret[...]`.
 
-A secret leaves its typed value only as `Redacted`: text that every serializer, trace and log prints as a mask (or as a
+A secret leaves its typed value only as `Redacted`: text that every serializer, trace and log prints as a mask (or as
 ciphertext), and that carries the value within the process.
 """
 
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 MASK = "**********"
-"""What stands for a secret. pydantic's mask."""
+"""What is shown in place of a secret. pydantic's mask."""
 _PREFIX = "redacted:"
 SHORTEST = 6
-"""Characters of the shortest secret that is masked where it is found in a text; shorter ones occur by chance."""
+"""Characters of the shortest secret that is masked wherever a text contains it; shorter ones occur by chance."""
 
 
 class Redacted(str):
-    """A secret as plain data. `secret` is the typed value; the text, all that is ever stored of it, tells nothing."""
+    """A secret as plain data. `secret` is the typed value. Only the text is ever stored, and it reveals nothing."""
 
     secret: Any
 
@@ -60,7 +60,7 @@ class Redacted(str):
     __hash__ = str.__hash__
 
     def __reduce__(self) -> Any:
-        return str, (str.__str__(self),)  # a pickle holds no more than any other copy
+        return str, (str.__str__(self),)  # a pickle contains only the text
 
     def __copy__(self) -> "Redacted":
         return self
@@ -70,7 +70,7 @@ class Redacted(str):
 
 
 Redact = Callable[[Any], Any]
-"""Makes plain data of a secret."""
+"""Turns a secret into plain data."""
 
 
 def redact_with(serde: SerializerProtocol | None) -> Redact:
@@ -86,7 +86,7 @@ def redact_with(serde: SerializerProtocol | None) -> Redact:
 
 
 def opened(data: Any, serde: SerializerProtocol | None) -> Any:
-    """Plain data as it was redacted, after it has been stored: what this serializer can decrypt is `Redacted` again."""
+    """Stored plain data, as it was before it was stored: what this serializer can decrypt is `Redacted` again."""
     if isinstance(data, Mapping):
         return {k: opened(v, serde) for k, v in data.items()}
     if isinstance(data, list | tuple | set | frozenset):
@@ -96,14 +96,14 @@ def opened(data: Any, serde: SerializerProtocol | None) -> Any:
     try:
         kind, _, text = data.removeprefix(_PREFIX).partition(":")
         value = serde.loads_typed((kind, base64.b64decode(text)))
-    except Exception:  # another key, or a text that only looks like one: whatever a cipher raises
+    except Exception:  # another key, or a text that only looks redacted: ciphers raise all kinds of errors
         return data
     kinds: dict[type, Any] = {str: SecretStr, bytes: SecretBytes}
     return Redacted(kinds.get(type(value), Secret)(value), data)
 
 
 def was_redacted(data: Any) -> bool:
-    """Whether there is something in plain data that was redacted."""
+    """Whether plain data contains something that was redacted."""
     if isinstance(data, Mapping):
         return any(map(was_redacted, data.values()))
     if isinstance(data, list | tuple | set | frozenset):
@@ -116,12 +116,12 @@ def is_secret(value: Any) -> bool:
 
 
 def is_lost(kind: Any, value: Any) -> bool:
-    """Whether a stored value stood for a secret that was left out, or that nobody here can decrypt."""
+    """Whether a stored value stands for a secret that was left out, or that can't be decrypted here."""
     return type(value) is str and (value == MASK or value.startswith(_PREFIX)) and _choice(kind) is not None
 
 
 def _choice(kind: Any) -> Any:
-    """The secret type that a type is, or may be (`SecretStr | None`). None: none."""
+    """The secret type that a type is, or may be (`SecretStr | None`); None if there is none."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         return _choice(typing.get_args(kind)[0])
@@ -132,7 +132,7 @@ def _choice(kind: Any) -> Any:
 
 
 def revealed(kind: Any, value: Any) -> Any:
-    """A redacted or lost value as a value of this type. A lost one is an empty secret, which is false."""
+    """A redacted or lost value as a value of this type. A lost one becomes an empty secret, which is falsy."""
     if isinstance(value, Redacted):
         return value.secret
     choice = _choice(kind)
@@ -185,11 +185,11 @@ def _holds_secrets(kind: Any) -> bool:
 
 
 def redacted_as(kind: Any, value: Any) -> Any:
-    """JSON data for a value of this type, its secrets redacted. Data that does not fit the type stays as it is."""
+    """JSON data for a value of this type, with its secrets redacted. Data that does not fit the type stays as it is."""
     if value is None or not holds_secrets(kind):
         return value
     if (choice := _choice(kind)) is not None:
-        if isinstance(value, Redacted) or value == MASK:  # the model repeats what it was shown
+        if isinstance(value, Redacted) or value == MASK:  # the model repeated the mask that it was shown
             return value
         return Redacted((SecretStr if choice is SecretStr and isinstance(value, str) else Secret)(value))
     origin, args = typing.get_origin(kind), typing.get_args(kind)
@@ -224,7 +224,7 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 
 def secret_texts(value: Any) -> list[str]:
-    """The secrets in a value, as text, the longest first; those that are long enough to be recognised in a text."""
+    """The secrets in a value, as text, the longest first: only those that are long enough to be found in a text."""
     found: set[str] = set()
     _collect(value, found, set())
     return sorted((t for t in found if len(t) >= SHORTEST), key=len, reverse=True)

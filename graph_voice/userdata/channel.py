@@ -35,8 +35,8 @@ _PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class Stored(dict[str, Any]):
-    """A patch of fields that were validated when they were set, as plain data. The channel takes it as it is:
-    validating it again would run a validator twice on its own result, or judge an old fact by today's clock."""
+    """A patch of fields that were validated when they were set, as plain data. The channel does not validate it again:
+    that would run a validator twice on its own result, or compare an old fact with today's date."""
 
 
 def _hidden_fields(kind: Any) -> frozenset[str]:
@@ -65,7 +65,7 @@ def _is_marked(info: Any) -> bool:
 
 
 def _public(value: Any) -> Any:
-    """Plain JSON data, without what is secret at any depth."""
+    """Plain JSON data, without secrets at any depth."""
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         hidden = _hidden_fields(type(value))
         return {k: _public(v) for k, v in fields_of(value).items() if k not in hidden and not is_secret(v)}
@@ -79,9 +79,9 @@ def _public(value: Any) -> Any:
 def public_fields(
     userdata: Any, *, include: Sequence[str] | None = None, exclude: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The set (not None, not empty) fields as plain JSON data, without secret ones.
+    """The fields that are set (not None, not empty) as plain JSON data, without secret ones.
 
-    Secret is, at any depth, a `SecretStr`, `SecretBytes` or `Secret`, and a field that is marked: by pydantic's
+    At any depth, a `SecretStr`, `SecretBytes` or `Secret` is secret. So is a field that is marked: by pydantic's
     `Field(exclude=True)` or `Field(json_schema_extra={"secret": True})`, also in `Annotated`, or by a dataclass
     field's `metadata={"secret": True}`.
     """
@@ -97,7 +97,7 @@ def public_fields(
 
 
 def explain(error: ValidationError) -> str:
-    """A validation error in one line that a model can act on, without the values that were wrong."""
+    """A validation error in one line that a model can act on, without the wrong values."""
     lines = (f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors(include_url=False))
     return "; ".join(lines)
 
@@ -112,7 +112,7 @@ def redacted(value: Any, redact: Redact) -> Any:
 
 
 def _untyped(value: Any) -> Any:
-    """What `redacted` made, as it was; a secret that was left out is an empty one, which is false."""
+    """Reverses `redacted`. A secret that was left out becomes an empty one, which is falsy."""
     if isinstance(value, str):
         if isinstance(value, Redacted) or is_lost(SecretStr, value):
             return revealed(SecretStr, value)
@@ -123,13 +123,13 @@ def _untyped(value: Any) -> Any:
 
 
 class UserdataChannel(BaseChannel[Any, Any, Any]):
-    """The state's `userdata`: a value of the user's class, kept in checkpoints as a plain dict of its fields.
+    """The state's `userdata`: a value of the user's class, stored in checkpoints as a plain dict of its fields.
 
-    Updates are a whole instance, which replaces it, or a dict of fields, which changes those (so that two nodes of
-    one step may write different fields). Before the first write its value is a default instance of the class; it has
-    none when the class has fields without a default.
+    An update is a whole instance, which replaces the value, or a dict, which changes these fields (so two nodes of one
+    step may write different fields). Before the first write the value is a default instance of the class; there is none
+    if the class has fields without a default.
 
-    Raises `UserdataError` for an update that is no userdata, or does not validate.
+    Raises `UserdataError` for an update that is neither, or does not validate.
     """
 
     __slots__ = ("secrets", "value")
@@ -162,7 +162,7 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         return other  # anything else is LangGraph's mark for "no value yet"
 
     def checkpoint(self) -> Any:
-        # Plain data, so that a checkpoint can be read by a process that is strict about classes.
+        # Plain data, so that a process with a strict serializer can read the checkpoint.
         value = self.get()
         redact = redact_with(self.secrets)
         return redacted(value, redact) if self.typ is dict else to_plain(value, redact)
@@ -206,11 +206,11 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         return self._validated(known, self._restored(value))
 
     def _restored(self, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """A patch as it was written, when it has been stored meanwhile: without the secrets that were left out."""
+        """A patch that may have been stored, as it was written, but without the secrets that were left out."""
         hints = self.typ.model_fields if issubclass(self.typ, BaseModel) else hints_of(self.typ)
         kinds = {k: getattr(h, "annotation", h) for k, h in hints.items()}
         found = {k: v for k, v in opened(patch, self.secrets).items() if not is_lost(kinds.get(k), v)}
-        # What was redacted was validated before that; all else still has to be.
+        # What was redacted was already validated; everything else still has to be.
         return {k: from_plain(kinds[k], v) if k in kinds and was_redacted(v) else v for k, v in found.items()}
 
     def _validated(self, known: Any, patch: Mapping[str, Any]) -> Any:
@@ -225,11 +225,11 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
                 whole = TypeAdapter(self.typ).validate_python({**fields_of(known), **patch})
         except ValidationError as error:
             told = f"userdata ({self.typ.__name__}) can't take these fields: {explain(error)}."
-            # pydantic's own text shows what came.
+            # pydantic's own text shows the input.
             raise UserdataError(told) from (None if holds_secrets(self.typ) else error)
         if known is None:
             return whole
-        # A copy of the old one, which keeps what is no field: private attributes, which fields were ever set.
+        # A copy of the old one, which keeps what is not a field: private attributes, and which fields were ever set.
         names = {_field_name(self.typ, key) for key in patch}
         old, new = fields_of(known), fields_of(whole)
         changes = {k: v for k, v in new.items() if k in names or k not in old or v is not old[k]}
@@ -254,13 +254,13 @@ def _without_default(kind: Any) -> str:
             if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         ]
     return (
-        f"The userdata class {kind.__name__} has fields without a default ({', '.join(names)}) and nobody has set "
-        f"them: pass Conversation(graph, userdata={kind.__name__}(...)), or give the fields defaults."
+        f"The userdata class {kind.__name__} has fields without a default ({', '.join(names)}), and they were not "
+        f"set: pass Conversation(graph, userdata={kind.__name__}(...)), or give the fields defaults."
     )
 
 
 def required(state: Mapping[str, Any]) -> Any:
-    """The userdata of a state. Raises `UserdataError` when its class has fields that nobody has set."""
+    """The userdata of a state. Raises `UserdataError` when its class has required fields that were never set."""
     if (found := state.get("userdata")) is None:
         raise UserdataError(
             "This call has no userdata yet, because its class has fields without a default: pass "
@@ -277,7 +277,7 @@ def check_class(kind: Any) -> None:
     if isinstance(kind, type) and (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)):
         if (found := next(_readable_secrets(kind, []), None)) is not None:
             raise BuildError(
-                f"userdata: {found} is marked secret, but its type is one that every trace prints: annotate it with "
+                f"userdata: {found} is marked secret, but every trace would print its type: annotate it with "
                 "pydantic's SecretStr (or SecretBytes, or Secret[...])."
             )
         return
@@ -285,7 +285,7 @@ def check_class(kind: Any) -> None:
 
 
 def _readable_secrets(kind: Any, seen: list[Any]) -> Iterator[str]:
-    """The fields that are marked secret and are none by their type, at any depth."""
+    """The fields, at any depth, that are marked secret but whose type is not."""
     if any(kind is s for s in seen):
         return
     seen.append(kind)

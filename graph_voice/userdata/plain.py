@@ -1,7 +1,7 @@
-"""Typed values as plain data and back: how userdata lies in checkpoints and in updates of the state.
+"""Typed values as plain data and back: how userdata is stored in checkpoints and in updates of the state.
 
-Going back builds instances without validating: a value was validated when it was set, and a validator may neither run
-twice on its own result nor judge an old fact by today's clock.
+Going back builds instances without validating. A value was validated when it was set, and a validator must not run
+twice on its own result, or compare an old fact with today's date.
 """
 
 import collections.abc
@@ -40,9 +40,9 @@ __all__ = [
 ]
 
 HIDDEN = "__private__"
-"""The key of what an instance holds besides its fields: private attributes."""
+"""The key for what an instance has besides its fields: private attributes."""
 REMOVED = "__removed__"
-"""The key of a patch under which the names of removed entries are listed."""
+"""The key in a patch for the names of removed entries."""
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _AS_THEY_ARE = (
@@ -65,7 +65,7 @@ def fields_of(instance: Any) -> dict[str, Any]:
 
 
 def hidden_of(instance: Any, redact: Redact = Redacted) -> dict[str, Any]:
-    """What an instance holds besides its fields, as far as it is plain data: a connection can't be stored."""
+    """What an instance has besides its fields, as far as it is plain data: a connection can't be stored."""
     if isinstance(instance, BaseModel):
         found = dict(instance.__pydantic_private__ or {})
     elif dataclasses.is_dataclass(instance):
@@ -79,7 +79,7 @@ def hidden_of(instance: Any, redact: Redact = Redacted) -> dict[str, Any]:
 def to_plain(value: Any, redact: Redact = Redacted) -> Any:
     """Models and dataclasses as dicts by field name, enums as values, secrets redacted; containers keep their kind.
 
-    An object that nobody can name as data stays as it is.
+    An object that has no form as data stays as it is.
     """
     if value is None or type(value) in (str, int, float, bool, bytes):
         return value
@@ -117,7 +117,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def from_plain(kind: Any, value: Any) -> Any:
-    """What `to_plain` made of a value of this type, as that value. What does not fit the type stays as it is."""
+    """Reverses `to_plain` for a value of this type. Data that does not fit the type stays as it is."""
     if isinstance(value, Redacted) or is_lost(kind, value):
         return revealed(kind, value)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
@@ -143,7 +143,7 @@ def from_plain(kind: Any, value: Any) -> Any:
             rest = args[:1] * len(value) if len(args) == 2 and args[1] is Ellipsis else args
             return tuple(from_plain(k, v) for k, v in zip(rest, value, strict=False))
         items = [from_plain(args[0], item) for item in value] if args else list(value)
-        # The abstract kinds of a hint (Sequence, Iterable) say nothing about what it was; a checkpoint makes it a list.
+        # Abstract types in a hint (Sequence, Iterable) don't say what it was; a checkpoint makes it a list.
         made: Any = origin(items) if origin in (set, frozenset, list) else items
         return made if isinstance(made, origin) else _converted(kind, made)
     if isinstance(kind, type) and isinstance(value, kind):
@@ -206,7 +206,7 @@ _adapter = functools.lru_cache(maxsize=512)(_new_adapter)
 
 @functools.lru_cache(maxsize=128)
 def hints_of(kind: Any) -> dict[str, Any]:
-    """Name -> annotation. Empty when one names a class that is local to a function, which nobody can look up."""
+    """Name -> annotation. Empty when one names a class that is local to a function, which can't be looked up."""
     try:
         return get_type_hints(kind, include_extras=True)
     except NameError:
@@ -261,7 +261,7 @@ def _has_default(field: "dataclasses.Field[Any]") -> bool:
 
 
 def set_fields(instance: Any, values: Mapping[str, Any]) -> None:
-    """Set fields as they are, whatever the class says of assignments."""
+    """Set fields directly, whatever the class does on assignment."""
     if isinstance(instance, BaseModel):
         known = type(instance).model_fields
         instance.__dict__.update({k: v for k, v in values.items() if k in known})
@@ -276,7 +276,7 @@ def set_fields(instance: Any, values: Mapping[str, Any]) -> None:
 
 
 def patched(instance: Any, patch: Mapping[str, Any]) -> Any:
-    """A copy of a model or a dataclass, with what a patch of plain data changes."""
+    """A copy of a model or a dataclass, with the changes of a patch of plain data."""
     changed = copy.copy(instance)
     kind = type(instance)
     if isinstance(changed, BaseModel):
@@ -293,7 +293,7 @@ def patched(instance: Any, patch: Mapping[str, Any]) -> Any:
 
 
 def set_hidden(instance: Any, values: Mapping[str, Any]) -> None:
-    """Set what is no field: private attributes."""
+    """Set what is not a field: private attributes."""
     if isinstance(instance, BaseModel):
         if values:
             hints = hints_of(cast(Any, type(instance)))

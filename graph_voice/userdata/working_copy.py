@@ -1,4 +1,4 @@
-"""The userdata that the tools of one batch share while they run. One update leaves the batch."""
+"""The userdata that the tools of one batch share while they run. The batch writes it to the state as one update."""
 
 import copy
 import dataclasses
@@ -23,16 +23,16 @@ _SIMPLE = (str, int, float, bool, bytes, type(None))
 
 
 class Assignments:
-    """The fields that one call has assigned, so that a call that will run again can be undone."""
+    """The fields that one tool call has assigned, so that they can be undone if it will run again."""
 
     def __init__(self) -> None:
         self.over = False
-        """The call has been answered. A thread that outlives it may not change anything any more."""
+        """The tool call has been answered. A thread that outlives it may no longer change anything."""
         self._made: dict[str, tuple[Any, Any, Any]] = {}
 
     @staticmethod
     def current() -> "Assignments | None":
-        """Those of the call that runs here."""
+        """Those of the tool call that runs here."""
         return _assigning.get()
 
     def note(self, userdata: Any, name: str, before: Any, after: Any) -> None:
@@ -40,7 +40,7 @@ class Assignments:
         self._made[name] = (userdata, first, after)
 
     def undo(self) -> None:
-        """Set back what nobody else has assigned since. In-place changes stay: nobody knows whose they are."""
+        """Reset what no other tool call has assigned since. In-place changes stay: it is unknown who made them."""
         for name, (userdata, before, after) in self._made.items():
             if before is not _MISSING and getattr(userdata, name, _MISSING) is after:
                 set_fields(userdata, {name: before})
@@ -53,9 +53,9 @@ _assigning: ContextVar[Assignments | None] = ContextVar("graph_voice_assigning",
 class WorkingCopy:
     """The userdata that the tools of one batch share: each sees what the others wrote so far, in-place changes count.
 
-    LiveKit's tools share one live `session.userdata`; here they share this copy, made when it is first asked for.
-    Assignments are validated where they happen, whatever the class is configured to do; in-place changes when a call
-    ends (`undo_invalid`).
+    LiveKit's tools share one live `session.userdata`; here they share this copy, made when it is first needed.
+    Assignments are validated at once, whatever the class is configured to do. In-place changes are validated when a
+    tool call ends (`undo_invalid`).
 
     Args:
         state: the graph's state when the batch began.
@@ -85,7 +85,7 @@ class WorkingCopy:
 
     @contextmanager
     def assigned_by(self, call: Assignments) -> Any:
-        """Inside, and in the threads and tasks that begin inside, assignments are this call's."""
+        """Inside, and in threads and tasks that start inside, assignments belong to this tool call."""
         token = _assigning.set(call)
         try:
             yield
@@ -111,7 +111,7 @@ class WorkingCopy:
         return found
 
     def undo_invalid(self) -> str | None:
-        """Set what does not validate back to its last valid value. Returns what was wrong, for the model, or None."""
+        """Reset what does not validate to its last valid value. Returns what was wrong, for the model, or None."""
         if self._value is _MISSING or isinstance(self._value, dict):
             return None
         now = fields_of(self._value)
@@ -120,7 +120,7 @@ class WorkingCopy:
             return None
         error = self._error(changed)
         if error is None:
-            # The copy is what an in-place change that comes later is set back to.
+            # A later invalid in-place change is reset to this copy.
             self._valid = {**self._valid, **{k: copy.deepcopy(v) for k, v in changed.items()}}
             return None
         wrong = {str(e["loc"][0]) for e in error.errors() if e["loc"]} & set(changed)
@@ -131,7 +131,7 @@ class WorkingCopy:
     def _error(self, changed: Mapping[str, Any]) -> ValidationError | None:
         kind = _bare(type(self._value))
         if issubclass(kind, BaseModel) and all(isinstance(v, _SIMPLE) for v in changed.values()):
-            return None  # such a value can only have been assigned, and was validated then, with the whole
+            return None  # such a value can only have been assigned, and was validated then, with the whole model
         try:
             plain = {k: v for k, v in to_plain(self._value, lambda secret: secret).items() if k != HIDDEN}
             TypeAdapter(kind).validate_python(plain, strict=False, by_alias=True, by_name=True)
@@ -157,12 +157,12 @@ def _checked_value(kind: type, name: str, check: TypeAdapter[Any], value: Any) -
         return check.validate_python(value)
     except ValidationError as error:
         details = [{**e, "loc": (name, *e["loc"])} for e in error.errors(include_url=False)]
-        hide = holds_secrets(kind)  # pydantic's text shows what came
+        hide = holds_secrets(kind)  # pydantic's text shows the input
         raise ValidationError.from_exception_data(kind.__name__, cast(Any, details), hide_input=hide) from None
 
 
 _VALIDATING: ContextVar[frozenset[int]] = ContextVar("graph_voice_validating", default=frozenset())
-"""The instances (by `id`) that are being assigned to here."""
+"""The instances (by `id`) on which an assignment is being validated here."""
 _BARE: dict[type, type] = {}
 """Checked class -> the user's."""
 
@@ -172,15 +172,15 @@ def _bare(kind: type) -> type:
 
 
 def _checked(userdata: Any) -> Any:
-    """The same value (not a copy), validating each assignment, whatever its class is configured to do."""
+    """The same object (not a copy), which now validates each assignment, whatever its class is configured to do."""
     kind = type(userdata)
     if isinstance(userdata, BaseModel) or dataclasses.is_dataclass(userdata):
         object.__setattr__(userdata, "__class__", _checked_class(cast(Any, kind)))
     return userdata
 
 
-def _uncovered(instance: Any, kind: Any) -> Any:
-    """A shallow copy of the user's own class, which is what can be pickled."""
+def _unchecked(instance: Any, kind: Any) -> Any:
+    """A shallow copy with the user's own class, which can be pickled."""
     if isinstance(instance, BaseModel):
         plain = copy.copy(instance)
         object.__setattr__(plain, "__class__", kind)
@@ -200,7 +200,7 @@ def _checked_class(kind: type) -> type:
         if call is not None and call.over:
             raise TurnError(f"userdata.{name} was set after the tool call had been answered: nothing is stored.")
         if id(self) in _VALIDATING.get():
-            # A validator of the whole that sets fields itself: pydantic would validate each, and so call it again.
+            # A model validator that sets fields itself: pydantic would validate each, and so call it again.
             set_fields(self, {name: value})
             return
         before = getattr(self, name, _MISSING)
@@ -218,7 +218,7 @@ def _checked_class(kind: type) -> type:
         return _bare(type(self)) is _bare(type(other)) and fields_of(self) == fields_of(other)
 
     def reduce(self: Any) -> Any:
-        return copy.copy, (_uncovered(self, kind),)
+        return copy.copy, (_unchecked(self, kind),)
 
     checks: dict[str, TypeAdapter[Any]] = {}
     namespace: dict[str, Any] = {

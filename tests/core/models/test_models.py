@@ -83,8 +83,8 @@ def test_other_strings_are_made_by_langchain(monkeypatch: pytest.MonkeyPatch) ->
         ("anthropic:claude-keyless", "ANTHROPIC_API_KEY"),
         ("google_genai:gemini-keyless", "GOOGLE_API_KEY"),
         ("nobody:model-1", "LangChain knows no such provider"),
-        (42, "is no chat model"),
-        (ScriptedModel, "is no chat model"),
+        (42, "is not a chat model"),
+        (ScriptedModel, "is not a chat model"),
     ],
 )
 def test_what_can_not_be_used_is_said_when_the_graph_is_built(llm: Any, words: str) -> None:

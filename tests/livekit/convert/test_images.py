@@ -277,5 +277,5 @@ def test_a_voice_with_a_model_is_refused(make: Any) -> None:
 
 
 def test_an_agent_with_a_speech_to_speech_model_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"realtime .* past the graph"):
+    with pytest.raises(ModelError, match=r"realtime .* without the graph"):
         create_voice_graph([Agent("a", instructions="A.", llm=Realtime())])  # type: ignore[arg-type]
