@@ -1,4 +1,4 @@
-"""Checkpoints in memory, as LangGraph hands them over: nothing is serialised, what did not change is shared."""
+"""Checkpoints in memory, as LangGraph passes them: nothing is serialized, and unchanged values are shared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ class Lineage(NamedTuple):
 
 
 def lineage_of(config: RunnableConfig) -> Lineage:
-    """The line that a config speaks of."""
+    """The line that a config refers to."""
     where = config["configurable"]
     return Lineage(str(where["thread_id"]), where.get("checkpoint_ns", ""))
 
@@ -51,20 +51,20 @@ class Kept:
         self._tuple = found
         self._writes: dict[tuple[str, int], tuple[str, str, Any, str]] = {}
         self.on_its_way = 0
-        """Writes about it that are not durable yet."""
+        """How many of its writes are not durable yet."""
         for index, (task_id, channel, value) in enumerate(found.pending_writes or ()):
             self._writes[task_id, WRITES_IDX_MAP.get(channel, index)] = (task_id, channel, value, "")
         self._loaded = bool(self._writes)
-        """Whether some came from the durable saver, which has put them in order, and tells no path."""
+        """Whether some came from the durable saver, which has sorted them and does not return task paths."""
 
     def copy(self) -> "Kept":
-        """The same, for somebody who writes on top of it."""
+        """A copy to write on top of."""
         other = Kept(self._tuple)
         other._writes, other._loaded = dict(self._writes), self._loaded
         return other
 
     def replace(self, checkpoint: Checkpoint) -> None:
-        """Let it hold something else; what was written on top of it stays."""
+        """Replace the checkpoint. What was written on top of it stays."""
         self._tuple = self._tuple._replace(checkpoint=checkpoint)
 
     @property
@@ -81,7 +81,7 @@ class Kept:
         return self._tuple.checkpoint["channel_values"]
 
     def add(self, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> None:
-        """As LangGraph's own savers: a special write (an interrupt, an answer to one) replaces the task's earlier one,
+        """As LangGraph's own savers: a special write (an interrupt, an answer to one) replaces the task's earlier one;
         a plain write counts once."""
         replaces = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         for index, (channel, value) in enumerate(writes):
@@ -96,17 +96,17 @@ class Kept:
         return [self._writes[key][:3] for key in keys]
 
     def tuple(self) -> CheckpointTuple:
-        # LangGraph's run changes the dicts of its checkpoint (`versions_seen`); what the channels hold is shared.
+        # LangGraph's run changes the dicts of its checkpoint (`versions_seen`). The channels' values are shared.
         return self._tuple._replace(checkpoint=copy_checkpoint(self._tuple.checkpoint), pending_writes=self.writes())
 
 
 class Checkpoints:
-    """The heads of lines, and whatever is not durable yet. By LangGraph's rule the head has the greatest id."""
+    """The head of each line, and all that is not durable yet. By LangGraph's rule the head has the greatest id."""
 
     def __init__(self) -> None:
         self._lines: dict[Lineage, dict[str, Kept]] = {}
         self._history: dict[Lineage, tuple[str, dict[str, DeltaChannelHistory]]] = {}
-        """What the delta channels of a head are made from: the head's id, and channel -> seed and writes."""
+        """How to rebuild the delta channels of a head: the head's id, and channel -> seed and writes."""
 
     def head(self, line: Lineage) -> Kept | None:
         kept = self._lines.get(line)
@@ -121,13 +121,13 @@ class Checkpoints:
         return [line for line in self._lines if line.thread_id == thread_id]
 
     def load(self, line: Lineage, found: CheckpointTuple) -> Kept:
-        """Keep a head that came from the durable saver."""
+        """Keep a head that was read from the durable saver."""
         return self._lines.setdefault(line, {}).setdefault(found.checkpoint["id"], Kept(found))
 
     def put(
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
     ) -> tuple[Kept, RunnableConfig]:
-        """Keep a new checkpoint, which nobody may change any more. Returns it, and the config that leads to it."""
+        """Keep a new checkpoint, which must not be changed any more. Returns it, and the config that leads to it."""
         line, parent_id = lineage_of(config), get_checkpoint_id(config)
         where = place(line, checkpoint["id"])
         found = CheckpointTuple(
@@ -153,12 +153,12 @@ class Checkpoints:
         if kept is not None:
             kept.add(writes, task_id, task_path)
         if kept is not self.head(line):
-            # LangGraph stores a step's writes beside the next checkpoint: they may come behind it.
+            # LangGraph stores a step's writes concurrently with the next checkpoint: they may come after it.
             self._history.pop(line, None)
         return kept
 
     def settle(self, line: Lineage, kept: Kept) -> None:
-        """One write about this checkpoint is durable now; one that nobody needs any more is let go."""
+        """One of this checkpoint's writes is durable now. Drop the checkpoint if it is no longer needed."""
         kept.on_its_way -= 1
         self._drop(line, kept)
 
@@ -185,14 +185,14 @@ class Checkpoints:
     def history(
         self, line: Lineage, checkpoint_id: str, channels: Sequence[str]
     ) -> dict[str, DeltaChannelHistory] | None:
-        """What these channels of a head are made from; None when it is not known here."""
+        """How to rebuild these channels of a head; None when it is not known here."""
         known_id, known = self._history.get(line, ("", {}))
         if known_id != checkpoint_id or any(name not in known for name in channels):
             return None
         return {name: _copy(known[name]) for name in channels}
 
     def learn(self, line: Lineage, checkpoint_id: str, history: Mapping[str, DeltaChannelHistory]) -> None:
-        """Remember it for the head, and from then on for each that follows."""
+        """Remember it for the head, and from then on for each later head."""
         head = self.head(line)
         if head is None or head.id != checkpoint_id:
             return
@@ -216,7 +216,7 @@ class Checkpoints:
 def walk(
     channels: Sequence[str], start: Kept, find: Callable[[str], Kept | None]
 ) -> dict[str, DeltaChannelHistory] | None:
-    """What delta channels of `start` are made from, over its ancestors; None where one of them can't be found."""
+    """How to rebuild the delta channels of `start` from its ancestors; None if one of them can't be found."""
     found: dict[str, DeltaChannelHistory] = {name: {"writes": []} for name in channels}
     remaining, parent_id = set(channels), start.parent_id
     while remaining and parent_id is not None:

@@ -1,4 +1,4 @@
-"""A LangGraph checkpointer that answers from memory and writes behind: the durable copy never delays a word."""
+"""A LangGraph checkpointer that reads from memory and writes in the background: the durable copy delays no speech."""
 
 import asyncio
 import logging
@@ -28,34 +28,34 @@ __all__ = ["LiveSaver"]
 logger = logging.getLogger("graph_voice")
 
 AtMaxLag = Literal["go_on", "end_call"]
-LAST_WORDS = "I'm sorry, there is a technical problem, and I have to end this call. Please call again later."
+CLOSING_MESSAGE = "I'm sorry, there is a technical problem, and I have to end this call. Please call again later."
 
 
 class LiveSaver(BaseCheckpointSaver[Any]):
-    """Any durable LangGraph checkpointer, with the head of each thread in memory and its writes behind.
+    """Any durable LangGraph checkpointer, with the head of each thread in memory and writes in the background.
 
-    Reading the head costs no decoding, and writing returns at once; what is written is durable soon after, in order.
-    Everything older than the head is read from the durable saver (time travel, `alist`), behind what is on its way.
+    Reading the head needs no decoding, and writing returns at once. Writes become durable soon after, in order.
+    Everything older than the head is read from the durable saver (time travel, `alist`), after all pending writes.
 
-    It is the only writer of its threads: one `LiveSaver` for a worker's process, or one for each call. What is put
-    must not be changed afterwards, as everywhere in LangGraph: it is kept, not copied.
+    It must be the only writer of its threads: use one `LiveSaver` for a worker's process, or one for each call. As
+    everywhere in LangGraph, what is put must not be changed afterwards: it is kept, not copied.
 
     Args:
-        durable: the checkpointer behind it (`AsyncSqliteSaver`, `AsyncPostgresSaver`, ...), open and set up. One that
-            has synchronous methods only is called in a thread.
+        durable: the checkpointer behind it (`AsyncSqliteSaver`, `AsyncPostgresSaver`, ...), open and set up. If it has
+            only synchronous methods, they are called in a thread.
         timeout: seconds for one write; one that takes longer is tried again.
-        max_pending: writes that may wait. Beyond it `aput` and `aput_writes` wait for room, for `timeout` seconds, then
-            raise `SaverError`. A `Conversation` never gets there: it writes its next checkpoint when the last is
-            stored.
+        max_pending: writes that may wait. Beyond that, `aput` and `aput_writes` wait up to `timeout` seconds for room,
+            then raise `SaverError`. A `Conversation` never reaches it: it writes its next checkpoint when the last one
+            is stored.
         on_lag: called with a `Lag` when the store begins to fail, at each further failure, and when all is durable
             again.
-        max_lag: seconds that the oldest write may wait (`lag.seconds`). A copy that is further behind is logged as an
-            error, and `at_max_lag` says what becomes of the calls.
-        at_max_lag: "go_on" with the call, or "end_call": its next turn says `closing_message`, and the call ends as by
-            `ctx.end_call()`.
+        max_lag: seconds that the oldest write may wait (`lag.seconds`). Beyond that, an error is logged, and
+            `at_max_lag` says what happens to the calls.
+        at_max_lag: "go_on" with the call, or "end_call": its next turn says `closing_message`, and the call ends as
+            with `ctx.end_call()`.
         closing_message: a text, or a function of the userdata.
 
-    Raises `SaverError` for a `LiveSaver` behind a `LiveSaver`, and for another `at_max_lag`.
+    Raises `SaverError` for a `LiveSaver` behind a `LiveSaver`, and for any other `at_max_lag`.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         on_lag: Callable[[Lag], None] | None = None,
         max_lag: float = 30.0,
         at_max_lag: AtMaxLag = "go_on",
-        closing_message: str | Callable[[Any], str] = LAST_WORDS,
+        closing_message: str | Callable[[Any], str] = CLOSING_MESSAGE,
     ) -> None:
         if isinstance(durable, LiveSaver):
-            raise SaverError("LiveSaver(LiveSaver(...)): give it the durable checkpointer itself.")
+            raise SaverError("LiveSaver(LiveSaver(...)): pass the durable checkpointer itself.")
         if at_max_lag not in get_args(AtMaxLag):
             raise SaverError(f'LiveSaver(at_max_lag={at_max_lag!r}): write "go_on" or "end_call".')
         super().__init__(serde=durable.serde)
@@ -85,16 +85,16 @@ class LiveSaver(BaseCheckpointSaver[Any]):
 
     @property
     def lag(self) -> Lag:
-        """How far the durable copy is behind."""
+        """How far behind the durable copy is."""
         return self._behind.lag
 
     @property
     def is_too_late(self) -> bool:
-        """The durable copy is so far behind that its calls are to end."""
+        """Whether the durable copy is so far behind that its calls must end."""
         return self.at_max_lag == "end_call" and self.lag.seconds > self._behind.max_lag
 
     def closing_message(self, userdata: Any) -> str | None:
-        """What a call says before it ends, when the durable copy is too far behind for it; None while it is not."""
+        """What a call says before it ends because the durable copy is too far behind; None while it is not."""
         if not self.is_too_late:
             return None
         if not callable(self._closing_message):
@@ -102,26 +102,26 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         try:
             return self._closing_message(userdata)
         except Exception:
-            logger.exception("the function that words the end of a call failed; the usual words are said")
-            return LAST_WORDS
+            logger.exception("the function for the closing message failed; the default message is said")
+            return CLOSING_MESSAGE
 
     async def flush(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
         """Return when all that was put before is durable.
 
         Args:
             thread_id: only what belongs to this thread.
-            timeout: seconds to wait. Default: for ever, while the store is tried again and again.
+            timeout: seconds to wait. Default: without limit, while the store is tried again and again.
 
-        Raises `SaverError` when the time is over, or when something can't be stored at all.
+        Raises `SaverError` after the timeout, or when something can't be stored at all.
         """
         await self._behind.flush(thread_id, timeout=timeout)
 
     async def abandon(self) -> None:
-        """Stop at once, whatever is not durable: as a process that ends."""
+        """Stop at once, without writing the rest, like a process that crashes."""
         await self._behind.abandon()
 
     async def aclose(self, timeout: float | None = None) -> None:
-        """`flush()`, and stop. The durable saver stays open: it is whose who made it. Raises as `flush`."""
+        """`flush()`, then stop. Whoever opened the durable saver closes it. Raises as `flush`."""
         await self._behind.aclose(timeout)
 
     async def __aenter__(self) -> Self:
@@ -243,7 +243,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        checkpoint = copy_checkpoint(checkpoint)  # the run goes on with its own
+        checkpoint = copy_checkpoint(checkpoint)  # the run keeps changing its own
         kept, where = self._memory.put(config, checkpoint, metadata)
         line, durable = lineage_of(config), self.durable
         # LangGraph's savers differ in whether they take a config without a namespace.
@@ -328,7 +328,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         await self.durable.adelete_for_runs(run_ids)
         self._memory.forget_all()
 
-    # ---- what LangGraph asks of a checkpointer besides
+    # ---- what else LangGraph needs from a checkpointer
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         return self.durable.get_next_version(current, channel)
@@ -337,7 +337,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         durable = self.durable.with_allowlist(extra_allowlist)
         if durable is self.durable:
             return self
-        # The same memory and the same queue, read and written by a saver that knows more types.
+        # The same memory and the same queue, used by a saver that knows more types.
         clone = LiveSaver.__new__(LiveSaver)
         clone.__dict__.update(self.__dict__)
         clone.durable, clone.serde = durable, durable.serde

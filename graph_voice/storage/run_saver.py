@@ -1,7 +1,7 @@
-"""A run's own checkpointer: it starts from the live state of the call and is thrown away with the turn.
+"""A run's own checkpointer: it starts from the live state of the call and is discarded with the turn.
 
-LangGraph runs a graph from a checkpoint. This one is made from the state in memory, without serialising anything, so
-that speculation is a fork that costs nothing, and a run that is discarded leaves no trace.
+LangGraph runs a graph from a checkpoint. This one is made from the state in memory, without serializing anything. So a
+speculative run is a fork that costs almost nothing, and a discarded run leaves nothing behind.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ __all__ = ["RunSaver", "stored"]
 
 def stored(channel: BaseChannel[Any, Any, Any]) -> Any:
     """A channel's value as a checkpoint holds it."""
-    # A DeltaChannel's checkpoint is a marker to replay older ones, which a fork does not have.
+    # A DeltaChannel's checkpoint is a marker to replay older checkpoints, which a fork does not have.
     return channel.get() if isinstance(channel, DeltaChannel) else channel.checkpoint()
 
 
@@ -37,12 +37,12 @@ class RunSaver(BaseCheckpointSaver[Any]):
 
     Args:
         values: what the channels hold when the run starts, as `stored` gives it.
-        run: a run that waits in `interrupt()`, to be taken up where it stopped, with these values. It stays as it is.
+        run: a run that waits in `interrupt()`, to be resumed where it stopped, with these values. It is not changed.
     """
 
     @classmethod
     def of(cls, found: Iterable[CheckpointTuple]) -> "RunSaver":
-        """The last checkpoints of a run that was stored, its subgraphs' among them."""
+        """From the last checkpoints of a stored run, including those of its subgraphs."""
         run = cls({})
         run._kept = {one.config["configurable"].get("checkpoint_ns", ""): Kept(one) for one in found}
         return run
@@ -51,7 +51,7 @@ class RunSaver(BaseCheckpointSaver[Any]):
         super().__init__()
         self._kept: dict[str, Kept] = {}
         self._history: dict[str, dict[str, DeltaChannelHistory]] = {}
-        """Subgraph -> delta channel -> what it is made from, since the run keeps no older checkpoint."""
+        """Subgraph -> delta channel -> how to rebuild it, since the run keeps no older checkpoint."""
         self._values = dict(values)
         if run is not None:
             self._values = {**run._values, **values}
@@ -62,7 +62,7 @@ class RunSaver(BaseCheckpointSaver[Any]):
                 self._history[""] = {k: h for k, h in self._history.get("", {}).items() if k not in values}
 
     def channel_value(self, channel: BaseChannel[Any, Any, Any]) -> Any:
-        """What this channel of the graph held at the last checkpoint; None while it held nothing."""
+        """The value of this channel of the graph at the last checkpoint; None if it had none."""
         top = self._kept.get("")
         values = top.values if top is not None else self._values
         history = self._history.get("", {}).get(channel.key)
@@ -81,7 +81,7 @@ class RunSaver(BaseCheckpointSaver[Any]):
             yield kept.tuple(), writes
 
     def get_next_version(self, current: Any, channel: None) -> Any:
-        # A run that was stored has the versions of the saver that it was stored in.
+        # A stored run has the version format of the saver that stored it.
         return f"{int(current.split('.')[0]) + 1:032}.0" if isinstance(current, str) else (current or 0) + 1
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -104,7 +104,7 @@ class RunSaver(BaseCheckpointSaver[Any]):
         config = place(Lineage(thread_id, namespace), checkpoint["id"])
         if (before := self._kept.get(namespace)) is not None:
             self._keep_history(namespace, before, checkpoint["channel_values"])
-        # The run goes on with its own dicts (`versions_seen`); another fork of it begins where this checkpoint was.
+        # The run keeps changing its own dicts (`versions_seen`); another fork must start from this checkpoint.
         self._kept[namespace] = Kept(CheckpointTuple(config, copy_checkpoint(checkpoint), metadata, parent))
         return config
 
@@ -115,7 +115,7 @@ class RunSaver(BaseCheckpointSaver[Any]):
         for write in before.writes():
             if write[1] not in values:
                 known = history.get(write[1], {"writes": []})
-                # Not in place: a fork of a run that waits has the same list.
+                # Not in place: a fork of a waiting run shares this list.
                 history[write[1]] = {**known, "writes": [*known["writes"], write]}
 
     def get_delta_channel_history(
@@ -176,7 +176,7 @@ class RunSaver(BaseCheckpointSaver[Any]):
 
 def _with_values(checkpoint: Checkpoint, values: Mapping[str, Any]) -> Checkpoint:
     versions = checkpoint["channel_versions"]
-    first: Any = min(versions.values(), default=1)  # of the same type as the others: a saver's may be strings
+    first: Any = min(versions.values(), default=1)  # the same type as the others: a saver's may be strings
     return {
         **checkpoint,
         "channel_values": {**checkpoint["channel_values"], **values},

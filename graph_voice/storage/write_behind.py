@@ -1,4 +1,4 @@
-"""Writing to a durable checkpointer behind the call: in order, retried, and never in anybody's way."""
+"""Writing to a durable checkpointer in the background: in order, with retries, and without delaying the call."""
 
 import asyncio
 import contextvars
@@ -19,12 +19,12 @@ __all__ = ["Lag", "Op", "WriteBehind"]
 logger = logging.getLogger("graph_voice")
 
 _NEVER = (TypeError, ValueError, NotImplementedError)
-"""Errors of what is written, not of the store: they would come again."""
+"""Errors in the data, not in the store: a retry would fail again."""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """How far the durable copy is behind."""
+    """How far behind the durable copy is."""
 
     pending: int
     """Writes that are not durable yet."""
@@ -40,26 +40,26 @@ class Op:
 
     thread_id: str
     awaited: Callable[[], Awaitable[Any]]
-    """Writes it, for a saver that has asynchronous methods."""
+    """Writes it, for a saver with asynchronous methods."""
     blocking: Callable[[], Any]
-    """Writes it, for one that has not; runs in a thread."""
+    """Writes it, for a saver without; runs in a thread."""
     done: Callable[[], None]
-    """Called when it is durable, or never will be."""
+    """Called when it is durable, or was given up."""
     since: float = field(default_factory=lambda: time.monotonic())
 
 
 class WriteBehind:
     """A queue of writes with one worker: what is put first is durable first.
 
-    A store that fails is tried again, for as long as it takes; one that hangs is given up after `timeout` seconds
-    and tried again: writing a checkpoint twice is the same as once. What can't be stored at all (a value that does not
-    serialise) is logged and left out.
+    A write that fails is retried for as long as it takes. One that hangs is stopped after `timeout` seconds and
+    retried: writing a checkpoint twice is the same as once. What can't be stored at all (a value that can't be
+    serialized) is logged and left out.
 
     Args:
         timeout: seconds for one write.
         bound: writes that may wait.
-        max_lag: seconds that the oldest write may wait before that is logged as an error.
-        on_lag: called when the store begins to fail, each time that it fails again, and when all is durable again.
+        max_lag: seconds that the oldest write may wait before an error is logged.
+        on_lag: called when the store begins to fail, at each further failure, and when all is durable again.
     """
 
     def __init__(self, *, timeout: float, bound: int, max_lag: float, on_lag: Callable[[Lag], None] | None) -> None:
@@ -91,7 +91,7 @@ class WriteBehind:
             return any(thread_id is None or op.thread_id == thread_id for op in self._queue)
 
     def put(self, op: Op) -> None:
-        """Write this in its turn. Returns at once where an event loop runs; else when it is written."""
+        """Write this after all earlier writes. Returns at once where an event loop runs; else when it is written."""
         with self._lock:
             self._queue.append(op)
         try:
@@ -114,9 +114,9 @@ class WriteBehind:
 
         Args:
             thread_id: only what belongs to this thread.
-            timeout: seconds to wait. Default: for ever.
+            timeout: seconds to wait. Default: without limit.
 
-        Raises `SaverError` when the time is over, or something can't be stored at all.
+        Raises `SaverError` after the timeout, or when something can't be stored at all.
         """
         with self._lock:
             mine = [i for i, op in enumerate(self._queue) if thread_id is None or op.thread_id == thread_id]
@@ -135,7 +135,7 @@ class WriteBehind:
                 lag = self.lag
                 raise SaverError(
                     f"{lag.pending} writes to the durable saver are not done after {timeout} s "
-                    f"(the oldest waits for {lag.seconds:.1f} s). Last error: {lag.error!r}"
+                    f"(the oldest has waited {lag.seconds:.1f} s). Last error: {lag.error!r}"
                 ) from lag.error
         if self._unstorable:
             errors, self._unstorable = self._unstorable, []
@@ -152,7 +152,7 @@ class WriteBehind:
             self._worker = None
 
     async def abandon(self) -> None:
-        """Stop at once, and forget what waits."""
+        """Stop at once, and drop the waiting writes."""
         with self._lock:
             self._queue.clear()
         if self._worker is not None and self._loop is asyncio.get_running_loop():
@@ -165,7 +165,7 @@ class WriteBehind:
     def _start(self) -> None:
         if self._worker is None or self._worker.done():
             assert self._loop is not None
-            # An empty context: the worker must not keep alive the turn that happened to wake it, nor be traced in it.
+            # An empty context: the worker must not keep the turn that woke it alive, or be traced in it.
             self._worker = self._loop.create_task(
                 self._work(), name="graph_voice write-behind", context=contextvars.Context()
             )
@@ -189,7 +189,7 @@ class WriteBehind:
         )
         async for attempt in retrying:
             with attempt:
-                # Not `wait_for`: where the write fails in the moment in which this task is cancelled, it swallows that.
+                # Not `wait_for`: if the write fails at the moment this task is canceled, it loses the cancellation.
                 async with asyncio.timeout(self._timeout):
                     await self._once(op)
 
@@ -200,7 +200,7 @@ class WriteBehind:
             await asyncio.to_thread(op.blocking)
 
     def _drain(self) -> None:
-        """Write everything here and now: nobody else will, where no event loop runs. LangGraph puts from threads."""
+        """Write everything now, since no event loop is running to do it later. LangGraph puts from threads."""
         with self._draining:
             while self._queue:
                 op = self._queue[0]
@@ -216,9 +216,9 @@ class WriteBehind:
         lag = self.lag
         if lag.seconds > self.max_lag and not self._too_late:
             self._too_late = True
-            logger.error("the durable copy is %.0f s behind: %d writes wait; %r", lag.seconds, lag.pending, lag.error)
+            logger.error("the durable copy is %.0f s behind; %d writes wait: %r", lag.seconds, lag.pending, lag.error)
         if first:
-            logger.warning("the durable saver fails, and the call goes on: %r; %d writes wait", lag.error, lag.pending)
+            logger.warning("the durable saver fails; the call goes on, %d writes wait: %r", lag.pending, lag.error)
         self._report(lag)
 
     def _give_up(self, op: Op, error: BaseException) -> None:

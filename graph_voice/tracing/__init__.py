@@ -1,4 +1,4 @@
-"""Public. LangSmith: a turn's runs are noted while they happen, then made, redacted and sent behind it."""
+"""Public. LangSmith: a turn's runs are noted while they happen, then built, redacted and sent after the turn."""
 
 from graph_voice.tracing.sender import flush_traces
 

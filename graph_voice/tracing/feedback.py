@@ -1,4 +1,4 @@
-"""Feedback: what somebody thinks of a turn, as LangSmith shows it beside its trace."""
+"""Feedback: a judgment of a turn, which LangSmith shows beside its trace."""
 
 import threading
 import warnings
@@ -19,9 +19,9 @@ class Score:
     key: str
     """What is judged, such as "resolved" or "csat"."""
     score: float | bool | None = None
-    """A number that LangSmith makes averages of."""
+    """A number that LangSmith averages."""
     value: str | dict[str, Any] | None = None
-    """Anything that is no number: a category, a text."""
+    """Anything that is not a number: a category, a text."""
     comment: str | None = None
 
 
@@ -39,11 +39,11 @@ _lock = threading.Lock()
 
 
 def give(client: Client, subject: Subject, score: Score) -> None:
-    """Create the feedback, in the thread that calls. Raises what LangSmith's client raises."""
+    """Create the feedback in the calling thread. Raises what LangSmith's client raises."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LangSmithWarning)  # an old server does not say which project it is
+        warnings.simplefilter("ignore", LangSmithWarning)  # an old server does not say which project a run is in
         client.create_feedback(
-            # Without `trace_id` it is sent here and now, and not by a thread that ends before the process does.
+            # Without `trace_id` it is sent now, and not by a thread that may end too early.
             run_id=subject.run_id,
             key=score.key,
             score=score.score,
@@ -56,14 +56,14 @@ def give(client: Client, subject: Subject, score: Score) -> None:
 
 
 def _project_id(client: Client, name: str) -> UUID | None:
-    """The project's id, asked for once. Newer servers find a run by it and by nothing else."""
+    """The project's id, which is looked up once. Newer servers need it to find a run."""
     key = (id(client), name)
     with _lock:
         if key in _projects:
             return _projects[key]
     try:
         found = UUID(str(client.read_project(project_name=name).id))
-    except Exception:  # an older server, or one that refuses: then it does without
+    except Exception:  # an older server, or one that refuses: then feedback goes without the id
         return None
     with _lock:
         _projects[key] = found

@@ -1,7 +1,8 @@
-"""What a trace is made of: everything that the runs of one tree report, noted as it comes, at no cost to the turn.
+"""What a trace is built from: everything that the runs of one tree report, noted without delaying the turn.
 
-LangChain's own tracer makes a run of each report at once, on the event loop, and hands it to LangSmith's client. This
-one notes the report and the time. The runs are made later, behind the turn and in another thread: `trace_runs`.
+LangChain's own tracer builds a run from each report at once, on the event loop, and passes it to LangSmith's client.
+This one only notes the report and the time. The runs are built later, after the turn and in another thread: see
+`graph_voice.tracing.runs`.
 """
 
 import contextvars
@@ -33,10 +34,10 @@ class Report(NamedTuple):
 
 @dataclass
 class Amendment:
-    """What is known of a run only when it is over."""
+    """What is known about a run only when it is over."""
 
     outputs: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
-    """A function is called when the run is made, where its work delays nobody."""
+    """A function is called when the run is built, where it delays nothing."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
 
@@ -60,11 +61,11 @@ class TraceLog:
         self.project = tracer.project_name
         """None: LangSmith's default."""
         self.handoffs: dict[str, UUID] = {}
-        """Handoff key -> its run, of which the front end says whether it happened."""
+        """Handoff key -> its run. The front end says whether the handoff happened."""
         self.when_over: Callable[[], None] | None = None
-        """Called when the first run of all has ended."""
+        """Called when the tree's first run has ended."""
         self.context = contextvars.copy_context()
-        """The caller's: which OpenTelemetry span is the current one, LangSmith's `tracing_context`."""
+        """The calling code's context: the current OpenTelemetry span, LangSmith's `tracing_context`."""
         self.outside = dict(tracer.order_map)
         """Runs around this tree (`@traceable`, LangSmith's pytest plugin) -> trace id, dotted order."""
         self._begun: dict[UUID, _Begun] = {}
@@ -72,10 +73,10 @@ class TraceLog:
 
     @classmethod
     def of(cls, callbacks: AsyncCallbackManager) -> "TraceLog | None":
-        """Note what a LangChain tracer among these callbacks would be told. None: there is none.
+        """Note what a LangChain tracer among these callbacks would be told. None: nothing to note.
 
-        A tracer that is no `LangChainTracer` is left alone, and so are several of them, and one that sends to several
-        places (`LANGSMITH_RUNS_ENDPOINTS`).
+        Other kinds of tracers are left alone. So are several `LangChainTracer`s, and one that sends to several places
+        (`LANGSMITH_RUNS_ENDPOINTS`).
         """
         if any(os.environ.get(f"{prefix}_RUNS_ENDPOINTS") for prefix in ("LANGSMITH", "LANGCHAIN")):
             return None
@@ -85,7 +86,7 @@ class TraceLog:
         log = cls(found[0])
         noting = NotingTracer(log, found[0])
         for handlers in (callbacks.handlers, callbacks.inheritable_handlers):
-            # Both lists may have copies of it, with the metadata of a `tracing_context`.
+            # Both lists may contain copies of it, with the metadata of a `tracing_context`.
             handlers[:] = [noting if type(handler) is LangChainTracer else handler for handler in handlers]
         return log
 
@@ -95,14 +96,14 @@ class TraceLog:
             name, kind, tags = more.get("name"), more.get("run_type") or method.split("_")[1], more.get("tags")
             metadata = more.get("metadata") or {}
             self._begun[run_id] = _Begun(name or kind, kind, more.get("parent_run_id"), at, metadata, tags or ())
-            # What was given may be changed in place before the run is made: lists grow, dicts are filled.
+            # The inputs may be changed in place before the run is built: lists grow, dicts are filled.
             args = tuple(_shallow(arg) for arg in args)
             if "inputs" in more:
                 more["inputs"] = _shallow(more["inputs"])
         elif method == "on_llm_new_token":
             if run_id in self._streams:
                 return
-            self._streams.add(run_id)  # when the first one came is all that a trace has of them
+            self._streams.add(run_id)  # a trace only has the time of the first one
         self.reports.append(Report(method, run_id, args, more, at, tracer))
         if self.when_over is not None and method.endswith(("_end", "_error")) and run_id == self.reports[0].run_id:
             self.when_over()
@@ -114,7 +115,7 @@ class TraceLog:
         return run_id in self._begun
 
     def order(self, run_id: UUID) -> tuple[UUID, str] | None:
-        """Trace id and dotted order of a run, LangSmith's place for it in the tree. None: it never began."""
+        """Trace id and dotted order of a run: its place in LangSmith's tree. None: it never began."""
         if (outside := self.outside.get(run_id)) is not None:
             return outside
         begun = self._begun.get(run_id)
@@ -125,7 +126,7 @@ class TraceLog:
         return (run_id, own) if above is None else (above[0], f"{above[1]}.{own}")
 
     def run(self, run_id: UUID) -> Run | None:
-        """A run as far as code below it needs it (`@traceable` functions): its place, and no more."""
+        """A run with only what code below it (`@traceable` functions) needs: its place in the tree."""
         begun, order = self._begun.get(run_id), self.order(run_id)
         if begun is None or order is None:
             return None
@@ -179,7 +180,7 @@ class _Runs(dict[str, Run]):
 class NotingTracer(LangChainTracer):
     """A LangChain tracer that only notes what it is told.
 
-    It is one by its class: whoever looks for a tracer among the callbacks finds it, and adds no other.
+    It is a subclass, so that code that looks for a tracer among the callbacks finds it, and adds no other.
     """
 
     def __init__(self, log: TraceLog, tracer: LangChainTracer) -> None:

@@ -1,4 +1,4 @@
-"""No secret leaves with a trace: neither by its value, nor in what a model was shown or has made."""
+"""Keeps secrets out of traces: by their value, and in what a model was shown or has generated."""
 
 import dataclasses
 import functools
@@ -19,17 +19,17 @@ from graph_voice.tracing.log import Report
 __all__ = ["Redaction"]
 
 _OWN = ("id", "trace_id", "parent_run_id", "dotted_order", "start_time", "end_time", "session_name", "run_type")
-"""Fields of a run that LangSmith reads, and nobody fills with words."""
+"""Fields of a run that LangSmith reads, and that contain no text of a call."""
 
 
 class Redaction:
-    """Hides the secrets of a call in the runs of its trace.
+    """Redacts the secrets of a call in the runs of its trace.
 
     Args:
-        schemas: tool -> its schema, of the tools that take a secret: in a model's own run, its arguments are hidden
-            whatever their length.
-        takers: agents with such a tool: numbers that the caller says are hidden in every prompt.
-        values: the secrets that are known, as text: hidden wherever they are found, from 6 characters on.
+        schemas: tool name -> schema, for the tools that take a secret. In a model's own run, these arguments are
+            redacted whatever their length.
+        takers: agents with such a tool. Numbers that the caller says are redacted in every prompt.
+        values: the known secrets, as text. From 6 characters on, they are redacted wherever they are found.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Redaction:
         self._long = sorted({v for v in values if len(v) >= SHORTEST}, key=len, reverse=True)
 
     def report(self, report: Report) -> Report:
-        """A report, without what is secret by its place."""
+        """A report, without what its position makes secret."""
         if report.method == "on_chat_model_start" and self._takers:
             serialized, batches = report.args
             return report._replace(args=(serialized, [[self._shown(m) for m in batch] for batch in batches]))
@@ -54,13 +54,13 @@ class Redaction:
         return report
 
     def run(self, run: dict[str, Any]) -> dict[str, Any]:
-        """A run, without what is secret by its value."""
+        """A run, without the known secrets."""
         if not self._long:
             return run
         return {key: value if key in _OWN else self._masked(value) for key, value in run.items()}
 
     def text(self, text: str) -> str:
-        """A text without the secrets that are known."""
+        """A text without the known secrets."""
         return self._pattern.sub(MASK, text) if self._long else text
 
     # ---- a model's own run
@@ -100,7 +100,7 @@ class Redaction:
             digits = re.sub(r"[\s/.,-]", "", secret)
             if digits.isdecimal():
                 forms.append(r"[\s/.,-]*".join(digits))
-            # As it is, and as JSON within a text has it.
+            # As it is, and as it is escaped in JSON.
             forms += {
                 re.escape(f) for f in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
             }
@@ -124,4 +124,4 @@ class Redaction:
         if isinstance(value, bytes):
             return self.text(value.decode(errors="replace"))
         printed = repr(value)
-        return value if (covered := self.text(printed)) == printed else covered
+        return value if (redacted := self.text(printed)) == printed else redacted

@@ -1,7 +1,7 @@
-"""Making LangSmith's runs of what a trace has noted. In a thread behind the turn: nobody waits for it.
+"""Building LangSmith's runs from what a trace has noted, in a background thread after the turn.
 
-LangChain's own tracer does it, so a run looks as it always does; what it would send is kept here, given the times at
-which things really happened, and completed by what was known only at the end.
+LangChain's own tracer builds them, so a run looks as usual. What the tracer would send is kept here, gets the times at
+which things really happened, and is completed with what was known only at the end.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ CUT_OFF = (asyncio.CancelledError, GeneratorExit)
 
 
 def runs_of(log: TraceLog, cover: Redaction, cut: str | None = None) -> list[dict[str, Any]]:
-    """The runs of a trace, as LangSmith's client takes them, each complete.
+    """The runs of a trace, each complete, in the form that LangSmith's client takes.
 
     Args:
         log: what was noted.
-        cover: hides the secrets in them.
-        cut: the tag of runs that were cut off (`interrupted`, `discarded`): that is no error of theirs.
+        cover: redacts the secrets in them.
+        cut: the tag of runs that were cut off (`interrupted`, `discarded`): that is not an error.
     """
     desk = _Desk(log)
     tracers: dict[int, LangChainTracer] = {}
@@ -52,24 +52,24 @@ def runs_of(log: TraceLog, cover: Redaction, cut: str | None = None) -> list[dic
             parents.add(run.get("parent_run_id"))
             shown.append(run)
     for run in shown:
-        run.setdefault("end_time", desk.at)  # it was stopped before it could say that it ended
+        run.setdefault("end_time", desk.at)  # it was stopped before it could report its end
     return [cover.run(run) for run in reversed(shown)]
 
 
 def _is_plumbing(run: dict[str, Any]) -> bool:
-    """Whether this is no step of an agent's, but one of the graph between two of them."""
+    """Whether this is only a step of the graph between two agents' steps."""
     tags = run.get("tags") or ()
     return HIDDEN in tags or (run["name"] in ROUTERS and any(tag.startswith("seq:step:") for tag in tags))
 
 
 def _tell(tracer: LangChainTracer, report: Report) -> None:
     if report.method == "on_llm_new_token":
-        return  # its time is all that counts
+        return  # only its time counts
     getattr(tracer, report.method)(*report.args, run_id=report.run_id, **report.more)
 
 
 def _plain(noting: NotingTracer, desk: "_Desk", known: dict[int, LangChainTracer], shared: Any) -> LangChainTracer:
-    """LangChain's own tracer with the same settings, which sends to the desk."""
+    """LangChain's own tracer with the same settings, which sends its runs to `desk`."""
     if id(noting) not in known:
         known[id(noting)] = LangChainTracer(
             example_id=noting.example_id,
@@ -93,7 +93,7 @@ def _amend(run: dict[str, Any], amendment: Amendment) -> None:
 
 
 class _Desk:
-    """In place of LangSmith's client: keeps what it would be given, with the time at which it really happened."""
+    """Stands in for LangSmith's client: keeps what the client would get, with the time when it really happened."""
 
     def __init__(self, log: TraceLog) -> None:
         self.runs: dict[UUID, dict[str, Any]] = {}
