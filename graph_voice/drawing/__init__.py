@@ -1,7 +1,7 @@
 """Public. Drawings of a graph, made offline: SVG for people, Mermaid for Markdown, plain text for a terminal.
 
 Each takes any LangGraph graph, a `StateGraph` or a compiled one, and shows what its
-public `get_graph()` holds.
+public `get_graph()` returns.
 """
 
 from graph_voice.drawing.listing import to_ascii

@@ -1,4 +1,4 @@
-"""What the layout takes and gives: boxes with ports, links, and where they go. Lengths are in pixels."""
+"""What the layout takes and returns: boxes with ports, links, and where they go. Lengths are in pixels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Port:
-    """The part of a box where edges may begin or end, seen from the centre of the box."""
+    """The part of a box where edges may begin or end, relative to the center of the box."""
 
-    centre: float
+    center: float
     width: float
     height: float
 
 
 @dataclass(frozen=True)
 class Box:
-    """Something that takes place, with one port for what comes in and one for what goes out."""
+    """A box to be placed, with one port for incoming and one for outgoing edges."""
 
     key: str
     width: float
@@ -36,19 +36,19 @@ class Link:
 
 @dataclass(frozen=True)
 class Route:
-    """The way of an edge: straight lines inside the layers, to be bent between them."""
+    """The path of an edge: straight lines inside the layers, which bend between them."""
 
     points: tuple[tuple[float, float], ...]
-    """Pairs of points: a straight vertical piece each; between the pairs the line bends."""
+    """Pairs of points. Each pair is a straight vertical piece; between the pairs the line bends."""
     label: tuple[float, float] | None
-    """The centre of the label."""
+    """The center of the label."""
 
 
 @dataclass(frozen=True)
 class Arrangement:
     """Where everything is."""
 
-    centres: Mapping[str, tuple[float, float]]
+    centers: Mapping[str, tuple[float, float]]
     routes: tuple[Route, ...]
     """One per link, in the links' order."""
     width: float
@@ -57,7 +57,7 @@ class Arrangement:
 
 @dataclass
 class Slot:
-    """A box, or the place that a passing edge (with its label, perhaps) takes in a layer."""
+    """A box, or the space that a passing edge (and maybe its label) takes in a layer."""
 
     layer: int
     width: float
@@ -66,4 +66,4 @@ class Slot:
     x: float = 0.0
     order: float = 0.0
     near: list[tuple["Slot", float, float, float]] = field(default_factory=list)
-    """The slots in the neighbouring layers: (slot, own port, its port, weight)."""
+    """The slots in the neighboring layers: (slot, own port, its port, weight)."""

@@ -1,6 +1,6 @@
-"""The boxes of a drawing: an agent and its tools on one card, what is around it, and the size of it all.
+"""The boxes of a drawing: an agent and its tools on one card, the marks around it, and their sizes.
 
-Sizes of text are estimates on the wide side, for the reader's fonts are not known. Lengths are in pixels.
+Text widths are generous estimates, because the reader's fonts are not known. Lengths are in pixels.
 """
 
 import unicodedata
@@ -30,7 +30,7 @@ LOOP_GAP = 4.0
 
 @dataclass(frozen=True)
 class Rect:
-    """A rectangle by its centre."""
+    """A rectangle, given by its center."""
 
     x: float
     y: float
@@ -63,7 +63,7 @@ class Stub:
 
     edge: Edge
     mark: tuple[float, float]
-    """The centre of the dot or ring."""
+    """The center of the dot or ring."""
     touches: tuple[float, float]
     """Where it meets the box."""
 
@@ -94,7 +94,7 @@ class Card:
 
 
 def text_width(text: str, size: float, *, monospace: bool = False) -> float:
-    """About how wide a line of text is."""
+    """The approximate width of a line of text."""
     return sum(_advance(char, monospace) for char in text) * size
 
 
@@ -121,8 +121,8 @@ def label_size(labels: Sequence[str]) -> tuple[float, float]:
 def is_stub(edge: Edge, start: str | None) -> bool:
     """Whether the edge is drawn as a mark beside its node.
 
-    Every agent's turns end and, for the agent on the floor, begin: lines for these would hide the handoffs.
-    So END is repeated beside each node, and START beside all nodes but the one that begins a new call.
+    A turn may end with any agent, and begin with any active agent: lines for all of these would hide the
+    handoffs. So END is repeated beside each node, and START beside all nodes except the one that begins a new call.
     """
     if edge.kind is EdgeKind.END:
         return set(edge.labels) <= {"end", "__end__"}
@@ -130,7 +130,7 @@ def is_stub(edge: Edge, start: str | None) -> bool:
 
 
 def cards(shown: Picture) -> list[Card]:
-    """What is to be placed: every node that an edge of the drawing needs, tools nodes with their agents."""
+    """The cards to be placed: every node that an edge of the drawing needs, with tools nodes on their agents' cards."""
     lines = [edge for edge in shown.edges if not is_stub(edge, shown.start)]
     touched = {edge.source for edge in lines} | {edge.target for edge in lines}
     made = []
@@ -151,8 +151,8 @@ def _mark(name: str) -> Card:
 
 def _card(name: str, shown: Picture) -> Card:
     tools = shown.tools_of(name)
-    ours = [edge for edge in shown.edges if name in (edge.source, edge.target) or edge.source == tools]
-    stubs = [edge for edge in ours if is_stub(edge, shown.start)]
+    own = [edge for edge in shown.edges if name in (edge.source, edge.target) or edge.source == tools]
+    stubs = [edge for edge in own if is_stub(edge, shown.start)]
     left = [edge for edge in stubs if name in (edge.source, edge.target)]
     right = [edge for edge in stubs if edge.source == tools and tools is not None]
 
@@ -173,16 +173,16 @@ def _card(name: str, shown: Picture) -> Card:
     marks_right = _marks(right, nodes[-1][1].right, body.right + _STUB)
     leftmost = body.left - (_STUB + RING if left else 0)
     rightmost = body.right + (_STUB + RING if right else 0)
-    loops = _loops([edge for edge in ours if edge.source == edge.target], body.right, rightmost - body.right)
+    loops = _loops([edge for edge in own if edge.source == edge.target], body.right, rightmost - body.right)
     rightmost = max(
         [rightmost, *(loop.side + loop.reach + LOOP_GAP + label_size(loop.edge.labels)[0] for loop in loops)]
     )
-    # The frame, not the marks, is what stands in line with other boxes: the room is kept on both sides.
+    # The frame, not the marks, is aligned with other boxes: so the same space is kept on both sides.
     half = max(body.x - leftmost, rightmost - body.x)
     shift = -body.x
 
     def port(at: Port) -> Port:
-        return Port(at.centre + shift, at.width, at.height)
+        return Port(at.center + shift, at.width, at.height)
 
     height = max([body.height, *(2 * abs(loop.y) + label_size(loop.edge.labels)[1] for loop in loops)])
     return Card(
@@ -193,7 +193,7 @@ def _card(name: str, shown: Picture) -> Card:
             Stub(stub.edge, (stub.mark[0] + shift, stub.mark[1]), (stub.touches[0] + shift, stub.touches[1]))
             for stub in (*marks_left, *marks_right)
         ),
-        tuple(edge for edge in ours if {edge.source, edge.target} == {name, tools}),
+        tuple(edge for edge in own if {edge.source, edge.target} == {name, tools}),
         tuple(replace(loop, side=loop.side + shift) for loop in loops),
         Box(name, 2 * half, height, port(port_in), port(port_out)),
     )

@@ -1,4 +1,4 @@
-"""How far to the left or right each box and line of a layer stands, once their order is known."""
+"""The horizontal position of each box and line in a layer, once their order is known."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ LINE_GAP = 16.0
 
 
 def spread(rows: Sequence[list[Slot]]) -> None:
-    """Straight edges, no overlap: each layer in turn as close as can be to the mean of its neighbours."""
+    """Straight edges, no overlap: each layer in turn moves as close as possible to the mean of its neighbors."""
     for row in rows:
         x = 0.0
         for left, slot in zip([None, *row], row, strict=False):
@@ -17,11 +17,11 @@ def spread(rows: Sequence[list[Slot]]) -> None:
             slot.x = x
     for sweep in range(120):
         for row in rows if sweep % 2 == 0 else rows[::-1]:
-            _settle(row)
+            _place(row)
 
 
 def straighten(rows: Sequence[list[Slot]], chains: Sequence[list[Slot]]) -> None:
-    """Pull the places that an edge passes into one line, as far as their neighbours leave room."""
+    """Pull the slots that an edge passes into one line, as far as their neighbors leave room."""
     for chain in chains:
         run: list[Slot] = []
         low = high = 0.0
@@ -49,8 +49,8 @@ def _distance(left: Slot, right: Slot) -> float:
     return (left.width + right.width) / 2 + gap
 
 
-def _settle(row: Sequence[Slot]) -> None:
-    """Least squares under the distances to be kept: neighbours that would overlap are moved as one block."""
+def _place(row: Sequence[Slot]) -> None:
+    """Least squares with minimum distances: neighbors that would overlap are moved as one block."""
     blocks: list[tuple[float, float, int]] = []  # (wanted place of the first, weight, how many)
     shift = 0.0
     shifts = []

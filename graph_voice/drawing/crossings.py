@@ -7,7 +7,7 @@ from graph_voice.drawing.boxes import Slot
 
 
 def order(rows: Sequence[list[Slot]]) -> None:
-    """Few crossings: sweeps by the mean of the neighbours, then swaps of two that stand side by side."""
+    """Find an order with few crossings: sort by the mean of the neighbors, then swap adjacent slots."""
     best: list[list[Slot]] = []
     fewest = None
     for mirrored in (False, True):
@@ -35,7 +35,7 @@ def _number(row: Sequence[Slot]) -> None:
 
 
 def _position(slot: Slot, port: float) -> float:
-    """Its order, a little off by the port: that decides which of two edges of one box is the outer."""
+    """Its order, shifted a little by the port: that decides which of two edges of one box is the outer one."""
     return slot.order + (0.0 if slot.box is None else 0.4 * port / max(slot.width, 1.0))
 
 
@@ -54,7 +54,7 @@ def _swap(rows: Sequence[list[Slot]]) -> None:
 
 
 def _crossings_of(left: Slot, right: Slot) -> int:
-    """How often the edges of two neighbours cross if they stand in this order."""
+    """How many times the edges of two neighbors cross if they stand in this order."""
     return sum(
         other.layer == another.layer and _position(other, port) > _position(another, other_port)
         for other, _, port, _ in left.near

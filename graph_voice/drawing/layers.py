@@ -1,8 +1,8 @@
-"""Where boxes and labelled edges go: a layered layout (Sugiyama's method), without any graph library.
+"""Where boxes and labeled edges go: a layered layout (Sugiyama's method), without any graph library.
 
-A label is given a place of its own between two layers, just like a box, so it can overlap neither a box nor
-another label; an edge bends only in the free space between the layers, so it crosses no box and no other
-label. Lengths are in pixels, y grows downwards. Meant for drawings of some tens of nodes.
+A label gets its own place between two layers, just like a box, so it can't overlap a box or another label.
+An edge bends only in the free space between the layers, so it crosses no box and no other label. Lengths are
+in pixels, y grows downwards. Meant for drawings of a few dozen nodes.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ LAYER_GAP = 14.0
 WIDEST_LAYER_GAP = 50.0
 PORT_GAP = 18.0
 STRAIGHT = 12.0
-"""How far an edge goes straight out of a box, at least: room for the head of an arrow."""
+"""The minimum length of an edge's straight piece at a box: room for the head of an arrow."""
 
 
 def arrange(boxes: Sequence[Box], links: Sequence[Link]) -> Arrangement:
-    """Place the boxes in layers, the first box on top, and lead the links between them."""
+    """Place the boxes in layers, the first box on top, and route the links between them."""
     layers_of = _layers([box.key for box in boxes], links)
     slots = {box.key: Slot(2 * layers_of[box.key], box.width, box.height + 2 * STRAIGHT, box) for box in boxes}
     chains = [_chain(link, slots, chosen) for link, chosen in zip(links, _label_layers(links, layers_of), strict=True)]
@@ -39,7 +39,7 @@ def arrange(boxes: Sequence[Box], links: Sequence[Link]) -> Arrangement:
 
 
 def _layers(keys: Sequence[str], links: Sequence[Link]) -> dict[str, int]:
-    """The layer of each box: below everything that leads to it, edges back to an earlier box not counted."""
+    """The layer of each box: below everything that leads to it, without edges back to an earlier box."""
     place = {key: index for index, key in enumerate(_breadth_first(keys, links))}
     before: dict[str, list[str]] = defaultdict(list)
     for link in links:
@@ -68,7 +68,7 @@ def _breadth_first(keys: Sequence[str], links: Sequence[Link]) -> list[str]:
 
 
 def _label_layers(links: Sequence[Link], layers: Mapping[str, int]) -> list[int | None]:
-    """The half layer in which each label goes: the least crowded on its way, else the middle one."""
+    """The half layer for each label: the least crowded one on the edge's path, or else the middle one."""
     load: dict[int, float] = defaultdict(float)
     chosen: dict[int, int] = {}
     spans = {
@@ -96,7 +96,7 @@ def _chain(link: Link, slots: Mapping[str, Slot], label_layer: int | None) -> li
             passed.append(Slot(layer, 2.0, 0.0))
     chain = [upper, *passed, lower]
     for above, below in pairwise(chain):
-        # Straight between the boxes before all, then straight out of them.
+        # Straight between the boxes matters most, then straight out of them.
         weight = {0: 8.0, 1: 2.0, 2: 1.0}[(above.box is not None) + (below.box is not None)]
         own, other = _offset(above, link), _offset(below, link)
         above.near.append((below, own, other, weight))
@@ -107,7 +107,7 @@ def _chain(link: Link, slots: Mapping[str, Slot], label_layer: int | None) -> li
 def _offset(slot: Slot, link: Link) -> float:
     if slot.box is None:
         return 0.0
-    return slot.box.outgoing.centre if slot.box.key == link.source else slot.box.incoming.centre
+    return slot.box.outgoing.center if slot.box.key == link.source else slot.box.incoming.center
 
 
 def _finish(
@@ -145,9 +145,9 @@ def _finish(
         if slots[link.source].layer > slots[link.target].layer:
             points.reverse()
         routes.append(Route(tuple(points), label))
-    centres = {key: (slot.x, sum(bands[slot.layer]) / 2) for key, slot in slots.items()}
+    centers = {key: (slot.x, sum(bands[slot.layer]) / 2) for key, slot in slots.items()}
     width = max((slot.x + slot.width / 2 for row in rows for slot in row), default=0.0)
-    return Arrangement(centres, tuple(routes), width, bands[-1][1] if bands else 0.0)
+    return Arrangement(centers, tuple(routes), width, bands[-1][1] if bands else 0.0)
 
 
 def _bands(rows: Sequence[list[Slot]]) -> list[tuple[float, float]]:
@@ -170,7 +170,7 @@ def _bands(rows: Sequence[list[Slot]]) -> list[tuple[float, float]]:
 def _ports(
     slots: Mapping[str, Slot], links: Sequence[Link], chains: Sequence[list[Slot]]
 ) -> dict[tuple[int, str], float]:
-    """Where on its box each edge begins or ends, from left to right by where it comes from."""
+    """Where on its box each edge begins or ends, from left to right in the order of the other ends."""
     ends: dict[tuple[str, bool, Port], list[tuple[float, int]]] = defaultdict(list)
     for index, (link, chain) in enumerate(zip(links, chains, strict=True)):
         for box_slot, next_slot in ((chain[0], chain[1]), (chain[-1], chain[-2])):
@@ -182,5 +182,5 @@ def _ports(
     for (key, _, port), found in ends.items():
         gap = min(PORT_GAP, port.width / len(found))
         for number, (_, index) in enumerate(sorted(found)):
-            placed[index, key] = slots[key].x + port.centre + (number - (len(found) - 1) / 2) * gap
+            placed[index, key] = slots[key].x + port.center + (number - (len(found) - 1) / 2) * gap
     return placed

@@ -1,4 +1,4 @@
-"""A drawing as plain text, for a terminal or a log: each node with the ways out of it."""
+"""A drawing as plain text, for a terminal or a log: each node with the edges out of it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def to_ascii(graph: Any, *, agents_only: bool = False, active: str | None = None
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
         agents_only: only agents and handoffs, from agent to agent.
-        active: the node that has the floor, marked with `*`.
+        active: the active agent, marked with `*`.
 
     Raises:
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.

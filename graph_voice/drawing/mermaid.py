@@ -24,7 +24,7 @@ def to_mermaid(graph: Any, *, agents_only: bool = False, active: str | None = No
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
         agents_only: only agents and handoffs, from agent to agent.
-        active: the node that has the floor, filled.
+        active: the active agent, filled.
 
     Raises:
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.

@@ -1,4 +1,4 @@
-"""What is to be drawn: the nodes and edges of a LangGraph graph, and the part that each plays in a call."""
+"""What a drawing shows: the nodes and edges of a LangGraph graph, and the role of each in a call."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ TOOLS_SUFFIX = "_tools"
 
 
 class NodeKind(StrEnum):
-    """The part that a node plays."""
+    """The role of a node."""
 
     START = "start"
     END = "end"
@@ -26,7 +26,7 @@ class NodeKind(StrEnum):
 
 
 class EdgeKind(StrEnum):
-    """The part that an edge plays."""
+    """The role of an edge."""
 
     START = "start"
     """A turn begins here."""
@@ -35,9 +35,9 @@ class EdgeKind(StrEnum):
     CALL = "call"
     """An agent calls its tools."""
     RETURN = "return"
-    """The tools give back to their agent."""
+    """The tools return to their agent."""
     HANDOFF = "handoff"
-    """The floor goes to another node, by the tools that label the edge."""
+    """Another node becomes active, through the tools that label the edge."""
     PLAIN = "edge"
     """Anything else."""
 
@@ -49,7 +49,7 @@ class Node:
     name: str
     kind: NodeKind
     owner: str | None = None
-    """Of a tools node: the agent whose tools they are."""
+    """For a tools node: the agent that the tools belong to."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Picture:
     nodes: Mapping[str, Node]
     edges: tuple[Edge, ...]
     start: str | None
-    """The one node with which a new call begins, if the graph tells."""
+    """The one node with which a new call begins, if the graph says so."""
 
     def named(self, kind: NodeKind) -> list[str]:
         """The names of the nodes of a kind, in the graph's order."""
@@ -89,9 +89,9 @@ class Picture:
 def picture(graph: Any, *, agents_only: bool = False, active: str | None = None) -> Picture:
     """Read a `StateGraph`, a compiled graph, or anything else with LangChain's `get_graph()`.
 
-    Who is an agent, whose tools are whose, and who begins a new call, the nodes' metadata say, as
+    The nodes' metadata say which node is an agent, which tools belong to it, and which agent begins a new call, as
     `create_voice_graph` writes them: `{"graph_voice": {"agent": ..., "start": True}}`, `{"tools_of": ...}`.
-    Without them, a node with a node `<name>_tools` behind it is an agent, and the only target of START begins.
+    Without metadata, a node that leads to a node `<name>_tools` is an agent, and the only target of START begins.
 
     Raises `BuildError` if it isn't a graph, doesn't compile, or has no node `active`.
     """
@@ -123,13 +123,13 @@ def _drawable(graph: Any) -> Graph:
 
 
 def _in_order(graph: Graph) -> list[str]:
-    """START, the nodes as they were added, END: LangGraph's own order puts END where it likes."""
+    """START, the nodes as they were added, END: in LangGraph's own order END may be anywhere."""
     names = [name for name in graph.nodes if name not in (START, END)]
     return [n for n in (START,) if n in graph.nodes] + names + [n for n in (END,) if n in graph.nodes]
 
 
 def _sorted(edges: Iterable[GraphEdge], names: list[str]) -> list[GraphEdge]:
-    """In the order of the nodes: LangGraph's edges come sorted by name."""
+    """In the order of the nodes: LangGraph sorts edges by name."""
     place = {name: index for index, name in enumerate(names)}
     return sorted(edges, key=lambda edge: (place[edge.source], place[edge.target]))
 
@@ -140,7 +140,7 @@ def _about(graph: Graph, name: str) -> Mapping[str, Any]:
 
 
 def _owners(graph: Graph, names: list[str]) -> dict[str, str]:
-    """Tools node -> agent: by the metadata, or named after it and called by it."""
+    """Tools node -> agent: by the metadata, or by name where the agent has an edge to it."""
     calls = {(edge.source, edge.target) for edge in graph.edges}
     owners: dict[str, str] = {}
     for name in names:
@@ -194,7 +194,7 @@ def _first(graph: Graph, edges: Iterable[Edge]) -> str | None:
 
 
 def _agents_and_handoffs(whole: Picture) -> Picture:
-    """Without tools nodes and END; a foreign node stays only if a handoff leads to it."""
+    """Without tools nodes and END. A custom node stays only if a handoff leads to it."""
     moved = [
         replace(edge, source=whole.nodes[edge.source].owner or edge.source)
         for edge in whole.edges
@@ -212,7 +212,7 @@ def _agents_and_handoffs(whole: Picture) -> Picture:
 
 
 def _merged(edges: Iterable[Edge]) -> list[Edge]:
-    """An agent's own edge and that of its tools may lead to the same place: one edge, both labels."""
+    """An agent's own edge and that of its tools may lead to the same node: then one edge has both labels."""
     merged: dict[tuple[str, str], Edge] = {}
     for edge in edges:
         pair = (edge.source, edge.target)

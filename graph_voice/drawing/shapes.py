@@ -1,4 +1,4 @@
-"""The few SVG shapes that a drawing is made of. Lengths are in pixels."""
+"""The SVG shapes that a drawing is made of. Lengths are in pixels."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ def number(value: float) -> str:
 
 
 def clean(text: str) -> str:
-    """The text without the characters that no XML document may hold."""
+    """The text without characters that XML does not allow."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def group(parent: ET.Element, kind: str, title: str | None = None, data: Mapping[str, str] | None = None) -> ET.Element:
-    """A group with what it means: a class, `data-` attributes, a title for the pointer."""
+    """A group with its meaning: a class, `data-` attributes, a title that shows on hover."""
     attributes = {f"data-{key}": clean(value) for key, value in (data or {}).items()}
     made = ET.SubElement(parent, "g", {"class": kind, **attributes})
     if title is not None:
@@ -45,7 +45,7 @@ def text(
     x: float,
     y: float,
     size: float,
-    colour: str,
+    color: str,
     *,
     weight: str = "400",
     mono: bool = False,
@@ -53,34 +53,34 @@ def text(
     """One line of text around a point."""
     attributes = {
         "x": number(x),
-        "y": number(y + size * 0.35),  # dominant-baseline is not known to every renderer
+        "y": number(y + size * 0.35),  # not every renderer knows dominant-baseline
         "text-anchor": "middle",
         "font-size": number(size),
         "font-weight": weight,
-        "fill": colour,
+        "fill": color,
     }
     if mono:
         attributes["font-family"] = MONOSPACE
     ET.SubElement(parent, "text", attributes).text = clean(words)
 
 
-def dot(parent: ET.Element, x: float, y: float, radius: float, colour: str) -> None:
+def dot(parent: ET.Element, x: float, y: float, radius: float, color: str) -> None:
     """START: a filled circle."""
-    ET.SubElement(parent, "circle", {"cx": number(x), "cy": number(y), "r": number(radius), "fill": colour})
+    ET.SubElement(parent, "circle", {"cx": number(x), "cy": number(y), "r": number(radius), "fill": color})
 
 
-def ring(parent: ET.Element, x: float, y: float, radius: float, colour: str) -> None:
+def ring(parent: ET.Element, x: float, y: float, radius: float, color: str) -> None:
     """END: a circle with a smaller one in it."""
     outer = {
         "cx": number(x),
         "cy": number(y),
         "r": number(radius),
         "fill": "#ffffff",
-        "stroke": colour,
+        "stroke": color,
         "stroke-width": "1.5",
     }
     ET.SubElement(parent, "circle", outer)
-    dot(parent, x, y, radius * 0.5, colour)
+    dot(parent, x, y, radius * 0.5, color)
 
 
 def arrow(parent: ET.Element, points: Sequence[Point], style: Mapping[str, str]) -> None:
@@ -93,7 +93,7 @@ def arrow(parent: ET.Element, points: Sequence[Point], style: Mapping[str, str])
 
 
 def bow(parent: ET.Element, start: Point, end: Point, out: float, style: Mapping[str, str]) -> None:
-    """An arrow from a side of a box out to the right, as far as `out`, and back."""
+    """An arrow from the side of a box out to the right, as far as `out`, and back."""
     stop = _head(parent, (end[0] + 1, end[1]), end, style)
     # A cubic goes three quarters of the way to its control points.
     bend = number(start[0] + (out - start[0]) / 0.75)
@@ -102,7 +102,7 @@ def bow(parent: ET.Element, start: Point, end: Point, out: float, style: Mapping
 
 
 def _head(parent: ET.Element, before: Point, tip: Point, style: Mapping[str, str]) -> Point:
-    """Draw the head of an arrow; the answer is where its line has to stop."""
+    """Draw the head of an arrow. Returns where its line has to stop."""
     (before_x, before_y), (x, y) = before, tip
     length = max(((x - before_x) ** 2 + (y - before_y) ** 2) ** 0.5, 0.001)
     step = ((x - before_x) / length, (y - before_y) / length)

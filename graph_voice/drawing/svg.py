@@ -1,4 +1,4 @@
-"""A drawing as SVG: a light sheet of its own, so that it can be read on a dark page too."""
+"""A drawing as SVG, with its own light background, so that it can be read on a dark page too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,15 +36,15 @@ _GREY = ("#475467", "#f8fafc", "#ffffff")
 def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None) -> str:
     """Draw a graph as a complete SVG document.
 
-    An agent and its tools stand on one card. A handoff goes from the tools to the next agent, in the colour
-    of the agent that gives the floor away, labelled with the tools that take it. A dot is START and a ring
-    is END; they are repeated beside the nodes. Each node's group has `data-node`, each edge's has
-    `data-source`, `data-target` and `data-label`.
+    An agent and its tools are on one card. A handoff goes from the tools to the next agent, in the color of
+    the agent that hands off, labeled with the tools that make it. A dot is START and a ring is END; they are
+    repeated beside the nodes. Each node's group has `data-node`, each edge's has `data-source`, `data-target`
+    and `data-label`.
 
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
         agents_only: only agents and handoffs, from agent to agent.
-        active: the node that has the floor, filled with its colour.
+        active: the active agent, filled with its color.
 
     Raises:
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.
@@ -54,7 +54,7 @@ def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None) 
 
 
 class _Sheet:
-    """One drawing while it is made. Cards lie lowest, then lines, labels, and what stands on the cards."""
+    """One drawing while it is made. From bottom to top: cards, lines, labels, and the boxes on the cards."""
 
     def __init__(self, shown: Picture, active: str | None) -> None:
         self.shown = shown
@@ -72,11 +72,11 @@ class _Sheet:
             if not cards.is_stub(edge, self.shown.start) and card_of[edge.source] != card_of[edge.target]
         ]
         links = [Link(card_of[edge.source], card_of[edge.target], *cards.label_size(edge.labels)) for edge in edges]
-        # START is on top; where it isn't drawn, the agent that begins.
+        # START is on top, or, where it isn't drawn, the agent that begins.
         made.sort(key=lambda card: (card.name != START, card.name != self.shown.start))
         placed = arrange([card.box for card in made], links)
         for card in made:
-            self._card(card, *placed.centres[card.name])
+            self._card(card, *placed.centers[card.name])
         for edge, route in zip(edges, placed.routes, strict=True):
             self._line(edge, route)
         return self._written(placed.width + 2 * _MARGIN, placed.height + 2 * _MARGIN)
@@ -152,27 +152,27 @@ class _Sheet:
             style = {"stroke": _INK if known else _FAINT, "stroke-width": "1.6" if known else "1.1"}
             if not known:
                 style["stroke-dasharray"] = "2 4"
-            colour = style["stroke"]
+            color = style["stroke"]
         else:
-            colour = self.hues.get(owner, _GREY)[0]
-            style = {"stroke": colour, "stroke-width": "1.6"}
+            color = self.hues.get(owner, _GREY)[0]
+            style = {"stroke": color, "stroke-width": "1.6"}
             if edge.kind is not EdgeKind.HANDOFF and edge.conditional:
                 style["stroke-dasharray"] = "5 4"
         shapes.arrow(self._edge(edge), route.points, {**style, "stroke-linecap": "round"})
         if route.label is not None:
-            self._label(edge, *route.label, colour)
+            self._label(edge, *route.label, color)
 
-    def _label(self, edge: Edge, x: float, y: float, colour: str) -> None:
+    def _label(self, edge: Edge, x: float, y: float, color: str) -> None:
         made = shapes.group(self.labels, "label", data={"source": edge.source, "target": edge.target})
         width, height = cards.label_size(edge.labels)
-        style = {"fill": _SHEET, "stroke": colour, "stroke-opacity": "0.3"}
+        style = {"fill": _SHEET, "stroke": color, "stroke-opacity": "0.3"}
         shapes.rect(made, Rect(x, y, width, height), 8, style)
         for index, words in enumerate(edge.labels):
             line = y + (index - (len(edge.labels) - 1) / 2) * cards.LABEL_LINE
-            shapes.text(made, words, x, line, cards.LABEL_SIZE, colour, mono=True)
+            shapes.text(made, words, x, line, cards.LABEL_SIZE, color, mono=True)
 
     def _inner(self, edge: Edge, rects: dict[str, Rect], hue: Sequence[str]) -> None:
-        """The ways from an agent to its tools and back, one above the other."""
+        """The edges from an agent to its tools and back, one above the other."""
         source, target = rects[edge.source], rects[edge.target]
         if edge.kind is EdgeKind.CALL:
             points = [(source.right + 1, source.y - 6), (target.left - 1, source.y - 6)]

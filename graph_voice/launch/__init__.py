@@ -1,1 +1,1 @@
-"""A graph by its path, and the model that it is run with."""
+"""Loading a graph by its path, and choosing the model that it runs with."""

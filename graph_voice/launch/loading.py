@@ -28,15 +28,15 @@ def load_graph(spec: str, *, reload: bool = False) -> Any:
     """Load the graph that `spec` names.
 
     `spec` is `path.py:attribute` or `package.module:attribute`; the attribute is `graph` if none is given. A folder
-    stands for the `graph.py` in it. It is a `StateGraph`, a compiled graph, or a function without arguments that
-    returns one, which is then called. While a file is executed its folder is importable, later it is not: import at the
-    top of the file. A file in a package (a folder with an `__init__.py`) is imported as a part of it, so it may import
-    its neighbours (`from .menu import MENU`). A file is executed once per process, unless `reload` asks for it again;
+    stands for the `graph.py` in it. The attribute is a `StateGraph`, a compiled graph, or a function without arguments
+    that returns one; the function is then called. A file's folder is importable only while the file is executed, so
+    import at the top of the file. A file in a package (a folder with an `__init__.py`) is imported as a part of it, so
+    it may import its siblings (`from .menu import MENU`). A file is executed once per process, or again with `reload`;
     what it imports is not reloaded.
 
     Raises:
-        LoadError: there is no such file, module or attribute, the file fails while it is imported, or what it
-            names is not a graph. The message says which, and what is there instead.
+        LoadError: there is no such file, module or attribute, the file fails while it is imported, or the
+            attribute is not a graph. The message says which, and what is there instead.
     """
     target = load_object(spec, reload=reload)
     module, _ = _loaded(spec, reload=False)
@@ -51,7 +51,7 @@ def load_graph(spec: str, *, reload: bool = False) -> Any:
 
 
 def load_object(spec: str, *, reload: bool = False) -> Any:
-    """Load whatever `spec` names: as `load_graph`, without asking what it is.
+    """Load whatever `spec` names, as `load_graph`, but it need not be a graph.
 
     Raises `LoadError` if there is no such file, module or attribute, or the file fails while it is imported.
     """
@@ -69,16 +69,15 @@ def load_object(spec: str, *, reload: bool = False) -> Any:
 
 
 def load_module(spec: str) -> ModuleType:
-    """The module that `spec` names a part of. Raises `LoadError` as `load_graph` does."""
+    """The module in which `spec` names an attribute. Raises `LoadError` as `load_graph` does."""
     module, _ = _loaded(spec, reload=False)
     return module
 
 
 def locate(spec: str) -> str:
-    """`spec` as a process in another working directory can load it: a file by its absolute path.
+    """`spec` in a form that a process in another working directory can load: with the file's absolute path.
 
-    Raises `LoadError` if there is no such file. Nothing is executed: whether it holds the graph shows when it is
-    loaded.
+    Raises `LoadError` if there is no such file. Nothing is executed, so whether the file has the graph is not checked.
     """
     where, attribute = _parts(spec)
     if not _is_path(where):
@@ -90,12 +89,12 @@ def locate(spec: str) -> str:
 
 
 def source_of(spec: str) -> str:
-    """The file, or the module's name, that `spec` names a part of; of a folder, its `graph.py`."""
+    """The file, or the module's name, in `spec`; for a folder, its `graph.py`."""
     return _parts(spec)[0]
 
 
 def name_of(spec: str) -> str:
-    """What to call the graph that `spec` names: the file's name, of a folder's `graph.py` the folder's."""
+    """A name for the graph of `spec`: the file's name, or for a folder's `graph.py` the folder's name."""
     where = source_of(spec)
     if not _is_path(where):
         return where.rpartition(".")[2]
@@ -116,11 +115,11 @@ def _is_path(where: str) -> bool:
 
 def _parts(spec: str) -> tuple[str, str]:
     where, colon, attribute = spec.strip().rpartition(":")
-    # A drive letter's colon is no separator, nor is there one in a bare path.
+    # A drive letter's colon is not a separator, and a bare path has none.
     if not colon or "/" in attribute or "\\" in attribute:
         where, attribute = spec.strip(), DEFAULT_ATTRIBUTE
     if not where:
-        raise LoadError(f"{spec!r} names no file: write path/to/file.py:{attribute or DEFAULT_ATTRIBUTE}")
+        raise LoadError(f"{spec!r} doesn't name a file: write path/to/file.py:{attribute or DEFAULT_ATTRIBUTE}")
     if (inside := Path(where).expanduser() / FILE_OF_FOLDER).is_file():
         where = str(inside)
     return where, attribute or DEFAULT_ATTRIBUTE
@@ -131,12 +130,12 @@ def _from_file(path: Path, spec: str, *, reload: bool) -> ModuleType:
         raise LoadError(_missing(path))
     path = path.resolve()
     for known in () if reload else tuple(sys.modules.values()):
-        # The file may have been imported as a part of its package: the same file is not executed twice.
+        # The file may already have been imported as a part of its package: don't execute it twice.
         if getattr(known, "__file__", None) == str(path) and known.__name__ != "__main__":
             return known
     if (path.parent / "__init__.py").is_file():
         return _from_package(path, spec, reload=reload)
-    # By the whole path: two files called `agent.py` are two modules.
+    # Named by the whole path: two files named `agent.py` are two modules.
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
@@ -150,21 +149,21 @@ def _from_file(path: Path, spec: str, *, reload: bool) -> ModuleType:
     except (KeyboardInterrupt, GeneratorExit):
         _restore(name, before)
         raise
-    except BaseException as error:  # SystemExit too: a file that exits gives no graph
+    except BaseException as error:  # SystemExit too: a file that exits returns no graph
         _restore(name, before)
         raise LoadError(_failed(spec, error, path)) from error
     return module
 
 
 def _from_package(path: Path, spec: str, *, reload: bool) -> ModuleType:
-    """A file of a package, imported as its part. Not by its path alone: its relative imports would fail."""
+    """A file imported as a part of its package. By its path alone, its relative imports would fail."""
     top = path.parent
     while (top.parent / "__init__.py").is_file():
         top = top.parent
     name = ".".join(path.relative_to(top.parent).with_suffix("").parts)
     if (other := sys.modules.get(top.name)) is not None and str(top) not in map(str, getattr(other, "__path__", ())):
         raise LoadError(
-            f"{path} is a part of the package {top.name!r}, and another one of that name is loaded already "
+            f"{path} is a part of the package {top.name!r}, but another package of that name is already loaded "
             f"({other.__file__}). Rename the folder, or start another process."
         )
     before = set(sys.modules)
@@ -199,7 +198,7 @@ def _from_name(name: str, spec: str, *, reload: bool) -> ModuleType:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise LoadError(_failed(spec, error, None)) from error
             file = Path(*name.split(".")).with_suffix(".py")
-            hint = f" The file {file} is there: write {file}:..." if file.is_file() else " For a file, write its path."
+            hint = f" The file {file} exists: write {file}:..." if file.is_file() else " For a file, write its path."
             raise LoadError(f"there is no module {error.name!r} to import for {spec}.{hint}") from error
         except (ValueError, TypeError) as error:
             raise LoadError(f"{name!r} is neither a module's name nor the path of a .py file") from error
@@ -216,12 +215,12 @@ def _importable(folder: Path) -> Iterator[None]:
         yield
         return
     sys.path.insert(0, entry)
-    # A file written a moment ago may be unknown to the finder's cache.
+    # The finder's cache may not know a file that was just written.
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        # The file may have changed sys.path itself: only our own entry goes.
+        # The file may have changed sys.path itself: remove only the entry added above.
         if entry in sys.path:
             sys.path.remove(entry)
 
@@ -249,7 +248,7 @@ def _listed_files(folder: Path) -> str:
 
 
 def _failed(spec: str, error: BaseException, path: Path | None) -> str:
-    """The original error, and the lines that lead to it, from the user's file on."""
+    """The original error, and the lines that led to it, starting in the user's file."""
     frames = traceback.extract_tb(error.__traceback__)
     if path is not None:
         first = next((index for index, frame in enumerate(frames) if frame.filename == str(path)), len(frames))

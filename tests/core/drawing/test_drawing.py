@@ -472,7 +472,7 @@ def test_any_graph_is_laid_out_without_overlap(layout: tuple[list[Box], list[Lin
     boxes, links = layout
     placed = arrange(boxes, links)
     sizes = {box.key: (box.width, box.height) for box in boxes}
-    nodes = {key: around(centre, *sizes[key]) for key, centre in placed.centres.items()}
+    nodes = {key: around(center, *sizes[key]) for key, center in placed.centers.items()}
     labels = [
         around(route.label, link.label_width, link.label_height) if route.label else None
         for link, route in zip(links, placed.routes, strict=True)
@@ -486,8 +486,8 @@ def test_any_graph_is_laid_out_without_overlap(layout: tuple[list[Box], list[Lin
             assert not any(r.left < x < r.right and r.top < y < r.bottom for r in others)
 
 
-def around(centre: tuple[float, float], width: float, height: float) -> Rect:
-    return Rect(centre[0] - width / 2, centre[1] - height / 2, centre[0] + width / 2, centre[1] + height / 2)
+def around(center: tuple[float, float], width: float, height: float) -> Rect:
+    return Rect(center[0] - width / 2, center[1] - height / 2, center[0] + width / 2, center[1] + height / 2)
 
 
 def bent(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

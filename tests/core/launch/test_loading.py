@@ -145,7 +145,7 @@ def test_two_packages_of_one_name_are_told_apart(folder: Path) -> None:
         written(folder, f"{where}/__init__.py", "")
         written(folder, f"{where}/graph.py", GRAPH)
     load_graph(f"{folder}/one/twins")
-    with pytest.raises(LoadError, match=r"another one of that name is loaded already .*one/twins"):
+    with pytest.raises(LoadError, match=r"another package of that name is already loaded .*one/twins"):
         load_graph(f"{folder}/two/twins")
 
 
