@@ -48,23 +48,23 @@ class Shown(Silent):
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
-@app.command(help=f"Measure what graph_voice costs, beside a plain LiveKit agent and LLMAdapter.\n\nParts: {NAMES}.")
+@app.command(help=f"Measure what graph_voice costs, compared with a LiveKit agent and LLMAdapter.\n\nParts: {NAMES}.")
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Less of everything: under a minute.")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Seconds: whether it runs at all.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Only this part; may be given more than once.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part. Repeatable.")] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the rows there, with the conditions.", dir_okay=False)
+        Path | None, typer.Option("--json", help="Write the rows to this file, with the conditions.", dir_okay=False)
     ] = None,
     page: Annotated[
         bool | None,
         typer.Option(
             "--page/--no-page",
-            help="Write docs/benchmarks.md, its pictures and docs/benchmarks.json. Default: when all is measured.",
+            help="Write docs/benchmarks.md, its pictures and docs/benchmarks.json. Default: after a full run.",
         ),
     ] = None,
     render: Annotated[
-        bool, typer.Option("--render", help="Measure nothing: write the page anew from docs/benchmarks.json.")
+        bool, typer.Option("--render", help="Measure nothing: write the page again from docs/benchmarks.json.")
     ] = False,
     postgres: Annotated[bool, typer.Option(help="Start a Postgres server, if one is installed.")] = True,
 ) -> None:
@@ -88,7 +88,7 @@ def main(
 
 
 def write_page(found: Results) -> None:
-    """Put these results, beside those of other parts that are there already, into the docs."""
+    """Put these results into the docs, and keep the existing results of other parts."""
     results = merged(RESULTS, found)
     RESULTS.write_text(written(results), encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
@@ -96,7 +96,7 @@ def write_page(found: Results) -> None:
 
 
 def quiet() -> None:
-    """Keep warnings about the way in which a session is run out of the tables."""
+    """Keep warnings about how a session is run out of the tables."""
     logging.getLogger("livekit").setLevel(logging.ERROR)
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

@@ -1,9 +1,10 @@
-"""How many conversations one core carries, each of them streaming 20 tokens a second without a pause.
+"""How many conversations one core can run, each streaming 20 tokens a second without a pause.
 
-All are sessions of one event loop. A token is late by the time from when the model's schedule has it to when it reaches
-the voice's side. The number of conversations is raised until the 95th percentile is over 20 ms twice in a row, and then
-halved in. Real calls speak less than half of the time, and LiveKit gives each a process of its own: the pauses of one
-Python collector for a hundred conversations are this benchmark's, so it is measured without the collector too.
+All are sessions in one event loop. A token's lateness is the time from when it is due in the model's schedule to when
+it reaches the voice. The number of conversations rises until the 95th percentile is over 20 ms twice in a row; then it
+is narrowed down by halving. Agents in real calls speak less than half of the time, and LiveKit gives each call its own
+process. One Python collector that pauses for a hundred conversations exists only in this benchmark, so it is measured
+without the collector too.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ WORDS = ("And ", "then ", "it ", "goes ", "on. ")
 
 
 def measure(measuring: Measuring) -> list[Row]:
-    """One row for each number of conversations that was tried; `largest` marks the largest one within the bound."""
+    """One row for each number of conversations that was tried. `largest` marks the largest one within the bound."""
     contests = [(way, collector) for collector in (True, False) for way in (Way.PLAIN, Way.ADAPTER, Way.OURS_SQLITE)]
     contests = measuring.of(contests, [contests[2], contests[5]], contests[2:3])
     measuring.progress.begin(len(contests))
@@ -72,7 +73,7 @@ async def _search(way: Way, measuring: Measuring) -> list[Row]:
 
 
 class _Crowd:
-    """Conversations of one way, as many as were asked for so far."""
+    """The conversations of one way. More are opened when they are needed."""
 
     def __init__(
         self,
@@ -90,13 +91,13 @@ class _Crowd:
         self._talks: list[Talk] = []
 
     async def point(self, number: int, seconds: float) -> Row:
-        """Let so many talk for so long."""
+        """Let `number` conversations talk for `seconds`."""
         while len(self._talks) < number:
             brain = Brain(self._words, period=PERIOD)
             opened = a_talk(self._way, self._measuring.stores, brain=brain, saver=self._saver)
             self._talks.append(await self._stack.enter_async_context(opened))
         gc.collect()
-        gc.freeze()  # as in benchmarks/turns.py: a hundred conversations in a process are this benchmark's own
+        gc.freeze()  # as in benchmarks/turns.py: only this benchmark has a hundred conversations in a process
         crowd, reply = _Measured(), len(self._words) * PERIOD
         async with asyncio.TaskGroup() as speaking:
             for n, talk in enumerate(self._talks[:number]):
@@ -118,13 +119,13 @@ class _Crowd:
 
 
 class _Measured:
-    """What is seen while they talk."""
+    """What is measured while they talk."""
 
     def __init__(self) -> None:
         self.late: list[float] = []
-        """Milliseconds, of each token."""
+        """Milliseconds, for each token."""
         self.first: list[float] = []
-        """Milliseconds from the caller's words to the first one."""
+        """Milliseconds from the caller's words to the first token."""
         self._measuring = self._over = False
 
     def begin(self) -> None:
@@ -132,12 +133,12 @@ class _Measured:
         self._wall, self._used = time.perf_counter(), time.process_time()
 
     def end(self) -> float:
-        """Stop; returns the cores that were busy."""
+        """Stop. Returns how many cores were busy."""
         self._measuring, self._over = False, True
         return (time.process_time() - self._used) / (time.perf_counter() - self._wall)
 
     async def speak(self, talk: Talk, after: float) -> None:
-        """One conversation: turn upon turn."""
+        """One conversation: one turn after the other."""
         await asyncio.sleep(after)
         while not self._over:
             began, number = time.perf_counter(), 0
@@ -158,7 +159,7 @@ class _Measured:
 
 @contextlib.asynccontextmanager
 async def _crowd(way: Way, measuring: Measuring, words: Sequence[str]) -> AsyncIterator[_Crowd]:
-    """With a store that all of them share, as several calls of a process do."""
+    """Conversations that share a store, as several calls of a process do."""
     async with contextlib.AsyncExitStack() as stack:
         saver = None
         if way.store is Store.SQLITE:

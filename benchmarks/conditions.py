@@ -15,11 +15,11 @@ PACKAGES = ("langgraph", "langchain-core", "livekit-agents", "livekit-plugins-la
 
 
 def conditions(seconds: float, load_before: float) -> Row:
-    """Of a part that has just been measured.
+    """The conditions of a part that has just been measured.
 
     Args:
         seconds: how long it took.
-        load_before: how many processes wanted a core before it began (of the last minute).
+        load_before: the load average of the last minute before it began.
     """
     return {
         "commit": _git("rev-parse", "--short=12", "HEAD"),

@@ -31,11 +31,11 @@ __all__ = ["Talk", "Took", "a_talk", "history"]
 
 INSTRUCTIONS = "You are a friendly voice agent of a shop. Keep your answers short."
 SETTLE = 0.03
-"""Seconds that a session is given after a turn for what it does behind it: nobody answers sooner."""
+"""Seconds that a session gets after a turn for background work: no caller answers sooner."""
 
 
 def history(size: int) -> list[BaseMessage]:
-    """So many messages that were said before: the caller's and the agent's in turn."""
+    """`size` earlier messages, alternating between the caller and the agent."""
     return [
         HumanMessage(f"And what about order number {i}, please?", id=f"h{i}")
         if i % 2 == 0
@@ -56,13 +56,13 @@ class Took:
     chunk: float
     """To the first chunk with words out of `llm_node`."""
     used: float
-    """Processor time of the event loop's thread until that chunk: what a busy machine leaves alone."""
+    """Processor time of the event loop's thread until that chunk: a busy machine does not change it."""
     text: float
-    """To the first words at the voice's side."""
+    """To the first words that reach the voice."""
     whole: float
     """Until `session.run` returned."""
     cpu: float
-    """Processor time until all that the turn leaves behind was done (writing behind included)."""
+    """Processor time until all background work of the turn was done, including writes."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Talk:
     watch: Watch
     brain: Brain
     conversation: Conversation[Any] | None = None
-    """Of ours."""
+    """graph_voice's; None for the other ways."""
 
     async def turn(self, text: str = "And where is my order?") -> Took:
         """The caller says this, and is answered."""
@@ -98,7 +98,7 @@ class Talk:
         return Took(*(1000 * part for part in parts))
 
     async def settle(self) -> None:
-        """Return when what the turn leaves behind is done, so that no other contestant's turn pays for it."""
+        """Return when the turn's background work is done, so that no other contestant's turn pays for it."""
         await asyncio.sleep(SETTLE)
         if self.conversation is not None:
             await self.conversation.flush()
@@ -114,14 +114,14 @@ async def a_talk(
     desk: bool = False,
     saver: BaseCheckpointSaver[Any] | None = None,
 ) -> AsyncIterator[Talk]:
-    """Open a conversation that has a history already. With a store of its own, ours is taken up from there.
+    """Open a conversation that already has a history. With a store, graph_voice's is resumed from there.
 
     Args:
         way: which contestant.
-        size: messages of the history.
-        brain: the model's; with a `tool`, the agent has that.
-        desk: two agents that hand over to each other when the caller asks for it.
-        saver: in place of a store of its own.
+        size: messages in the history.
+        brain: the model's; if it has a `tool`, the agent has it too.
+        desk: two agents that hand off to each other when the caller asks for it.
+        saver: used in place of a store of its own.
     """
     brain = brain or Brain()
     names = ("front", "billing") if desk else ("front",)
@@ -143,7 +143,7 @@ async def a_talk(
             agent = _plain(names, brain, size, watch)
         stack.push_async_callback(session.aclose)
         await session.start(agent=agent)
-        # What was said before is in LiveKit's own history, whichever way it came there: as in a call that got so long.
+        # LiveKit's own history has the earlier messages with every way, as in a call that has grown this long.
         before = to_chat_context(history(size)).items
         session.history.insert([item for item in before if session.history.get_by_id(item.id) is None])
         yield Talk(way, session, watch, brain, conversation)
@@ -234,7 +234,7 @@ async def _ours(
     graph = create_voice_graph(agents, llm=FakeModel(brain=brain)).compile()
     told: Any = history(size)
     if saver is not None and size:
-        told = None  # it is in the store, and read from there
+        told = None  # it is read from the store
         async with Conversation(graph, thread_id=thread, messages=history(max(0, size - 2)), saver=saver) as before:
             await before.run("And where is my order?")  # a call without a turn is not stored
     bases = {name: type(name.title(), (Agent,), {}) for name in names}  # so that the classes are this session's own

@@ -1,8 +1,8 @@
-"""What a turn takes on disk, at the beginning of a call and after many turns.
+"""How much disk space a turn takes, at the beginning of a call and after many turns.
 
-Ours is played on the virtual clock at the pace of a call (the reply takes two seconds, then the caller is silent for
-two), so that it writes as often as in a call. `LLMAdapter` writes at each step of its graph whatever the pace, and each
-time the whole conversation: it is stopped earlier, and what it would have written by then is not guessed.
+graph_voice is played on the virtual clock at the pace of a call (the reply takes two seconds, then the caller is silent
+for two), so that it writes as often as in a call. `LLMAdapter` writes the whole conversation at each step of its graph,
+whatever the pace. It is stopped earlier, and nothing is extrapolated.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from graph_voice.testing import run
 __all__ = ["PART", "measure"]
 
 PERIOD, SILENCE = 0.22, 2.0
-"""Seconds a word, and between two turns."""
+"""Seconds per word, and between two turns."""
 
 
 def measure(measuring: Measuring) -> list[Row]:
@@ -42,7 +42,7 @@ def measure(measuring: Measuring) -> list[Row]:
 
 async def _ours(measuring: Measuring, turns: int, tool: str | None) -> list[int]:
     path, sizes = measuring.stores.file(), []
-    # Its calls are jobs of an executor, which the virtual clock knows of.
+    # Its calls are jobs of an executor, which the virtual clock waits for.
     with SqliteSaver.from_conn_string(str(path)) as saver:
         async with a_talk(
             Way.OURS_SQLITE, measuring.stores, brain=Brain(period=PERIOD, tool=tool), saver=saver
@@ -68,7 +68,7 @@ async def _adapter(measuring: Measuring, turns: int) -> list[int]:
 
 
 def _size(path: Path, connection: sqlite3.Connection) -> int:
-    """Bytes of the file, with what is still in SQLite's log."""
+    """The size of the file in bytes, including what is still in SQLite's log."""
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return path.stat().st_size
 

@@ -1,6 +1,6 @@
 """One fake model in two forms: for LangChain (`LLMAdapter`, graph_voice) and for LiveKit (a plain agent).
 
-Without a pace it streams at once, so that what is measured is everything but the model.
+Without a period it streams at once, so that everything except the model is measured.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ __all__ = ["TRANSFER", "Brain", "FakeLLM", "FakeModel"]
 
 WORDS = ("Your ", "order ", "arrives ", "on ", "Monday. ", "Is ", "there ", "anything ", "else?")
 TRANSFER = "Please put me through."
-"""What the caller says to be handed over."""
+"""What the caller says to be transferred."""
 
 
 @dataclass
 class Brain:
-    """What a fake model says, and what it saw: one for each conversation.
+    """What a fake model says, and what it was shown. Each conversation has one.
 
     Args:
-        words: of each reply.
-        period: seconds between two words, by a schedule that starts with the model's call; 0: at once.
-        tool: the tool that is called before each reply; a transfer tool is called when the caller says `TRANSFER`.
+        words: the words of each reply.
+        period: seconds between two words, by a schedule that starts with the model call; 0: at once.
+        tool: the tool that is called before each reply. A transfer tool is called when the caller says `TRANSFER`.
     """
 
     words: Sequence[str] = WORDS
@@ -42,7 +42,7 @@ class Brain:
     on_call: Callable[[], None] = lambda: None
     """Called when the model has called a tool."""
     shown: int = 0
-    """Messages in the last prompt, without the system's."""
+    """Messages in the last prompt, without the system message."""
     due: float = 0.0
     """When the first word of the latest reply was due, by the clock of `time.perf_counter`."""
 

@@ -1,4 +1,4 @@
-"""What is told of many measurements."""
+"""Statistics of many measurements."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ __all__ = ["percentile", "ratio", "spread"]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value below which so many percent lie: that of the nearest rank."""
+    """The value below which `percent` of the values lie, by the nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 

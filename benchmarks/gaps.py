@@ -1,8 +1,8 @@
 """The silences that a caller hears, with a model that takes 400 ms and a tool that takes 800 ms.
 
 Played on the virtual clock, so these numbers are exact and the same on every machine. The applications are those of
-docs/comparison.md, each written as its framework's documentation has it; the voice takes 0.2 s to its first sound and
-0.25 s a word, and whoever summarises a conversation takes 2 s.
+docs/comparison.md, each written as in its framework's documentation. The voice takes 0.2 s to its first sound and
+0.25 s per word, and a summary takes 2 s.
 """
 
 import sys
@@ -34,7 +34,7 @@ def measure(measuring: Measuring) -> list[Row]:
     """One row for each scene and way."""
     scenes: dict[str, Callable[[Way], Awaitable[Row]]] = {
         "plain turn": _plain,
-        "tool turn, a line before the call": lambda way: _tool(way, LINE),
+        "tool turn, a line before the tool call": lambda way: _tool(way, LINE),
         "tool turn, nothing said before": lambda way: _tool(way, ""),
         "handoff, a line before it": lambda way: _handoff(way, TRANSFER),
         "handoff, nothing said before": lambda way: _handoff(way, ""),
@@ -82,7 +82,7 @@ async def _handoff(way: Way, line: str, carry: Carry = Carry.FULL) -> Row:
 
 
 async def _heard(app: App, way: Way, before: Sequence[str] = (), text: str = "look it up") -> Row:
-    """Seconds from the end of the caller's words to the first word, and the longest silence after that."""
+    """Seconds from the end of the caller's words to the first word, and the longest silence after it."""
     async with a_call(app, way) as heard:
         await heard.rig.wait_until(0.5)
         for said in before:
@@ -107,7 +107,7 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(line)
     columns = {"turn": "seconds"}
     for way in dict.fromkeys(row["way"] for row in rows):
-        columns |= {f"{way}_first": f"{way}: to the first word", f"{way}_silence": "longest silence behind it"}
+        columns |= {f"{way}_first": f"{way}: to the first word", f"{way}_silence": "longest silence after it"}
     return markdown(lines, columns)
 
 

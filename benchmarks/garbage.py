@@ -1,7 +1,7 @@
 """What Python's garbage collector costs a call: pauses, and how long turns take, in four ways to run it.
 
-One conversation in the process, as in a LiveKit job, and the ways of running the collector take turns. In a LiveKit job
-what was imported is frozen (`gc.freeze`); "frozen again" does it once more when the call has begun.
+There is one conversation in the process, as in a LiveKit job, and the ways to run the collector alternate. In a LiveKit
+job everything imported is frozen (`gc.freeze`); "frozen again" freezes once more after the call has begun.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ MODES = {
 
 
 def measure(measuring: Measuring) -> list[Row]:
-    """One row for each way of running it and size."""
+    """One row for each way to run it and each size."""
     sizes, turns, blocks = measuring.of((1_000, 5_000), (1_000,), (2,)), measuring.of(40, 15, 2), measuring.of(2, 1, 1)
     ways = measuring.of((Way.PLAIN, Way.ADAPTER, Way.OURS_SQLITE), (Way.OURS_SQLITE,), (Way.OURS_SQLITE,))
     measuring.progress.begin(len(sizes) * len(ways))

@@ -1,7 +1,7 @@
 """A handoff: from the model's call of the transfer tool to the next agent's first words.
 
-Two agents hand over to each other, one handoff a turn, with the model without delays and nothing said before the
-transfer. What is carried is each way's default: nothing in LiveKit and graph_voice, all of it behind `LLMAdapter`,
+Two agents hand off to each other, one handoff per turn, with a model without delays and nothing said before the
+transfer. What is carried is each way's default: nothing in LiveKit and graph_voice, everything with `LLMAdapter`,
 whose graph is wired by langgraph-swarm and, without a saver, begins each turn with the first agent.
 """
 
@@ -77,8 +77,8 @@ async def _compare(size: int, handoffs: int, ways: Sequence[Way], measuring: Mea
 
 
 async def _hand_over(talk: Talk) -> tuple[float, float, float]:
-    """Milliseconds from the call to the next agent's first chunk, the processor time of the loop's thread until then,
-    and milliseconds to the first words at the voice's side."""
+    """Milliseconds from the tool call to the next agent's first chunk, the processor time of the loop's thread until
+    then, and milliseconds to the first words that reach the voice."""
     called: list[tuple[float, float]] = []
     talk.brain.on_call = lambda: called.append((time.perf_counter(), time.thread_time()))
     await talk.turn(TRANSFER)
@@ -110,4 +110,4 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-PART = Part("handoff", "a handoff: from the model's call to the next agent's first words", measure, table)
+PART = Part("handoff", "a handoff: from the tool call to the next agent's first words", measure, table)

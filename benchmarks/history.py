@@ -1,8 +1,8 @@
 """What each history operation costs, in milliseconds: `python benchmarks/history.py`.
 
-One line per operation; a column per length of the conversation, in messages (user turns, replies, tool calls and
-results). The best of several runs, in time of this process, so that what else the machine does counts little. Linear
-is the aim, and under 1 ms for 100 messages. `--markdown` prints the table of docs/history.md.
+One line per operation, one column per length of the conversation in messages (user turns, replies, tool calls and
+results). It is the best of several runs, in this process's time, so that other work of the machine hardly counts. The
+aim is linear time, and under 1 ms for 100 messages. `--markdown` prints the table of docs/history.md.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ def cases(messages: list[AnyMessage]) -> dict[str, Callable[[], Any]]:
     found["view"] = lambda: view(state)
     found["earlier_context"] = lambda: earlier_context(state, "desk")
     kept = history.when(max_items=len(messages) - 1, then=history.truncate(max_items=6))
-    found["long stay: cut"] = lambda: shortened(state, kept, agent="desk", model=None)
+    found["context compaction: truncate"] = lambda: shortened(state, kept, agent="desk", model=None)
     found["handoff with full()"] = lambda: resolve(state, operation=history.full())
     found["merge_messages: append one"] = lambda: merge_messages(messages, [HumanMessage("x", id="new")])
     found["merge_messages: load all"] = lambda: merge_messages([], messages)

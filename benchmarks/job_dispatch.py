@@ -1,6 +1,6 @@
 """One configuration of LiveKit's job processes, in a process of its own: `benchmarks/job_start.py` compares them.
 
-It imports what a worker's own module would, and no more: what is imported here counts in every job process.
+It imports only what a worker's own module would, because imports here count in every job process.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ graph = create_voice_graph([Agent("host", instructions="You are the host.")], ll
 
 
 async def entrypoint(job: JobContext) -> None:
-    """Notes when it runs, and when there is an agent that could speak."""
+    """Note when it runs, and when there is an agent that could speak."""
     began = time.time()
     from graph_voice_livekit import GraphAgent
 
@@ -54,7 +54,7 @@ async def launch(pool: ProcPool, folder: Path, number: int) -> tuple[float, floa
 
 
 async def measure(method: str, preloaded: list[str], idle: int, rounds: int, folder: Path) -> list[tuple[float, float]]:
-    """As many jobs, one after the other; the one that starts the fork server is not counted."""
+    """Run this many jobs, one after the other. The first one, which starts the fork server, is not counted."""
     from graph_voice_livekit import create_server
 
     server = create_server(f"{__file__}:graph")
@@ -87,7 +87,7 @@ async def measure(method: str, preloaded: list[str], idle: int, rounds: int, fol
         if idle:
             await ready.acquire()
         found.append(await launch(pool, folder, number))
-        await closed.acquire()  # its end does not disturb the next one
+        await closed.acquire()  # so that its end does not disturb the next one
     await pool.aclose()
     return found[1:]
 

@@ -1,8 +1,8 @@
 """From LiveKit's dispatch of a job to its entrypoint, and to an agent that could speak, in processes of LiveKit's pool.
 
-A job finds a process that waits for it ("waiting"), or, when all are taken, a new one is made ("new"): there it counts
-what has been imported before. Compared: `spawn`, the fork server with what LiveKit preloads, and with what
-`create_server` adds. No server and no room: LiveKit's mock job.
+A job gets a process that waits for it ("waiting"), or, when all are taken, a new one ("new"): there, earlier imports
+make the difference. Compared are `spawn`, the fork server with what LiveKit preloads, and the fork server with what
+`create_server` adds. There is no server and no room: it is LiveKit's mock job.
 """
 
 import json
@@ -40,7 +40,7 @@ def measure(measuring: Measuring) -> list[Row]:
     for method, preloaded, idle in configurations:
         name, process = NAMES[method, preloaded], "waiting" if idle else "new"
         measuring.progress.step(f"job start: {name}, {process}")
-        # A fork server is started once per process, so each has one of its own.
+        # A fork server is started once per process, so each configuration has its own process.
         command = [sys.executable, "-m", "benchmarks.job_dispatch", method, preloaded, str(idle), str(rounds)]
         told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
         began, ready = zip(*json.loads(told.splitlines()[-1]), strict=True)

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: the prose is written by hand, what stands between marks comes from a run."""
+"""docs/benchmarks.md: the prose is written by hand, and everything between marks comes from a run."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def written(results: Results) -> str:
-    """The results as they stand in docs/benchmarks.json."""
+    """The results as they are written in docs/benchmarks.json."""
     lines = []
     for name, result in results.items():
         told = {key: value for key, value in result.items() if key != "rows"}
@@ -26,7 +26,7 @@ def written(results: Results) -> str:
 
 
 def merged(path: Path, measured: Results) -> Results:
-    """What was measured now, with the other parts as they were."""
+    """The new results, with the other parts as they were."""
     before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     found = {**before, **measured}
     return {part.name: found[part.name] for part in PARTS if part.name in found}

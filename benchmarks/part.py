@@ -10,40 +10,40 @@ from benchmarks.stores import Stores
 __all__ = ["Effort", "Measuring", "Part", "Row", "Silent"]
 
 Row = Mapping[str, Any]
-"""What one contestant showed at one point: plain values, by column."""
+"""The measurements of one contestant at one point: plain values, by column."""
 
 
 class Effort(StrEnum):
     """How much is measured."""
 
     FULL = "full"
-    """Minutes: what docs/benchmarks.md shows."""
+    """Minutes. docs/benchmarks.md shows such a run."""
     QUICK = "quick"
-    """Less than a minute, for a look while one works."""
+    """Less than a minute, for a quick look during development."""
     SMOKE = "smoke"
     """Seconds: whether it runs at all. Its numbers mean nothing."""
 
 
 class Silent:
-    """Progress that nobody sees."""
+    """Progress that is not shown."""
 
     def begin(self, steps: int) -> None:
-        """So many steps are to come."""
+        """There will be `steps` steps."""
 
     def step(self, text: str) -> None:
-        """One of them begins."""
+        """The next step begins."""
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """What a part is given."""
+    """What a part gets to measure with."""
 
     effort: Effort
     stores: Stores
     progress: Silent = field(default_factory=Silent)
 
     def of(self, full: Any, quick: Any, smoke: Any) -> Any:
-        """The one that this effort asks for."""
+        """The value for this effort."""
         return {Effort.FULL: full, Effort.QUICK: quick, Effort.SMOKE: smoke}[self.effort]
 
 
@@ -53,7 +53,7 @@ class Part:
 
     name: str
     what: str
-    """In a line."""
+    """In one line."""
     measure: Callable[[Measuring], list[Row]]
     table: Callable[[Sequence[Row]], str]
     """The rows as Markdown."""

@@ -19,7 +19,7 @@ from benchmarks.ways import Way  # noqa: E402
 
 __all__ = ["PICTURES", "draw"]
 
-COLOURS = {
+COLORS = {
     Way.PLAIN: "#4d4d4d",
     Way.ADAPTER: "#e08214",
     Way.ADAPTER_MEMORY: "#b35806",
@@ -44,7 +44,7 @@ def _plain_ticks(axis: Any, low: float, high: float) -> None:
 
 
 def turns(rows: Sequence[Row], axes: Any) -> None:
-    """First chunk over the length of the history."""
+    """The time to the first chunk, by the length of the history."""
     seen: list[float] = []
     for way in Way:
         own = _named(rows, way)
@@ -52,7 +52,7 @@ def turns(rows: Sequence[Row], axes: Any) -> None:
             items, median = [row["items"] for row in own], [row["chunk_ms_p50"] for row in own]
             seen += median
             axes.plot(
-                items, median, marker="o", markersize=4, color=COLOURS[way], ls=STYLES.get(way, "-"), label=way.value
+                items, median, marker="o", markersize=4, color=COLORS[way], ls=STYLES.get(way, "-"), label=way.value
             )
     axes.set(xscale="log", yscale="log", xlabel="items in the history", ylabel="first chunk, median, ms")
     sizes = sorted({row["items"] for row in rows})
@@ -62,7 +62,7 @@ def turns(rows: Sequence[Row], axes: Any) -> None:
 
 
 def disk(rows: Sequence[Row], axes: Any) -> None:
-    """The file over the turns."""
+    """The size of the file, by turns."""
     for row in rows:
         step = max(1, row["turns"] // 50)
         x = [1 + step * n for n in range(len(row["sizes"]))]
@@ -71,7 +71,7 @@ def disk(rows: Sequence[Row], axes: Any) -> None:
         axes.plot(
             x,
             [size / 1e6 for size in row["sizes"]],
-            color=COLOURS[Way(row["way"])],
+            color=COLORS[Way(row["way"])],
             ls=style,
             label=f"{row['way']}: {row['turn']}",
         )
@@ -83,7 +83,7 @@ def disk(rows: Sequence[Row], axes: Any) -> None:
 
 
 def concurrency(rows: Sequence[Row], axes: Any) -> None:
-    """Lateness over the number of conversations."""
+    """Lateness, by the number of conversations."""
     for way in (Way.PLAIN, Way.ADAPTER, Way.OURS_SQLITE):
         for collector, style in (("on", "-"), ("off", "--")):
             own = [row for row in _named(rows, way) if row["collector"] == collector]
@@ -93,7 +93,7 @@ def concurrency(rows: Sequence[Row], axes: Any) -> None:
                     [row["late_ms_p95"] for row in own],
                     marker="o",
                     markersize=4,
-                    color=COLOURS[way],
+                    color=COLORS[way],
                     ls=style,
                     label=way.value if collector == "on" else f"{way.value}, collector off",
                 )
@@ -107,9 +107,9 @@ def concurrency(rows: Sequence[Row], axes: Any) -> None:
 
 
 def gaps(rows: Sequence[Row], axes: Any) -> None:
-    """To the first word, and the longest silence behind it."""
+    """The time to the first word, and the longest silence after it."""
     scenes = list(dict.fromkeys(row["turn"] for row in rows))
-    colours = {"LiveKit agents": COLOURS[Way.PLAIN], "LLMAdapter": COLOURS[Way.ADAPTER]}
+    colors = {"LiveKit agents": COLORS[Way.PLAIN], "LLMAdapter": COLORS[Way.ADAPTER]}
     ways = list(dict.fromkeys(row["way"] for row in rows))
     height = 0.8 / len(ways)
     for number, way in enumerate(ways):
@@ -117,16 +117,16 @@ def gaps(rows: Sequence[Row], axes: Any) -> None:
         y = [scene + (number - (len(ways) - 1) / 2) * height for scene in range(len(scenes))]
         first = [row["first_word_s"] for row in own]
         silence = [row["silence_s"] for row in own]
-        colour = colours.get(way, COLOURS[Way.OURS_SQLITE])
-        axes.barh(y, first, height * 0.9, color=colour, label=f"{way}: to the first word")
-        axes.barh(y, silence, height * 0.9, left=first, color=colour, alpha=0.45, label="longest silence behind it")
+        color = colors.get(way, COLORS[Way.OURS_SQLITE])
+        axes.barh(y, first, height * 0.9, color=color, label=f"{way}: to the first word")
+        axes.barh(y, silence, height * 0.9, left=first, color=color, alpha=0.45, label="longest silence after it")
     axes.set_yticks(range(len(scenes)), [scene.replace(", ", ",\n") for scene in scenes])
     axes.invert_yaxis()
     axes.set_xlabel("seconds of silence")
 
 
 def garbage(rows: Sequence[Row], axes: Any) -> None:
-    """Median, 99th percentile and longest, with each way to run the collector."""
+    """Median, 99th percentile and longest, for each way to run the collector."""
     own = _named(rows, Way.OURS_SQLITE)
     sizes = sorted({row["items"] for row in own})
     labels, number = [], 0
@@ -139,7 +139,7 @@ def garbage(rows: Sequence[Row], axes: Any) -> None:
                     number,
                     marker=marker,
                     s=70 if marker == "|" else 28,
-                    color=COLOURS[Way.OURS_SQLITE],
+                    color=COLORS[Way.OURS_SQLITE],
                     alpha=0.55 if column == "p99" else 1,
                     label=name if number == 0 else None,
                     zorder=2,
@@ -162,7 +162,7 @@ PICTURES: Mapping[str, tuple[Callable[[Sequence[Row], Any], None], str, tuple[fl
 
 
 def draw(rows: Mapping[str, Sequence[Row]], folder: Path, suffix: str = "svg") -> list[Path]:
-    """Draw what these parts show: `bench_<part>.<suffix>` in the folder."""
+    """Draw the results of these parts: `bench_<part>.<suffix>` in the folder."""
     made = []
     for part, (drawn, title, size) in PICTURES.items():
         if not rows.get(part):

@@ -28,8 +28,8 @@ class Stores:
 
     Args:
         folder: where SQLite's files are.
-        postgres: the server's URI; None: there is none.
-        why_no_postgres: why.
+        postgres: the server's URI; None if there is none.
+        why_no_postgres: why there is none.
     """
 
     def __init__(self, folder: Path, postgres: str | None, why_no_postgres: str | None) -> None:
@@ -53,7 +53,7 @@ class Stores:
 
     @contextlib.asynccontextmanager
     async def open(self, store: Store) -> AsyncIterator[BaseCheckpointSaver[Any] | None]:
-        """A checkpointer of its own for one conversation; None for no store."""
+        """A checkpointer for one conversation; None for no store."""
         match store:
             case Store.NONE:
                 yield None

@@ -7,11 +7,11 @@ __all__ = ["cell", "markdown"]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """One line a row; where a row has a `note` (why it could not be measured), that stands for its numbers.
+    """One line per row. If a row has a `note` (why it could not be measured), it replaces the numbers.
 
     Args:
         rows: the rows.
-        columns: key in the row -> what its column is called.
+        columns: key in the row -> the name of its column.
     """
     keys = list(columns)
     right = [any(isinstance(row.get(key), int | float) for row in rows) for key in keys]
@@ -29,7 +29,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> s
 
 
 def cell(value: Any) -> str:
-    """A value as people read it: three figures, thousands with commas."""
+    """A value for people: three digits, thousands with commas."""
     if value is None:
         return ""
     if isinstance(value, bool):

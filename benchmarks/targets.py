@@ -1,4 +1,4 @@
-"""What was aimed at, and whether a run reached it."""
+"""The targets, and whether a run reached them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Rows = Mapping[str, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Target:
-    """One of them.
+    """One target.
 
     Args:
-        text: what is aimed at.
-        measured: the number of the run, and what is told beside it. Raises `LookupError` when the run does not have it.
+        text: the target.
+        measured: returns the run's number, and a text to show with it. Raises `LookupError` when the run lacks it.
         reached: whether that number is good enough.
     """
 
@@ -68,7 +68,7 @@ def _bytes(turn: str) -> Callable[[Rows], tuple[float, str]]:
 def _growth(rows: Rows) -> tuple[float, str]:
     found = [row for row in rows["disk"] if row["way"] == Way.OURS_SQLITE.value]
     if not found:
-        raise LookupError("no row of ours in disk")
+        raise LookupError("no row of graph_voice in disk")
     worst = max(row["bytes_second_half"] / row["bytes_first_half"] for row in found)
     return worst, f"the second half takes {worst:.2f}x the first half, at most"
 
@@ -91,7 +91,7 @@ def _conversations(rows: Rows) -> tuple[float, str]:
 
 
 def _tool_gap(rows: Rows) -> tuple[float, str]:
-    scene = "tool turn, a line before the call"
+    scene = "tool turn, a line before the tool call"
     ours = _row(rows, "gaps", turn=scene, way="graph_voice")["silence_s"]
     plain = _row(rows, "gaps", turn=scene, way="LiveKit agents")["silence_s"]
     return plain - ours, f"{plain - ours:.2f} s shorter ({ours:.2f} s, a LiveKit agent {plain:.2f} s)"
@@ -118,7 +118,7 @@ TARGETS = (
         _turn(1_000, "chunk_x_plain"),
         lambda x: x <= 1.5,
     ),
-    Target("handoff, from the call to the next agent's first chunk: at most 5 ms", _handoff, lambda ms: ms <= 5),
+    Target("handoff, from the tool call to the next agent's first chunk: at most 5 ms", _handoff, lambda ms: ms <= 5),
     Target("on disk, a turn of words: at most 4 kB", _bytes("words"), lambda size: size <= 4_096),
     Target(
         "on disk, a turn with a tool call: at most 4 kB", _bytes("words and a tool call"), lambda size: size <= 4_096

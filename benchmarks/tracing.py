@@ -1,7 +1,7 @@
-"""What LangSmith's tracing costs a turn: nothing listens, LangChain's own tracer, ours, ours with nobody to send to.
+"""What LangSmith's tracing costs a turn: none, LangChain's tracer, graph_voice's, and that without a server to reach.
 
-One turn is two model calls and a handoff between them, without delays. The ways take turns in one process, so the ratio
-of their medians is what the machine's noise leaves alone; the server that takes the runs is a process of its own.
+One turn is two model calls and a handoff between them, without delays. The ways alternate in one process, so that the
+machine's noise hardly changes the ratio of their medians. The server that takes the runs is a process of its own.
 """
 
 import argparse
@@ -62,7 +62,7 @@ REFUSED = "graph_voice, endpoint refuses"
 
 
 class Plain(LangChainTracer):
-    """LangChain's own, which graph_voice leaves as it is: it takes the place of none but the class itself."""
+    """LangChain's own tracer. graph_voice replaces only the class itself, so it leaves this subclass alone."""
 
 
 def measure(measuring: Measuring) -> list[Row]:
@@ -98,7 +98,7 @@ async def _compare(turns: int, url: str, nobody: str) -> list[Row]:
                 conversation: Conversation[Any] = Conversation(graph, config=config)
                 times = await _turn(conversation.turn("hi"))
                 await conversation.aclose()
-                await asyncio.sleep(0.03)  # the caller speaks: what was put off is done now
+                await asyncio.sleep(0.03)  # the caller speaks: deferred work is done now
                 if index >= warm:
                     took[way].append(times)
     finally:
@@ -149,7 +149,7 @@ def _sink() -> Iterator[str]:
 @contextlib.contextmanager
 def _refusing() -> Iterator[str]:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        taken.bind(("127.0.0.1", 0))  # without listening
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 

@@ -1,8 +1,8 @@
-"""One turn: the first chunk, the first words at the voice's side, the whole; with a short and a long history.
+"""One turn: the first chunk, the first words at the voice, the whole turn; with short and long histories.
 
-The contestants take turns in one process, each turn in another order, with the same model without delays. A session is
-opened with a history, is given a turn to warm up and a few that are measured, and is closed again before its history
-has grown: `prompt_items` is what the model was really shown.
+The contestants alternate in one process, each time in another order, with the same model without delays. A session is
+opened with a history, takes one turn to warm up and a few that are measured, and is closed before its history has
+grown. `prompt_items` is what the model was really shown.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ async def _compare(size: int, turns: int, ways: Sequence[Way], measuring: Measur
     medians = {way: {m: statistics.median(getattr(t, m) for t in took[way]) for m in MEASURES} for way in ways}
     rows: list[Row] = []
     for way in ways:
-        # Not less than it says: a prompt that lost its history would look fast.
+        # A prompt that lost its history would look fast.
         assert min(shown[way]) >= before + 2, f"{way} was shown {min(shown[way])} messages instead of {size}"
         row: dict[str, Any] = {"items": size, "way": way.value, "turns": len(took[way])}
         row["prompt_items"] = int(statistics.median(shown[way]))
@@ -77,8 +77,8 @@ async def _block(
 ) -> None:
     for talk in talks:
         await talk.turn()
-    # All sessions live in this process; in a job there is one. Python's collector would look through all of them in
-    # whoever's turn it is: benchmarks/garbage.py measures what it costs where there is one.
+    # All sessions live in this process, while a job has only one. Python's collector would scan all of them in any
+    # contestant's turn. benchmarks/garbage.py measures what it costs with one session.
     gc.collect()
     gc.freeze()
     try:

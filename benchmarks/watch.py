@@ -1,4 +1,4 @@
-"""When things happen in a session: what the pipeline hooks of LiveKit's `Agent` see, by the process's clock."""
+"""When things happen in a session, as the pipeline hooks of LiveKit's `Agent` see it, by the process's clock."""
 
 import time
 from collections.abc import AsyncIterable, Callable
@@ -10,17 +10,17 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Of one session. All times are those of `time.perf_counter`, in seconds."""
+    """Watches one session. All times are those of `time.perf_counter`, in seconds."""
 
     def __init__(self) -> None:
         self.first_chunk: float | None = None
         """When the first words left `llm_node`."""
         self.first_chunk_used: float | None = None
-        """The loop's thread had used so much of its processor by then, in seconds (`time.thread_time`)."""
+        """The processor time of the loop's thread by then, in seconds (`time.thread_time`)."""
         self.first_text: float | None = None
-        """When the first words reached the voice's side (`transcription_node`; a session without sound has no TTS)."""
+        """When the first words reached the voice (`transcription_node`, since a session without sound has no TTS)."""
         self.on_text: Callable[[], None] = lambda: None
-        """Called for each piece of text that does."""
+        """Called for each piece of text that reaches the voice."""
 
     def reset(self) -> None:
         self.first_chunk = self.first_chunk_used = self.first_text = None

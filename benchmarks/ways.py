@@ -6,7 +6,7 @@ __all__ = ["Store", "Way"]
 
 
 class Store(Enum):
-    """Where a conversation is stored while it goes on."""
+    """Where a running conversation is stored."""
 
     NONE = "none"
     MEMORY = "InMemorySaver"
@@ -15,7 +15,7 @@ class Store(Enum):
 
 
 class Way(StrEnum):
-    """How the same agent is run; the value is what the page calls it."""
+    """How the same agent is run. The value is its name on the page."""
 
     PLAIN = "LiveKit agent"
     ADAPTER = "LLMAdapter, no saver"

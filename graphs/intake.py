@@ -1,4 +1,4 @@
-"""Intake: learn the caller's name and age, then hand over to customer service, which greets them by name."""
+"""Intake: learn the caller's name and age, then hand off to customer service, which greets them by name."""
 
 from pydantic import BaseModel
 

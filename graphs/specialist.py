@@ -1,7 +1,7 @@
-"""Triage hands over to a specialist, who is told a summary of what was said so far instead of all of it.
+"""Triage hands off to a specialist, who gets a summary of the conversation instead of all of it.
 
-The summary is made while the caller talks, so the handoff does not wait for it. `history.summarize(model=...)` leaves
-it to another model than triage's own, a lighter one for example.
+The summary is made while the caller talks, so the handoff does not wait for it. `history.summarize(model=...)` lets
+another model make it, for example a smaller one.
 """
 
 from typing import Literal

@@ -1,6 +1,6 @@
 """The example graphs as LangGraph Studio serves them (`langgraph.json`), each with a model that needs no key.
 
-A graph of your own that has a model needs no such file: write `"my_agent": "./my_agent.py:graph"`.
+Your own graph needs no such file if it has a model: write `"my_agent": "./my_agent.py:graph"`.
 """
 
 from pathlib import Path

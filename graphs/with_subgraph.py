@@ -22,14 +22,14 @@ class Clerk(TypedDict, total=False):
 
 
 def check_stock(state: Clerk) -> dict[str, Any]:
-    """Look in the warehouse for what the caller has just named. No model, and not a word."""
+    """Look up what the caller has just named. It calls no model and says nothing."""
     said = next((m.text.lower() for m in reversed(state["messages"]) if isinstance(m, HumanMessage)), "")
     found = [f"{thing}: {count} in stock" for thing, count in STOCK.items() if thing in said]
     return {"found": "; ".join(found) or "The caller has not named anything that the shop sells."}
 
 
 async def tell(state: Clerk, config: RunnableConfig) -> dict[str, Any]:
-    """Say it. The floor goes back to the front desk, which takes the caller's next words."""
+    """Say it. Then the front desk is the active agent again, and answers the caller's next words."""
     instructions = f"You are the stock clerk of a shop. Tell the caller in one sentence. {state['found']}"
     asked = [m for m in state["messages"] if isinstance(m, HumanMessage)][-1:]
     reply = await run_model(config).ainvoke([SystemMessage(instructions), *asked], config)

@@ -1,7 +1,7 @@
 """Play the comparison and write docs/comparison.md and the README's table: `python scripts/compare.py [--check]`.
 
-With `--check` nothing is written: exits with 1 when they do not say what the run shows. Words choose rows whose name
-contains one of them; what they show is printed, and nothing is written.
+With `--check` nothing is written, and it exits with 1 when they differ from what the run shows. Words choose rows whose
+name contains one of them: these are printed, and nothing is written.
 """
 
 import argparse
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE, README = ROOT / "docs" / "comparison.md", ROOT / "README.md"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-import hypothesis  # noqa: E402, F401  # its pytest plugin, which the test kit loads, wants to be first
+import hypothesis  # noqa: E402, F401  # its pytest plugin, which the test kit loads, must be imported first
 from comparison.page import README_BEGIN, README_END, observe, page, readme_table, rows  # noqa: E402
 from comparison.rows import cells  # noqa: E402
 

@@ -1,8 +1,8 @@
-"""How alike two texts sound: what a recogniser wrote, and what was said.
+"""How alike two texts sound: what speech recognition wrote, and what was said.
 
-Whisper writes "a corn broadbent" for "Acorn Broadband", "730" for "seven thirty", and which of them depends on the
-processor that it runs on: to compare spellings is to test that. This compares sounds. The phonemizer of the offline
-voice speaks both texts, and the phonemes that they have in common, in order, are counted.
+Whisper may write "a corn broadbent" for "Acorn Broadband" or "730" for "seven thirty", depending on the processor that
+it runs on. So this compares sounds, not spellings. The phonemizer of the offline voice turns both texts into phonemes,
+and the phonemes that they have in common, in order, are counted.
 """
 
 from collections.abc import Sequence

@@ -5,9 +5,9 @@
     python scripts/layers.py --write    put that table into CONTRIBUTING.md
     python scripts/layers.py --check    exits with 1 when CONTRIBUTING.md is out of date (a test does the same)
 
-A *room* is a module or a package directly inside `graph_voice` or `graph_voice_livekit`, an *arrow* says that something
-in one room imports something of another, type-checking and local imports included. The order of the layers is that of
-the contracts in pyproject.toml, which `lint-imports` enforces (`make check`).
+A *room* is a module or a package directly inside `graph_voice` or `graph_voice_livekit`. An *arrow* means that one room
+imports something from another; type-checking and local imports count. The order of the layers is that of the contracts
+in pyproject.toml, which `lint-imports` enforces (`make check`).
 """
 
 import argparse
@@ -36,9 +36,9 @@ class House:
 
     name: str
     layers: list[list[str]]
-    """Rooms by layer, from the top down; rooms of one layer do not know each other."""
+    """Rooms by layer, from the top down. Rooms of one layer do not import each other."""
     modules: Graph
-    """Module -> what it imports of the same package."""
+    """Module -> what it imports from the same package."""
 
     @property
     def rooms(self) -> dict[str, set[str]]:
@@ -106,7 +106,7 @@ def houses() -> list[House]:
 
 
 def _rooms(layer: str) -> list[str]:
-    """import-linter's notation: `a | b` are side by side, `(a)` need not exist."""
+    """The rooms in import-linter's notation: `a | b` are in one layer, `(a)` is optional."""
     return [room.strip(" ()") for room in layer.replace(":", "|").split("|")]
 
 
@@ -149,7 +149,7 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def table() -> str:
-    """From the top down: each package, its sentence, and what it imports of those below it."""
+    """From the top down: each package, its sentence, and the packages below that it imports."""
     parts = []
     for house in houses():
         rows = [f"**`{house.name}`**", "", *picture(house), "", "| package | what it is | imports |", "|---|---|---|"]
@@ -162,7 +162,7 @@ def table() -> str:
 
 
 def picture(house: House) -> list[str]:
-    """The rooms as a Mermaid flowchart, without the arrows that a longer way says as well."""
+    """The rooms as a Mermaid flowchart, without arrows that a longer path implies."""
     rooms = house.rooms
     arrows = [
         f"    {room} --> {other}"

@@ -1,10 +1,10 @@
-"""Listen to what `graph-voice demo` left, and compare it with what the transcript and the state say.
+"""Listen to the recordings of `graph-voice demo`, and compare them with the transcript and the state.
 
     python scripts/listen_to_demo.py calls/customer_service-0 calls/intake-3
 
-For each folder: the recording is as long as the call; each channel, transcribed again piece by piece, holds the words
-of the transcript and nothing between them; an interrupted line is cut where the channel is; the state remembers what
-was heard, the handoffs that happened, and the agent that had the floor at last. Exits with 1 when anything differs.
+For each folder it checks: the recording is as long as the call; each channel, transcribed again piece by piece, has the
+words of the transcript and nothing between them; an interrupted line ends where its channel goes silent; the state
+remembers what was heard, the handoffs that happened, and the last active agent. Exits with 1 when anything differs.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ LOUD = 0.01
 MARGIN = 0.25
 """Seconds around an utterance that belong to it."""
 SHORT = 0.2
-"""Seconds. What is shorter is no word: the rest of a line that was taken for two turns, a reply cut at once."""
+"""Seconds. Anything shorter has no whole word: the end of a line split into two turns, a reply cut at once."""
 LIKE = 0.7
-"""How much of what was said a second recognition must find again, by its sound: over the whole call."""
+"""How much of what was said must be recognized again, by its sound, over the whole call."""
 LIKE_AT_LEAST = 0.5
 """The same for each utterance of five words or more. Any two sentences have about a third of their sounds in common."""
 
@@ -41,7 +41,7 @@ class Report:
     folder: Path
     faults: list[str] = field(default_factory=list)
     likeness: dict[str, float] = field(default_factory=dict)
-    """Channel -> how much of the transcript was recognised again, by its sound: 0-1."""
+    """Channel -> how much of the transcript was recognized again, by its sound: 0-1."""
     interruptions: int = 0
     handoffs: int = 0
 
@@ -94,7 +94,7 @@ def _silence(report: Report, name: str, sound: np.ndarray, rate: int, said: list
         first, last = utterance["started"] - MARGIN, utterance["ended"] + MARGIN
         rest[max(0, int(first * rate)) : max(0, int(last * rate))] = 0
     if (loud := _loud(rest, rate)) > 0.1:
-        report.faults.append(f"{name}: {loud:.1f} s of sound that the transcript does not have")
+        report.faults.append(f"{name}: {loud:.1f} s of sound that is not in the transcript")
 
 
 def _cuts(report: Report, agents: np.ndarray, rate: int, said: list[dict[str, Any]]) -> None:
@@ -110,7 +110,7 @@ def _cuts(report: Report, agents: np.ndarray, rate: int, said: list[dict[str, An
         if _loud(_between(agents, rate, cut + 0.06, until), rate) > 0.05:
             report.faults.append(f"the agent is still heard after the cut at {cut:.1f} s")
         if utterance["text"] and len(_plain(utterance["text"])) >= len(_plain(utterance["generated"] or "")):
-            report.faults.append(f"the line cut at {cut:.1f} s is whole in the transcript: {utterance['text']!r}")
+            report.faults.append(f"the line cut at {cut:.1f} s is complete in the transcript: {utterance['text']!r}")
 
 
 def _memory(report: Report, log: dict[str, Any], state: dict[str, Any], said: list[dict[str, Any]]) -> None:
@@ -123,16 +123,16 @@ def _memory(report: Report, log: dict[str, Any], state: dict[str, Any], said: li
     report.handoffs = len(handed)
     if handed != remembered:
         report.faults.append(f"handoffs: {handed} in the call, {remembered} in the state")
-    floor = handed[-1][1] if handed else log["first_agent"]
-    if state["active_agent"] != floor:
-        report.faults.append(f"{floor} had the floor, the state says {state['active_agent']}")
+    active = handed[-1][1] if handed else log["first_agent"]
+    if state["active_agent"] != active:
+        report.faults.append(f"{active} was the active agent at the end, but the state says {state['active_agent']}")
     cut = sum(bool(u["interrupted"]) for u in said if u["speaker"] != "caller" and u["text"])
     if cut != sum(bool(m.get("interrupted")) for m in state["messages"]):
-        report.faults.append(f"{cut} lines were cut, the state knows of another number")
+        report.faults.append(f"{cut} lines were cut, but the state has another number")
     if not report.handoffs:
-        report.faults.append("nobody was handed over")
+        report.faults.append("there was no handoff")
     if not any(u["interrupted"] for u in said):
-        report.faults.append("nobody was interrupted")
+        report.faults.append("there was no interruption")
 
 
 def _plain(text: str) -> list[str]:
@@ -157,7 +157,7 @@ async def _main(folders: list[str]) -> int:
     for folder in folders:
         report = await listen(Path(folder), stt)
         words = ", ".join(f"{name} {share:.0%}" for name, share in report.likeness.items())
-        print(f"{folder}: words found again: {words}; {report.interruptions} cut, {report.handoffs} handed over")
+        print(f"{folder}: words recognized again: {words}; {report.interruptions} cut, {report.handoffs} handoffs")
         for fault in report.faults:
             print(f"  FAULT {fault}")
         faulty += bool(report.faults)

@@ -1,11 +1,11 @@
 """Make mutants of a package, and see which survive its tests: `make mutants PACKAGE=graph_voice/turn`.
 
 Cosmic Ray makes the mutants: another comparison, `and` for `or`, a loop that never runs. Each is a copy of the project
-in a temporary folder; nothing here is changed. The tests of graph_voice/turn are those in tests/core/turn, or all of
-tests/core when there is no such folder. A mutant whose tests fail, hang or can't be imported is caught. The survivors
-are shown with file, line and diff: each is a test that is missing, or a change that makes no difference.
+in a temporary folder; the project itself is not changed. The tests of graph_voice/turn are those in tests/core/turn, or
+all of tests/core when there is no such folder. A mutant whose tests fail, hang or can't be imported is caught. The
+survivors are shown with file, line and diff: each is a missing test, or a change that makes no difference.
 
-Exits with 0 when each mutant is caught, with 1 when one survives, with 2 when nothing could be tried.
+Exits with 0 when every mutant is caught, with 1 when one survives, with 2 when nothing could be tried.
 """
 
 import argparse
@@ -31,12 +31,12 @@ TESTS = {
 """Where the tests of each tree of packages are."""
 
 QUICK = ("-m", "not speech and not rooms")
-"""Mutants are not tried on minutes of speech and real rooms."""
+"""Mutants are not tried with minutes of speech or with real rooms."""
 
 UNTRIED = re.compile(
     r"ReplaceComparisonOperator_(?:(?:Is|IsNot)_(?:Eq|NotEq|Lt|LtE|Gt|GtE)|(?:Eq|NotEq|Lt|LtE|Gt|GtE)_(?:Is|IsNot))$"
 )
-"""`is` for `==` changes nothing most of the time, and `<` for `is` fails wherever it stands."""
+"""`is` for `==` usually changes nothing, and `<` for `is` always fails."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def files_of(package: str, root: Path = ROOT) -> list[str]:
 
 
 def folder_of_tests(package: str, root: Path = ROOT) -> str:
-    """The folder of a package's tests: where it stands among the tests as among the packages, or the next one above.
+    """The folder of a package's tests: the same path among the tests, or the nearest folder above it.
 
     Raises:
         ValueError: the package is in no tree that has tests.
@@ -135,7 +135,7 @@ def folder_of_tests(package: str, root: Path = ROOT) -> str:
 
 
 def mutants_of(file: str, source: str) -> Iterator[Mutant]:
-    """All changes that Cosmic Ray can make in this source; none in annotations, which only a type checker reads."""
+    """All changes that Cosmic Ray can make in this source, except in annotations, which only a type checker reads."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
@@ -164,12 +164,12 @@ def _in_annotation(node: Any) -> bool:
 
 
 def _is_unpacking(node: Any) -> bool:
-    """Whether it is the `*` or `**` of an argument or a display, which Cosmic Ray takes for an operator."""
+    """Whether it is the `*` or `**` of an argument or a display, which Cosmic Ray mistakes for an operator."""
     return getattr(node, "value", "") in ("*", "**") and node.parent.type not in ("term", "power")
 
 
 def sample(mutants: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
-    """At most so many of them, by chance, in the order of the code: one of each place before a second one of any."""
+    """At most `most` of them, chosen at random, in the order of the code: one per place before a second one of any."""
     chance = random.Random(seed)
     of_place: dict[tuple[str, int, int], int] = {}
     rounds: list[tuple[int, Mutant]] = []
@@ -190,7 +190,7 @@ def mutated(mutant: Mutant, source: str) -> str:
 
 
 def try_mutant(base: Path, mutant: Mutant, tests: Sequence[str], timeout: float) -> str:
-    """What catches it, if anything does. `base` is a copy of the project that is compiled already."""
+    """What catches it, if anything does. `base` is a copy of the project that is already compiled."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / "project"
         shutil.copytree(base, copy)

@@ -1,8 +1,8 @@
 """Break the code on purpose, and see the tests fail: `python scripts/mutants.py [WORD ...]`, or `make mutants`.
 
-Each entry of `scripts/mutants.toml` names a file, a piece of it, what replaces the piece, and the tests that must fail
-then. Each mutant is a copy of the project in a temporary folder; nothing here is changed. Words choose the mutants
-whose name or file contains one of them. Exits with 1 when a mutant survives, or no longer fits the code.
+Each entry of `scripts/mutants.toml` names a file, a piece of it, what replaces the piece, and the tests that must then
+fail. Each mutant is a copy of the project in a temporary folder; the project itself is not changed. Words choose the
+mutants whose name or file contains one of them. Exits with 1 when a mutant survives, or no longer fits the code.
 
 `scripts/make_mutants.py` makes other mutants of a package.
 """
@@ -40,15 +40,15 @@ from hypothesis import Phase, settings
 settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], database=None)
 settings.load_profile("mutants")
 """
-"""That a mutant is caught is all that matters here, not by how small an example."""
+"""Only whether a mutant is caught matters here, not by how small an example."""
 
 _running: set[subprocess.Popen[str]] = set()
-"""The test runs in progress, which end with this script."""
+"""The test runs in progress. They end with this script."""
 
 
 class Run(NamedTuple):
     code: int | None
-    """What pytest returned; None: the time was up."""
+    """What pytest returned; None after the timeout."""
     output: str
     seconds: float
 
@@ -115,7 +115,7 @@ def try_mutant(mutant: dict[str, str]) -> str:
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what the tests need, without what earlier runs left."""
+    """Copy what the tests need, without leftovers of earlier runs."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -126,7 +126,7 @@ def copy_project(folder: Path) -> None:
 
 
 def run_tests(copy: Path, tests: Iterable[str], timeout: float) -> Run:
-    """Run these tests (pytest's arguments) in a copy of the project, until one fails or `timeout` seconds are over."""
+    """Run these tests (pytest's arguments) in a copy of the project, until one fails or `timeout` seconds pass."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     paths = {"PYTHONPATH": os.pathsep.join([str(copy), str(copy / "adapters")])}
     began = time.monotonic()
@@ -137,7 +137,7 @@ def run_tests(copy: Path, tests: Iterable[str], timeout: float) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # so that processes which the tests started end with them
+        start_new_session=True,  # so that processes that the tests started end with them
     ) as process:
         _running.add(process)
         try:

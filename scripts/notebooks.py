@@ -1,10 +1,10 @@
 """Execute the notebooks and write their outputs: `python scripts/notebooks.py [--check] [WORD ...]`.
 
-Each runs in a kernel of its own, in `notebooks/`, without keys and without network. A file is written only when the
-outputs differ in substance from those in it: ids, timings, pictures and recordings are new each time and say the same.
-Of a cell tagged `varies` only the kinds of output count. Words choose the notebooks whose name contains one of them.
+Each runs in its own kernel, in `notebooks/`, without keys and without network. A file is written only when its outputs
+differ in substance: ids, timings, pictures and recordings change each time but mean the same, so they don't count. For
+a cell tagged `varies`, only the kinds of output count. Words choose the notebooks whose name contains one of them.
 
-With `--check` nothing is written; exits with 1 when outputs are stale.
+With `--check` nothing is written, and it exits with 1 when outputs are stale.
 """
 
 import copy
@@ -51,14 +51,14 @@ def execute(path: Path, env: dict[str, str] | None = None) -> Any:
     )
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         manager = client.create_kernel_manager()
-        # Not over TCP: ports are for everybody on this machine, and may be taken.
+        # Not over TCP: ports are shared by the whole machine, and may be taken.
         manager.transport, manager.ip = "ipc", f"{sockets}/socket"
         client.execute(env={**known, "LANGSMITH_TRACING": "false", **(env or {})})
     return _tidy(notebook)
 
 
 def _tidy(notebook: Any) -> Any:
-    """Without what is new each time and nobody reads."""
+    """Without what changes each time and nobody reads."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -71,7 +71,7 @@ def _tidy(notebook: Any) -> Any:
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
-    """What was printed in pieces, as one piece: where it is cut is chance."""
+    """Printed pieces joined into one, because where they are split is random."""
     joined: list[Any] = []
     for output in outputs:
         last = joined[-1] if joined else None
@@ -83,7 +83,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
 
 
 def substance(notebook: Any) -> list[Any]:
-    """What a reader learns from a notebook: sources, and outputs without noise."""
+    """What a reader gets from a notebook: sources, and outputs without noise."""
     found: list[Any] = []
     for cell in notebook.cells:
         varies = VARIES in cell.metadata.get("tags", [])

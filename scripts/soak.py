@@ -1,11 +1,11 @@
-"""Look for a call that can be broken, for a long time: `python scripts/soak.py [--quick]`, or `make soak`.
+"""Try for a long time to break a call: `python scripts/soak.py [--quick]`, or `make soak`.
 
-Random graphs and callers (tests/proof) are played on the core, on a real LiveKit session, and on both, whose results
-have to agree. Behind each round everything is checked. Each scenario has a number, its seed; one that fails is made
-small and written to tests/regressions, where a test plays it from then on. At the end the report is written:
-docs/soak.md, and what it was made from beside it as JSON.
+Random graphs and callers (tests/proof) are played on the core, on a real LiveKit session, or on both, whose results
+must then agree. Everything is checked after each round. Each scenario has a number, its seed. One that fails is
+minimized and written to tests/regressions, where a test plays it from then on. At the end the report is written:
+docs/soak.md, and its data beside it as JSON.
 
-It goes on until the barge-ins and the discarded speculations that were asked for have been played, or the time is over.
+It runs until the requested barge-ins and discarded speculations have been played, or the time is over.
 """
 
 import argparse
@@ -31,13 +31,13 @@ REPORT = ROOT / "docs" / "soak.json"
 PAGE = ROOT / "docs" / "soak.md"
 REGRESSIONS = ROOT / "tests" / "regressions"
 CALM_EVERY = 4
-"""Of so many scenarios, one is calm, and its results on both front ends are compared."""
+"""One of this many scenarios is calm, and its results on both front ends are compared."""
 LIVEKIT_EVERY = 3
-"""Of so many others, one is played on LiveKit, the rest on the core."""
+"""Of the others, one of this many is played on LiveKit, the rest on the core."""
 
 
 def play(seed: int) -> dict[str, Any]:
-    """One scenario, in a process of its own pool."""
+    """Play one scenario, in a process of the pool."""
     import proof_runs
     from proof_scenario import make
 
@@ -62,7 +62,7 @@ def kind_of(seed: int) -> str:
 
 
 def shrunk(seed: int) -> Path:
-    """Write the failing scenario of this seed as a regression, as small as it gets."""
+    """Write the failing scenario of this seed as a regression, as small as possible."""
     import proof_runs
     from proof_scenario import make
     from proof_shrink import shrink
@@ -112,7 +112,7 @@ def main() -> int:
     crashes = crash_runs(options.crashes, console) if options.crashes else None
     for failure in failures[:3]:
         failure["regression"] = str(shrunk(failure["seed"]).relative_to(ROOT))
-        console.print(f"seed {failure['seed']} was made small: {failure['regression']}")
+        console.print(f"seed {failure['seed']} was minimized: {failure['regression']}")
     report: dict[str, Any] = {
         "runs": [
             {
@@ -143,7 +143,7 @@ def main() -> int:
 def results(
     pool: ProcessPoolExecutor, options: argparse.Namespace, total: Counter[str], began: float
 ) -> Iterator[dict[str, Any]]:
-    """Outcomes, as they come; a few scenarios are always on their way."""
+    """Outcomes, as they come. A few scenarios are always in progress."""
     waiting: set[Future[dict[str, Any]]] = set()
     seed = options.seed
 
@@ -165,7 +165,7 @@ def results(
 
 
 def added(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """The report of two runs."""
+    """The reports of two runs as one."""
     return later | {
         "runs": [*earlier["runs"], *later["runs"]],
         "counts": dict(sorted((Counter(earlier["counts"]) + Counter(later["counts"])).items())),
@@ -175,7 +175,7 @@ def added(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
 
 
 def crash_runs(count: int, console: Console) -> dict[str, Any]:
-    """Calls whose process is killed, by the test that CI plays a few of."""
+    """Run calls whose process is killed: many more of those that a test in CI plays."""
     console.print(f"{count} calls whose process is killed")
     began = time.time()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/call/test_crash.py"]
@@ -187,7 +187,7 @@ def crash_runs(count: int, console: Console) -> dict[str, Any]:
 
 
 def summed(counts: Counter[str] | dict[str, int], what: str) -> int:
-    """Of both front ends."""
+    """The sum for both front ends."""
     return counts.get(f"core: {what}", 0) + counts.get(f"livekit: {what}", 0)
 
 

@@ -50,7 +50,7 @@ def test_the_silences_of_the_page_are_those_of_the_virtual_clock() -> None:
         rows = gaps.measure(Measuring(Effort.FULL, opened))
     silence = {(row["turn"], row["way"]): row["silence_s"] for row in rows}
     first = {(row["turn"], row["way"]): row["first_word_s"] for row in rows}
-    scene = "tool turn, a line before the call"
+    scene = "tool turn, a line before the tool call"
     assert silence[scene, "LiveKit agents"] - silence[scene, "graph_voice"] == pytest.approx(gaps.MODEL)
     scene = "handoff with a summary, nothing said before"
     assert first[scene, "LiveKit agents"] - first[scene, "graph_voice"] == pytest.approx(gaps.SUMMARY)

@@ -1,1 +1,1 @@
-"""Elm Street Clinic on the phone: triage, patient support and billing, each with a way to the others."""
+"""Elm Street Clinic on the phone: triage, patient support and billing, each with a handoff to the others."""

@@ -1,4 +1,4 @@
-"""The graph: three agents, six ways between them, and a line for each way in the voice of the agent that leaves."""
+"""The graph: three agents and six handoffs between them, each announced in the voice of the agent that hands off."""
 
 import contextlib
 from datetime import date, datetime
@@ -14,7 +14,7 @@ CLINIC = (
 
 
 class Patient(BaseModel):
-    """What the agents know of the caller."""
+    """What the agents know about the caller."""
 
     name: str | None = None
     reason: str | None = Field(default=None, description="Why the caller calls.")
@@ -55,7 +55,7 @@ FOR = {
 
 
 def to(agent: str, line: str) -> Handoff:
-    """One of the six ways. The line is said first; if the caller cuts in, the next agent answers them."""
+    """One of the six handoffs. The line is said first; if the caller cuts in, the next agent answers them."""
     return Handoff(
         agent,
         FOR[agent],

@@ -12,7 +12,7 @@ GRAPH = str(Path(__file__).with_name("graph.py"))
 
 
 def make_server() -> AgentServer:
-    """A server that answers each job with a call. Whoever is in the room sees who has the floor, as `agent`."""
+    """A server that answers each job with a call. The room shows the active agent in the attribute `agent`."""
     return create_server(
         GRAPH,
         stt="deepgram/nova-3",

@@ -1,1 +1,1 @@
-"""The Copper Ladle, a restaurant on the phone: tables, food to take away, and the payment for it."""
+"""The Copper Ladle, a restaurant on the phone: table reservations, takeaway orders, and payment."""

@@ -13,7 +13,7 @@ from .payments import CardDeclined, charge
 HOUSE = "You work for The Copper Ladle, a small restaurant, and talk to a caller on the phone: short, warm, no lists."
 
 carried = history.exclude_instructions() | history.truncate(max_items=6) | history.userdata_summary()
-"""What the next agent is shown: the last words and calls, and what is known of the caller. Secrets are never in it."""
+"""What the next agent is shown: the last messages, and what is known about the caller. It never contains secrets."""
 
 
 # ---- tools that several agents have

@@ -1,4 +1,4 @@
-"""What is known of a caller: the userdata of the call."""
+"""What is known about a caller: the userdata of the call."""
 
 from pydantic import BaseModel, Field, SecretStr
 
@@ -20,7 +20,7 @@ class Line(BaseModel):
 
 
 class Card(BaseModel):
-    """A bank card. Nothing of it is ever shown: not to a model, not in a checkpoint, trace or log."""
+    """A bank card. It is never shown: not to a model, and not in a checkpoint, trace or log."""
 
     number: SecretStr
     expiry: SecretStr

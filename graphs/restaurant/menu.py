@@ -10,5 +10,5 @@ MENU: dict[Dish, float] = {"pizza": 10.0, "soup": 6.0, "tart": 4.0, "coffee": 2.
 
 
 def card_of_the_day() -> str:
-    """The menu as a prompt has it."""
+    """The menu as text for a prompt."""
     return ", ".join(f"{dish} {price:.0f} dollars" for dish, price in MENU.items())

@@ -1,11 +1,11 @@
-"""Taking money. The restaurant's own provider goes here; this one is a test terminal, with a card that it declines."""
+"""Payments. The restaurant's own provider goes here; this is a test terminal with one card that it declines."""
 
 from .guest import Card
 
 __all__ = ["DECLINED", "CardDeclined", "charge"]
 
 DECLINED = "4000000000000002"
-"""A card number that is always declined, as payment providers have one for tests."""
+"""A card number that is always declined, like the test cards of payment providers."""
 
 
 class CardDeclined(Exception):
