@@ -35,7 +35,7 @@ def measure(measuring: Measuring) -> list[Row]:
     measuring.progress.step(f"{fewer:,} turns of LLMAdapter on disk")
     rows = [_row(Way.ADAPTER_SQLITE, "words", asyncio.run(_adapter(measuring, fewer)))]
     for what, tool in (("words", None), ("words and a tool call", "look_up")):
-        measuring.progress.step(f"{turns:,} turns of ours on disk: {what}")
+        measuring.progress.step(f"{turns:,} turns of graph_voice on disk: {what}")
         rows.append(_row(Way.OURS_SQLITE, what, run(_ours(measuring, turns, tool), limit=1e9)))
     return rows
 

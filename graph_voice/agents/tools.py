@@ -75,8 +75,8 @@ class SlowTool:
 
         Args:
             userdata: the caller's facts.
-            earlier: the number of earlier calls of this tool in the conversation. Of several lines, each call uses the
-                next one, and after the last the first again: the same conversation always has the same lines.
+            earlier: the number of earlier calls of this tool in the conversation. Of several lines, each tool call uses
+                the next one, and after the last the first again: the same conversation always has the same lines.
         """
         if self.filler is None or isinstance(self.filler, str):
             return self.filler or ""
@@ -352,7 +352,7 @@ _BLOCKS = frozenset({"text", "image", "image_url", "audio", "file", "video", "js
 
 
 def _with_answer(command: Command[Any]) -> Command[Any]:
-    """LangGraph needs the tool call's answer in each `Command(update=...)` of a tool: add an empty one if it lacks."""
+    """LangGraph needs the tool call's answer in each `Command(update=...)` of a tool: add an empty one if missing."""
     if not isinstance(command.update, dict) or command.graph is not None:
         return command
     call_id = RunContext.current().tool_call_id or ""

@@ -98,8 +98,8 @@ def _sorted(findings: list[Finding]) -> list[Finding]:
 
 def _place(error: BaseException) -> str | None:
     """The last line outside this package that led to the error, as `file:line`."""
-    ours = Path(__file__).parent.parent
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(ours)]
+    package = Path(__file__).parent.parent
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(package)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
@@ -249,8 +249,8 @@ def _reached(start: str, shown: Picture) -> set[str]:
 def _has_custom_nodes(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> bool:
     about = {name: (node.metadata or {}).get(METADATA) or {} for name, node in graph.nodes.items()}
     external = {name for name in about if about[name].get("external")}
-    ours = {*agents, *(f"{name}_tools" for name in agents), *external}
-    return any(name not in ours and not name.startswith("__") for name in graph.nodes)
+    library = {*agents, *(f"{name}_tools" for name in agents), *external}
+    return any(name not in library and not name.startswith("__") for name in graph.nodes)
 
 
 def _handoffs(agent: Agent) -> Iterator[Finding]:

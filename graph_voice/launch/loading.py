@@ -254,8 +254,8 @@ def _failed(spec: str, error: BaseException, path: Path | None) -> str:
         first = next((index for index, frame in enumerate(frames) if frame.filename == str(path)), len(frames))
         frames = traceback.StackSummary.from_list(frames[first:])
     else:
-        ours = {__file__, importlib.__file__}
-        kept = [f for f in frames if f.filename not in ours and "importlib" not in f.filename]
+        loaders = {__file__, importlib.__file__}
+        kept = [f for f in frames if f.filename not in loaders and "importlib" not in f.filename]
         frames = traceback.StackSummary.from_list(kept)
     lines = "".join(traceback.format_list(frames[-4:])).rstrip()
     said = "".join(traceback.format_exception_only(error)).rstrip()

@@ -32,7 +32,7 @@ class Bindings:
         must_call: str | None = None,
         prompt: Sequence[BaseMessage] = (),
     ) -> Runnable[Any, Any]:
-        """The model for one model call.
+        """The model, with its tools bound, for one model call.
 
         Args:
             model: the chat model.

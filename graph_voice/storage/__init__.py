@@ -1,1 +1,1 @@
-"""LangGraph checkpointers that know nothing of voice: one that writes behind, and one for a single run."""
+"""LangGraph checkpointers, independent of voice: one that writes in the background, and one for a single run."""

@@ -96,7 +96,7 @@ class FrontEnd(ABC):
 
     @property
     def over(self) -> bool:
-        """The call has ended."""
+        """Whether the call has ended."""
         return self.conversation.closed
 
     @abstractmethod
