@@ -519,7 +519,7 @@ def test_without_any_model_the_fix_is_told(
 ) -> None:
     assert main(["chat", f"{graph}:unfit"]) == 1
     err = capsys.readouterr().err
-    assert "give --llm openai:gpt-4.1-mini (with OPENAI_API_KEY)" in err
+    assert "pass --llm openai:gpt-4.1-mini (with OPENAI_API_KEY)" in err
     (tmp_path / "agent.examples.yaml").write_text("agents: {}")
     monkeypatch.setattr(metadata, "entry_points", lambda *, group: [])
     assert main(["chat", f"{graph}:unfit", "--llm", "offline"]) == 1

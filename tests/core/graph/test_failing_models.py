@@ -248,7 +248,7 @@ async def test_a_model_that_takes_no_tools_is_named() -> None:
 
     seen = await conversation(Plain(replies=[])).run("Hello?")
     (failed,) = [e for e in seen if isinstance(e, events.Failed)]
-    assert 'agent "front" has tools, but its model Plain takes none' in str(failed.error)
+    assert 'agent "front" has tools, but its model Plain supports none' in str(failed.error)
 
 
 async def test_outside_a_turn_the_error_is_the_callers() -> None:
