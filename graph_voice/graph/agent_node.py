@@ -180,7 +180,8 @@ class AgentNode:
         if options.tools is not None:
             tools = [t for t in tools if t.name in options.tools]
             withheld |= {t.name for t in agent.all_tools} - options.tools
-        may_call = may_call and bool(tools) and options.tool_choice != "none"
+        withholds = options.tool_choice == "none" or (turn is not None and agent.name in turn.without_tools)
+        may_call = may_call and bool(tools) and not withholds
         must_call = {None: None, "none": None, "required": "any"}.get(options.tool_choice, options.tool_choice)
         try:
             if options.messages is not None and turn is not None:

@@ -61,6 +61,8 @@ class NodesSide(ABC):
         self._wake = asyncio.Event()
         self._ended = False
         self._gate = Gate()
+        self.without_tools: set[str] = set()
+        """Agents that may call no more tools in this turn."""
         self._decided = asyncio.Event()
         self._written = asyncio.Event()
         self._heard: dict[str, asyncio.Event] = {}

@@ -214,6 +214,11 @@ class Turn(NodesSide):
         """This tool call must not run; the model is told why. An earlier decision stands."""
         self._permit("deny", call_id, Permission(run=False, output=f"not done: {reason}", is_error=True))
 
+    def withhold_tools(self, agent: str) -> None:
+        """This agent may call no more tools in this turn: its next words are the answer. Tool calls that it makes
+        nevertheless don't count. LiveKit's `max_tool_steps`, and the replies of an agent that drains."""
+        self.without_tools.add(agent)
+
     def _permit(self, method: str, call_id: str, permission: Permission) -> None:
         if self._call(call_id) is None:
             raise TurnError(f"{method}({call_id!r}): this turn made no such tool call.")

@@ -83,6 +83,8 @@ class GraphLLM(llm.LLM[Any]):
             tools=None if given >= self._tools else self._tools & given,
             tool_choice=_chosen(tool_choice),
         )
+        if driver is not None and tool_choice == "none":
+            driver.turn.withhold_tools(self._agent)
         # The graph retries inside its nodes. A retry here would run the turn twice.
         options = APIConnectOptions(max_retry=0, timeout=conn_options.timeout)
         return _Reply(

@@ -12,7 +12,9 @@ from livekit.agents.voice.events import CloseEvent
 
 from graph_voice import Agent, Handoff, RunContext, StopResponse, ToolError, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing.invariants import check_invariants
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.testing import voice_rig
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -309,7 +311,7 @@ async def test_end_call_hangs_up_after_the_goodbye() -> None:
 
 @pytest.mark.parametrize("text", [True, False])
 async def test_beyond_livekits_limit_of_tool_rounds_the_model_is_told_and_answers(text: bool) -> None:
-    model = ScriptedModel([*[call("add", {"a": n, "b": 1}) for n in range(6)], "Four sums."])
+    model = ScriptedModel([*[call("add", {"a": n, "b": 1}) for n in range(5)], "Four sums."])
     ga = host(model, add)
     if text:
         async with a_text_call(ga, model) as session:
@@ -320,7 +322,8 @@ async def test_beyond_livekits_limit_of_tool_rounds_the_model_is_told_and_answer
             await rig.until_idle()
             assert spoken(rig) == [("host", "Four sums.")]
     refused = "not done: tools can't be used now."
-    assert list(outputs_in_graph(ga).values()) == ["1", "2", "3", "4", refused, refused]
+    assert list(outputs_in_graph(ga).values()) == ["1", "2", "3", "4", refused]
+    assert model.prompts[-1].tool_choice == "none"
 
 
 async def test_the_same_tool_twice_in_one_batch_runs_twice() -> None:
@@ -394,3 +397,22 @@ async def test_the_transfer_tool_with_a_handoff_result() -> None:
     async with a_text_call(ga, model) as session:
         await session.run(user_input="go")
     assert outputs_in_graph(ga) == {"call_1": "On the way."}
+
+
+async def test_after_livekits_step_limit_the_model_is_asked_once_more_without_tools() -> None:
+    ran: list[str] = []
+
+    @function_tool
+    async def look() -> str:
+        """Look."""
+        ran.append("look")
+        return "nothing yet"
+
+    model = ScriptedModel([*[say("Looking.", call("look"))] * 4, "There is nothing."])
+    ga = GraphAgent(create_voice_graph([Agent("main", instructions="x", tools=[look])], llm=model))
+    async with voice_rig(ga, max_tool_steps=2) as rig:
+        await rig.user_says("go", at=0.5)
+        await rig.until_idle(timeout=60)
+        assert [p.tool_choice for p in model.prompts] == [None, None, None, None, "none"]
+        assert (len(ran), rig.messages[-1][1]) == (3, "Looking. There is nothing.")
+        check_invariants(ga.conversation)
