@@ -5,6 +5,7 @@ A front end turns `Text` and `Say` into speech, answers `ToolCalls` with `Turn.a
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ __all__ = [
     "Failed",
     "HandedOff",
     "Interrupt",
+    "NoReply",
     "OnInterruption",
     "Say",
     "Text",
@@ -24,6 +26,7 @@ __all__ = [
     "ToolCalls",
     "ToolResult",
     "Usage",
+    "ends_turn",
 ]
 
 OnInterruption = Literal["cancel", "complete"]
@@ -63,6 +66,24 @@ class ToolCalls(Event):
     calls: tuple[ToolCall, ...]
 
 
+NoReply = Literal["none", "stopped", "direct"]
+"""Why a tool wants no reply: it returned None, it raised `StopResponse`, or its output is the answer (LangChain's
+`return_direct`)."""
+
+
+def ends_turn(reasons: Collection[NoReply | None], *, said: bool) -> bool:
+    """Whether these results need no reply: each tool call wants none, and the caller is not left without an answer.
+
+    As in LiveKit, tools that return None want no reply. In LiveKit the caller then hears nothing if the model said
+    nothing beside the tool calls. Here the model is asked in that case.
+
+    Args:
+        reasons: those of the tool calls of the batch (`ToolResult.no_reply`).
+        said: whether the model said something beside the tool calls.
+    """
+    return None not in reasons and (set(reasons) != {"none"} or said)
+
+
 @dataclass(frozen=True, slots=True)
 class ToolResult(Event):
     """A tool call is answered: by the tool, by the front end (`Turn.resolve`), or because it did not run."""
@@ -72,6 +93,8 @@ class ToolResult(Event):
     name: str
     output: str
     is_error: bool = False
+    no_reply: NoReply | None = None
+    """Why the tool wants no reply of the model, if it does; see `ends_turn`. None: the model speaks next."""
 
 
 @dataclass(frozen=True, slots=True)

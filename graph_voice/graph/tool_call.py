@@ -23,7 +23,7 @@ from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolE
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
-from graph_voice.messages.pairs import ACTED, placeholder
+from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.spoken import close, taken
 from graph_voice.turn.tool_run import ToolRun
@@ -31,14 +31,11 @@ from graph_voice.turn.turn import Turn, answer, current_turn
 from graph_voice.userdata.channel import explain
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
 
-__all__ = ["NO_REPLY", "Outcome", "ToolBatch", "ToolRunner"]
+__all__ = ["Outcome", "ToolBatch", "ToolRunner"]
 
 logger = logging.getLogger("graph_voice")
 MAX_OUTPUT = 100_000
 """How many characters of a tool's output the model is shown. The rest is cut, with a note."""
-NO_REPLY = "no_reply"
-"""Marks the result of a tool that wants no reply from the model: "stopped" (StopResponse), "direct" (return_direct), or
-"none" (it returned None, and wants no reply if the model has said something)."""
 
 
 @dataclass

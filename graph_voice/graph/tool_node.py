@@ -12,14 +12,15 @@ from langgraph.types import Command
 
 from graph_voice.agents.handoff import Handoff, handoff_record
 from graph_voice.agents.run_context import new_id
+from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
-from graph_voice.graph.tool_call import NO_REPLY, Outcome, ToolBatch, ToolRunner
+from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.messages.pairs import ACTED, GOTO, placeholder, without_transfer
+from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, placeholder, without_transfer
 from graph_voice.messages.prompt import add_words
 from graph_voice.turn.turn import Turn, current_turn
 from graph_voice.userdata.working_copy import WorkingCopy
@@ -79,7 +80,9 @@ class ToolsNode:
         for message in found:
             if (target := message.additional_kwargs.get(GOTO)) is not None:
                 return str(target)
-        if any(WAITS in m.additional_kwargs for m in found) or _ends_turn(asking, found):
+        if any(WAITS in m.additional_kwargs for m in found) or ends_turn(
+            [m.additional_kwargs.get(NO_REPLY) for m in found], said=bool(asking.text.strip())
+        ):
             return None
         return self.agent.name
 
@@ -326,16 +329,6 @@ def _batch(messages: Sequence[AnyMessage]) -> tuple[AIMessage, dict[str, ToolMes
         elif isinstance(message, AIMessage) and message.tool_calls:
             return message, answers
     raise AssertionError("the tool node runs after a message that has tool calls")
-
-
-def _ends_turn(asking: AIMessage, answers: Sequence[ToolMessage]) -> bool:
-    """Whether these results need no reply: each tool call wants none, and the caller is not left without an answer.
-
-    As in LiveKit, tools that return None want no reply. In LiveKit the caller then hears nothing if the model said
-    nothing beside the tool calls. Here the model is asked in that case.
-    """
-    reasons = {m.additional_kwargs.get(NO_REPLY) for m in answers}
-    return None not in reasons and (reasons != {"none"} or bool(asking.text.strip()))
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

@@ -13,6 +13,7 @@ from graph_voice.messages.provider_data import with_calls
 __all__ = [
     "ACTED",
     "GOTO",
+    "NO_REPLY",
     "RUNNING",
     "calls_of",
     "keep_calls",
@@ -28,6 +29,10 @@ RUNNING = "The tool call is still in progress."
 
 GOTO = "goto"
 """Marks the result of the tool call whose handoff counts: the node to go to."""
+
+NO_REPLY = "no_reply"
+"""Marks the result of a tool that wants no reply from the model: "stopped" (StopResponse), "direct" (return_direct), or
+"none" (it returned None, and wants no reply if the model has said something)."""
 
 ACTED = "acted"
 """Marks the result of a tool that ran before it asked for a handoff: its own words, which may be empty."""

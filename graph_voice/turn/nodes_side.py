@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from graph_voice import events
-from graph_voice.messages.pairs import without_transfer
+from graph_voice.messages.pairs import NO_REPLY, without_transfer
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, AnsweredAlready, Gate, Permission
 from graph_voice.turn.owner import TurnOwner
 from graph_voice.turn.pending import Pending
@@ -160,7 +160,14 @@ class NodesSide(ABC):
             earlier.status, earlier.result = "done", message
         self._new_result = True
         self.emit(
-            events.ToolResult(agent, message.tool_call_id, message.name or "", message.text, message.status == "error")
+            events.ToolResult(
+                agent,
+                message.tool_call_id,
+                message.name or "",
+                message.text,
+                message.status == "error",
+                message.additional_kwargs.get(NO_REPLY),
+            )
         )
         self._changed()
 

@@ -63,7 +63,7 @@ class ToolCalls:
         if batch.handoff is None:
             if result.is_error:
                 raise ToolError(result.output)
-            return ToolResult(result.output)
+            return ToolResult(result.output, reply_required=batch.wants_reply(driver.said(batch)))
         # The next agent speaks, so LiveKit needs no reply to this batch.
         answer = ToolResult(result.output, reply_required=False)
         if batch.handoff.call_id != call_id:

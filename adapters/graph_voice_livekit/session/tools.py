@@ -105,6 +105,11 @@ class MirroredBatch:
     speech: SpeechHandle | None = None
     """The speech whose mirrors wait for this batch; None until one has started."""
 
+    def wants_reply(self, said: bool) -> bool:
+        """Whether the agent speaks of the results. `said`: it said something beside the tool calls."""
+        reasons = [result.no_reply for result in self.results.values()]
+        return "direct" in reasons or not events.ends_turn(reasons, said=said)
+
     def late_result(self, call_id: str) -> None:
         """Put the real result into LiveKit's item, so that LiveKit's history and judges have it."""
         result, item = self.results.get(call_id), self.unanswered.get(call_id)

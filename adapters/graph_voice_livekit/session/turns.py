@@ -293,6 +293,11 @@ class TurnDriver:
             self._said = None
         return self._items.popleft()
 
+    def said(self, batch: MirroredBatch) -> bool:
+        """Whether the model said something beside the tool calls of this batch."""
+        found = self.turn.record.call(next(iter(batch.tool_calls)))
+        return found is not None and bool(found[0].words.produced.strip())
+
     def batch_of(self, call_id: str) -> MirroredBatch | None:
         return next((b for b in self.batches if call_id in b.tool_calls), None)
 

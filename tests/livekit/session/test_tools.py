@@ -416,3 +416,38 @@ async def test_after_livekits_step_limit_the_model_is_asked_once_more_without_to
         assert [p.tool_choice for p in model.prompts] == [None, None, None, None, "none"]
         assert (len(ran), rig.messages[-1][1]) == (3, "Looking. There is nothing.")
         check_invariants(ga.conversation)
+
+
+@pytest.mark.parametrize(
+    ("words", "tools", "replies"),
+    [
+        ("Noted.", ["note"], False),
+        ("", ["note"], True),
+        ("Stopped.", ["stop"], False),
+        ("", ["stop"], False),
+        ("Both.", ["note", "add"], True),
+        ("Both.", ["note", "stop"], False),
+    ],
+)
+async def test_livekit_is_told_of_a_reply_only_when_one_follows(words: str, tools: list[str], replies: bool) -> None:
+    @function_tool
+    async def note() -> None:
+        """Note."""
+
+    @function_tool
+    async def stop() -> str:
+        """Stop."""
+        raise StopResponse()
+
+    told = []
+    calls = [call(name, {"a": 1, "b": 2} if name == "add" else None) for name in tools]
+    model = ScriptedModel([say(words, *calls), "And now?"])
+    ga = host(model, note, stop, add)
+    async with a_text_call(ga, model) as session:
+        session.on("function_tools_executed", lambda event: told.append(event))
+        result = await session.run(user_input="go")
+    (event,) = told
+    assert event.has_tool_reply is replies
+    assert [output.reply_required for output in event.function_call_outputs] == [replies] * len(tools)
+    said = [e.item.text_content for e in result.events if e.type == "message"]
+    assert said == [*([words] if words else []), *(["And now?"] if replies else [])]
