@@ -131,10 +131,6 @@ class RunContext(Generic[U]):
         """
         return await self._speak(Reply(instructions))
 
-    async def say_line(self, line: Utterance) -> str:
-        """Speak what a handoff declares (`say`). Returns its text."""
-        return await self._speak(line)
-
     async def _speak(self, line: Utterance) -> str:
         if self.already_said:
             return self.already_said.pop(0)

@@ -10,6 +10,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from graph_voice.agents.handoff import Handoff, TransferTool
+from graph_voice.agents.run_context import new_id
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
 from graph_voice.graph.arrival import WAY, arrive, plain
@@ -144,8 +145,8 @@ class AgentNode:
         if handoff is not None and turn is not None and len(turn.record.handoffs) >= self.runtime.settings.max_hops:
             turn.apologise(self.agent.name, HandoffError(_TOO_MANY.format(agent=self.agent.name, to=handoff.to)))
             handoff = None
-        if handoff is not None and handoff.say is not None:
-            await ctx.say_line(handoff.say)
+        if handoff is not None and handoff.say is not None and ctx.speak is not None:
+            await ctx.speak(new_id("say"), handoff.say)
         update: dict[str, Any] = {}
         if ctx.spoken:
             update["messages"] = list(ctx.spoken)

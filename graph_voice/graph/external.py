@@ -20,7 +20,7 @@ class ExternalNode:
         self._settings = settings
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
-        """The node: the floor, when an edge leads here; a tool that hands off has taken it already."""
+        """The node: makes the agent active when an edge leads here. After a handoff by a tool it is active already."""
         turn = current_turn.get()
         if turn is not None and turn.interrupted:
             return {}
