@@ -36,9 +36,10 @@ class Agent:
         tools: `@function_tool` functions, plain functions, or LangChain tools.
         handoffs: `Handoff`s, and names of targets that the tools hand off to with `ctx.handoff(name)`.
         on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
-            agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool does
-            (`return ctx.handoff("billing")`). It runs when the handoff to the agent has happened.
-        on_exit: an async function of the `RunContext`, run when another agent has become active, and when the call ends.
+            agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
+            does (`return ctx.handoff("billing")`). It runs when the handoff to the agent has happened.
+        on_exit: an async function of the `RunContext`. It runs when another agent has become active, and when the
+            call ends.
         llm: a LangChain chat model or a string such as "openai:gpt-4.1". Default: the graph's.
         fallback: the model that answers when `llm` fails before its first word. Default: the graph's.
         voice: how it hears and sounds.
