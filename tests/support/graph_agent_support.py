@@ -158,7 +158,8 @@ def no_accidents(expected: str | None = None) -> Iterator[None]:
     finally:
         livekit.propagate = propagates
         logging.getLogger().removeHandler(accidents)
-    assert [text for text in accidents.seen if expected is None or expected not in text] == []
+    seen = [text for text in accidents.seen if expected is None or expected not in text]
+    assert seen == [], "\n".join(seen)
 
 
 @contextlib.asynccontextmanager
