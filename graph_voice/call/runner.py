@@ -63,7 +63,7 @@ class Runner:
         except AnsweredAlready:
             raise
         except Exception as error:
-            turn.apologise(self._speaker, error)
+            turn.apologize(self._speaker, error)
         finally:
             self._end_calls()
             turn.on_stop = None

@@ -143,7 +143,7 @@ class AgentNode:
         work.undo_invalid()
         handoff = ctx.requested
         if handoff is not None and turn is not None and len(turn.record.handoffs) >= self.runtime.settings.max_hops:
-            turn.apologise(self.agent.name, HandoffError(_TOO_MANY.format(agent=self.agent.name, to=handoff.to)))
+            turn.apologize(self.agent.name, HandoffError(_TOO_MANY.format(agent=self.agent.name, to=handoff.to)))
             handoff = None
         if handoff is not None and handoff.say is not None and ctx.speak is not None:
             await ctx.speak(new_id("say"), handoff.say)
@@ -199,7 +199,7 @@ class AgentNode:
             raise
         except Exception as error:
             if turn is not None:
-                said = turn.apologise(self.agent.name, error)
+                said = turn.apologize(self.agent.name, error)
                 return {} if said is None else {"messages": [said]}
             if isinstance(error, SilentModelError):
                 return {}  # as with LangGraph's own agents: nothing was said, and nothing failed

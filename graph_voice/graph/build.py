@@ -237,7 +237,7 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
         return node.route(state)
 
     builder.add_conditional_edges(name, go_on, {tools_name: tools_name, END: END})
-    ways = _labelled_ways(agent)
+    ways = _labeled_ways(agent)
     labels = {target: label for label, target in ways.items()}
 
     async def leave(state: dict[str, Any]) -> str | list[str]:
@@ -247,7 +247,7 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
     builder.add_conditional_edges(tools_name, leave, cast(Any, {name: name, **ways}))
 
 
-def _labelled_ways(agent: Agent) -> dict[str, str]:
+def _labeled_ways(agent: Agent) -> dict[str, str]:
     """Label -> target. LangGraph keeps one edge per pair of nodes, so its label lists all tools that lead there."""
     ways: dict[str, str] = {}
     for target in agent.ways:

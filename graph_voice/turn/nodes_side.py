@@ -292,7 +292,7 @@ class NodesSide(ABC):
         logger.error("agent %s failed", agent, exc_info=error)
         self.emit(events.Failed(agent, error))
 
-    def apologise(self, agent: str, error: BaseException) -> AIMessage | None:
+    def apologize(self, agent: str, error: BaseException) -> AIMessage | None:
         """A model or a node failed, or nothing was said: apologize to the caller, unless they are already speaking."""
         self.failed(agent, error)
         text = self.conversation.apology

@@ -170,9 +170,9 @@ class LivePrinter:
     def __call__(self, entry: LogEntry) -> None:
         match entry:
             case Utterance():
-                self._print(entry.at, entry.speaker, self._words(entry), f"bold {self._colour(entry.speaker)}")
+                self._print(entry.at, entry.speaker, self._words(entry), f"bold {self._color(entry.speaker)}")
             case Handoff():
-                text = Text.assemble(entry.old_agent, " ⇒ ", (entry.new_agent, self._colour(entry.new_agent)))
+                text = Text.assemble(entry.old_agent, " ⇒ ", (entry.new_agent, self._color(entry.new_agent)))
                 self._print(entry.at, "handoff", text)
             case ToolCall():
                 output = f" → {entry.output}" if entry.output else ""
@@ -195,7 +195,7 @@ class LivePrinter:
             text.append(" [lost]", style="bold red")
         return text
 
-    def _colour(self, speaker: str) -> str:
+    def _color(self, speaker: str) -> str:
         if speaker != CALLER and speaker not in self._agents:
             self._agents.append(speaker)
         return colors(self._agents)[speaker]
