@@ -1,7 +1,7 @@
-"""Arriving at an agent by an edge: the active agent changes without a tool of LiveKit's that could carry it out.
+"""Arriving at an agent by an edge: the active agent changes, and no tool call carries the handoff out.
 
-An edge of the user's own leads there, or a declared handoff does: through custom nodes, or out of an `on_enter`. Then
-the handoff's policy says what the new agent is shown.
+The edge is the user's own, or a declared handoff leads along it: through custom nodes, or out of an `on_enter`. The policy
+of a declared handoff says what the new agent is shown.
 """
 
 import logging
@@ -19,10 +19,10 @@ from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, Settings
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.turn import Turn, current_turn
 from graph_voice.userdata.working_copy import WorkingCopy
 
-__all__ = ["WAY", "Arrival", "arrive", "from_plain", "leave", "plain"]
+__all__ = ["WAY", "Arrival", "ExternalNode", "arrive", "from_plain", "leave", "plain"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -147,3 +147,19 @@ def from_plain(kept: Mapping[str, Any], declared: Handoff) -> Handoff:
         on_interruption=kept["on_interruption"],
         say=Reply(say["instructions"]) if isinstance(say, dict) else say,
     )
+
+
+class ExternalNode:
+    """The node of an external agent. The graph's part of the call ends here until the front end hands back."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+
+    async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
+        """The node: makes the agent active when an edge leads here. After a handoff by a tool it is active already."""
+        turn = current_turn.get()
+        if turn is not None and turn.interrupted:
+            return {}
+        arrived = await arrive(state, config, runtime, turn, self.name, self._settings, external=True)
+        return arrived.update if arrived is not None else {}

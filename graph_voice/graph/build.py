@@ -18,7 +18,7 @@ from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import BuildError
 from graph_voice.graph.agent_node import AgentNode
 from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
-from graph_voice.graph.external import ExternalNode
+from graph_voice.graph.arrival import ExternalNode
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
 from graph_voice.graph.tool_node import ToolsNode
