@@ -1,7 +1,7 @@
 """Arriving at an agent by an edge: the active agent changes, and no tool call carries the handoff out.
 
-The edge is the user's own, or a declared handoff leads along it: through custom nodes, or out of an `on_enter`. The policy
-of a declared handoff says what the new agent is shown.
+The edge is the user's own, or a declared handoff leads along it: through custom nodes, or out of an `on_enter`. The
+policy of a declared handoff says what the new agent is shown.
 """
 
 import logging
