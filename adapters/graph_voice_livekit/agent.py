@@ -41,6 +41,7 @@ class NodeAgent(Agent):
     _has_entered = True
     """False for an agent with which LiveKit's session began although another agent was active in the stored call."""
     turn: TurnDriver | None = None
+    entering: TurnDriver | None = None
     """The turn that handed off to this agent, until it has entered: its first words continue that turn."""
 
     def _become(self, bridge: Bridge, name: str, definition: GraphDefinition | None, voice: dict[str, Any]) -> None:
@@ -90,6 +91,11 @@ class NodeAgent(Agent):
                 'and a tts, and name the model in the graph: create_voice_graph(..., llm="openai:gpt-4.1").'
             )
 
+    @property
+    def enters_by_method(self) -> bool:
+        """Whether the graph's agent has an `on_enter` method."""
+        return self._definition is not None and self._definition.enters_by_method
+
     def first_instructions(self) -> str | None:
         """The instructions of the graph's `on_enter`, with the userdata as it is now, for LiveKit's traces."""
         if self._definition is not None:
@@ -101,6 +107,10 @@ class NodeAgent(Agent):
         self._has_entered = await self._bridge.handoffs.entered(self)
         if self._has_entered:
             await super().on_enter()
+        if self.entering is not None:
+            # As in LiveKit: a run (`session.run`, `capture_run`) lasts until the `on_enter` method has ended.
+            driver, self.entering = self.entering, None
+            await driver.entered.wait()
 
     async def on_exit(self) -> None:
         await self._bridge.handoffs.leaving()

@@ -139,7 +139,11 @@ class AgentNode:
             return {}, None  # the method acts, and nobody has handed over to this agent after all
         work = work or WorkingCopy(state)
         ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
-        await self.runtime.run_hook(self.agent.on_enter, ctx)
+        try:
+            await self.runtime.run_hook(self.agent.on_enter, ctx)
+        finally:
+            if turn is not None:
+                turn.entered()
         work.undo_invalid()
         handoff = ctx.requested
         if handoff is not None and turn is not None and len(turn.record.handoffs) >= self.runtime.settings.max_hops:

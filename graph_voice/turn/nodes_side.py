@@ -54,6 +54,8 @@ class NodesSide(ABC):
         """Called with True when `ctx.disallow_interruptions()` takes effect, and with False when it ends."""
         self.on_wait: Callable[[str], None] | None = None
         """Called with a message id when the run waits until this message is heard (`ctx.say`)."""
+        self.on_entered: Callable[[], None] | None = None
+        """Called when an agent's `on_enter` method has ended."""
         self.on_said: Callable[[str], None] | None = None
         """Called with a message id when this message is complete. The run may go on."""
         self._speaking: str | None = None
@@ -310,6 +312,11 @@ class NodesSide(ABC):
         assert found is not None
         found[1].produced = event.text
         self.emit(event)
+
+    def entered(self) -> None:
+        """An agent's `on_enter` method has ended."""
+        if self.on_entered is not None:
+            self.on_entered()
 
     def hold(self) -> None:
         """Disallow interruptions until `release`."""

@@ -38,9 +38,16 @@ class EnteringAgent(Protocol):
     def recognizer(self) -> object:
         """Its speech recognizer, if LiveKit may keep it across a handoff; else None."""
 
+    entering: TurnDriver | None
+    """The turn in which the graph's agent enters by a method of its own, until that has ended."""
+
     @property
     def definition_enters(self) -> bool:
         """Whether the graph's agent has an `on_enter`."""
+
+    @property
+    def enters_by_method(self) -> bool:
+        """Whether its `on_enter` is a method, which speaks by itself, or does not."""
 
     def first_instructions(self) -> str | None:
         """The instructions of the graph's `on_enter`, with the userdata as it is now."""
@@ -104,7 +111,7 @@ class Handoffs:
         came_from, self._came_from = self._came_from, None
         self.active_agent = name
         driver, agent.turn = agent.turn, None
-        first_words = agent.first_instructions
+        first_words, resumed = agent.first_instructions, False
         if driver is not None and driver.entry == name:
             self.confirm(driver, name)
             driver.cancel_entry()
@@ -122,7 +129,7 @@ class Handoffs:
                     return True
                 driver = call.drive(turn)
                 call.background(self._resume.ask_behind(driver))
-                first_words = lambda: turn.instructions  # noqa: E731
+                first_words, resumed = (lambda: turn.instructions), True
             else:
                 if first and came_from is None:
                     if not agent.definition_enters:
@@ -131,7 +138,11 @@ class Handoffs:
                         return True  # a call that goes on from earlier messages needs no greeting
                 driver = call.drive(self._conversation.enter())
         driver.arrived.clear()
-        call.speak(driver, first_words())
+        if agent.enters_by_method and not resumed:
+            agent.entering = driver
+            driver.speak_when_there_are_words()
+        else:
+            call.speak(driver, first_words())
         self._conversation.tell_late()
         call.background(self._show(agent, driver))
         self._recovery.answer_behind(driver)

@@ -86,6 +86,8 @@ class TurnDriver:
         """Whether LiveKit carries out this handoff even if it is interrupted now."""
         self.arrived = asyncio.Event()
         """Set when the graph has reached LiveKit's active agent: it has produced something for it, or is over."""
+        self.entered = asyncio.Event()
+        """Set when an agent's `on_enter` method has ended, has handed off, or was interrupted by the caller."""
         self.over = asyncio.Event()
         """Set when no speech of LiveKit's will drain this turn any more."""
         self.batches: list[MirroredBatch] = []
@@ -110,6 +112,7 @@ class TurnDriver:
         turn.on_hold = self._hold
         turn.on_wait = self._wait_for
         turn.on_said = self._message_over
+        turn.on_entered = self.entered.set
         self._pump_task = asyncio.create_task(self._pump(), name=f"graph_voice.drain.{turn.id}")
 
     # ---- from the graph
@@ -145,7 +148,17 @@ class TurnDriver:
         if self._open is not None:  # the run ended in the middle of a batch
             self._close_batch(self._open)
         self._paused = None
+        self.arrived.set()
+        self.entered.set()
         self.maybe_close()
+
+    def speak_when_there_are_words(self) -> None:
+        """The agent enters by a method, which may say nothing: LiveKit is asked for a reply when there is one."""
+        self.entered.clear()
+        if self._pump_task.done() or any(not isinstance(event, events.Ended) for event in self._items):
+            self._call.speak(self)
+        else:
+            self._paused = ""
 
     def _put(self, event: events.Event) -> None:
         self._items.append(event)
@@ -185,6 +198,7 @@ class TurnDriver:
             self._handed_off_late(self._open, event)
             return
         self.entry = event.new_agent
+        self.entered.set()
         if self._open is not None and event.call_id in self._open.tool_calls:
             self._open.handoff = event
             if len(self._open.results) == len(self._open.tool_calls):
@@ -332,12 +346,13 @@ class TurnDriver:
         await handle.wait_if_not_interrupted([over])
         if handle.interrupted:
             self.turn.interrupt()
+            self.entered.set()
         await over
         self.arrived.set()
         self._handles.discard(handle)
         if handle.interrupted and not self.entry_is_certain:
             self.cancel_entry()
-        if self._paused is not None and not self._reported(self._paused):
+        if self._paused and not self._reported(self._paused):
             self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it
         self.maybe_close()
 
@@ -393,6 +408,7 @@ class TurnDriver:
         for task in list(self._watchers):
             task.cancel()
         self.arrived.set()
+        self.entered.set()
         self.entry = None
         self._handles.clear()
         self.maybe_close()
