@@ -109,10 +109,12 @@ class NodeAgent(Agent):
             await super().on_enter()
         if self.entering is not None:
             # As in LiveKit: a run (`session.run`, `capture_run`) lasts until the `on_enter` method has ended.
-            driver, self.entering = self.entering, None
-            await driver.entered.wait()
+            await self.entering.entered.wait()
+            self.entering = None
 
     async def on_exit(self) -> None:
+        if self.entering is not None:
+            self.entering.entered.set()  # LiveKit waits for the agent's on_enter before another one enters
         await self._bridge.handoffs.leaving()
         if self._has_entered:
             await super().on_exit()

@@ -104,6 +104,8 @@ class AgentNode:
                 return update
             update["chat_ctx"] = {**state["chat_ctx"], WAY: plain(handoff, self.agent.ways[handoff.to], None)}
             return [Command(update=update, goto=handoff.to)]
+        if turn is not None:
+            turn.entered()  # it answers, or its first words are the model's
         made = await self._reply(state, config, turn, entering=entering, shown=shown)
         return {**update, **made}
 

@@ -55,7 +55,7 @@ class NodesSide(ABC):
         self.on_wait: Callable[[str], None] | None = None
         """Called with a message id when the run waits until this message is heard (`ctx.say`)."""
         self.on_entered: Callable[[], None] | None = None
-        """Called when an agent's `on_enter` method has ended."""
+        """Called when an agent's `on_enter` method has ended, or does not run."""
         self.on_said: Callable[[str], None] | None = None
         """Called with a message id when this message is complete. The run may go on."""
         self._speaking: str | None = None
@@ -314,7 +314,7 @@ class NodesSide(ABC):
         self.emit(event)
 
     def entered(self) -> None:
-        """An agent's `on_enter` method has ended."""
+        """An agent's `on_enter` method has ended, or does not run."""
         if self.on_entered is not None:
             self.on_entered()
 

@@ -87,7 +87,9 @@ class TurnDriver:
         self.arrived = asyncio.Event()
         """Set when the graph has reached LiveKit's active agent: it has produced something for it, or is over."""
         self.entered = asyncio.Event()
-        """Set when an agent's `on_enter` method has ended, has handed off, or was interrupted by the caller."""
+        """Set when an agent's `on_enter` method has ended, has handed off, or was interrupted, and when LiveKit leaves
+        the agent, which waits for it."""
+        self.entered.set()
         self.over = asyncio.Event()
         """Set when no speech of LiveKit's will drain this turn any more."""
         self.batches: list[MirroredBatch] = []
@@ -154,8 +156,11 @@ class TurnDriver:
 
     def speak_when_there_are_words(self) -> None:
         """The agent enters by a method, which may say nothing: LiveKit is asked for a reply when there is one."""
+        if self._pump_task.done() or self.turn.interrupted:
+            self._call.speak(self)
+            return
         self.entered.clear()
-        if self._pump_task.done() or any(not isinstance(event, events.Ended) for event in self._items):
+        if any(not isinstance(event, events.Ended) for event in self._items):
             self._call.speak(self)
         else:
             self._paused = ""
