@@ -149,8 +149,8 @@ class Bridge:
             tool_choice: "none", "required", or the name of a tool; None: the model decides.
         """
         speech = _speech.get()
-        if speech is None:
-            return None
+        if speech is None or self.conversation.closed:
+            return None  # nobody asks, or the graph's side of the call is over: nobody answers any more
         if (known := self._by_speech.get(speech)) is not None:
             return known
         if self.resume.moving or any(driver.completes for driver in self._drivers):
