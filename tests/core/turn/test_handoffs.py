@@ -1,7 +1,8 @@
-"""Handoffs count when the front end says that the floor has changed, and not before."""
+"""Handoffs count when the front end says that the active agent has changed, and not before."""
 
 import asyncio
-from typing import Any
+import operator
+from typing import Annotated, Any
 
 import pytest
 from turn_support import hear, rest, told, until
@@ -12,6 +13,7 @@ from graph_voice import (
     Handoff,
     RunContext,
     Turn,
+    VoiceState,
     create_voice_graph,
     events,
     function_tool,
@@ -243,3 +245,32 @@ async def test_the_new_agent_says_its_first_words_whatever_the_policy_carries(po
     conversation = Conversation(create_voice_graph([a, b], llm=model))
     await conversation.run("My bill, please.")
     assert "Say who you are." in model.prompts[1].messages[-1].text
+
+
+class Audited(VoiceState):
+    audit: Annotated[list[str], operator.add]
+
+
+@pytest.mark.parametrize("happens", [True, False])
+async def test_what_a_node_writes_behind_a_handoff_counts_when_the_handoff_has_happened(happens: bool) -> None:
+    agents = [Agent("a", instructions="A", handoffs=[Handoff("b")]), Agent("b", instructions="B")]
+    model = ScriptedModel({"a": [say(call("transfer_to_b"))], "b": ["B here."]})
+    graph = create_voice_graph(agents, llm=model, state_schema=Audited)
+
+    async def note(state: Any) -> dict[str, Any]:
+        return {"audit": ["noted"]}
+
+    graph.add_node("note", note, metadata={"speculative": True})
+    graph.add_edge("b", "note")
+    conversation: Conversation[Any] = Conversation(graph)
+    turn = conversation.turn("b, please")
+    handed = await to_handoff(turn)
+    await rest(turn)
+    assert not conversation.state.get("audit"), "nobody knows yet whether the handoff happens"
+    if happens:
+        turn.confirm_handoff(handed.call_id)
+    else:
+        turn.reject_handoff(handed.call_id, "no")
+    turn.close()
+    assert (conversation.state.get("audit") or []) == (["noted"] if happens else [])
+    assert conversation.active_agent == ("b" if happens else "a")
