@@ -16,7 +16,6 @@ from graph_voice.agents.run_context import running
 from graph_voice.call.compaction import Compaction
 from graph_voice.call.durable import RESUME, Durable, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT, leave_call, stop
-from graph_voice.call.head_start import HeadStart
 from graph_voice.call.prefetched_summaries import PrefetchedSummaries
 from graph_voice.call.runner import Runner
 from graph_voice.call.state import CallState, U, pending_after
@@ -103,7 +102,6 @@ class Conversation(CallState[U]):
         self._running: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         self.traces = CallTrace(self, lambda: self.durable_lag)
-        self._ahead = HeadStart(self, self._live, lambda: Turn(self), self._run)
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
         self.on_late_result: Callable[[], None] | None = None
@@ -210,23 +208,7 @@ class Conversation(CallState[U]):
         """
         self._require_open()
         user = self.user_message(text, message_id) if text is not None else None
-        too_late = self._durable is not None and self._durable.saver.is_too_late
-        early = not too_late and self._handing_over() is None
-        if user is not None and early and (turn := self._ahead.take()) is not None:
-            turn.begin_with(user, instructions, options)
-            return self._start(turn)
         return self._start(Turn(self, user=user, instructions=instructions, options=options))
-
-    def expect_turn(self) -> None:
-        """Begin the run of the caller's next turn, as far as it can go without their words. Returns at once.
-
-        A front end calls this when the caller begins to speak, or when a turn is over. Then only the prompt and the
-        model take time between the caller's words and the first token. If anything else is remembered before the turn
-        starts, the early run is dropped, which does no harm. Graphs with custom nodes and traced runs never begin
-        early.
-        """
-        if not self.closed and self._handing_over() is None:
-            self._ahead.begin()
 
     def enter(self) -> Turn:
         """Start the turn with which the active agent enters the call: its `on_enter`."""
@@ -323,7 +305,7 @@ class Conversation(CallState[U]):
         if turn.resumes is not None and turn.record.user is not None:
             return turn.resumes.resume(words_of(turn.record.user))
         payload: dict[str, Any] = {}
-        if turn.record.user is not None and turn.began_in is None:
+        if turn.record.user is not None:
             payload["messages"] = [turn.record.user]
         if turn.entering:
             payload["chat_ctx"] = {**(self.state.get("chat_ctx") or {}), "entering": True}
@@ -445,7 +427,6 @@ class Conversation(CallState[U]):
             await self._durable.abandon()
         for turn in self._live.turns:
             turn.cancel()
-        await self._ahead.aclose()
         await stop(self._running, 0)
         await self.compaction.aclose()
         await self.summaries.aclose()
@@ -453,7 +434,6 @@ class Conversation(CallState[U]):
     async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
         current_turn.set(None)
         running.set(None)
-        await self._ahead.aclose()
         for turn in list(self._live.turns):
             turn.close()
         await stop(self._running, timeout)

@@ -39,14 +39,11 @@ class LiveState:
         self._channels: dict[str, Channel] = {}
         self._others: dict[str, Any] | None = None
         self._values: dict[str, Any] | None = None
-        self.version = 0
-        """Grows with each change of what is remembered."""
         if (userdata := self._specs.get("userdata")) is not None and userdata.is_available():
             self._base["userdata"] = userdata.copy()
 
     def changed(self) -> None:
         self._others = self._values = None
-        self.version += 1
         self.on_change()
 
     def restore(self, values: Mapping[str, Any], stored_values: Mapping[str, Any]) -> None:
@@ -68,7 +65,6 @@ class LiveState:
             elif isinstance(spec, DeltaChannel) and values.get(name) is not None:
                 self._base[name] = spec.from_checkpoint(values[name])
         self._others = self._values = None
-        self.version += 1
 
     def add(self, group: Group) -> None:
         """Add messages from outside the turns."""
@@ -103,10 +99,6 @@ class LiveState:
         own = values["messages"] if messages is None else list(messages)
         found["messages"] = stored(self._specs["messages"].from_checkpoint(own))
         return found
-
-    def stored_userdata(self) -> Any:
-        """The userdata as plain data, in the form of a run's first checkpoint."""
-        return stored(self._channels["userdata"]) if "userdata" in self.others else None
 
     # ---- deriving
 

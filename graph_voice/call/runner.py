@@ -82,7 +82,6 @@ class Runner:
             control=control,
             version="v2",
         ):
-            turn.enter_context()
             if part["type"] == "updates":
                 # A subgraph's inner updates come as one update of its node. What a resumed run had already finished
                 # comes again as cached, and is recorded already.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END
@@ -18,7 +18,7 @@ from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, with
 from graph_voice.graph.studio_context import edited
 from graph_voice.history.context import resolve, shortened, view
 from graph_voice.messages.pairs import keep_calls
-from graph_voice.messages.prompt import complete_prompt, is_blank, render_context
+from graph_voice.messages.prompt import complete_prompt, render_context
 from graph_voice.models import SilentModelError
 from graph_voice.secrets.arguments import redact_arguments
 from graph_voice.secrets.spoken import open_words
@@ -48,28 +48,6 @@ class AgentNode:
         if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
             return await AgentNode(changed).step(state, config, runtime)
         turn = current_turn.get()
-        if turn is None or not turn.waits_for_words:
-            return await self._step(state, config, runtime, turn)
-        # The run began before the caller had finished, so their words arrive here instead of with its input.
-        shown = render_context(view(state))
-        user = await turn.wait_words()
-        if not is_blank(user):
-            shown.append(user)
-        messages = [*(state.get("messages") or []), user]
-        update = await self._step({**state, "messages": messages}, config, runtime, turn, shown)
-        if isinstance(update, list):
-            return [Command(update={"messages": [user]}), *update]
-        return {**update, "messages": [user, *update.get("messages", [])]}
-
-    async def _step(
-        self,
-        state: dict[str, Any],
-        config: RunnableConfig,
-        runtime: Runtime[Any],
-        turn: Turn | None,
-        shown: list[AnyMessage] | None = None,
-    ) -> Update:
-        """`shown`: what the model is shown of this state, when that was rendered already."""
         if turn is not None and turn.interrupted:
             return {}
         if self._has_open_batch(state):
@@ -83,7 +61,6 @@ class AgentNode:
             state["userdata"] = arrived.work.current
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
-            shown = None
             update["chat_ctx"] = state["chat_ctx"] = resolved
         if turn is None and self.agent.context is not None and _caller_waits(state):
             # Outside a conversation nothing runs between turns, so the context is shortened here.
@@ -106,7 +83,7 @@ class AgentNode:
             return [Command(update=update, goto=handoff.to)]
         if turn is not None:
             turn.entered()  # it answers, or its first words are the model's
-        made = await self._reply(state, config, turn, entering=entering, shown=shown)
+        made = await self._reply(state, config, turn, entering=entering)
         return {**update, **made}
 
     def route(self, state: dict[str, Any]) -> str:
@@ -169,7 +146,6 @@ class AgentNode:
         turn: Turn | None,
         *,
         entering: bool,
-        shown: list[AnyMessage] | None = None,
     ) -> dict[str, Any]:
         agent, userdata = self.agent, required(state)
         tools, withheld = agent.all_tools, frozenset[str]()
@@ -193,7 +169,7 @@ class AgentNode:
         try:
             if options.messages is not None and turn is not None:
                 shown = render_context([*options.messages, *(m for m in messages if m.id not in turn.before)])
-            elif shown is None:
+            else:
                 shown = render_context(view(state))
             if self.runtime.secret_schemas:
                 shown = open_words(shown, agent.name)

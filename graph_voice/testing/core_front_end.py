@@ -172,7 +172,6 @@ class CoreFrontEnd(FrontEnd):
 
     async def _caller_says(self, text: str, how: str = "says") -> None:
         self.plan.said(text, how)
-        self._conversation.expect_turn()
         await self._begin_to_speak()
         await asyncio.sleep(self.CALLERS_WORD * len(text.split()) + self.END_OF_TURN)
         at = time.time()

@@ -5,7 +5,6 @@ Nothing that the caller did not cause is executed; nothing that the caller did n
 """
 
 import asyncio
-import contextvars
 import logging
 import time
 import uuid
@@ -25,13 +24,11 @@ from graph_voice.turn.owner import TurnOwner
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import switch_key
 from graph_voice.turn.reply_options import ReplyOptions
-from graph_voice.turn.timings import Timings
 
 __all__ = ["Permission", "Turn", "answer", "current_turn"]
 
 logger = logging.getLogger("graph_voice")
 
-_NOTHING: Any = object()
 current_turn: ContextVar["Turn | None"] = ContextVar("graph_voice_turn", default=None)
 """The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks, where nothing is gated."""
 
@@ -55,18 +52,6 @@ class Turn(NodesSide):
     ) -> None:
         super().__init__(conversation, None)
         self.id = f"turn-{uuid.uuid4().hex[:12]}"
-        self.began_in: contextvars.Context | None = None
-        """The context in which the run began, when it began before the caller spoke."""
-        self._asked_in: contextvars.Context | None = None
-        self._words = asyncio.Event()
-        self._has_words = False
-        self._begin(user, instructions, options)
-        self.entering = entering
-        self._folded = False
-        self._commit = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def _begin(self, user: HumanMessage | None, instructions: str | None, options: ReplyOptions | None) -> None:
         self.record.user = user
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
@@ -76,37 +61,10 @@ class Turn(NodesSide):
         if self.options.messages is not None:
             self.before = frozenset(m.id for m in self.conversation.messages if user is None or m.id != user.id)
         self.created_at = time.time()
-        self.timings = Timings()
-
-    # ---- a run that began before the caller spoke
-
-    def begin_with(self, user: HumanMessage | None, instructions: str | None, options: ReplyOptions | None) -> None:
-        """The caller has spoken: let the run, which waits for their words, go on."""
-        self._begin(user, instructions, options)
-        self._asked_in = contextvars.copy_context()
-        self._words.set()
-
-    @property
-    def waits_for_words(self) -> bool:
-        """Whether the run began before the caller spoke, and has not been given their words yet."""
-        return self.began_in is not None and not self._has_words
-
-    async def wait_words(self) -> HumanMessage:
-        """Wait for the caller's words, in the first step of a run that began without them."""
-        await self._words.wait()
-        self._has_words = True
-        self.enter_context()
-        assert self.record.user is not None
-        return self.record.user
-
-    def enter_context(self) -> None:
-        """Let this task go on in the context of the code that started the turn, as if the run had begun there."""
-        if self.began_in is None or self._asked_in is None:
-            return
-        for var, value in self._asked_in.items():
-            before = self.began_in.get(var, _NOTHING)
-            if value is not before and var.get(_NOTHING) is before:
-                var.set(value)
+        self.entering = entering
+        self._folded = False
+        self._commit = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     # ---- the front end drains
 
@@ -459,8 +417,6 @@ class Turn(NodesSide):
             watch(self, event)
 
     def _changed(self, *, userdata: bool = False) -> None:
-        if self.began_in is not None and self._asked_in is None:
-            return  # the turn has not been started: what its run does is not part of the call yet
         self.conversation.turn_changed(self, userdata=userdata)
 
     def __repr__(self) -> str:

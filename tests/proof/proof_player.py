@@ -56,8 +56,7 @@ class Player(ABC):
             decision = turn.record.handoffs.get(key)
             happened = decision is not None and decision.happened
             self.world.counts["handoffs" if happened else "handoffs that did not happen"] += turn.committed
-        begun = [turn for turn in self._turns if not turn.waits_for_words]
-        self.world.counts["speculations discarded"] += sum(turn.discarded for turn in begun)
+        self.world.counts["speculations discarded"] += sum(turn.discarded for turn in self._turns)
         self._handoffs.clear()
         self._turns.clear()
 

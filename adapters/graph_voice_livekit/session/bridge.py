@@ -207,8 +207,7 @@ class Bridge:
             self._expecting = asyncio.get_running_loop().call_later(PAUSE, self._prepare)
 
     def _prepare(self) -> None:
-        """Make now, while nobody waits, what the next turn or a handoff in it needs."""
-        self.conversation.expect_turn()
+        """Make now, while nobody waits, what a handoff in the next turn needs."""
         for name in self.agents:
             if (definition := definition_of(self.conversation.graph, name)) is not None:
                 self.mirrors.of(definition.all_tools)
@@ -237,8 +236,6 @@ class Bridge:
         }
 
     def _on_user_state_changed(self, event: UserStateChangedEvent) -> None:
-        if event.new_state == "speaking":
-            self.conversation.expect_turn()
         self.recovery.user_state_changed(event)
         self._open_question.user_state_changed(event)
 

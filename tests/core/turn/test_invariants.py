@@ -45,7 +45,6 @@ class Plan:
     """Seconds between a message and the report of what was heard of it."""
     calls: tuple[str, ...]
     handoffs: tuple[str, ...]
-    expects: bool = False
     """Whether the next turn's run begins before its words, in the middle of the pause."""
 
 
@@ -67,7 +66,6 @@ plans = st.builds(
     ack=st.sampled_from([0.0, 0.0, 0.3, 3.0]),
     calls=st.lists(st.sampled_from(["allow"] * 5 + ["deny", "resolve", "ignore"]), min_size=1, max_size=4).map(tuple),
     handoffs=st.lists(st.sampled_from(["confirm", "confirm", "late", "reject", "late reject"]), min_size=1).map(tuple),
-    expects=st.booleans(),
 )
 
 
@@ -268,10 +266,7 @@ async def play(agents: int, script: list[Move], turns: list[Plan]) -> None:
     for number, plan in enumerate(turns):
         front = FrontEnd(world, conversation, plan, f"u{number}")
         driving.append(asyncio.create_task(front.drive()))
-        await asyncio.sleep(plan.pause / 2 + 0.005)
-        if plan.expects:
-            conversation.expect_turn()
-        await asyncio.sleep(plan.pause / 2 + 0.005)
+        await asyncio.sleep(plan.pause + 0.01)
     watchdog = asyncio.get_running_loop().call_later(60, conversation_closes, conversation)
     await asyncio.gather(*driving)
     await conversation.aclose()
