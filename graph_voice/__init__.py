@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from graph_voice.graph.say import say
     from graph_voice.graph.state import VoiceState
     from graph_voice.storage.live_saver import LiveSaver
+    from graph_voice.turn.event_stream import TurnListener
+    from graph_voice.turn.state import TurnState
     from graph_voice.turn.turn import Turn
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "StopResponse",
     "ToolError",
     "Turn",
+    "TurnListener",
+    "TurnState",
     "Voice",
     "VoiceState",
     "create_voice_graph",
@@ -66,6 +70,8 @@ _HOMES = {
     "StopResponse": "agents.tools",
     "ToolError": "agents.tools",
     "Turn": "turn.turn",
+    "TurnListener": "turn.event_stream",
+    "TurnState": "turn.state",
     "Voice": "agents.voice",
     "VoiceState": "graph.state",
     "create_voice_graph": "graph.build",

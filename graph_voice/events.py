@@ -95,6 +95,8 @@ class ToolResult(Event):
     is_error: bool = False
     no_reply: NoReply | None = None
     """Why the tool wants no reply of the model, if it does; see `ends_turn`. None: the model speaks next."""
+    hands_off: bool = False
+    """Whether a `HandedOff` of this tool call follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class HandedOff(Event):
     """The graph moved on to another agent. It counts only once the front end has confirmed it."""
 
     call_id: str | None
-    """The tool call that handed off; None for a handoff by an edge of the graph."""
+    """The tool call that asked for it; None for a handoff by an edge of the graph."""
     old_agent: str
     new_agent: str
     shown: "tuple[AnyMessage, ...]" = ()
@@ -172,3 +174,6 @@ class Failed(Event):
 @dataclass(frozen=True, slots=True)
 class Ended(Event):
     """The last event of every turn, however it ended."""
+
+    ends_call: bool = False
+    """Whether a tool asked to end the call (`ctx.end_call`) once what it said was heard."""

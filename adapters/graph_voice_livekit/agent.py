@@ -19,11 +19,12 @@ from graph_voice.graph.build import METADATA, definition_of
 from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
 from graph_voice_livekit.session.bridge import Bridge
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.recovery import recognizer_of
 from graph_voice_livekit.session.reply import FLUSH, GraphLLM
 from graph_voice_livekit.session.resume import Hook
-from graph_voice_livekit.session.turns import TurnDriver
 
 __all__ = ["GraphAgent", "NodeAgent"]
 
@@ -40,9 +41,10 @@ class NodeAgent(Agent):
     _definition: GraphDefinition | None
     _has_entered = True
     """False for an agent with which LiveKit's session began although another agent was active in the stored call."""
-    turn: TurnDriver | None = None
-    entering: TurnDriver | None = None
-    """The turn that handed off to this agent, until it has entered: its first words continue that turn."""
+    handoff: LiveHandoff | None = None
+    """The handoff by which this agent becomes active, until it has entered: its first words continue that turn."""
+    entering: Driver | None = None
+    """The turn in which the graph's agent enters by a method of its own, until that has ended."""
 
     def _become(self, bridge: Bridge, name: str, definition: GraphDefinition | None, voice: dict[str, Any]) -> None:
         self._bridge = bridge
@@ -64,7 +66,7 @@ class NodeAgent(Agent):
         """The agent's instructions with the userdata as it is now, for LiveKit's judges and traces."""
         if definition is not None:
             with contextlib.suppress(Exception):  # the program's function; if it fails in the run, that is reported
-                return definition.render(self._bridge.conversation.value("userdata"))
+                return definition.render(self._bridge.conversation.call.state.value("userdata"))
         return f"The graph's agent {name}; its prompt is the graph's own."
 
     @property
@@ -100,7 +102,7 @@ class NodeAgent(Agent):
         """The instructions of the graph's `on_enter`, with the userdata as it is now, for LiveKit's traces."""
         if self._definition is not None:
             with contextlib.suppress(Exception):  # as above
-                return self._definition.render_on_enter(self._bridge.conversation.value("userdata"))
+                return self._definition.render_on_enter(self._bridge.conversation.call.state.value("userdata"))
         return None
 
     async def on_enter(self) -> None:
@@ -109,12 +111,12 @@ class NodeAgent(Agent):
             await super().on_enter()
         if self.entering is not None:
             # As in LiveKit: a run (`session.run`, `capture_run`) lasts until the `on_enter` method has ended.
-            await self.entering.entered.wait()
+            await self.entering.entered_by_method.wait()
             self.entering = None
 
     async def on_exit(self) -> None:
         if self.entering is not None:
-            self.entering.entered.set()  # LiveKit waits for the agent's on_enter before another one enters
+            self.entering.entered_by_method.set()  # LiveKit waits for the agent's on_enter before another one enters
         await self._bridge.handoffs.leaving()
         if self._has_entered:
             await super().on_exit()
@@ -245,7 +247,7 @@ class GraphAgent(NodeAgent):
         self._voices = dict(voices or {})
         self._types: dict[str, type[NodeAgent]] = {}
         self._bases = dict(bases or {})
-        roles = self.conversation.roles
+        roles = self.conversation.call.roles
         first = next((name for name in roles.nodes if name in roles.custom_speakers), "")
         for name in roles.agents:
             self._plugins.check(name, self._voice(name))
@@ -279,12 +281,12 @@ class GraphAgent(NodeAgent):
         made.arriving = history
         return made
 
-    def _node(self, name: str, turn: TurnDriver | None = None) -> NodeAgent:
+    def _node(self, name: str, handoff: LiveHandoff | None = None) -> NodeAgent:
         kind = self.agent_type(name)
         made = kind.__new__(kind)
         assert isinstance(made, NodeAgent)
         made._become(self._bridge, name, *self._describe(name))
-        made.turn = turn
+        made.handoff = handoff
         return made
 
     def agent_type(self, name: str) -> type[Agent]:
@@ -296,8 +298,8 @@ class GraphAgent(NodeAgent):
             return type(self)
         if name in self._external_agents:
             return self._external_agents.type_of(name)
-        if name not in self.conversation.roles.agents:
-            agents = ", ".join(sorted(self.conversation.roles.agents | self.conversation.roles.external))
+        if name not in self.conversation.call.roles.agents:
+            agents = ", ".join(sorted(self.conversation.call.roles.agents | self.conversation.call.roles.external))
             raise BuildError(f"agent_type({name!r}): the graph's agents are {agents}.")
         if name not in self._types:
             self._types[name] = _typed(name, (NodeAgent, *_behind(self._bases.get(name, Agent))))

@@ -1,46 +1,35 @@
-"""One call: its live state, and the turns that run on forks of that state."""
+"""One call on a voice graph, as its user sees it: what is remembered, and the turns."""
 
-import asyncio
-import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Self
 
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
+from langgraph.types import Interrupt
 
 from graph_voice import events
-from graph_voice.agents.run_context import running
-from graph_voice.call.compaction import Compaction
-from graph_voice.call.durable import RESUME, Durable, Resumed
-from graph_voice.call.ending import CLOSE_TIMEOUT, leave_call, stop
-from graph_voice.call.prefetched_summaries import PrefetchedSummaries
-from graph_voice.call.runner import Runner
-from graph_voice.call.state import CallState, U, pending_after
-from graph_voice.call.trace import CallTrace, Trace
-from graph_voice.errors import TurnError
+from graph_voice import history as _history
+from graph_voice.agents.handoff import AgentHandoff
+from graph_voice.call.call import Call
+from graph_voice.call.durable import RESUME, Resumed
+from graph_voice.call.ending import CLOSE_TIMEOUT
+from graph_voice.call.state import CallState, U
 from graph_voice.graph.agent_runtime import Apology
-from graph_voice.graph.build import require_models
-from graph_voice.history.summaries import prepared_summaries
 from graph_voice.messages.content import Content
-from graph_voice.secrets.spoken import words_of
-from graph_voice.storage.run_saver import RunSaver
 from graph_voice.tracing.feedback import Score
-from graph_voice.turn.gate import AnsweredAlready
-from graph_voice.turn.late_results import LateResults, announcement
-from graph_voice.turn.pending import Pending
+from graph_voice.turn.late_results import announcement
 from graph_voice.turn.reply_options import ReplyOptions
-from graph_voice.turn.tool_run import ToolRun
-from graph_voice.turn.turn import Turn, current_turn
+from graph_voice.turn.run import TurnRun
+from graph_voice.turn.turn import Turn
 
 __all__ = ["Conversation"]
 
-logger = logging.getLogger("graph_voice")
 
-
-class Conversation(CallState[U]):
+class Conversation(Generic[U]):
     """One call on a voice graph: what was said and done so far, and the turns that are running.
 
     Args:
@@ -78,7 +67,7 @@ class Conversation(CallState[U]):
         apology: Apology | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
-        super().__init__(
+        state = CallState[U](
             graph,
             thread_id=thread_id,
             userdata=userdata,
@@ -90,27 +79,9 @@ class Conversation(CallState[U]):
             silent=silent,
             apology=apology,
         )
-        self.summaries = PrefetchedSummaries(self)
-        """Summaries that a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
-        self.compaction = Compaction(self)
-        """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
-        self.late = LateResults()
-        """Tool results that came after the caller was answered without them."""
-        self._durable = Durable(self, self._live, saver, self._waiting) if saver is not None else None
-        if self._durable is not None:
-            self._live.on_change = self._durable.changed
-        self._running: set[asyncio.Task[Any]] = set()
-        self._closing: asyncio.Task[None] | None = None
-        self.traces = CallTrace(self, lambda: self.durable_lag)
-        self.on_userdata: Callable[[], None] | None = None
-        """Called when a node of a committed turn has changed the userdata."""
-        self.on_late_result: Callable[[], None] | None = None
-        """Called when there are late results for `announce` to report."""
-        self.on_event: Callable[[Turn, events.Event], None] | None = None
-        """Called with each event of each turn, even a discarded one, when it happens in the graph and before the
-        front end takes it. For logs and tests."""
-        self.on_tool: Callable[[ToolRun], None] | None = None
-        """Called when a tool's code starts in a turn, and when it ends. For logs and tests."""
+        self.call = Call(state, saver)
+        """The inside of the call, for front ends, logs and tests: `on_event`, `on_tool`, `on_late_result`, `roles`."""
+        self._state = state
 
     def __repr__(self) -> str:
         said, taken = len(self.messages), len(self.handoffs)
@@ -128,8 +99,9 @@ class Conversation(CallState[U]):
             patience: seconds to wait for a store that fails or does not answer. Then the failure is logged, and the
                 call goes on as a new one. Default: wait without a limit, and raise what the saver raises.
         """
-        if self._durable is not None and not self._durable.opened:
-            self._pending = await self._durable.open(patience)
+        durable = self.call.durable
+        if durable is not None and not durable.opened:
+            self._state.pending = await durable.open(patience)
         return self
 
     async def __aenter__(self) -> Self:
@@ -141,7 +113,7 @@ class Conversation(CallState[U]):
     @property
     def resumed(self) -> Resumed | None:
         """The state in which `open()` found a call that another process had left. None: the call is new."""
-        return self._durable.resumed if self._durable is not None else None
+        return self.call.durable.resumed if self.call.durable is not None else None
 
     def resume(self, instructions: str | None = None) -> Turn:
         """Start the turn in which the active agent resumes the call. `resumed` says in which state the call was.
@@ -151,37 +123,102 @@ class Conversation(CallState[U]):
         Args:
             instructions: for this reply. Default: say that the call is connected again, and go on where it was.
         """
-        turn = Turn(self, instructions=instructions or RESUME)
-        if self._durable is not None and (batch := self._durable.take_batch()) is not None:
+        turn = TurnRun(self.call, instructions=instructions or RESUME)
+        if self.call.durable is not None and (batch := self.call.durable.take_batch()) is not None:
             turn.resume(batch)
-        return self._start(turn)
-
-    def store_now(self) -> int | None:
-        """Write what is remembered now, without waiting for more. Returns the position for `stored(upto)`."""
-        return self._durable.journal.hurry() if self._durable is not None and self._durable.opened else None
-
-    async def stored(self, upto: int | None = None) -> bool:
-        """Wait until all that is remembered now is durable. Returns False when the store is late: the call goes on.
-
-        Args:
-            upto: what `store_now` returned. What came later is not waited for.
-        """
-        return await self._durable.stored(upto) if self._durable is not None else True
+        return self.call.start(turn)
 
     @property
     def durable_lag(self) -> float:
         """How many seconds the durable copy is behind; 0 when it is up to date, or there is none."""
-        return self._durable.saver.lag.seconds if self._durable is not None else 0.0
+        return self.call.durable_lag
 
     async def flush(self, timeout: float | None = None) -> None:
         """Wait until all that is remembered now is durable. Raises `SaverError` after `timeout` seconds."""
-        if self._durable is not None:
-            await self._durable.flush(timeout)
+        if self.call.durable is not None:
+            await self.call.durable.flush(timeout)
 
     @property
     def closed(self) -> bool:
         """Whether the call is over or ending: `aclose()` has been called."""
-        return self._closing is not None
+        return self.call.closed
+
+    # ---- what is remembered
+
+    @property
+    def graph(self) -> Pregel[Any, Any, Any, Any]:
+        """The compiled graph."""
+        return self._state.graph
+
+    @property
+    def thread_id(self) -> str:
+        """The call's name in LangGraph and LangSmith."""
+        return self._state.thread_id
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state as remembered now: what the graph produced, as far as the front end acknowledged it."""
+        return self._state.state
+
+    @property
+    def messages(self) -> list[AnyMessage]:
+        """Everything said (as heard) and done. LiveKit's `session.history`."""
+        return self._state.messages
+
+    @property
+    def chat_ctx(self) -> list[AnyMessage]:
+        """What the active agent's model is shown of the messages. LiveKit's `agent.chat_ctx`."""
+        return self._state.chat_ctx
+
+    @property
+    def userdata(self) -> U:
+        """The caller's facts. LiveKit's `session.userdata`."""
+        return self._state.userdata
+
+    @property
+    def active_agent(self) -> str:
+        """The name of the active agent."""
+        return self._state.active_agent
+
+    @property
+    def handoffs(self) -> list[AgentHandoff]:
+        """Every handoff that happened."""
+        return self._state.handoffs
+
+    @property
+    def interrupts(self) -> tuple[Interrupt, ...]:
+        """What the graph waits for (LangGraph's `interrupt()`); the next `turn(text)` answers the first one."""
+        return self._state.interrupts
+
+    # ---- what happens outside a turn
+
+    def add(self, message: Any, at: float | None = None) -> None:
+        """Remember what was said outside a turn (LiveKit's `session.say`).
+
+        Args:
+            message: a LangChain message, or what `convert_to_messages` takes.
+            at: when it was said, in seconds since the epoch. Default: now.
+        """
+        self._state.add(message, at)
+
+    async def update_agent(self, name: str, history: _history.Operation | None = None) -> None:
+        """Make another agent active from outside a turn. LiveKit's `session.update_agent`.
+
+        Args:
+            name: the agent.
+            history: what it is shown. Default: `fresh()`.
+
+        Raises `TurnError` for a name that is not an agent of the graph.
+        """
+        await self._state.update_agent(name, history)
+
+    def update_userdata(self, userdata: U) -> None:
+        """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`)."""
+        self._state.update_userdata(userdata)
+
+    def update_chat_ctx(self, update: Mapping[str, Any]) -> None:
+        """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
+        self._state.update_chat_ctx(update)
 
     # ---- turns
 
@@ -206,13 +243,13 @@ class Conversation(CallState[U]):
 
         Raises `ModelError` when an agent of the graph has no model, and `TurnError` when the call is over.
         """
-        self._require_open()
-        user = self.user_message(text, message_id) if text is not None else None
-        return self._start(Turn(self, user=user, instructions=instructions, options=options))
+        self.call.require_open()
+        user = self._state.user_message(text, message_id) if text is not None else None
+        return self.call.start(TurnRun(self.call, user=user, instructions=instructions, options=options))
 
     def enter(self) -> Turn:
         """Start the turn with which the active agent enters the call: its `on_enter`."""
-        return self._start(Turn(self, entering=True))
+        return self.call.start(TurnRun(self.call, entering=True))
 
     def announce(self) -> Turn | None:
         """Start a turn in which the active agent reports, unasked, the tool results that came late.
@@ -223,93 +260,13 @@ class Conversation(CallState[U]):
 
         Call it when `on_late_result` asks for it, as soon as nobody speaks and no reply is being generated.
         """
-        due = self.late.due()
-        if not due or self.closed or self.active_agent not in self.roles.agents:
+        due = self.call.late.due()
+        if not due or self.closed or self.active_agent not in self.call.roles.agents:
             return None
-        turn = self.turn(instructions=announcement(due, self.chat_ctx))
+        run = TurnRun(self.call, instructions=announcement(due, self.chat_ctx))
         for late in due:
-            late.announcements.append(turn)
-        return turn
-
-    @property
-    def speaker(self) -> Turn | None:
-        """The turn whose speech the front end has not reported yet (`Turn.heard`)."""
-        return next((turn for turn in self._live.turns if turn.unreported is not None), None)
-
-    def _require_open(self) -> None:
-        if self._durable is not None:
-            self._durable.require_open()
-        # Raise here, where the program's author sees it. During the run it would become an apology to the caller.
-        require_models(self.graph, self.config)
-        if self.closed:
-            raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
-
-    def _start(self, turn: Turn) -> Turn:
-        self._require_open()
-        self._live.turns.append(turn)
-        if turn.record.user is None:
-            turn.commit()
-        self._running.add(task := turn.start(self._run))
-        task.add_done_callback(self._running.discard)
-        return turn
-
-    async def _run(self, turn: Turn) -> None:
-        current_turn.set(turn)
-        running.set(None)  # set when the code of a tool, or LiveKit for it, started this turn
-        prepared_summaries.set(self.summaries)
-        trace = await self.traces.begin(turn)
-        if self._durable is not None and (words := self._durable.closing_message()) is not None:
-            await turn.end_call(words)
-            return
-        if not self.roles.may_speculate:
-            # A custom node may act, and nothing may act for a turn that may not have happened.
-            await turn.wait_committed()
-        while (leaving := self._handing_over(turn)) is not None:
-            # The front end has changed agents already, so the words are for the new one. Wait for the old `on_exit`.
-            await leaving.wait_handed_over()
-        pending = self._waiting() if turn.record.user is not None else turn.resumes
-        if pending is not None and turn.resumes is None:
-            turn.resume(pending.again())
-        try:
-            await self._run_graph(turn, pending, trace)
-        except AnsweredAlready:
-            turn.answers_nothing()
-            await self._run_graph(turn, None, trace)
-
-    def _handing_over(self, but: Turn | None = None) -> Turn | None:
-        """A turn whose handoff has happened but is not written by the graph yet."""
-        return next((t for t in self._live.turns if t is not but and t.is_handing_over), None)
-
-    async def _run_graph(self, turn: Turn, pending: Pending | None, trace: Trace) -> None:
-        saver = self._fork(turn, pending)
-        replaced: dict[str, Any] = {"checkpointer": saver}
-        if self.store is not None:
-            replaced["store"] = self.store
-        await Runner(turn, self, saver).run(self.graph.copy(update=replaced), self._input(turn), trace.config)
-
-    def _fork(self, turn: Turn, pending: Pending | None) -> RunSaver:
-        if pending is None:
-            # The caller's words come last, with the input: they are what the agent must answer.
-            user = turn.record.user
-            messages = [m for m in self.state["messages"] if user is None or m.id != user.id]
-            return RunSaver(self._live.checkpoint_values(messages))
-        # The run resumes after the message whose tool calls wait for the answer, with its text as it was heard.
-        heard = {m.id: m for m in self.state["messages"] if m.id == pending.asking}
-        own = pending.own(pending.saver.channel_value(self._messages_channel) or [])
-        tail = [heard.get(m.id, m) for m in own]
-        gone = {m.id for m in tail} | {f"result-{call_id}" for call_id in pending.calls}
-        before = [m for m in self.state["messages"] if m.id not in gone]
-        return RunSaver(self._live.checkpoint_values([*before, *tail]), pending.saver)
-
-    def _input(self, turn: Turn) -> Any:
-        if turn.resumes is not None and turn.record.user is not None:
-            return turn.resumes.resume(words_of(turn.record.user))
-        payload: dict[str, Any] = {}
-        if turn.record.user is not None:
-            payload["messages"] = [turn.record.user]
-        if turn.entering:
-            payload["chat_ctx"] = {**(self.state.get("chat_ctx") or {}), "entering": True}
-        return payload
+            late.announcements.append(run)
+        return self.call.start(run)
 
     async def run(
         self, text: Content | None = None, *, instructions: str | None = None, turn: Turn | None = None
@@ -354,35 +311,8 @@ class Conversation(CallState[U]):
 
         Returns False when no turn was traced. Never raises: what LangSmith refuses is logged.
         """
-        last = next((turn for turn in reversed(self._live.turns) if turn.committed), None)
-        return self.traces.score(last, Score(key, score, value, comment))
-
-    def score_turn(self, turn: Turn, score: Score) -> bool:
-        """Give feedback on this turn; see `Turn.score`."""
-        return self.traces.score(turn, score)
-
-    # ---- a turn reports a change
-
-    def turn_changed(self, turn: Turn, *, userdata: bool = False) -> None:
-        self._live.changed()
-        if userdata and turn.committed and self.on_userdata is not None:
-            self.on_userdata()
-        if turn.discarded and turn in self._live.turns:
-            self._live.turns.remove(turn)
-        if turn.settled and turn.task_done and (trace := self.traces.take_open(turn)) is not None:
-            self._running.add(task := asyncio.create_task(trace.finish(turn)))
-            task.add_done_callback(self._running.discard)
-        if turn.settled:
-            self.tell_late()
-            self.compaction.begin()
-            self.summaries.prepare()
-            for past in self._live.fold():
-                self._pending = pending_after(self._pending, past)
-
-    def tell_late(self) -> None:
-        """Ask the front end to announce the late results, if there are any."""
-        if self.late.due() and self.on_late_result is not None and not self.closed:
-            self.on_late_result()
+        last = next((turn for turn in reversed(self._state.live.turns) if turn.state.happened), None)
+        return self.call.score_turn(last, Score(key, score, value, comment))
 
     async def aclose(
         self,
@@ -409,55 +339,7 @@ class Conversation(CallState[U]):
         Inside a tool, a hook or a node, `aclose` returns at once, since it would wait for them; the call ends after
         them. To end the call after the agent's closing message, use `ctx.end_call()`.
         """
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
-            self._closing.add_done_callback(_log_late_copy)
-        if not _inside_a_turn():
-            await asyncio.shield(self._closing)
-
-    async def abandon(self) -> None:
-        """Stop everything as if the process had ended here. From now on nothing is done, remembered or stored.
-
-        For tests of how another process resumes the call: `graph_voice.testing.Call.crash`.
-        """
-        self._closing = asyncio.create_task(asyncio.sleep(0), name="graph_voice.close")
-        self.on_event = self.on_tool = self.on_userdata = self.on_late_result = None
-        self._live.on_change = lambda: None
-        if self._durable is not None:
-            await self._durable.abandon()
-        for turn in self._live.turns:
-            turn.cancel()
-        await stop(self._running, 0)
-        await self.compaction.aclose()
-        await self.summaries.aclose()
-
-    async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
-        current_turn.set(None)
-        running.set(None)
-        for turn in list(self._live.turns):
-            turn.close()
-        await stop(self._running, timeout)
-        await self.compaction.aclose()
-        await self.summaries.aclose()
-        if update := await leave_call(self, self.traces, reason, timeout):
-            self._apply(update)
-            if self.on_userdata is not None:
-                self.on_userdata()
-        self.traces.close()
-        if self._durable is not None:
-            await self._durable.aclose(flush_timeout)
-
-
-def _inside_a_turn() -> bool:
-    """Whether this code is part of a turn that waits for it, not something the turn has started."""
-    ctx = running.get()
-    return current_turn.get() is not None or (ctx is not None and not ctx.over)
-
-
-def _log_late_copy(closing: "asyncio.Task[None]") -> None:
-    """Log a failure, since nobody may be waiting: one of the call's own tools may have closed it."""
-    if not closing.cancelled() and (error := closing.exception()) is not None:
-        logger.error("the end of the call: %s", error)
+        await self.call.aclose(reason, timeout, flush_timeout)
 
 
 def hear(turn: Turn, event: events.Event) -> None:

@@ -19,8 +19,8 @@ from langgraph.types import Overwrite
 
 from graph_voice.graph.roles import Roles
 from graph_voice.messages.provider_data import with_words
+from graph_voice.turn.nodes_side import NodesSide
 from graph_voice.turn.record import ModelStep, ToolCallRecord
-from graph_voice.turn.turn import Turn
 
 __all__ = ["CustomNodes"]
 
@@ -35,7 +35,7 @@ class CustomNodes:
             only its own messages are new.
     """
 
-    def __init__(self, turn: Turn, roles: Roles, known: Mapping[Any, BaseMessage]) -> None:
+    def __init__(self, turn: NodesSide, roles: Roles, known: Mapping[Any, BaseMessage]) -> None:
         self._turn = turn
         self._roles = roles
         self._known = known
@@ -52,7 +52,7 @@ class CustomNodes:
         def stop() -> None:
             control.request_drain("barge-in")
 
-        turn.on_stop = stop
+        turn.run.interruption.on_stop = stop
         if turn.interrupted:
             stop()
         with turn.cuttable(self._only_speaking):

@@ -23,9 +23,10 @@ from graph_voice.graph.build import runtime_of
 from graph_voice.messages.pairs import ACTED, placeholder, without_transfer
 from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.storage.run_saver import RunSaver
-from graph_voice.turn.nodes_side import NO_HANDOFF, answer
+from graph_voice.turn.answer import answer
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ToolCallRecord
+from graph_voice.turn.run import NO_HANDOFF
 
 _Read = tuple[CheckpointTuple, StateSnapshot, list[CheckpointTuple]]
 """The thread's head, its state, and the checkpoints of its waiting subgraphs."""

@@ -10,7 +10,7 @@ from langgraph.channels.base import BaseChannel
 from graph_voice.call.past import Past
 from graph_voice.storage.run_saver import stored
 from graph_voice.turn.record import BEFORE_ALL, CONTROL, ChannelUpdate, Group, in_order
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.run import TurnRun
 
 __all__ = ["LiveState"]
 
@@ -28,7 +28,7 @@ class LiveState:
     """
 
     def __init__(self, channels: Mapping[str, Channel], messages: Sequence[AnyMessage]) -> None:
-        self.turns: list[Turn] = []
+        self.turns: list[TurnRun] = []
         self.on_change: Callable[[], None] = lambda: None
         """Called when what is remembered has changed."""
         self._specs = {k: c for k, c in channels.items() if not isinstance(c, EphemeralValue | UntrackedValue)}
@@ -80,7 +80,7 @@ class LiveState:
     def others(self) -> dict[str, Any]:
         """Channel -> value, without `messages`, which take long to derive in a long call."""
         if self._others is None:
-            self._channels = self._apply(self._entries([t for t in self.turns if t.committed], self._outside))
+            self._channels = self._apply(self._entries([t for t in self.turns if t.state.happened], self._outside))
             self._others = {name: c.get() for name, c in self._channels.items() if c.is_available()}
         return self._others
 
@@ -88,7 +88,7 @@ class LiveState:
     def values(self) -> dict[str, Any]:
         """Channel -> value."""
         if self._values is None:
-            messages = self._past.followed_by([t.record for t in self.turns if t.committed], self._asides)
+            messages = self._past.followed_by([t.record for t in self.turns if t.state.happened], self._asides)
             self._values = {**self.others, "messages": messages}
         return self._values
 
@@ -102,7 +102,7 @@ class LiveState:
 
     # ---- deriving
 
-    def _entries(self, turns: Sequence[Turn], outside: Sequence[ChannelUpdate]) -> list[ChannelUpdate]:
+    def _entries(self, turns: Sequence[TurnRun], outside: Sequence[ChannelUpdate]) -> list[ChannelUpdate]:
         return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
 
     def _apply(self, entries: Sequence[ChannelUpdate]) -> dict[str, Channel]:
@@ -132,23 +132,23 @@ class LiveState:
 
     # ---- the past
 
-    def fold(self) -> list[Turn]:
+    def fold(self) -> list[TurnRun]:
         """Move the turns that can no longer change into the past. Returns them.
 
         A turn is folded together with everything older, so that the past ends at one moment. What comes later goes
         after it, except for words that the front end backdates (`Past`).
         """
-        turns = [t for t in self.turns if t.committed]
+        turns = [t for t in self.turns if t.state.happened]
         for count in range(max(0, len(turns) - _RECENT), 0, -1):
             past, rest = turns[:count], turns[count:]
             if all(t.settled for t in past) and self._fold(past, rest):
                 for turn in past:
-                    turn.fold()
+                    turn.is_past = True
                 self.turns = [t for t in self.turns if t not in past]
                 return past
         return []
 
-    def _fold(self, past: Sequence[Turn], rest: Sequence[Turn]) -> bool:
+    def _fold(self, past: Sequence[TurnRun], rest: Sequence[TurnRun]) -> bool:
         records = [turn.record for turn in past]
         groups, later = in_order(records, ()), in_order([turn.record for turn in rest], ())
         entries, coming = self._entries(past, ()), self._entries(rest, ())

@@ -3,22 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
 from langgraph.types import Interrupt
 
-from graph_voice.agents.handoff import AgentHandoff, handoff_record
+from graph_voice.agents.handoff import handoff_record
 from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
 from graph_voice.call.state import CallState
 from graph_voice.storage.run_saver import RunSaver
+from graph_voice.turn.answer import answer
 from graph_voice.turn.gate import AnsweredAlready
+from graph_voice.turn.handoff import HandoffInProgress
+from graph_voice.turn.nodes_side import NodesSide
 from graph_voice.turn.pending import Pending
-from graph_voice.turn.record import Write, switch_key
-from graph_voice.turn.turn import Turn, answer
+from graph_voice.turn.record import Write
 
 __all__ = ["Runner"]
 
@@ -30,7 +32,7 @@ class Silence(RuntimeError):
 class Runner:
     """One graph run of one turn, on a fork of the state."""
 
-    def __init__(self, turn: Turn, call: CallState[Any], saver: RunSaver) -> None:
+    def __init__(self, turn: NodesSide, call: CallState[Any], saver: RunSaver) -> None:
         self._turn = turn
         self._roles = call.roles
         self._call = call
@@ -66,7 +68,7 @@ class Runner:
             turn.apologize(self._speaker, error)
         finally:
             self._end_calls()
-            turn.on_stop = None
+            turn.run.interruption.on_stop = None
 
     async def _stream(
         self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
@@ -93,7 +95,7 @@ class Runner:
                 self._custom.follow(part)
 
     def _record(self, node: str, update: Any) -> None:
-        """Record a finished node: its writes, and its messages if they are not recorded yet."""
+        """Record a finished node: what it has written, and what a custom node has said."""
         if node == "__interrupt__":
             self._interrupts.update((found.id, found) for found in update)
             return
@@ -102,67 +104,36 @@ class Runner:
             if not isinstance(part, Mapping):
                 continue
             values = {k: v for k, v in part.items() if k != "messages"}
-            switch = self._switch(node, values)
-            if switch is not None:
-                values["handoffs"] = [*values.get("handoffs", ()), switch]
             if values:
-                key = self._handoff_key(values, announced=switch is None)
-                self._turn.wrote(Write(node, values, key, self._roles.agent_of(node)))
-            if switch is not None:
-                self._turn.handed_off(None, switch["old_agent_id"] or "", switch["new_agent_id"])
-            if "messages" not in part:
-                continue
-            if self._roles.is_library(node):
-                self._keep_additions(part["messages"])
-            elif self._custom is not None:
-                self._custom.messages(node, part["messages"])
-            else:
-                CustomNodes(self._turn, self._roles, self._known).messages(node, part["messages"])
+                handoff = self._handoff(node, values)
+                self._turn.wrote(Write(node, values, handoff, self._roles.agent_of(node)))
+            # The library's own nodes have told the turn what they said and did.
+            if "messages" in part and not self._roles.is_library(node):
+                custom = self._custom or CustomNodes(self._turn, self._roles, self._known)
+                custom.messages(node, part["messages"])
 
-    def _switch(self, node: str, values: Mapping[str, Any]) -> AgentHandoff | None:
-        """The handoff of a custom node that makes another agent active by writing `active_agent`, without a tool."""
+    def _handoff(self, node: str, values: dict[str, Any]) -> HandoffInProgress | None:
+        """The handoff that this update carries out. One that a custom node makes by itself is announced here."""
         new = values.get("active_agent")
-        if (
-            self._roles.is_library(node)
-            or new not in self._roles.agents | self._roles.external
-            or new == self._speaker
-            or "handoffs" in values
-        ):
-            return None
-        return handoff_record(self._speaker, str(new), None)
-
-    def _handoff_key(self, values: Mapping[str, Any], *, announced: bool) -> str | None:
-        """The key of the handoff that this update carries out. `announced`: the front end has been told of it."""
-        if not (handoffs := values.get("handoffs")):
-            return None
-        last = handoffs[-1]
-        if last["tool_call_id"]:
-            return str(last["tool_call_id"])
-        before = len(self._turn.record.switches_to(last["new_agent_id"]))
-        return switch_key(last["new_agent_id"], max(0, before - 1) if announced else before)
-
-    def _keep_additions(self, messages: Any) -> None:
-        """Remember messages that a tool added by `Command(update=...)`. The node's own are in the record already."""
-        record, resumed = self._turn.record, self._turn.resumes
-        for message in messages if isinstance(messages, list) else [messages]:
-            if isinstance(message, BaseMessage) and message.id is not None:
-                if record.user is not None and message.id == record.user.id:
-                    continue
-                if record.spoken(message.id) is not None or (resumed is not None and message.id == resumed.asking):
-                    continue
-                if isinstance(message, ToolMessage) and (
-                    record.call(message.tool_call_id) is not None or record.was_rejected(message.tool_call_id)
-                ):
-                    continue
-                if isinstance(message, AIMessage) and not message.tool_calls and not message.content:
-                    continue
-            self._turn.remember([message])
+        if not values.get("handoffs"):
+            if (
+                self._roles.is_library(node)
+                or new not in self._roles.agents | self._roles.external
+                or new == self._speaker
+            ):
+                return None
+            values["handoffs"] = [handoff_record(self._speaker, str(new), None)]
+        record = values["handoffs"][-1]
+        handoff = self._turn.record.handoffs.to_write(record["tool_call_id"], record["new_agent_id"])
+        if handoff is None and not self._roles.is_library(node):
+            handoff = self._turn.handed_off(None, record["old_agent_id"] or "", record["new_agent_id"])
+        return handoff
 
     def _ask(self) -> None:
         """Ask the first question of LangGraph's `interrupt()`; the others come after its answer."""
         if not self._interrupts:
             return
-        turn, resumed = self._turn, self._turn.resumes
+        turn, resumed = self._turn, self._turn.run.resumes
         asking = next((s for s in reversed(list(turn.record.steps())) if _waits(s)), None)
         asked_by: str | None
         if asking is not None:
@@ -171,13 +142,13 @@ class Runner:
             calls, asked_by = dict(resumed.calls), resumed.asking
         else:
             calls, asked_by = {}, None
-        turn.pending = Pending(tuple(self._interrupts.values()), self._saver, calls, asked_by)
-        first = turn.pending.interrupts[0]
+        turn.run.pending = Pending(tuple(self._interrupts.values()), self._saver, calls, asked_by)
+        first = turn.run.pending.interrupts[0]
         turn.asked(self._speaker, first.id, first.value, asking.words.id if asking is not None else None)
 
     def _answered(self) -> bool:
         turn = self._turn
-        if turn.interrupted or turn.pending is not None or self._roles.is_library(self._last_node or ""):
+        if turn.interrupted or turn.run.pending is not None or self._roles.is_library(self._last_node or ""):
             return True  # library nodes are silent only where they may be
         if self._roles.may_be_silent(self._last_node or ""):
             return True
@@ -186,7 +157,7 @@ class Runner:
     def _end_calls(self) -> None:
         """End the tool calls that were running when the run broke off, since no result will come."""
         turn = self._turn
-        if turn.pending is not None:
+        if turn.run.pending is not None:
             return
         for step in turn.record.steps():
             for call in step.calls.values():

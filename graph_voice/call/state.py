@@ -29,7 +29,7 @@ from graph_voice.messages.content import Content
 from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.run import TurnRun
 
 __all__ = ["CallState", "pending_after"]
 
@@ -84,23 +84,24 @@ class CallState(Generic[U]):
                 "This graph has no `messages` channel, so a conversation has no place in it. Let its state extend "
                 f"LangGraph's MessagesState, or rename the key that holds the conversation. Its keys are: {named}."
             )
-        self._messages_channel = channels["messages"]
+        self.messages_channel = channels["messages"]
         self.roles = Roles(self.graph, speak, silent)
         self._apology = apology if apology is not None else self.roles.apology
         self._order = itertools.count(1)
-        self._live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
+        self.live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
         if userdata is not None:
             self.update_userdata(userdata)
-        self._pending: Pending | None = None
+        self.pending: Pending | None = None
+        """What the graph waited for before the turns that are live."""
 
     @property
     def state(self) -> dict[str, Any]:
         """The state as remembered now: what the graph produced, as far as the front end acknowledged it."""
-        return self._live.values
+        return self.live.values
 
     def value(self, channel: str) -> Any:
         """The value of one channel, or None. Cheaper than `state`, except for `messages`."""
-        return self._live.others.get(channel) if channel != "messages" else self.messages
+        return self.live.others.get(channel) if channel != "messages" else self.messages
 
     @property
     def messages(self) -> list[AnyMessage]:
@@ -115,13 +116,13 @@ class CallState(Generic[U]):
     @property
     def userdata(self) -> U:
         """The caller's facts. LiveKit's `session.userdata`."""
-        found: U = self._live.others["userdata"]
+        found: U = self.live.others["userdata"]
         return found
 
     @property
     def active_agent(self) -> str:
         """The name of the active agent."""
-        return self._live.others.get("active_agent") or self.roles.start or ""
+        return self.live.others.get("active_agent") or self.roles.start or ""
 
     @property
     def default_speaker(self) -> str:
@@ -135,23 +136,24 @@ class CallState(Generic[U]):
     @property
     def handoffs(self) -> list[AgentHandoff]:
         """Every handoff that happened."""
-        return list(self._live.others.get("handoffs") or ())
+        return list(self.live.others.get("handoffs") or ())
 
     @property
     def interrupts(self) -> tuple[Interrupt, ...]:
         """What the graph waits for (LangGraph's `interrupt()`); the next `turn(text)` answers the first one."""
-        pending = self._waiting()
+        pending = self.waiting()
         return pending.interrupts if pending is not None else ()
 
-    def _waiting(self) -> Pending | None:
-        found = self._pending
-        for turn in self._live.turns:
+    def waiting(self) -> Pending | None:
+        """The run that waits for an answer (LangGraph's `interrupt()`)."""
+        found = self.pending
+        for turn in self.live.turns:
             found = pending_after(found, turn)
         return found
 
     def asks(self, pending: Pending) -> bool:
         """Whether the graph still waits for this answer."""
-        waiting = self._waiting()
+        waiting = self.waiting()
         return waiting is not None and waiting.saver is pending.saver
 
     @property
@@ -179,7 +181,7 @@ class CallState(Generic[U]):
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
         when = time.time() if at is None else at
-        self._live.add(Group(when, merge_messages([], [said]), self.next_order(), unpaired=True))
+        self.live.add(Group(when, merge_messages([], [said]), self.next_order(), unpaired=True))
 
     def user_message(self, text: Content, message_id: str | None = None) -> HumanMessage:
         """What the caller says in a turn, as a message."""
@@ -191,7 +193,7 @@ class CallState(Generic[U]):
         if not self.roles.takers or not isinstance(message, HumanMessage):
             return message
         # During a handoff it is not certain yet which agent will answer.
-        hearers = {self.active_agent, *(turn.new_agent for turn in self._live.turns)}
+        hearers = {self.active_agent, *(turn.record.handoffs.new_agent for turn in self.live.turns)}
         return redact(message, self.roles.takers & hearers)
 
     async def update_agent(
@@ -219,7 +221,7 @@ class CallState(Generic[U]):
             operation=history or _history.fresh(),
             agent=name,
         )
-        self._apply(
+        self.apply(
             {
                 "active_agent": name,
                 "handoffs": [handoff_record(old or active, name, None)],
@@ -231,26 +233,32 @@ class CallState(Generic[U]):
 
     def update_userdata(self, userdata: U) -> None:
         """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`)."""
-        self._apply({"userdata": userdata})
+        self.apply({"userdata": userdata})
 
     def update_chat_ctx(self, update: Mapping[str, Any]) -> None:
         """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
-        self._apply({"chat_ctx": update})
+        self.apply({"chat_ctx": update})
 
-    def _apply(self, values: Mapping[str, Any], *, changes_active_agent: bool = False) -> None:
+    def apply(self, values: Mapping[str, Any], *, changes_active_agent: bool = False) -> None:
+        """Write these channels from outside a turn."""
         # After what the live turns have written so far, so that it is the newest.
-        self._live.write(ChannelUpdate(self.next_order(), dict(values), changes_active_agent=changes_active_agent))
+        self.live.write(ChannelUpdate(self.next_order(), dict(values), changes_active_agent=changes_active_agent))
+
+    def fold(self) -> None:
+        """Let the turns that can no longer change become part of the past."""
+        for past in self.live.fold():
+            self.pending = pending_after(self.pending, past)
 
     def next_order(self) -> int:
         """The next sequence number of the call: the place of what happens now."""
         return next(self._order)
 
 
-def pending_after(pending: Pending | None, turn: Turn) -> Pending | None:
+def pending_after(pending: Pending | None, turn: TurnRun) -> Pending | None:
     """What the graph waits for after this turn, if it waited for `pending` before."""
-    if not turn.committed:
+    if not turn.state.happened:
         return pending
     if turn.resumes is not None and pending is not None and turn.resumes.saver is pending.saver:
         pending = None
     # A question asked after a handoff that did not happen does not count.
-    return turn.pending if turn.pending is not None and turn.record.active_agent_is_certain else pending
+    return turn.pending if turn.pending is not None and turn.record.handoffs.all_happened else pending

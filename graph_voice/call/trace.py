@@ -22,7 +22,8 @@ from graph_voice.tracing.log import Amendment, NotingTracer, TraceLog
 from graph_voice.tracing.redaction import Redaction
 from graph_voice.tracing.runs import runs_of
 from graph_voice.tracing.sender import leave_no_thread, send_runs, sender
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.run import TurnRun
+from graph_voice.turn.state import TurnState
 
 __all__ = ["CallTrace", "Trace", "is_traced"]
 
@@ -65,20 +66,20 @@ class CallTrace:
         runtimes = [runtime_of(state.graph, name) for name in state.roles.agents]
         self._schemas: dict[str, Any] = {k: s for r in runtimes if r is not None for k, s in r.secret_schemas.items()}
         self._secrets: set[str] = set()
-        self._traces: WeakKeyDictionary[Turn, Trace] = WeakKeyDictionary()
-        self._early: WeakKeyDictionary[Turn, list[Score]] = WeakKeyDictionary()
+        self._traces: WeakKeyDictionary[TurnRun, Trace] = WeakKeyDictionary()
+        self._early: WeakKeyDictionary[TurnRun, list[Score]] = WeakKeyDictionary()
         """Feedback on turns whose trace has not begun yet."""
         self._lingering: set[Trace] = set()
         self.last: Trace | None = None
         """The trace of the last committed turn that is over."""
 
-    async def begin(self, turn: Turn) -> "Trace":
+    async def begin(self, turn: TurnRun) -> "Trace":
         """Open the root of this turn's trace, and make the config of its graph run."""
         manager, config, log = await self._open(turn)
         trace = self._traces[turn] = Trace(self, manager, config, self._early.pop(turn, []), log)
         return trace
 
-    async def _open(self, turn: Turn) -> tuple[Any, RunnableConfig, TraceLog | None]:
+    async def _open(self, turn: TurnRun) -> tuple[Any, RunnableConfig, TraceLog | None]:
         state = self._state
         config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **state.config}
         configurable = {**config.get("configurable", {}), "thread_id": state.thread_id}
@@ -114,7 +115,7 @@ class CallTrace:
     def thread_id(self) -> str:
         return self._state.thread_id
 
-    def take_open(self, turn: Turn) -> "Trace | None":
+    def take_open(self, turn: TurnRun) -> "Trace | None":
         """The trace of this turn, to be finished now. None: it never began, or is being finished already."""
         trace = self._traces.get(turn)
         if trace is None or not trace.is_open:
@@ -122,7 +123,7 @@ class CallTrace:
         trace.is_open = False
         return trace
 
-    def score(self, turn: Turn | None, score: Score) -> bool:
+    def score(self, turn: TurnRun | None, score: Score) -> bool:
         """Give feedback on this turn; with None, on the last committed turn that is over. False: it is not traced."""
         trace = self._traces.get(turn) if turn is not None else self.last
         if turn is not None and trace is None:
@@ -137,7 +138,7 @@ class CallTrace:
         """Collect the secrets in userdata or tool call arguments. All that is sent from now on redacts them."""
         self._secrets.update(secret_texts(found), taken(found))
 
-    def cover(self, turn: Turn | None = None) -> Redaction:
+    def cover(self, turn: TurnRun | None = None) -> Redaction:
         """Redacts everything known to be secret so far."""
         self.learn(self._state.value("userdata"))
         for step in turn.record.steps() if turn is not None else ():
@@ -177,7 +178,7 @@ class Trace:
         self._call = call
         self._manager = manager
         self._log = log
-        self._turn: Turn | None = None
+        self._turn: TurnRun | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._scores = scores
         self._sent = False
@@ -187,11 +188,11 @@ class Trace:
         self.config = config
         """The config of the graph run."""
 
-    async def finish(self, turn: Turn) -> None:
+    async def finish(self, turn: TurnRun) -> None:
         """Close the root. Call it once, when the turn is over."""
         if self._manager is None:
             return
-        if turn.committed:
+        if turn.state.happened:
             self._call.last = self
         manager, outcome, tags = self._manager, _outcome(turn), _tags(turn)
         manager.tags = [*manager.tags, *tags]  # handlers read the tags again at the end
@@ -219,8 +220,7 @@ class Trace:
         outcome = _outcome(turn)
         log.amend(self._manager.run_id, Amendment(outcome, _metadata(turn, outcome), _tags(turn)))
         for key, run_id in log.handoffs.items():
-            decision = turn.record.handoffs.get(key)
-            happened = decision is not None and decision.happened
+            happened = any(handoff.happened for handoff in turn.record.handoffs.asked_by(key))
             log.amend(run_id, Amendment({"confirmed": happened}, tags=() if happened else ("rejected",)))
         cover, cut = self._call.cover(turn), next(iter(_tags(turn)), None)
         client, scores, subject = log.client, self._scores, self._subject(log.project)
@@ -255,11 +255,12 @@ class Trace:
         return Subject(self._manager.run_id, project, self._call.thread_id)
 
 
-def _tags(turn: Turn) -> list[str]:
-    return [name for name in ("interrupted", "discarded") if getattr(turn, name)]
+def _tags(turn: TurnRun) -> list[str]:
+    holds = (("interrupted", turn.interrupted), ("discarded", turn.state is TurnState.DISCARDED))
+    return [name for name, held in holds if held]
 
 
-def _outcome(turn: Turn) -> dict[str, Any]:
+def _outcome(turn: TurnRun) -> dict[str, Any]:
     """The outputs of the root."""
     said = [words for step in turn.record.steps() for words in (step.words, *step.lines)]
     return {
@@ -267,10 +268,10 @@ def _outcome(turn: Turn) -> dict[str, Any]:
         "heard": " ".join(words.heard for words in said if words.heard),
         "generated": " ".join(words.produced for words in said if words.produced),
         "interrupted": turn.interrupted,
-        "discarded": turn.discarded,
+        "discarded": turn.state is TurnState.DISCARDED,
     }
 
 
-def _metadata(turn: Turn, outcome: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(turn: TurnRun, outcome: Mapping[str, Any]) -> dict[str, Any]:
     """The root's metadata at its end. It includes the words, since LangSmith filters by metadata."""
     return {"heard": outcome["heard"], "generated": outcome["generated"], **turn.timings.metadata()}

@@ -82,7 +82,7 @@ def chat(
         conversation: Conversation[Any] = Conversation(
             target, thread_id=thread_id, userdata=known, config=chosen.config, speak=heard
         )
-        speakers = [name for name, node in conversation.roles.nodes.items() if node.speaks]
+        speakers = [name for name, node in conversation.call.roles.nodes.items() if node.speaks]
         screen = Screen(console, speakers, prompts=typing)
         if typing:
             who = f", {', '.join(heard)} speaks" if heard and not speak else ""

@@ -11,6 +11,7 @@ from graph_voice.call.conversation import Conversation
 from graph_voice.cli.chat_screen import LogLines, Screen
 from graph_voice.drawing import to_ascii
 from graph_voice.graph.build import definition_of
+from graph_voice.turn.event_stream import TurnListener
 from graph_voice.turn.turn import Turn
 from graph_voice.userdata.channel import public_fields
 
@@ -108,7 +109,7 @@ class Chat:
             turn.close()
         if self._timings:
             self._screen.timing(answer.first_word, answer.duration, answer.tokens)
-        if turn.call_ends:
+        if answer.ends_call:
             self._screen.note("The agent ended the call.")
             self._over = True
 
@@ -141,7 +142,7 @@ class Chat:
         self._over = True
 
 
-class _Answer:
+class _Answer(TurnListener):
     """One turn as it is printed: printed words count as heard."""
 
     def __init__(self, turn: Turn, screen: Screen) -> None:
@@ -150,6 +151,8 @@ class _Answer:
         """Seconds until the first word."""
         self.duration = 0.0
         """Seconds until the end of the turn."""
+        self.ends_call = False
+        """Whether the agent has ended the call."""
         self.tokens: tuple[int, int] | None = None
         """Input and output, if the model reports them."""
         self._screen = screen
@@ -157,7 +160,8 @@ class _Answer:
         self._began = self._clock()
         self._printed: dict[str, str] = {}
         self._held = self._warned = False
-        turn.on_hold = self._hold
+        self._events: asyncio.Queue[events.Event] = asyncio.Queue()
+        turn.listen(self)
         self._draining = asyncio.create_task(self._drain(), name="graph_voice.chat")
 
     async def wait(self) -> None:
@@ -180,12 +184,16 @@ class _Answer:
             self.turn.interrupt()
             self._screen.interrupted()
 
-    def _hold(self, held: bool) -> None:
+    def holds(self, held: bool) -> None:
         self._held = held
 
+    def happens(self, event: events.Event) -> None:
+        self._events.put_nowait(event)
+
     async def _drain(self) -> None:
-        async for event in self.turn:
+        while not isinstance(event := await self._events.get(), events.Ended):
             self._show(event)
+        self.ends_call = event.ends_call
 
     def _show(self, event: events.Event) -> None:
         turn, screen = self.turn, self._screen

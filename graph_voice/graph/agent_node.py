@@ -22,8 +22,8 @@ from graph_voice.messages.prompt import complete_prompt, render_context
 from graph_voice.models import SilentModelError
 from graph_voice.secrets.arguments import redact_arguments
 from graph_voice.secrets.spoken import open_words
+from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.reply_options import ReplyOptions
-from graph_voice.turn.turn import Turn, current_turn
 from graph_voice.userdata.channel import required
 from graph_voice.userdata.working_copy import WorkingCopy
 
@@ -110,11 +110,11 @@ class AgentNode:
         state: dict[str, Any],
         config: RunnableConfig,
         runtime: Runtime[Any],
-        turn: Turn | None,
+        turn: NodesSide | None,
         work: WorkingCopy | None,
     ) -> tuple[dict[str, Any], Handoff | None]:
         """Run the `on_enter` method. Returns what it has changed, and the handoff that it asks for."""
-        if turn is not None and not await turn.wait_certain():
+        if turn is not None and not await turn.record.handoffs.decided():
             return {}, None  # the method acts, and nobody has handed over to this agent after all
         work = work or WorkingCopy(state)
         ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
@@ -136,14 +136,14 @@ class AgentNode:
         if changes := work.changes():
             update["userdata"] = changes
         if ctx.ending and turn is not None:
-            turn.call_ends = True
+            turn.call_ends()
         return update, None if turn is not None and turn.interrupted else handoff
 
     async def _reply(
         self,
         state: dict[str, Any],
         config: RunnableConfig,
-        turn: Turn | None,
+        turn: NodesSide | None,
         *,
         entering: bool,
     ) -> dict[str, Any]:
@@ -157,18 +157,19 @@ class AgentNode:
             withheld = frozenset(t.name for t in agent.transfers)
             may_call = may_call and agent.on_enter_tools != "none"
         instructions = agent.render_on_enter(userdata) if entering else None
-        if turn is not None and turn.instructions is not None:
-            instructions, turn.instructions = turn.instructions, None
+        if turn is not None:
+            asked = turn.take_instructions()
+            instructions = instructions if asked is None else asked
         options = turn.take_options() if turn is not None else ReplyOptions()
         if options.tools is not None:
             tools = [t for t in tools if t.name in options.tools]
             withheld |= {t.name for t in agent.all_tools} - options.tools
-        withholds = options.tool_choice == "none" or (turn is not None and agent.name in turn.without_tools)
+        withholds = options.tool_choice == "none" or (turn is not None and not turn.may_call_tools(agent.name))
         may_call = may_call and bool(tools) and not withholds
         must_call = {None: None, "none": None, "required": "any"}.get(options.tool_choice, options.tool_choice)
         try:
             if options.messages is not None and turn is not None:
-                shown = render_context([*options.messages, *(m for m in messages if m.id not in turn.before)])
+                shown = render_context([*options.messages, *(m for m in messages if m.id not in turn.run.before)])
             else:
                 shown = render_context(view(state))
             if self.runtime.secret_schemas:

@@ -22,7 +22,7 @@ from graph_voice.messages.prompt import build_prompt
 from graph_voice.models import model_from, run_models
 from graph_voice.models.bindings import Bindings
 from graph_voice.secrets.arguments import secret_schemas
-from graph_voice.turn.turn import Turn, current_turn
+from graph_voice.turn.nodes_side import NodesSide, current_turn
 
 __all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "since_last_user"]
 
@@ -89,7 +89,7 @@ class AgentRuntime:
         self,
         prompt: Sequence[AnyMessage],
         config: RunnableConfig,
-        turn: Turn | None,
+        turn: NodesSide | None,
         *,
         tools: Sequence[Any],
         may_call: bool,
@@ -114,7 +114,7 @@ class AgentRuntime:
             first_token_timeout=self.settings.first_token_timeout,
         )
         if turn is not None and made.message.id is not None:
-            turn.conversation.late.shown(prompt, turn, made.message.id)
+            turn.call.late.shown(prompt, turn.run, made.message.id)
         return made
 
     def context(
@@ -122,7 +122,7 @@ class AgentRuntime:
         state: Mapping[str, Any],
         config: RunnableConfig,
         runtime: Runtime[Any],
-        turn: Turn | None,
+        turn: NodesSide | None,
         *,
         userdata: Any,
         tool_call_id: str | None = None,
@@ -159,7 +159,7 @@ class AgentRuntime:
         line: Utterance,
         state: Mapping[str, Any],
         config: RunnableConfig,
-        turn: Turn | None,
+        turn: NodesSide | None,
         *,
         userdata: Any,
         message_id: str,

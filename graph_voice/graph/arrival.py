@@ -19,7 +19,7 @@ from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, Settings
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.turn.turn import Turn, current_turn
+from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.userdata.working_copy import WorkingCopy
 
 __all__ = ["WAY", "Arrival", "ExternalNode", "arrive", "from_plain", "leave", "plain"]
@@ -43,7 +43,7 @@ async def arrive(
     state: Mapping[str, Any],
     config: RunnableConfig,
     runtime: Runtime[Any],
-    turn: Turn | None,
+    turn: NodesSide | None,
     name: str,
     settings: Settings,
     *,
@@ -75,7 +75,7 @@ async def arrive(
         turn.handed_off(None, old, name, told, handoff.on_interruption if handoff is not None else "cancel")
     work = WorkingCopy(before)
     if leaving is not None and leaving.agent.on_exit is not None:
-        if turn is not None and not await turn.wait_certain():
+        if turn is not None and not await turn.record.handoffs.decided():
             return None
         await leave(leaving, before, config, runtime, turn, work)
     if handoff is not None and leaving is not None and not external:
@@ -109,7 +109,7 @@ async def leave(
     state: Mapping[str, Any],
     config: RunnableConfig,
     runtime: Runtime[Any],
-    turn: Turn | None,
+    turn: NodesSide | None,
     work: WorkingCopy,
 ) -> None:
     """An agent's `on_exit`. The active agent has changed already, so a failure is logged and undoes nothing."""

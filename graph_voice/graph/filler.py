@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from langchain_core.messages import AIMessage
 
 from graph_voice.agents.run_context import new_id
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.nodes_side import NodesSide
 
 __all__ = ["BatchFiller"]
 
@@ -24,7 +24,7 @@ class BatchFiller:
         asking: the id of the assistant message whose tool calls run.
     """
 
-    def __init__(self, turn: Turn | None, agent: str, asking: str | None) -> None:
+    def __init__(self, turn: NodesSide | None, agent: str, asking: str | None) -> None:
         self.spoken: list[AIMessage] = []
         """The filler, if it was said."""
         self._turn = turn
@@ -54,13 +54,13 @@ class BatchFiller:
             waiting.cancel()
             await asyncio.wait([waiting])
 
-    async def _wait(self, turn: Turn, line: Callable[[], str], after: float) -> None:
+    async def _wait(self, turn: NodesSide, line: Callable[[], str], after: float) -> None:
         silent = False
         while not silent:
-            while (speaker := turn.conversation.speaker) is not None:
+            while (speaker := turn.call.speaker) is not None:
                 await speaker.wait_reported()
             await asyncio.sleep(after)
-            silent = turn.conversation.speaker is None
+            silent = turn.call.speaker is None
         if not self._needed or turn.interrupted or turn.closed:
             return
         try:

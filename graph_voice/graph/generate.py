@@ -26,7 +26,7 @@ from graph_voice import events
 from graph_voice.messages.pairs import keep_calls
 from graph_voice.messages.refusals import refusal_of, spoken_words, with_refusal_as_words
 from graph_voice.secrets.arguments import INVALID
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.nodes_side import NodesSide
 
 __all__ = ["Generated", "Progress", "generate", "normalize_tool_calls", "used_call_ids", "without_calls"]
 
@@ -58,7 +58,7 @@ async def generate(
     config: RunnableConfig,
     *,
     agent: str,
-    turn: Turn | None,
+    turn: NodesSide | None,
     message_id: str | None = None,
     first_token_timeout: float | None = None,
     progress: Progress | None = None,

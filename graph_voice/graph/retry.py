@@ -15,7 +15,7 @@ from langgraph.types import RetryPolicy
 from graph_voice.graph.generate import Generated, Progress, generate
 from graph_voice.models import SilentModelError, is_transient
 from graph_voice.models.bindings import Bindings
-from graph_voice.turn.turn import Turn
+from graph_voice.turn.nodes_side import NodesSide
 
 __all__ = ["RETRY", "ask"]
 
@@ -32,7 +32,7 @@ async def ask(
     config: RunnableConfig,
     *,
     agent: str,
-    turn: Turn | None,
+    turn: NodesSide | None,
     bindings: Bindings,
     tools: Sequence[Any] = (),
     may_call: bool = True,
@@ -117,7 +117,7 @@ def _interval(retry: RetryPolicy, attempt: int) -> float:
     return interval + (random.uniform(0, 1) if retry.jitter else 0)
 
 
-async def _pause(seconds: float, turn: Turn | None) -> None:
+async def _pause(seconds: float, turn: NodesSide | None) -> None:
     """Wait; an interruption ends the wait."""
     if turn is None:
         await asyncio.sleep(seconds)

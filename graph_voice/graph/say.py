@@ -3,7 +3,7 @@
 from langchain_core.messages import AIMessage
 
 from graph_voice.agents.run_context import new_id, running
-from graph_voice.turn.turn import current_turn
+from graph_voice.turn.nodes_side import current_turn
 
 __all__ = ["say"]
 

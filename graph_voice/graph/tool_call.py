@@ -26,8 +26,9 @@ from graph_voice.graph.filler import BatchFiller
 from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.spoken import close, taken
+from graph_voice.turn.answer import answer
+from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.tool_run import ToolRun
-from graph_voice.turn.turn import Turn, answer, current_turn
 from graph_voice.userdata.channel import explain
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
 
@@ -62,7 +63,7 @@ class ToolBatch:
     state: dict[str, Any]
     config: RunnableConfig
     runtime: Runtime[Any]
-    turn: Turn | None
+    turn: NodesSide | None
     asking: AIMessage
     work: WorkingCopy
     filler: BatchFiller
@@ -128,7 +129,7 @@ class ToolRunner:
             return Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
         if turn is not None:
             # The tool call is durable before the tool acts: after a crash it is known that the tool may have acted.
-            await turn.conversation.stored()
+            await turn.call.stored()
         try:
             userdata = batch.work.value if name in self._sees_state else batch.work.current
         except UserdataError as error:
@@ -154,10 +155,10 @@ class ToolRunner:
         return outcome
 
     @contextmanager
-    def _watched(self, call: ToolCall, call_id: str, turn: Turn | None) -> Iterator[ToolRun]:
+    def _watched(self, call: ToolCall, call_id: str, turn: NodesSide | None) -> Iterator[ToolRun]:
         """Report to `on_tool` that the tool's code runs, and how it ended."""
         run = ToolRun(self.agent.name, call["name"], call_id, dict(call["args"]))
-        watch = turn.conversation.on_tool if turn is not None else None
+        watch = turn.call.on_tool if turn is not None else None
         if watch is not None:
             watch(run)
         try:

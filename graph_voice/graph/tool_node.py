@@ -22,7 +22,8 @@ from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, placeholder, without_transfer
 from graph_voice.messages.prompt import add_words
-from graph_voice.turn.turn import Turn, current_turn
+from graph_voice.turn.handoff import HandoffInProgress
+from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.userdata.working_copy import WorkingCopy
 
 __all__ = ["ToolsNode"]
@@ -118,7 +119,7 @@ class ToolsNode:
         if batch.turn is not None:
             batch.turn.call_ended(self.name, batch.work.changes(), outcome.updates)
 
-    def _answer(self, message: ToolMessage, turn: Turn | None) -> None:
+    def _answer(self, message: ToolMessage, turn: NodesSide | None) -> None:
         """A tool call has its result. After an interruption no reply of this turn will report it: it is late."""
         if turn is None:
             return
@@ -126,8 +127,8 @@ class ToolsNode:
         turn.result(self.agent.name, message)
         slow = self._runner.slow(message.name or "")
         if late and slow is not None and slow.late == "announce":
-            turn.conversation.late.came(self.agent.name, message)
-            turn.conversation.tell_late()
+            turn.call.late.came(self.agent.name, message)
+            turn.call.tell_late()
 
     # ---- a tool call that asks
 
@@ -212,8 +213,11 @@ class ToolsNode:
         self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: ToolBatch
     ) -> list[Command[Any]]:
         """The updates of the state: the tool results, what the tools' own commands write, the userdata."""
-        if batch.turn is not None and any(o.ending for o in ran):
-            batch.turn.call_ends = True
+        if batch.turn is not None:
+            if any(o.ending for o in ran):
+                batch.turn.call_ends()
+            for message in (m for o in ran for m in o.additions):
+                batch.turn.remember([message])
         update: dict[str, Any] = {
             "messages": [*messages, *(m for o in ran for m in o.additions), *batch.redacted.values()]
         }
@@ -246,20 +250,21 @@ class ToolsNode:
             winner.message = without_transfer(winner.message, f"not done: {why}.", why=why)
             self._answer(winner.message, turn)
             return {}
-        # Without a pause between them: a result that is alone is the last word of a batch.
+        # Without a pause between them: the result says that the handoff follows.
         if turn is not None:
             self._ended(winner, batch)
-            turn.result(self.agent.name, winner.message)
+            turn.result(self.agent.name, winner.message, hands_off=is_agent)
         if not is_agent:
             # A custom node is on the way: the agent behind it is shown what this handoff declares.
             way = plain(request, self.agent.ways[request.to], batch.work.current)
             return {"chat_ctx": {**(batch.state.get("chat_ctx") or {}), WAY: way}}
+        handoff: HandoffInProgress | None = None
         if turn is not None:
             told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
-            turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
+            handoff = turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
         if self.agent.on_exit is not None:
             # on_exit may act, so it waits until the handoff has really happened.
-            if turn is not None and not await turn.wait_decided(call_id):
+            if handoff is not None and not await handoff.decided():
                 return {}
             await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
         if shown is None:
@@ -271,7 +276,7 @@ class ToolsNode:
             "contexts": {self.agent.name: carry(view({**batch.state, "messages": messages}), messages)},
         }
 
-    async def _may_pass(self, request: Handoff, line: AIMessage | None, turn: Turn) -> bool:
+    async def _may_pass(self, request: Handoff, line: AIMessage | None, turn: NodesSide) -> bool:
         """Whether the graph may go on to a custom node: it acts, so what announces the transfer is heard first."""
         if line is not None and line.id is not None:
             await turn.wait_heard(line.id)
@@ -308,7 +313,7 @@ class ToolsNode:
             return None
         return AIMessage(text, id=message_id, name=self.agent.name) if text else None
 
-    def _said_directly(self, outcomes: Sequence[Outcome], turn: Turn | None) -> list[AnyMessage]:
+    def _said_directly(self, outcomes: Sequence[Outcome], turn: NodesSide | None) -> list[AnyMessage]:
         """The reply of tools with LangChain's `return_direct`: their output. After `StopResponse` there is none."""
         texts = [o.message.text for o in outcomes if o.message.additional_kwargs[NO_REPLY] == "direct"]
         text = " ".join(t for t in texts if t)

@@ -1,7 +1,7 @@
 """The core's own front end: a modeled voice and a caller who takes time to speak, driving `Turn` directly."""
 
 import asyncio
-import functools
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Coroutine
@@ -12,9 +12,11 @@ from langchain_core.messages import AIMessage
 from graph_voice import events
 from graph_voice.agents.tools import ToolError
 from graph_voice.call.conversation import Conversation
+from graph_voice.errors import TurnError
 from graph_voice.graph.build import definition_of
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
 from graph_voice.testing.voice import Mark, ModelledVoice, SpokenMessage
+from graph_voice.turn.event_stream import TurnListener
 from graph_voice.turn.turn import Turn
 
 __all__ = ["CoreFrontEnd"]
@@ -78,7 +80,7 @@ class CoreFrontEnd(FrontEnd):
     async def open(self, watch: Callable[[Conversation[Any]], None]) -> None:
         conversation = self._conversation
         watch(conversation)
-        conversation.on_late_result = self._late_result
+        conversation.call.on_late_result = self._late_result
         await conversation.open()
         self._current_agent = conversation.active_agent
         resumed = conversation.resumed
@@ -131,7 +133,7 @@ class CoreFrontEnd(FrontEnd):
         tasks = [t for t in (*self._busy, *self._behind) if t is not current]
         for task in tasks:
             task.cancel()
-        await self._conversation.abandon()
+        await self._conversation.call.abandon()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -210,12 +212,10 @@ class CoreFrontEnd(FrontEnd):
     # ---- a turn
 
     def _drive(self, turn: Turn) -> None:
-        task = asyncio.create_task(self._follow(turn), name=f"graph_voice.testing.{turn.id}")
+        driven = _Driven(turn, self)
+        task = asyncio.create_task(self._follow(driven), name=f"graph_voice.testing.{turn.id}")
         self._turns[turn] = task
         self._busy.add(task)
-        turn.on_said = functools.partial(self._said, turn)
-        turn.on_wait = functools.partial(self._awaited, turn)
-        turn.on_hold = lambda held: self._held.add(turn) if held else self._held.discard(turn)
 
         def over(done: asyncio.Task[Any]) -> None:
             self._busy.discard(done)
@@ -227,9 +227,10 @@ class CoreFrontEnd(FrontEnd):
 
         task.add_done_callback(over)
 
-    async def _follow(self, turn: Turn) -> None:
+    async def _follow(self, driven: "_Driven") -> None:
+        turn = driven.turn
         lines: list[SpokenMessage] = []
-        async for event in turn:
+        while not isinstance(event := await driven.events.get(), events.Ended):
             match event:
                 case events.Text(message_id=message_id, text=text):
                     line = self._line(message_id, turn, lines)
@@ -251,14 +252,14 @@ class CoreFrontEnd(FrontEnd):
                             mocking.add_done_callback(self._behind.discard)
                 case events.HandedOff():
                     self._hand_over(turn, event)
-            self._end_lines(turn)
+            self.end_lines(driven)
         for line in lines:
             line.over = True
         self._voice.changed()
         for line in lines:
             await line.done.wait()
         turn.close()
-        if turn.call_ends:
+        if event.ends_call:
             self._behind.add(asyncio.create_task(self._conversation.aclose("task_completed")))
 
     def _line(self, message_id: str, turn: Turn, lines: list[SpokenMessage]) -> SpokenMessage:
@@ -271,24 +272,32 @@ class CoreFrontEnd(FrontEnd):
                 self._voice.put(line)
         return self._lines[message_id]
 
-    def _said(self, turn: Turn, message_id: str) -> None:
-        self._complete.add(message_id)
-        self._end_lines(turn)
+    def hold(self, turn: Turn, held: bool) -> None:
+        """The turn can't be interrupted, or can be again."""
+        if held:
+            self._held.add(turn)
+        else:
+            self._held.discard(turn)
 
-    def _awaited(self, turn: Turn, message_id: str) -> None:
+    def message_over(self, driven: "_Driven", message_id: str) -> None:
+        """This message has no more words."""
+        self._complete.add(message_id)
+        self.end_lines(driven)
+
+    def awaited(self, driven: "_Driven", message_id: str) -> None:
         """The graph goes on when this was heard: a line that a model words is over when it has worded all of it."""
 
         async def end() -> None:
-            await turn.wait_line(message_id)
-            self._said(turn, message_id)
+            await driven.turn.wait_produced(message_id)
+            self.message_over(driven, message_id)
 
         if (line := self._lines.get(message_id)) is None or not line.over:
             self._behind.add(task := asyncio.create_task(end()))
             task.add_done_callback(self._behind.discard)
 
-    def _end_lines(self, turn: Turn) -> None:
-        """Lines that have no more words are over, once `_follow` has taken all of these from the turn."""
-        if turn.peek() is not None:
+    def end_lines(self, driven: "_Driven") -> None:
+        """Lines that have no more words are over, once `_follow` has taken all of these."""
+        if not driven.events.empty():
             return
         for message_id in [known for known in self._complete if known in self._lines]:
             self._complete.discard(message_id)
@@ -332,8 +341,9 @@ class CoreFrontEnd(FrontEnd):
         words = line.text[: line.heard].strip() if cut else line.text
         if words.strip():
             self._heard.append(words)
-        if line.turn is not None and not line.turn.folded:
-            line.turn.heard(line.message_id, words, interrupted=cut or None)
+        if line.turn is not None:
+            with contextlib.suppress(TurnError):  # a later turn is over: nothing of this one can change
+                line.turn.heard(line.message_id, words, interrupted=cut or None)
 
     # ---- rest
 
@@ -358,3 +368,25 @@ class CoreFrontEnd(FrontEnd):
                     self._drive(turn)
             else:
                 return
+
+
+class _Driven(TurnListener):
+    """A turn that this front end plays: its events wait here until the voice has come so far."""
+
+    def __init__(self, turn: Turn, front_end: CoreFrontEnd) -> None:
+        self.turn = turn
+        self.events: asyncio.Queue[events.Event] = asyncio.Queue()
+        self._front_end = front_end
+        turn.listen(self)
+
+    def happens(self, event: events.Event) -> None:
+        self.events.put_nowait(event)
+
+    def message_over(self, message_id: str) -> None:
+        self._front_end.message_over(self, message_id)
+
+    def waits(self, message_id: str) -> None:
+        self._front_end.awaited(self, message_id)
+
+    def holds(self, held: bool) -> None:
+        self._front_end.hold(self.turn, held)

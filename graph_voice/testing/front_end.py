@@ -161,8 +161,8 @@ def watched(fake: Callable[..., Any], runs: Callable[[], None]) -> Callable[...,
 def require_known(mocks: Mapping[str, Mapping[str, Any]], conversation: Conversation[Any]) -> None:
     """Raise `TurnError` for a mock of an agent or a tool that does not exist: the real tool would run."""
     for agent, tools in mocks.items():
-        if agent not in conversation.roles.agents:
-            agents = ", ".join(sorted(conversation.roles.agents))
+        if agent not in conversation.call.roles.agents:
+            agents = ", ".join(sorted(conversation.call.roles.agents))
             raise TurnError(f'Call(mocks={{"{agent}": ...}}): the graph\'s agents are {agents}.')
         definition = definition_of(conversation.graph, agent)
         if definition is None:

@@ -94,7 +94,7 @@ def items_of(entries: Iterable[Happening]) -> list[Item]:
     found: list[Item] = []
     seen: set[str] = set()
     for entry in entries:
-        if entry.turn is not None and entry.turn.committed:
+        if entry.turn is not None and entry.turn.state.happened:
             found += _items(entry.turn, entry.what, seen)
     return found
 
@@ -121,12 +121,11 @@ def _items(turn: Turn, what: events.Event | CallerSaid, seen: set[str]) -> Itera
             asked = turn.record.call(call_id)
             if asked is not None and asked[1].status == "refused":
                 return
-            if turn.record.was_rejected(call_id) and asked is not None and asked[1].result is not None:
+            if turn.record.handoffs.was_rejected(call_id) and asked is not None and asked[1].result is not None:
                 output, is_error = asked[1].result.text, True
             yield FunctionCallOutput(agent, name, output, is_error, call_id)
-        case events.HandedOff(call_id=call_id, old_agent=old, new_agent=new):
-            decision = turn.record.handoffs.get(call_id or f"switch:{new}")
-            if decision is not None and decision.happened:
+        case events.HandedOff(old_agent=old, new_agent=new):
+            if turn.record.handoffs.of(what).happened:
                 yield AgentHandoff(old, new)
 
 
@@ -140,7 +139,7 @@ def require_answers(entries: Sequence[Happening]) -> None:
         str(entry.what.error)
         for entry in entries
         if entry.turn is not None
-        and entry.turn.committed
+        and entry.turn.state.happened
         and isinstance(entry.what, events.Failed)
         and isinstance(entry.what.error, ScriptError | PromptError)
     ]
@@ -160,8 +159,8 @@ def transcript(entries: Sequence[Happening]) -> str:
 
 def _lines(entry: Happening, seen: set[str]) -> Iterator[str]:
     turn, lost = entry.turn, ""
-    if turn is not None and not turn.committed:
-        lost = " (discarded)" if turn.discarded else " (not committed)"
+    if turn is not None and not turn.state.happened:
+        lost = " (discarded)" if turn.state.is_over else " (not committed)"
     match entry.what:
         case CallerSaid(text=text, how=how):
             yield f"caller {how}: {text}"
@@ -180,9 +179,8 @@ def _lines(entry: Happening, seen: set[str]) -> Iterator[str]:
                 yield f"{agent} calls {call.name}({arguments}){lost}"
         case events.ToolResult(name=name, output=output, is_error=is_error):
             yield f"    {name} {'fails' if is_error else 'answers'}: {output[:200]}{lost}"
-        case events.HandedOff(old_agent=old, new_agent=new, call_id=call_id) if turn is not None:
-            decision = turn.record.handoffs.get(call_id or f"switch:{new}")
-            undone = "" if decision is not None and decision.happened else " (did not happen)"
+        case events.HandedOff(old_agent=old, new_agent=new) if turn is not None:
+            undone = "" if turn.record.handoffs.of(entry.what).happened else " (did not happen)"
             yield f"    {old} -> {new}{undone}{lost}"
         case events.Failed(agent=agent, error=error):
             yield f"    {agent} failed: {error!r}"

@@ -35,7 +35,7 @@ class Result:
         return [
             entry.what
             for entry in self._entries
-            if isinstance(entry.what, events.Event) and entry.turn is not None and entry.turn.committed
+            if isinstance(entry.what, events.Event) and entry.turn is not None and entry.turn.state.happened
         ]
 
     @property
@@ -112,7 +112,7 @@ def log_to_langsmith(call: PlayedCall) -> None:
     tracked = sys.modules.get("langsmith.testing")
     if tracked is None:
         return
-    userdata = call.conversation.value("userdata")
+    userdata = call.conversation.state.get("userdata")
     secrets = secret_texts(userdata)
     outputs = {
         "transcript": call.transcript,

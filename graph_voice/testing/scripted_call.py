@@ -146,8 +146,8 @@ class Call(Generic[U]):
 
     def _watch(self, conversation: Conversation[Any]) -> None:
         require_known(self._mocks, conversation)
-        conversation.on_event = self._happened
-        conversation.on_tool = self._tool_ran
+        conversation.call.on_event = self._happened
+        conversation.call.on_tool = self._tool_ran
 
     # ---- what happens
 

@@ -17,7 +17,8 @@ _ATTEMPTS = 3
 class Reply(Protocol):
     """A turn that may report a late result."""
 
-    interrupted: bool
+    @property
+    def interrupted(self) -> bool: ...
 
     @property
     def record(self) -> TurnRecord: ...

@@ -21,7 +21,6 @@ class TurnOwner(Protocol[T]):
     """The call of a turn. `T` is the turn's type, which this file does not know."""
 
     late: LateResults
-    on_event: Callable[[T, events.Event], None] | None
     on_tool: Callable[[ToolRun], None] | None
 
     @property
@@ -60,6 +59,9 @@ class TurnOwner(Protocol[T]):
 
     async def stored(self, upto: int | None = None) -> bool:
         """Return when all that is remembered now is durable. False: the store is late."""
+
+    def turn_event(self, turn: T, event: events.Event) -> None:
+        """This event has happened in the turn."""
 
     def turn_changed(self, turn: T, *, userdata: bool = False) -> None:
         """What is remembered of this turn has changed."""

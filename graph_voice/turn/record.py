@@ -14,11 +14,11 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 
 from graph_voice.messages.pairs import keep_calls, placeholder
 from graph_voice.messages.provider_data import with_words
+from graph_voice.turn.handoff import HandoffInProgress, Handoffs
 
 __all__ = [
     "BEFORE_ALL",
     "ChannelUpdate",
-    "Decision",
     "Group",
     "ModelStep",
     "Place",
@@ -161,21 +161,12 @@ class Write:
 
     node: str
     values: dict[str, Any]
-    handoff: str | None = None
-    """The key of the handoff that this write performs."""
+    handoff: HandoffInProgress | None = None
+    """The handoff that this write carries out."""
     agent: str | None = None
     """The agent whose node wrote it; None for any other node."""
     order: int = 0
     """Its sequence number in the call."""
-
-
-@dataclass
-class Decision:
-    """What the front end decided about one handoff."""
-
-    happened: bool
-    order: int
-    """The sequence number of the decision in the call."""
 
 
 @dataclass
@@ -214,11 +205,6 @@ class _Raw:
     at: float
 
 
-def switch_key(new_agent: str, number: int = 0) -> str:
-    """The key of a handoff that no tool call asked for; `number`: of those to the same agent in this turn."""
-    return f"switch:{new_agent}" if number == 0 else f"switch:{new_agent}:{number}"
-
-
 class TurnRecord:
     """All that one turn produced, and what was acknowledged of it.
 
@@ -236,8 +222,7 @@ class TurnRecord:
         self.drafts: dict[str, list[ChannelUpdate]] = {}
         """Node -> what its finished tool calls will write once the node finishes. So each tool call is remembered with
         what it changed, however long the others of its batch take."""
-        self.handoffs: dict[str, Decision | None] = {}
-        """Handoff key -> what the front end decided; None while it has not."""
+        self.handoffs = Handoffs()
 
     # produced
 
@@ -286,6 +271,8 @@ class TurnRecord:
         """Record what a finished node wrote."""
         self.drafts.pop(write.node, None)
         self.writes.append(write)
+        if write.handoff is not None:
+            write.handoff.write()
 
     # remembered
 
@@ -327,8 +314,7 @@ class TurnRecord:
         confirmed: int | None = 0
         for write in self.writes:
             if write.handoff is not None and confirmed is not None:
-                decision = self.handoffs.get(write.handoff)
-                confirmed = max(confirmed, decision.order) if decision is not None and decision.happened else None
+                confirmed = max(confirmed, write.handoff.order) if write.handoff.happened else None
             control = {k: v for k, v in write.values.items() if k in CONTROL}
             rest = {k: v for k, v in write.values.items() if k not in CONTROL}
             if rest and (confirmed is not None or write.handoff is not None):
@@ -342,28 +328,6 @@ class TurnRecord:
                     yield ChannelUpdate(max(write.order, confirmed), control, write.agent)
         for drafts in self.drafts.values():
             yield from drafts
-
-    @property
-    def active_agent_is_certain(self) -> bool:
-        """Whether every handoff of this turn happened."""
-        return all(decision is not None and decision.happened for decision in self.handoffs.values())
-
-    @property
-    def is_handing_over(self) -> bool:
-        """Whether a handoff has happened but is not written yet: the old agent's `on_exit` still runs, or the new
-        agent's context is still being made."""
-        written = {write.handoff for write in self.writes}
-        return any(d is not None and d.happened and key not in written for key, d in self.handoffs.items())
-
-    def switches_to(self, new_agent: str) -> list[str]:
-        """The keys of the handoffs to this agent that no tool call asked for, in order."""
-        keys = (switch_key(new_agent, number) for number in itertools.count())
-        return list(itertools.takewhile(self.handoffs.__contains__, keys))
-
-    def was_rejected(self, call_id: str) -> bool:
-        """Whether this tool call's handoff did not happen."""
-        decision = self.handoffs.get(call_id)
-        return decision is not None and not decision.happened
 
 
 def in_order(records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[Group]:

@@ -4,67 +4,77 @@ The graph runs in the background and produces events. The front end drains them 
 Nothing that the caller did not cause is executed; nothing that the caller did not hear is remembered.
 """
 
-import asyncio
-import logging
 import time
-import uuid
 from collections.abc import AsyncIterator
-from contextvars import ContextVar
 from typing import Any
 
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, ToolMessage
 
 from graph_voice import events
 from graph_voice.errors import TurnError
 from graph_voice.messages.content import Content, with_words
 from graph_voice.tracing.feedback import Score
-from graph_voice.turn.gate import ANSWERED, NOT_STARTED, Permission
-from graph_voice.turn.nodes_side import NO_HANDOFF, NodesSide, answer
-from graph_voice.turn.owner import TurnOwner
-from graph_voice.turn.pending import Pending
-from graph_voice.turn.record import switch_key
-from graph_voice.turn.reply_options import ReplyOptions
+from graph_voice.turn.event_stream import TurnListener
+from graph_voice.turn.gate import Permission
+from graph_voice.turn.handoff import HandoffInProgress
+from graph_voice.turn.record import TurnRecord
+from graph_voice.turn.run import TurnRun
+from graph_voice.turn.state import TurnState
 
-__all__ = ["Permission", "Turn", "answer", "current_turn"]
-
-logger = logging.getLogger("graph_voice")
-
-current_turn: ContextVar["Turn | None"] = ContextVar("graph_voice_turn", default=None)
-"""The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks, where nothing is gated."""
+__all__ = ["Turn"]
 
 
-class Turn(NodesSide):
-    """One turn of a conversation. Made by `Conversation.turn`; iterate it for its events.
+class Turn:
+    """One turn of a conversation, as the front end sees it. Made by `Conversation.turn`; iterate it for its events.
 
-    Iteration can be stopped and continued, by one consumer at a time. All other methods of the front end are
-    synchronous, may be called at any time from the event loop's thread, and return at once. `NodesSide` is the nodes'
-    side.
+    Iteration can be stopped and continued, by one consumer at a time. All other methods are synchronous, may be called
+    at any time from the event loop's thread, and return at once. These are their legal orders; a wrong one raises
+    `TurnError`, which says what was expected:
+
+    ```
+    SPECULATIVE  the model may stream; nothing acts
+      | discard(), close() ------------------------------------------> DISCARDED
+      | commit(), and at once for a turn that the agent begins
+      v
+    COMMITTED    for each tool call      allow() | resolve() | deny()
+      |          for each message        heard(), again and again
+      |          for each HandedOff      confirm_handoff() | reject_handoff()
+      |          when the caller cuts in interrupt()
+      | close(): what is undecided by now did not happen
+      v
+    CLOSED       heard() still counts until a later turn is over
+    ```
+
+    `resolve`, `deny` and `heard` may come before `commit`: they count if it comes.
     """
 
-    def __init__(
-        self,
-        conversation: TurnOwner["Turn"],
-        *,
-        user: HumanMessage | None = None,
-        instructions: str | None = None,
-        entering: bool = False,
-        options: ReplyOptions | None = None,
-    ) -> None:
-        super().__init__(conversation, None)
-        self.id = f"turn-{uuid.uuid4().hex[:12]}"
-        self.record.user = user
-        self.instructions = instructions
-        """Instructions for the first reply of this turn only; never stored."""
-        self.options = options or ReplyOptions()
-        self.before: frozenset[str | None] = frozenset()
-        """Ids of the messages before this turn, when its model is shown others instead."""
-        if self.options.messages is not None:
-            self.before = frozenset(m.id for m in self.conversation.messages if user is None or m.id != user.id)
-        self.created_at = time.time()
-        self.entering = entering
-        self._folded = False
-        self._commit = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, run: TurnRun) -> None:
+        self._run = run
+        run.face = self
+
+    @property
+    def id(self) -> str:
+        return self._run.id
+
+    @property
+    def state(self) -> TurnState:
+        """How far the front end has come with it."""
+        return self._run.state
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was stopped: by `interrupt`, by a handoff that did not happen, or by `close`."""
+        return self._run.interrupted
+
+    @property
+    def finished(self) -> bool:
+        """Whether the graph run is over. A tool may still run when the turn is closed."""
+        return self._run.finished
+
+    @property
+    def record(self) -> TurnRecord:
+        """What it has produced, and what was acknowledged of that. To be read only."""
+        return self._run.record
 
     # ---- the front end drains
 
@@ -72,85 +82,44 @@ class Turn(NodesSide):
         return self
 
     async def __anext__(self) -> events.Event:
-        while not self._events:
-            if self._ended:
-                raise StopAsyncIteration
-            self._wake.clear()
-            await self._wake.wait()
-        return self._events.popleft()
+        return await self._run.stream.next()
 
-    def peek(self) -> events.Event | None:
-        """The next event if it is there already, without taking it."""
-        return self._events[0] if self._events else None
+    def listen(self, listener: TurnListener) -> None:
+        """Give this listener each event at the moment in which it happens, instead of iterating the turn."""
+        self._run.stream.listen(listener)
 
     # ---- the front end reports what happened
 
-    def commit(self, text: Content | None = None, at: float | None = None) -> None:
-        """The user turn really happened.
+    def commit(self, text: Content | None = None, at: float | None = None, *, said: bool = True) -> None:
+        """The user turn really happened. Later calls change nothing.
 
         Args:
             text: the final transcript, when it differs from what the turn was started with. Words alone replace the
                 words; content blocks replace everything.
             at: when the caller said it, in seconds since the epoch. Default: now.
+            said: False when nobody said the user message: it was only the front end's context for a reply, and is
+                forgotten (LiveKit's `generate_reply(chat_ctx=...)` with a user message in it).
 
         Raises `TurnError` after `discard`.
         """
-        if self.discarded:
-            raise TurnError("This turn was discarded; a discarded turn can't be committed. Start another.")
-        if self.committed:
+        run = self._run
+        if self.state is TurnState.DISCARDED:
+            raise TurnError("commit(): this turn was discarded. Expected: commit() before discard(). Start another.")
+        if self.state.happened:
             return
-        late = self.resumes is not None and self.record.user is not None and not self.conversation.asks(self.resumes)
-        self.committed = True
-        if self.record.user is not None:
-            if text is not None and (said := with_words(self.record.user, text)) != self.record.user.content:
-                self.record.user = self.conversation.redact(self.record.user.model_copy(update={"content": said}))
-            self.record.user_at = time.time() if at is None else at
-        self._commit.set()
-        if self.resumes is not None:
-            self._answer_earlier(self.resumes, late=late)
-        self._changed()
-
-    def commit_reply(self) -> None:
-        """Commit a reply whose user message nobody said: that was only the front end's context, and is forgotten.
-
-        This is LiveKit's `generate_reply(chat_ctx=...)` with a user message in it.
-        """
-        if not self.committed:
-            self.record.user = None
-            self.commit()
-
-    def take_options(self) -> ReplyOptions:
-        """The options of the next reply. Later replies keep only `messages`; after a handoff there are none."""
-        options = self.options if self.new_agent is None else ReplyOptions()
-        self.options = ReplyOptions(messages=options.messages)
-        return options
-
-    def _answer_earlier(self, pending: Pending, *, late: bool = False) -> None:
-        """Give the resumed batch the permissions that it already has, now that the answer is certain.
-
-        `late`: another turn has answered meanwhile, and a tool call acts only once.
-        """
-        for call in pending.calls.values():
-            if late:
-                self._gate.permit(call.id, ANSWERED)
-            elif call.open:
-                self._gate.permit(call.id, Permission(run=True, host=call.host))
-            else:
-                self._gate.permit(call.id, NOT_STARTED)
+        if not said:
+            run.record.user = None
+        user = run.record.user
+        if user is not None and text is not None and (words := with_words(user, text)) != user.content:
+            run.record.user = run.call.redact(user.model_copy(update={"content": words}))
+        run.commit(at)
 
     def discard(self) -> None:
         """It did not happen: the run is cancelled and leaves nothing behind. Raises `TurnError` after `commit`."""
-        if self.committed:
-            raise TurnError("This turn was committed; interrupt() it instead of discarding it.")
-        if self.discarded:
-            return
-        self.discarded = self.closed = True
-        if self._task is not None:
-            self._task.cancel()
-        # A task cancelled before its first step runs no `finally`, so the end is reported here. A run that is over
-        # has reported it already, but the turn changes in any case.
-        self._end()
-        self._changed()
+        if self.state.happened:
+            raise TurnError("discard(): this turn was committed. Expected: interrupt() or close(), since it happened.")
+        if self.state is TurnState.SPECULATIVE:
+            self._run.discard()
 
     def allow(self, call_id: str, host: Any = None) -> None:
         """This tool call may run now. The tool gets `host` as `ctx.host`.
@@ -158,10 +127,10 @@ class Turn(NodesSide):
         A tool call that already has a result, or whose turn was interrupted, stays as it is. Raises `TurnError` before
         `commit`, after `discard`, and for a tool call that this turn never made.
         """
-        if self.discarded:
-            raise TurnError(f"allow({call_id!r}): this turn was discarded, and its tool calls with it.")
-        if not self.committed:
-            raise TurnError(f"allow({call_id!r}) before commit(): no tool runs for a turn that may not have happened.")
+        if self.state is TurnState.DISCARDED:
+            raise TurnError(f"allow({call_id!r}): this turn was discarded, and its tool calls with it. Start another.")
+        if self.state is TurnState.SPECULATIVE:
+            raise TurnError(f"allow({call_id!r}) before commit(). Expected: commit() first, since tools act.")
         self._permit("allow", call_id, Permission(run=True, host=host))
 
     def resolve(self, call_id: str, output: str, is_error: bool = False) -> None:
@@ -172,15 +141,14 @@ class Turn(NodesSide):
         """This tool call must not run; the model is told why. An earlier decision stands."""
         self._permit("deny", call_id, Permission(run=False, output=f"not done: {reason}", is_error=True))
 
+    def _permit(self, method: str, call_id: str, permission: Permission) -> None:
+        self._run.require_tool_call(method, call_id)
+        self._run.gate.permit(call_id, permission)
+
     def withhold_tools(self, agent: str) -> None:
         """This agent may call no more tools in this turn: its next words are the answer. Tool calls that it makes
         nevertheless don't count. LiveKit's `max_tool_steps`, and the replies of an agent that drains."""
-        self.without_tools.add(agent)
-
-    def _permit(self, method: str, call_id: str, permission: Permission) -> None:
-        if self._call(call_id) is None:
-            raise TurnError(f"{method}({call_id!r}): this turn made no such tool call.")
-        self._gate.permit(call_id, permission)
+        self._run.without_tools.add(agent)
 
     def heard(self, message_id: str, text: str, at: float | None = None, *, interrupted: bool | None = None) -> None:
         """Report all that was played of this message so far. What is not reported is not remembered.
@@ -198,26 +166,97 @@ class Turn(NodesSide):
 
         Raises `TurnError` for an id that this turn never produced, and when the report comes too late.
         """
-        found = self.record.spoken(message_id)
+        run = self._run
+        found = run.record.spoken(message_id)
         if found is None:
-            raise TurnError(f"heard({message_id!r}): this turn produced no such message.")
+            raise TurnError(f"heard({message_id!r}): this turn produced no such message. Expected: an event's id.")
         step, words = found
-        if self.folded:
+        if run.is_past:
             if words not in step.lines or words.at:
-                raise TurnError(
-                    f"heard({message_id!r}): this turn is long over; report what was played before close()."
-                )
+                raise TurnError(f"heard({message_id!r}): this turn is long over. Expected: heard() before close().")
             # A tool that went on after an interruption said it, after the replies that the caller has heard since.
             words.at = time.time() if at is None else at
             if text:
-                self.conversation.add(AIMessage(text, id=message_id, name=step.agent), words.at)
+                run.call.add(AIMessage(text, id=message_id, name=step.agent), words.at)
             return
         words.heard, words.interrupted = text, interrupted
         if not words.at:
             words.at = time.time() if at is None else at
         step.at = step.at or words.at
-        self._heard.setdefault(message_id, asyncio.Event()).set()
-        self._changed()
+        run.heard.came(message_id)
+        run.changed()
+
+    async def wait_produced(self, message_id: str) -> None:
+        """Wait until a line that is generated while a tool runs (`ctx.generate_reply`) is complete."""
+        if not self._run.finished:
+            await self._run.produced.wait(message_id)
+
+    def confirm_handoff(self, call_id: str | None) -> None:
+        """The active agent really changed. `call_id` is the event's; None for a switch by an edge.
+
+        Raises `TurnError` for a tool call that this turn never made, and after `reject_handoff`.
+        """
+        for handoff in self._handoff("confirm_handoff", call_id):
+            if handoff.happened is False:
+                raise TurnError(
+                    f"confirm_handoff({call_id!r}): this handoff was rejected, with the new agent's words. "
+                    "Expected: one decision on each HandedOff. Use update_agent() to change the agent now."
+                )
+            self._run.confirm(handoff)
+        self._run.changed()
+
+    def reject_handoff(self, call_id: str | None, reason: str) -> ToolMessage | None:
+        """The handoff did not happen: the old agent stays active, and the tool call is answered with `reason`.
+
+        What the new agent has produced is not remembered, and the run stops. A tool that acted keeps its own words.
+
+        Returns what the tool call is answered with now; None when no tool call asked for the handoff.
+
+        Raises `TurnError` for a tool call that this turn never made, and after `confirm_handoff`.
+        """
+        for handoff in self._handoff("reject_handoff", call_id):
+            if handoff.happened:
+                raise TurnError(
+                    f"reject_handoff({call_id!r}): this handoff was confirmed. Expected: one decision on each "
+                    "HandedOff. Change back with update_agent()."
+                )
+            if handoff.happened is None:
+                self._run.reject(handoff, reason)
+                self._run.interrupt()
+        self._run.changed()
+        call = self._run.tool_call(call_id) if call_id is not None else None
+        return call.result if call is not None else None
+
+    def _handoff(self, method: str, call_id: str | None) -> list[HandoffInProgress]:
+        """The handoff that a decision is about; none when there is nothing to decide."""
+        handoff = self._run.record.handoffs.to_decide(call_id)
+        if call_id is None:
+            # A front end that follows one agent at a time means the oldest switch that it has not decided about.
+            return [] if handoff is None or handoff.happened is not None else [handoff]
+        if handoff is None:
+            self._run.require_tool_call(method, call_id)
+            raise TurnError(f"{method}({call_id!r}): this tool call hands off to nobody. Expected: a HandedOff of it.")
+        return [handoff]
+
+    def interrupt(self) -> None:
+        """Interrupt: the model stops, running tools finish and are remembered, other tool calls don't start."""
+        self._run.interrupt()
+
+    def close(self) -> None:
+        """The front end is done with this turn. A turn that was not committed is discarded.
+
+        A run that is still going is stopped as by `interrupt()`. A handoff that was not confirmed did not happen.
+        """
+        if self.state is TurnState.SPECULATIVE:
+            self._run.discard()
+        elif self.state is TurnState.COMMITTED:
+            self._run.close()
+
+    async def wait_finished(self) -> None:
+        """Wait until the graph run is over: a tool may still run after `close`."""
+        await self._run.wait_finished()
+
+    # ---- for the trace
 
     def measured(
         self,
@@ -226,6 +265,9 @@ class Turn(NodesSide):
         transcription_delay: float | None = None,
         time_to_first_audio: float | None = None,
         response_delay: float | None = None,
+        message_id: str | None = None,
+        started_speaking_at: float | None = None,
+        stopped_speaking_at: float | None = None,
     ) -> None:
         """Report what the front end measured of this turn, for its trace. Earlier values stand.
 
@@ -234,8 +276,18 @@ class Turn(NodesSide):
             transcription_delay: seconds from the caller's last sound to the final transcript.
             time_to_first_audio: seconds from the turn's start to the agent's first sound.
             response_delay: seconds from the caller's last sound to the agent's first (LiveKit's `e2e_latency`).
+            message_id: of a message whose sound began and ended as follows.
+            started_speaking_at: in seconds since the epoch. The turn's first one gives `time_to_first_audio`.
+            stopped_speaking_at: in seconds since the epoch; None: at once.
         """
-        self.timings.told(
+        run = self._run
+        if started_speaking_at is not None:
+            if time_to_first_audio is None:
+                time_to_first_audio = started_speaking_at - run.created_at
+            if message_id is not None and (found := run.record.spoken(message_id)) is not None:
+                ended = started_speaking_at if stopped_speaking_at is None else stopped_speaking_at
+                run.timings.sound(found[0].agent, started_speaking_at, ended)
+        run.timings.told(
             {
                 "end_of_turn_delay": end_of_turn_delay,
                 "transcription_delay": transcription_delay,
@@ -253,172 +305,7 @@ class Turn(NodesSide):
         comment: str | None = None,
     ) -> bool:
         """Give feedback on this turn in LangSmith; see `Conversation.score`. False: it is not traced."""
-        return self.conversation.score_turn(self, Score(key, score, value, comment))
-
-    def confirm_handoff(self, call_id: str | None) -> None:
-        """The active agent really changed. `call_id` is the event's; None for a switch by an edge.
-
-        Raises `TurnError` for a tool call that this turn never made, and after `reject_handoff`.
-        """
-        for key in self._keys("confirm_handoff", call_id):
-            decision = self.record.handoffs.get(key)
-            if decision is not None and not decision.happened:
-                raise TurnError(f"confirm_handoff({call_id!r}): it was rejected; a rejected handoff can't happen.")
-            if decision is None:
-                self._decide(key, True)
-        self._changed()
-
-    def reject_handoff(self, call_id: str | None, reason: str) -> None:
-        """The handoff did not happen: the old agent stays active, and the tool call is answered with `reason`.
-
-        What the new agent has produced is not remembered, and the run stops.
-
-        Raises `TurnError` for a tool call that this turn never made, and after `confirm_handoff`.
-        """
-        for key in self._keys("reject_handoff", call_id):
-            decision = self.record.handoffs.get(key)
-            if decision is not None and decision.happened:
-                raise TurnError(f"reject_handoff({call_id!r}): it was confirmed; change back with update_agent().")
-            if decision is None:
-                self._reject(key, reason)
-                self._stop()
-        self._changed()
-
-    def _keys(self, method: str, call_id: str | None) -> list[str]:
-        if call_id is None:
-            # A front end that follows one agent at a time means the oldest switch that it has not decided about.
-            undecided = [k for k, decision in self.record.handoffs.items() if decision is None]
-            return [k for k in undecided if k.startswith(switch_key(""))][:1]
-        if self.record.call(call_id) is None and call_id not in self.record.handoffs:
-            raise TurnError(f"{method}({call_id!r}): this turn made no such tool call.")
-        return [call_id]
-
-    def interrupt(self) -> None:
-        """Interrupt: the model stops, running tools finish and are remembered, other tool calls don't start."""
-        if not self.interrupted:
-            self._stop()
-
-    def _stop(self) -> None:
-        self._release()
-        if self.interrupted:
-            return
-        self.interrupted = True
-        for task, may_be_cut in self._cuttable:
-            if may_be_cut():
-                task.cancel()
-        if self.on_stop is not None:
-            self.on_stop()
-
-    def _release(self) -> None:
-        """Stop everything that waits for the front end."""
-        self._gate.shut()
-        self._decided.set()
-        for waiter in self._heard.values():
-            waiter.set()
-
-    def close(self) -> None:
-        """The front end is done with this turn. A turn that was not committed is discarded.
-
-        A run that is still going is stopped as by `interrupt()`. A handoff that was not confirmed did not happen.
-        """
-        if self.closed:
-            return
-        if not self.committed:
-            self.discard()
-            return
-        self.closed = True
-        for key in [k for k, decision in self.record.handoffs.items() if decision is None]:
-            self._reject(key, NO_HANDOFF)
-        if self.finished:
-            self._release()
-        elif not self.interrupted:
-            self._stop()
-        self._changed()
-
-    def discard_if_possible(self) -> None:
-        """Discard the turn unless it was committed. LiveKit drops a speculative turn without saying so."""
-        if not self.committed:
-            self.discard()
-
-    @property
-    def settled(self) -> bool:
-        """Whether the turn is closed and its run is over. Only a late report of what was heard can still change it."""
-        return self.closed and self.finished
-
-    @property
-    def folded(self) -> bool:
-        """Whether it is part of the conversation's past, which no longer changes."""
-        return self._folded
-
-    def fold(self) -> None:
-        self._folded = True
-
-    @property
-    def task_done(self) -> bool:
-        """Whether no code of this turn runs any more. A discarded turn may be finished before that."""
-        return self._task is None or self._task.done()
-
-    async def wait_finished(self) -> None:
-        """Wait until the graph run is over: a tool may still run after `close`."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    # ---- the conversation runs it
-
-    def resume(self, pending: Pending) -> None:
-        """Let this turn's words answer the earlier run that waits for them."""
-        self.resumes = pending
-        if self.committed:
-            self._answer_earlier(pending)
-
-    def answers_nothing(self) -> None:
-        """Another turn has answered the question: make this an ordinary turn."""
-        self.resumes = None
-
-    def start(self, run: Any) -> "asyncio.Task[None]":
-        """Run the graph, unless it has begun already."""
-        if self._task is None:
-            self._task = asyncio.create_task(run(self), name=f"graph_voice.{self.id}")
-            self._task.add_done_callback(self._done)
-        return self._task
-
-    def cancel(self) -> None:
-        """Cancel the run at once, running tools included; for a process that ends."""
-        self.interrupted = True
-        if self._task is not None:
-            self._task.cancel()
-
-    async def end_call(self, words: str) -> None:
-        """Say this instead of an answer, then end the call."""
-        await self.wait_committed()
-        self.line(self.speaker, f"say-{uuid.uuid4().hex[:12]}", words)
-        self.call_ends = True
-
-    async def wait_committed(self) -> None:
-        await self._commit.wait()
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a turn ended with an error", exc_info=error)
-        self._end()
-        self._changed()  # a discarded turn has ended before its task
-
-    def _end(self) -> None:
-        if not self.finished:
-            self.finished = True
-            self._written.set()
-            for done in self._produced.values():
-                done.set()
-            self.emit(events.Ended())
-            self._changed()
-
-    def _emitted(self, event: events.Event) -> None:
-        if (watch := self.conversation.on_event) is not None:
-            watch(self, event)
-
-    def _changed(self, *, userdata: bool = False) -> None:
-        self.conversation.turn_changed(self, userdata=userdata)
+        return self._run.call.score_turn(self._run, Score(key, score, value, comment))
 
     def __repr__(self) -> str:
-        flags = ("committed", "discarded", "interrupted", "closed", "finished")
-        return f"<Turn {self.id} {' '.join(f for f in flags if getattr(self, f))}>"
+        return repr(self._run)

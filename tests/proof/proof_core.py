@@ -86,7 +86,7 @@ class Voice:
 
     def _decide(self, event: events.HandedOff, happens: bool) -> None:
         self.undecided.remove(event)
-        if self.turn.closed:
+        if self.turn.state.is_over:
             return
         if happens:
             self.turn.confirm_handoff(event.call_id)
@@ -145,7 +145,7 @@ class CorePlayer(Player):
         for task, voice in driving.items():
             voice.die()
             task.cancel()
-        await self.conversation.abandon()
+        await self.conversation.call.abandon()
         if driving:
             await asyncio.wait(driving)
         self._driving.clear()
@@ -192,7 +192,11 @@ class CorePlayer(Player):
             self.failure = error
 
     def _cut(self) -> None:
-        if self.current is not None and not self.current.turn.settled and not self.current.cut:
+        if (
+            self.current is not None
+            and not (self.current.turn.state.is_over and self.current.turn.finished)
+            and not self.current.cut
+        ):
             self.world.counts["barge-ins"] += 1
             self.current.barge_in()
 

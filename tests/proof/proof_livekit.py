@@ -112,7 +112,7 @@ class LiveKitPlayer(Player):
             return
         heard = Counter(self._heard_before + [word for s in self.rig.spoken for word in s.text.split()])
         self._line.sever()
-        await self.conversation.abandon()
+        await self.conversation.call.abandon()
         await self._stack.aclose()
         await self.ga.aclose()
         self.closed.clear()

@@ -9,7 +9,7 @@ from proof_scenario import Scenario
 from proof_world import World, remembered
 
 from graph_voice import Conversation, Turn, events
-from graph_voice.turn.record import switch_key
+from graph_voice.turn.state import TurnState
 
 __all__ = ["Player"]
 
@@ -21,13 +21,13 @@ class Player(ABC):
         self.world = World(scenario)
         self.scenario = scenario
         self.interrupted_by_program = False
-        self._handoffs: list[tuple[Turn, str]] = []
+        self._handoffs: list[tuple[Turn, events.HandedOff]] = []
         self._turns: set[Turn] = set()
 
     def watch(self, conversation: Conversation[Any]) -> None:
         """Count what happens in the graph, whatever the front end says of it."""
         self.conversation = conversation
-        conversation.on_event = self._happens
+        conversation.call.on_event = self._happens
         announce = conversation.announce
 
         def counted() -> Turn | None:
@@ -41,8 +41,8 @@ class Player(ABC):
         counts = self.world.counts
         self._turns.add(turn)
         match event:
-            case events.HandedOff(call_id=call_id, new_agent=new):
-                self._handoffs.append((turn, call_id or switch_key(new)))
+            case events.HandedOff():
+                self._handoffs.append((turn, event))
             case events.Say():
                 counts["fixed lines"] += 1
             case events.Interrupt():
@@ -52,11 +52,10 @@ class Player(ABC):
 
     def tally(self) -> None:
         """The call, or a process of it, is over: what became of its turns."""
-        for turn, key in self._handoffs:
-            decision = turn.record.handoffs.get(key)
-            happened = decision is not None and decision.happened
-            self.world.counts["handoffs" if happened else "handoffs that did not happen"] += turn.committed
-        self.world.counts["speculations discarded"] += sum(turn.discarded for turn in self._turns)
+        for turn, event in self._handoffs:
+            happened = turn.record.handoffs.of(event).happened
+            self.world.counts["handoffs" if happened else "handoffs that did not happen"] += turn.state.happened
+        self.world.counts["speculations discarded"] += sum(t.state is TurnState.DISCARDED for t in self._turns)
         self._handoffs.clear()
         self._turns.clear()
 

@@ -15,7 +15,7 @@ from livekit.agents.voice.events import CloseEvent
 
 from graph_voice import Voice
 from graph_voice.testing import ScriptedModel, check_prompt
-from graph_voice.turn.nodes_side import NO_HANDOFF
+from graph_voice.turn.run import NO_HANDOFF
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS, VoiceRig, voice_rig
 
@@ -106,7 +106,7 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, 
     assert {k: v for k, v in graph_outputs.items() if k not in refused} == livekit_outputs
     # What LiveKit drops without an item (calls that it does not allow now), the graph's model is told. Of the tools of
     # a graph that is not ours LiveKit knows nothing.
-    assert ga.conversation.roles.custom_speakers or all(v.startswith("not done: ") for v in refused.values())
+    assert ga.conversation.call.roles.custom_speakers or all(v.startswith("not done: ") for v in refused.values())
     livekit_calls = [i.call_id for i in session.history.items if i.type == "function_call"]
     assert sorted(calls_in_graph(ga)) == sorted([*livekit_calls, *refused])
     happened = _changes([(str(h["old_agent_id"]), h["new_agent_id"]) for h in ga.conversation.handoffs])
@@ -115,7 +115,7 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, 
         # LiveKit knows those of this process, and the session's way from its first agent to the one that had the floor.
         happened = happened[before:]
         came_to = happened[0][0] if happened else ga.conversation.active_agent
-        happened = _changes([(str(ga.conversation.roles.start), came_to), *happened])
+        happened = _changes([(str(ga.conversation.call.roles.start), came_to), *happened])
     elif ga.conversation.resumed is not None:
         happened, followed = [("?", new) for _, new in happened], [("?", new) for _, new in followed]
         happened = happened[len(happened) - len(followed) :]
@@ -124,7 +124,7 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, 
     last = next((i.new_agent_id for i in reversed(session.history.items) if i.type == "agent_handoff"), floor)
     # A session that closes while the program moves the floor names an agent that never came to it, without an item.
     never_came = closed and last != floor
-    if floor in ga.conversation.roles.agents and not undone and not never_came:
+    if floor in ga.conversation.call.roles.agents and not undone and not never_came:
         assert ga.conversation.active_agent == floor
     check_prompt([HumanMessage("(the call begins)", id="opener"), *messages])
     ids = [m.id for m in messages]

@@ -33,7 +33,7 @@ class Ledger:
 
 def effects_of(conversation: Conversation[Any]) -> list[str]:
     """The ids of the calls of `charge` that ran."""
-    return list(conversation.context.charged)
+    return list(conversation.call.state.context.charged)
 
 
 @function_tool

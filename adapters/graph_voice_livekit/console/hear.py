@@ -91,7 +91,8 @@ async def hear(
         speech = load_all(seed=seed if is_installed("onnx") else None)
     probe: Conversation[Any] = Conversation(graph)
     agents = sorted(
-        (name for name in probe.roles.nodes if name in probe.roles.agents), key=lambda n: n != probe.active_agent
+        (name for name in probe.call.roles.nodes if name in probe.call.roles.agents),
+        key=lambda n: n != probe.active_agent,
     )
     parts = CallParts(graph, agents, ModelChoice(llm, "the given one" if llm else "the graph's own"), speech)
     agent = parts.agent()

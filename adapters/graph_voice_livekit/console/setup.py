@@ -111,7 +111,7 @@ def prepare(choices: Choices, console: Console) -> CallParts:
             seed=choices.seed if is_installed("onnx") else None,  # an optional package
         )
     conversation: Conversation[Any] = Conversation(graph, speak=speak)
-    roles = conversation.roles
+    roles = conversation.call.roles
     agents = [name for name in roles.nodes if name in roles.agents]
     agents.sort(key=lambda name: name != conversation.active_agent)
     heard = [name for name in roles.nodes if name in roles.custom_speakers]

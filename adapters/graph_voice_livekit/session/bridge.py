@@ -23,15 +23,19 @@ from livekit.agents.voice.events import (
     UserStateChangedEvent,
 )
 
-from graph_voice import Conversation, Turn, events, history
+from graph_voice import Conversation, Turn, history
 from graph_voice.errors import SaverError
 from graph_voice.graph.build import definition_of
 from graph_voice.turn.reply_options import ReplyOptions
+from graph_voice.turn.state import TurnState
 from graph_voice_livekit.convert.converters import said_by
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.ending import CallEnd
 from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
+from graph_voice_livekit.session.mirrors import Mirrors
 from graph_voice_livekit.session.open_question import OpenQuestion
 from graph_voice_livekit.session.quiet import Announcer
 from graph_voice_livekit.session.recovery import Recovery
@@ -39,9 +43,9 @@ from graph_voice_livekit.session.reply import EXTRA
 from graph_voice_livekit.session.request import request_of
 from graph_voice_livekit.session.resume import Hook, Resume
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
+from graph_voice_livekit.session.tables import Tables
 from graph_voice_livekit.session.tool_calls import ToolCalls
-from graph_voice_livekit.session.tools import Mirrors
-from graph_voice_livekit.session.turns import Tables, TurnDriver
+from graph_voice_livekit.session.turns import TurnDriver
 
 __all__ = ["Bridge"]
 
@@ -68,17 +72,17 @@ class Bridge:
         self.conversation = conversation
         self.userdata = SharedUserdata(conversation)
         self.external_agents = external_agents
-        self.agents = conversation.roles.agents
+        self.agents = conversation.call.roles.agents
         self.tables = Tables()
         self._session: AgentSession[Any] | None = None
         self._expecting: asyncio.TimerHandle | None = None
         self._told: frozenset[str | None] = frozenset()
         """Ids of the messages from before this call."""
-        self._drivers: set[TurnDriver] = set()
-        self._by_speech: dict[SpeechHandle, TurnDriver] = {}
-        self._users: dict[str, TurnDriver] = {}
+        self._drivers: set[Driver] = set()
+        self._by_speech: dict[SpeechHandle, Driver] = {}
+        self._users: dict[str, Driver] = {}
         self.recovery = Recovery(self)
-        self._next: TurnDriver | None = None
+        self._next: Driver | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
@@ -108,19 +112,19 @@ class Bridge:
         """Whether an external agent is LiveKit's active agent."""
         return self.handoffs.is_external
 
-    def complete_handoff(self, driver: TurnDriver, event: events.HandedOff) -> None:
+    def complete_handoff(self, handoff: LiveHandoff) -> None:
         """Carry out a handoff that LiveKit has canceled, or was too late for."""
-        self.handoffs.complete(driver, event)
+        self.handoffs.complete(handoff)
 
     # ---- turns
 
     @property
-    def busy(self) -> TurnDriver | None:
+    def busy(self) -> Driver | None:
         """A committed turn that LiveKit has not finished speaking; None if there is none."""
         # A turn that is not committed does not count: LiveKit may keep a reply to a wrong guess until the next turn.
-        return next((driver for driver in self._drivers if driver.turn.committed), None)
+        return next((driver for driver in self._drivers if driver.turn.state.happened), None)
 
-    def speak(self, driver: TurnDriver, instructions: str | None = None) -> None:
+    def speak(self, driver: Driver, instructions: str | None = None) -> None:
         """Ask LiveKit for a reply that continues this turn. `instructions`: the graph's, for LiveKit's traces."""
         self._next = driver
         try:
@@ -131,15 +135,15 @@ class Bridge:
         finally:
             self._next = None
 
-    def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
+    def switch_by_edge(self, handoff: LiveHandoff) -> None:
         """The graph changed agents without a tool."""
-        self.handoffs.by_edge(driver, event, _speech.get())
+        self.handoffs.by_edge(handoff, _speech.get())
 
     # ---- replies
 
     def driver_for_reply(
         self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
-    ) -> TurnDriver | None:
+    ) -> Driver | None:
         """The turn that this reply drains: the one that its speech drains already, or a new one; None: it says nothing.
 
         Args:
@@ -171,12 +175,12 @@ class Bridge:
         self._attach(driver, speech)
         return driver
 
-    def drive(self, turn: Turn) -> TurnDriver:
+    def drive(self, turn: Turn) -> Driver:
         driver = TurnDriver(self, turn)
         self._drivers.add(driver)
         return driver
 
-    def _attach(self, driver: TurnDriver, speech: SpeechHandle) -> None:
+    def _attach(self, driver: Driver, speech: SpeechHandle) -> None:
         self._by_speech[speech] = driver
         speech.add_done_callback(self._speech_ended)
         driver.attach(speech)
@@ -192,19 +196,20 @@ class Bridge:
         later = itertools.takewhile(lambda i: i.created_at >= message.created_at, reversed(self.session.history.items))
         return any(item.id == message.id for item in later)
 
-    def forget(self, driver: TurnDriver) -> None:
+    def forget(self, driver: Driver) -> None:
         """This turn is over."""
         self._drivers.discard(driver)
-        for table in (self.tables.tool_calls, self._users):
-            for key in [k for k, v in table.items() if v is driver]:
-                del table[key]
-        for reply in [k for k, (owner, _) in self.tables.replies.items() if owner is driver]:
-            del self.tables.replies[reply]
+        for key in [k for k, v in self._users.items() if v is driver]:
+            del self._users[key]
+        self.tables.forget(driver)
         self.userdata.give()
-        if driver.turn.call_ends and self._session is not None:
-            self._session.shutdown(drain=True)
-        elif not self._drivers:
+        if not self._drivers:
             self._expecting = asyncio.get_running_loop().call_later(PAUSE, self._prepare)
+
+    def hang_up(self) -> None:
+        """A tool has ended the call (`ctx.end_call`), and what was to be said was said."""
+        if self._session is not None:
+            self._session.shutdown(drain=True)
 
     def _prepare(self) -> None:
         """Make now, while nobody waits, what a handoff in the next turn needs."""
@@ -218,7 +223,7 @@ class Bridge:
         """The call is this session's from now on."""
         self._session = session
         self._told = frozenset(m.id for m in self.conversation.messages)
-        self.conversation.on_late_result = self._announcer.wanted
+        self.conversation.call.on_late_result = self._announcer.wanted
         for event, handler in self._handlers().items():
             session.on(event, handler)
         self._end.bind(session)
@@ -256,7 +261,7 @@ class Bridge:
         elif item.type == "message" and item.role == "user":
             self.recovery.claimed(item)
             said = said_by(item)
-            if (driver := self._users.pop(item.id, None)) is not None and not driver.turn.discarded:
+            if (driver := self._users.pop(item.id, None)) is not None and driver.turn.state is not TurnState.DISCARDED:
                 driver.commit(said, at=item.created_at)
                 _user_spoke(driver.turn, item)
                 self._redact(item)
@@ -269,9 +274,9 @@ class Bridge:
 
     def _redact(self, item: llm.ChatMessage) -> None:
         """Redact in LiveKit's history the same words of the caller that the graph redacts."""
-        if self.conversation.roles.takers:
+        if self.conversation.call.roles.takers:
             parts = ((c, HumanMessage(c)) if isinstance(c, str) else (c, None) for c in item.content)
-            item.content = [c if said is None else self.conversation.redact(said).text for c, said in parts]
+            item.content = [c if said is None else self.conversation.call.redact(said).text for c, said in parts]
 
     def _on_played(self, item: llm.ChatMessage) -> None:
         mark = item.extra.get(EXTRA)
@@ -279,14 +284,14 @@ class Bridge:
         if isinstance(mark, dict):
             found = self.tables.replies.pop(mark["reply"], None)
             if found is not None:
-                driver, spoken = found
-                driver.turn.commit_reply()
-                _agent_spoke(driver.turn, item, [message_id for message_id, _ in spoken])
-                parts = split_heard(spoken, text, interrupted=item.interrupted)
+                turn = found.driver.turn
+                turn.commit(said=False)
+                _agent_spoke(turn, item, found.spoken)
+                parts = split_heard(found.spoken, text, interrupted=item.interrupted)
                 last = next((key for key in reversed(parts) if parts[key]), None)
                 for message_id, heard in parts.items():
                     cut = item.interrupted and (message_id == last or not heard)
-                    driver.turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
+                    turn.heard(message_id, heard, at=item.created_at, interrupted=cut)
         elif self.is_external:
             self.handoffs.listen()
         elif _speech.get() not in self.tables.own_lines and text:
@@ -333,15 +338,14 @@ def _user_spoke(turn: Turn, item: llm.ChatMessage) -> None:
     )
 
 
-def _agent_spoke(turn: Turn, item: llm.ChatMessage, message_ids: list[str]) -> None:
+def _agent_spoke(turn: Turn, item: llm.ChatMessage, spoken: list[tuple[str, str]]) -> None:
     """Tell the turn, for its trace, what LiveKit has measured of a reply that spoke these messages."""
-    began, ended = item.metrics.get("started_speaking_at"), item.metrics.get("stopped_speaking_at")
+    began = item.metrics.get("started_speaking_at")
     if began is None or "tts_node_ttfb" not in item.metrics:
         return  # in a text call LiveKit takes a reply as spoken as soon as it is shown
-    found = next((f for f in map(turn.record.spoken, message_ids) if f is not None), None)
     turn.measured(
-        time_to_first_audio=began - turn.created_at,
+        message_id=next((message_id for message_id, _ in spoken if turn.record.spoken(message_id) is not None), None),
+        started_speaking_at=began,
+        stopped_speaking_at=item.metrics.get("stopped_speaking_at"),
         response_delay=item.metrics.get("e2e_latency"),
     )
-    if found is not None:
-        turn.timings.sound(found[0].agent, began, ended if ended is not None else began)

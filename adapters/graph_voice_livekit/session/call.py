@@ -7,8 +7,9 @@ from typing import Any, Protocol
 from livekit.agents import AgentSession
 
 from graph_voice import Conversation, Turn
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
-from graph_voice_livekit.session.turns import TurnCall, TurnDriver
+from graph_voice_livekit.session.turns import TurnCall
 
 __all__ = ["Call"]
 
@@ -42,10 +43,10 @@ class Call(TurnCall, Protocol):
         """Whether an external agent is LiveKit's active agent."""
 
     @property
-    def busy(self) -> TurnDriver | None:
+    def busy(self) -> Driver | None:
         """A committed turn that LiveKit has not finished speaking; None if there is none."""
 
-    def drive(self, turn: Turn) -> TurnDriver:
+    def drive(self, turn: Turn) -> Driver:
         """Make the driver of a turn. `speak` starts it."""
 
     def background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -7,17 +7,18 @@ from langchain_core.messages import BaseMessage
 from livekit.agents import Agent, AgentSession
 from livekit.agents.voice import SpeechHandle
 
-from graph_voice import events, history
+from graph_voice import history
 from graph_voice_livekit.session.call import Call
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalTalk
+from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.recovery import Recovery
 from graph_voice_livekit.session.resume import Resume
-from graph_voice_livekit.session.turns import NO_HANDOFF, TurnDriver
 
 __all__ = ["EnteringAgent", "Handoffs", "MakeAgent"]
 
-MakeAgent = Callable[[str, TurnDriver | None], Agent]
-"""Makes the LiveKit agent of a graph's agent: its name, and the turn that its first words belong to."""
+MakeAgent = Callable[[str, LiveHandoff | None], Agent]
+"""Makes the LiveKit agent of a graph's agent: its name, and the handoff by which it becomes active."""
 
 
 class EnteringAgent(Protocol):
@@ -25,8 +26,8 @@ class EnteringAgent(Protocol):
 
     arriving: history.Operation | None
     """What the graph's agent is shown if the program makes it the active one; None: the call's default."""
-    turn: TurnDriver | None
-    """The turn that handed off to this agent, until it has entered."""
+    handoff: LiveHandoff | None
+    """The handoff by which this agent becomes active, until it has entered."""
 
     @property
     def id(self) -> str: ...
@@ -38,7 +39,7 @@ class EnteringAgent(Protocol):
     def recognizer(self) -> object:
         """Its speech recognizer, if LiveKit may keep it across a handoff; else None."""
 
-    entering: TurnDriver | None
+    entering: Driver | None
     """The turn in which the graph's agent enters by a method of its own, until that has ended."""
 
     @property
@@ -85,8 +86,8 @@ class Handoffs:
         self._external_talk = ExternalTalk()
         self._came_from: str | None = None
         """The external agent that was active before the graph's agent that is active now; None if there was none."""
-        self._entering_external: TurnDriver | None = None
-        """The turn that is handing off to an external agent."""
+        self._to_external: LiveHandoff | None = None
+        """The last handoff to an external agent: its LiveKit agent is not ours, and can't hold it."""
         self.active_agent: str | None = None
         """The graph's agent that is LiveKit's active agent; None while an external one is."""
 
@@ -110,18 +111,19 @@ class Handoffs:
             return False
         came_from, self._came_from = self._came_from, None
         self.active_agent = name
-        driver, agent.turn = agent.turn, None
+        handoff, agent.handoff = agent.handoff, None
         first_words, resumed = agent.first_instructions, False
-        if driver is not None and driver.entry == name:
-            self.confirm(driver, name)
-            driver.cancel_entry()
+        driver: Driver
+        if handoff is not None and handoff.in_progress:
+            handoff.enter()
+            driver = handoff.driver
             if driver.turn.interrupted:
                 await self._entered_after_words(driver)
                 return True
         else:
             if name in call.agents and (came_from is not None or self._conversation.active_agent != name):
                 policy = agent.arriving or (self._arriving if came_from is not None else None)
-                await self._conversation.update_agent(name, policy, old=came_from)
+                await self._conversation.call.state.update_agent(name, policy, old=came_from)
                 await agent.show(self._conversation.chat_ctx)
             if self._resume.found:
                 await agent.show(self._conversation.chat_ctx)
@@ -129,7 +131,7 @@ class Handoffs:
                     return True
                 driver = call.drive(turn)
                 call.background(self._resume.ask_behind(driver))
-                first_words, resumed = (lambda: turn.instructions), True
+                first_words, resumed = (lambda: self._resume.instructions), True
             else:
                 if first and came_from is None:
                     if not agent.definition_enters:
@@ -143,12 +145,12 @@ class Handoffs:
             driver.speak_when_there_are_words()
         else:
             call.speak(driver, first_words())
-        self._conversation.tell_late()
+        self._conversation.call.tell_late()
         call.background(self._show(agent, driver))
         self._recovery.answer_behind(driver)
         return True
 
-    async def _entered_after_words(self, driver: TurnDriver) -> None:
+    async def _entered_after_words(self, driver: Driver) -> None:
         """The caller has interrupted the turn that handed off: end it, and answer what they say now."""
         call = self._call
         await driver.turn.wait_finished()  # only then the graph has written which agent is active
@@ -158,7 +160,7 @@ class Handoffs:
         else:
             self._recovery.answer(lost)
 
-    async def _show(self, agent: EnteringAgent, driver: TurnDriver) -> None:
+    async def _show(self, agent: EnteringAgent, driver: Driver) -> None:
         # What the handoff carries is in the state once the graph has reached the new agent.
         await driver.arrived.wait()
         if self.active_agent == agent.id:
@@ -167,12 +169,12 @@ class Handoffs:
     async def leaving(self) -> None:
         """LiveKit's active agent begins to hand off."""
         self._recovery.leaving()
-        driver = self._entering_external
-        if driver is not None and driver.entry is not None and driver.entry in self._external_agents:
+        handoff = self._to_external
+        if handoff is not None and handoff.in_progress:
             # Nothing can stop this handoff any more. As in LiveKit, the old agent's `on_exit` is over before the new
             # agent enters, and what it wrote is in the session's userdata.
-            self.confirm(driver, driver.entry)
-            await driver.turn.wait_finished()
+            handoff.confirm()
+            await handoff.driver.turn.wait_finished()
             self._call.userdata.give()
 
     # ---- the active agent changes
@@ -191,67 +193,56 @@ class Handoffs:
         if not internal:
             self._leave(agent if certain else None)
         self._recovery.active_agent_changed(agent, external=not internal)
-        turn = getattr(agent, "turn", None)
-        if isinstance(turn, TurnDriver) and turn.entry == name:
-            self.confirm(turn, name)
-
-    def confirm(self, driver: TurnDriver, name: str) -> None:
-        """The handoff of this turn to this agent has happened."""
-        for batch in reversed(driver.batches):
-            if batch.handoff is not None and batch.handoff.new_agent == name:
-                driver.turn.confirm_handoff(batch.handoff.call_id)
-                return
-        driver.turn.confirm_handoff(driver.switch.call_id if driver.switch is not None else None)
+        handoff = getattr(agent, "handoff", None)
+        if isinstance(handoff, LiveHandoff) and handoff.in_progress and handoff.new_agent == name:
+            handoff.confirm()
 
     def make(self, name: str) -> Agent:
         """Make the LiveKit agent of this name."""
         return self._external_agents.make(name) if name in self._external_agents else self._make_agent(name, None)
 
-    async def next_agent(self, driver: TurnDriver, event: events.HandedOff) -> Agent:
-        """Make the LiveKit agent that becomes active. If it is the graph's, its first words continue this turn."""
-        if event.new_agent in self._external_agents:
-            self._entering_external = driver
-            return await self._external_agents.show(self._external_agents.make(event.new_agent), event.shown)
-        return self._make_agent(event.new_agent, driver)
+    async def next_agent(self, handoff: LiveHandoff) -> Agent:
+        """Make the LiveKit agent that becomes active. If it is the graph's, its first words continue the turn."""
+        if handoff.new_agent in self._external_agents:
+            self._to_external = handoff
+            return await self._external_agents.show(self._external_agents.make(handoff.new_agent), handoff.event.shown)
+        return self._make_agent(handoff.new_agent, handoff)
 
     # ---- handoffs that no mirror carries out: LiveKit follows by `session.update_agent`
 
-    def by_edge(self, driver: TurnDriver, event: events.HandedOff, speech: SpeechHandle | None) -> None:
+    def by_edge(self, handoff: LiveHandoff, speech: SpeechHandle | None) -> None:
         """The graph changed agents without a tool. LiveKit follows when the old agent's words have been played."""
-        driver.switch = event
-        driver.entry_is_certain = event.on_interruption == "complete"
+        if handoff.completes:
+            handoff.becomes_certain()
 
         async def follow() -> None:
             if speech is not None:
                 await speech
-            if speech is not None and speech.interrupted and event.on_interruption == "cancel":
-                self._reject(driver, event)
+            if speech is not None and speech.interrupted and not handoff.completes:
+                self._reject(handoff)
             else:
-                await self._update_agent(driver, event)
+                await self._update_agent(handoff)
 
         self._call.background(follow())
 
-    def _reject(self, driver: TurnDriver, event: events.HandedOff) -> None:
-        driver.turn.reject_handoff(event.call_id, NO_HANDOFF)
-        item, resumed = driver.earlier.get(event.call_id or ""), driver.turn.resumes
-        if item is not None and resumed is not None and (told := resumed.calls[item.call_id].result) is not None:
-            item.output, item.is_error = told.text, told.status == "error"
-        driver.cancel_entry()
-        driver.maybe_close()
+    def _reject(self, handoff: LiveHandoff) -> None:
+        told = handoff.reject()
+        if (resumed := self._call.tables.tool_calls.get(handoff.event.call_id or "")) is not None:
+            resumed.tell_rejected(told)
 
-    def complete(self, driver: TurnDriver, event: events.HandedOff) -> None:
+    def complete(self, handoff: LiveHandoff) -> None:
         """The caller interrupted a handoff that is declared to complete: LiveKit canceled it, so carry it out."""
-        driver.entry, driver.entry_is_certain = event.new_agent, True
+        handoff.becomes_certain()
 
         async def follow() -> None:
-            for speech in driver.speeches:
+            for speech in handoff.driver.speeches:
                 await speech
-            await self._update_agent(driver, event)
+            await self._update_agent(handoff)
 
         self._call.background(follow())
 
-    async def _update_agent(self, driver: TurnDriver, event: events.HandedOff) -> None:
-        self._call.session.update_agent(await self.next_agent(driver, event))
+    async def _update_agent(self, handoff: LiveHandoff) -> None:
+        self._call.session.update_agent(await self.next_agent(handoff))
 
     # ---- external agents
 
@@ -283,10 +274,9 @@ class Handoffs:
         """An external agent has become active."""
         self._external_talk.begin(self._call.session.history)
         name = self._external_agents.name_of(agent) if agent is not None else None
-        driver, self._entering_external = self._entering_external, None
-        if driver is not None and driver.entry is not None and driver.entry == name:
-            self.confirm(driver, name)
-            driver.cancel_entry()
-            driver.maybe_close()
+        handoff, self._to_external = self._to_external, None
+        if handoff is not None and handoff.in_progress and handoff.new_agent == name:
+            handoff.enter()
+            handoff.driver.maybe_close()
         elif name is not None and self._conversation.active_agent != name:
             self._call.background(self._conversation.update_agent(name))

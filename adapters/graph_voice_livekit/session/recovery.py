@@ -12,9 +12,9 @@ from livekit.agents.utils import is_given
 from livekit.agents.voice.events import AgentStateChangedEvent, UserInputTranscribedEvent, UserStateChangedEvent
 
 from graph_voice_livekit.session.call import Call
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.lost_turns import LostTurns
 from graph_voice_livekit.session.quiet import wait_quiet
-from graph_voice_livekit.session.turns import TurnDriver
 
 __all__ = ["Recovery", "recognizer_of"]
 
@@ -92,12 +92,12 @@ class Recovery:
         found, self._found = self._found, None
         return found
 
-    def answer_behind(self, entering: TurnDriver) -> None:
+    def answer_behind(self, entering: Driver) -> None:
         """Answer it after the first words of the agent that is active now."""
         if (lost := self.take()) is not None:
             self._call.background(self._answer_behind(entering, lost))
 
-    async def _answer_behind(self, entering: TurnDriver, lost: llm.ChatMessage) -> None:
+    async def _answer_behind(self, entering: Driver, lost: llm.ChatMessage) -> None:
         # Not before the graph has reached the new agent: until then the old one would answer.
         await entering.arrived.wait()
         self.answer(lost)

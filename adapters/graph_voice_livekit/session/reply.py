@@ -14,7 +14,10 @@ from livekit.agents.types import NotGivenOr
 from livekit.agents.utils import shortuuid
 
 from graph_voice import events
-from graph_voice_livekit.session.turns import Pause, TurnCall, TurnDriver
+from graph_voice_livekit.session.driver import Driver
+from graph_voice_livekit.session.handoff import LiveHandoff
+from graph_voice_livekit.session.tables import Reply
+from graph_voice_livekit.session.turns import Pause, Switch, TurnCall
 
 __all__ = ["EXTRA", "FLUSH", "GraphLLM", "ReplyCall"]
 
@@ -29,10 +32,10 @@ class ReplyCall(TurnCall, Protocol):
 
     def driver_for_reply(
         self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
-    ) -> TurnDriver | None:
+    ) -> Driver | None:
         """The turn that this reply drains; None: it says nothing."""
 
-    def switch_by_edge(self, driver: TurnDriver, event: events.HandedOff) -> None:
+    def switch_by_edge(self, handoff: LiveHandoff) -> None:
         """The graph changed agents without a tool."""
 
 
@@ -132,7 +135,7 @@ class _Reply(llm.LLMStream):
     def __init__(
         self,
         owner: GraphLLM,
-        driver: TurnDriver | None,
+        driver: Driver | None,
         *,
         chat_ctx: llm.ChatContext,
         tools: list[llm.Tool],
@@ -149,10 +152,11 @@ class _Reply(llm.LLMStream):
         if driver is None:
             return
         reply_id = shortuuid("graph_")
-        spoken: list[tuple[str, str]] = []
+        reply = Reply(driver)
+        spoken = reply.spoken
         used: list[events.Usage] = []
         marks = {"turn": driver.turn.id, "reply": reply_id}
-        self._owner.call.tables.replies[reply_id] = (driver, spoken)
+        self._owner.call.tables.replies[reply_id] = reply
         while (event := await driver.next()) is not None:
             match event:
                 case (
@@ -178,8 +182,8 @@ class _Reply(llm.LLMStream):
                     self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, usage=_counted(used)))
                 case Pause():
                     self._event_ch.send_nowait(llm.ChatChunk(id=FLUSH))
-                case events.HandedOff():
-                    self._owner.call.switch_by_edge(driver, event)
+                case Switch(handoff=handoff):
+                    self._owner.call.switch_by_edge(handoff)
                     return
                 case events.Failed(error=error):
                     driver.when_certain(partial(self._owner.report, error))

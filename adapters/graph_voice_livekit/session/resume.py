@@ -8,11 +8,12 @@ from livekit.agents import Agent
 from livekit.agents.voice.events import AgentStateChangedEvent
 
 from graph_voice import Turn
-from graph_voice.call.durable import Resumed
+from graph_voice.call.durable import RESUME, Resumed
 from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.session.call import Call
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.open_question import OpenQuestion
-from graph_voice_livekit.session.turns import TurnDriver
+from graph_voice_livekit.session.tool_call import LiveToolCall
 
 __all__ = ["Hook", "Resume"]
 
@@ -45,6 +46,8 @@ class Resume:
         self._read = False
         self.found = False
         """Whether the call was found in the store and the caller has not been told yet."""
+        self.instructions: str | None = None
+        """Those of the reply that tells the caller."""
         self.moving = False
         """Whether LiveKit is handing off to the agent that was active when the call was cut off."""
 
@@ -66,7 +69,7 @@ class Resume:
         running = {m.tool_call_id for m in messages if isinstance(m, ToolMessage) and _waits(m)}
         for item in items:
             if item.type == "function_call_output" and item.call_id in running:
-                self._call.tables.asking[item.call_id] = item
+                self._call.tables.tool_calls[item.call_id] = LiveToolCall(item.call_id, None, item=item)
         self.found = True
 
     # ---- the agent that was active
@@ -74,7 +77,7 @@ class Resume:
     def moves_to(self, name: str) -> str | None:
         """The agent that was active when the call was cut off; None if it is `name`, with which the session begins."""
         active = self._conversation.active_agent
-        if not self.found or active == name or active not in self._call.agents | self._conversation.roles.external:
+        if not self.found or active == name or active not in self._call.agents | self._conversation.call.roles.external:
             return None
         self.moving = True
         return active
@@ -113,9 +116,10 @@ class Resume:
         if callable(hook) and instructions is None and not resumed.again:
             return None
         # In any case, what ran when the process ended runs again, and its result is told.
-        return self._conversation.resume(instructions or (ASKING if self._conversation.interrupts else None))
+        self.instructions = instructions or (ASKING if self._conversation.interrupts else RESUME)
+        return self._conversation.resume(self.instructions)
 
-    async def ask_behind(self, driver: TurnDriver) -> None:
+    async def ask_behind(self, driver: Driver) -> None:
         """After this turn, ask the open question (LangGraph's `interrupt()`) again."""
         if not self._conversation.interrupts:
             return

@@ -24,7 +24,7 @@ class SharedUserdata:
     def bind(self, session: AgentSession[Any]) -> None:
         """The call is this session's from now on."""
         self._session = session
-        self._conversation.on_userdata = self.give
+        self._conversation.call.on_userdata = self.give
         self.give()
 
     def take(self) -> None:
@@ -42,7 +42,7 @@ class SharedUserdata:
     def give(self) -> None:
         """Give LiveKit the graph's userdata, if it has any. What the program has just set comes first: see `take`."""
         self.take()
-        if self._session is None or self._conversation.value("userdata") is None:
+        if self._session is None or self._conversation.call.state.value("userdata") is None:
             return
         ours = self._conversation.userdata
         if type(ours) is dict and not ours and self._shared is None:

@@ -5,26 +5,28 @@ drain it one after the other, so one user turn stays one graph run.
 """
 
 import asyncio
-import functools
+import contextvars
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from livekit.agents import NOT_GIVEN, AgentSession, RunContext, llm
+from livekit.agents import AgentSession, RunContext
 from livekit.agents.voice import SpeechHandle
 
 from graph_voice import Turn, events
+from graph_voice.turn.event_stream import TurnListener
+from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
-from graph_voice_livekit.session.tools import GrowingLine, MirroredBatch
+from graph_voice_livekit.session.handoff import LiveHandoff, LiveHandoffState
+from graph_voice_livekit.session.lines import Lines
+from graph_voice_livekit.session.tables import Tables
+from graph_voice_livekit.session.tool_call import Batch, LiveToolCall
 
-__all__ = ["NO_HANDOFF", "Pause", "Tables", "TurnCall", "TurnDriver"]
+__all__ = ["Pause", "Switch", "TurnCall", "TurnDriver"]
 
 logger = logging.getLogger("graph_voice.livekit")
-NO_HANDOFF = "the agent handoff was interrupted and did not happen"
-"""LiveKit's words for the same case."""
-
 
 HELD_BACK = 0.05
 """Seconds that the end of a message may wait, in the voice's sentence tokenizer, for the next message."""
@@ -35,20 +37,11 @@ class Pause(events.Event):
     """A message is over and nothing has followed it yet: the graph is in a slow step."""
 
 
-@dataclass
-class Tables:
-    """What the turns of one call share: whose is the id, or the speech, that LiveKit reports."""
+@dataclass(frozen=True, slots=True)
+class Switch(events.Event):
+    """A handoff by an edge: there is no tool whose mirror could return the next agent."""
 
-    tool_calls: dict[str, "TurnDriver"] = field(default_factory=dict)
-    """Tool call id -> the turn that made the tool call."""
-    replies: dict[str, tuple["TurnDriver", list[tuple[str, str]]]] = field(default_factory=dict)
-    """Reply id -> its turn, and (message id, text) of what it has spoken."""
-    asking: dict[str, llm.FunctionCallOutput] = field(default_factory=dict)
-    """Tool call id -> LiveKit's item of a tool call that waits for the caller's answer (LangGraph's `interrupt()`)."""
-    growing_lines: dict[str, GrowingLine] = field(default_factory=dict)
-    """Message id -> a line that a tool still generates."""
-    own_lines: set[SpeechHandle] = field(default_factory=set)
-    """LiveKit's speeches that say a line of the graph. Any other that no turn drains is the program's own."""
+    handoff: LiveHandoff
 
 
 class TurnCall(Protocol):
@@ -64,45 +57,37 @@ class TurnCall(Protocol):
     @property
     def external_agents(self) -> ExternalAgents: ...
 
-    def speak(self, driver: "TurnDriver", instructions: str | None = None) -> None:
+    def speak(self, driver: Driver, instructions: str | None = None) -> None:
         """Ask LiveKit for a reply that continues this turn."""
 
-    def complete_handoff(self, driver: "TurnDriver", event: events.HandedOff) -> None:
+    def complete_handoff(self, handoff: LiveHandoff) -> None:
         """Carry out a handoff that LiveKit has canceled, or was too late for."""
 
-    def forget(self, driver: "TurnDriver") -> None:
+    def forget(self, driver: Driver) -> None:
         """This turn is over."""
 
+    def hang_up(self) -> None:
+        """A tool has ended the call (`ctx.end_call`), and what was to be said was said."""
 
-class TurnDriver:
+
+class TurnDriver(TurnListener):
     """Drains one turn. Owned by its call."""
 
     def __init__(self, call: TurnCall, turn: Turn) -> None:
         self._call = call
         self.turn = turn
-        self.entry: str | None = None
-        """The next agent, whose first words will continue this turn; None if the turn hands off to nobody."""
-        self.entry_is_certain = False
-        """Whether LiveKit carries out this handoff even if it is interrupted now."""
         self.arrived = asyncio.Event()
-        """Set when the graph has reached LiveKit's active agent: it has produced something for it, or is over."""
-        self.entered = asyncio.Event()
-        """Set when an agent's `on_enter` method has ended, has handed off, or was interrupted, and when LiveKit leaves
-        the agent, which waits for it."""
-        self.entered.set()
+        self.entered_by_method = asyncio.Event()
+        self.entered_by_method.set()
         self.over = asyncio.Event()
-        """Set when no speech of LiveKit's will drain this turn any more."""
-        self.batches: list[MirroredBatch] = []
-        self.switch: events.HandedOff | None = None
-        """A handoff that no mirror carries out: by an edge of the graph, or by a tool call of an earlier process."""
-        self.earlier: dict[str, llm.FunctionCallOutput] = {}
-        """Tool call id -> LiveKit's item, for tool calls of earlier turns that were answered in this one."""
+        self._handoffs: list[LiveHandoff] = []
         self._waiting: list[Callable[[], None]] = []
-        self._open: MirroredBatch | None = None
+        self._open: Batch | None = None
+        """The batch of tool calls that LiveKit executes now."""
         self._handles: set[SpeechHandle] = set()
-        self._contexts: list[RunContext[Any]] = []
         self._items: deque[events.Event] = deque()
-        self._arrived = asyncio.Event()
+        self._came = asyncio.Event()
+        self._ended: events.Ended | None = None
         self._watchers: set[asyncio.Task[None]] = set()
         self._awaited: str | None = None
         """A message that must be played before the graph goes on, and is no tool's (`ctx.say` in `on_enter`)."""
@@ -110,168 +95,156 @@ class TurnDriver:
         """A message for which the reply was ended, so that it is played. What follows it needs a reply of its own."""
         self._said: str | None = None
         """The last message that is complete."""
-        self._held = False
-        turn.on_hold = self._hold
-        turn.on_wait = self._wait_for
-        turn.on_said = self._message_over
-        turn.on_entered = self.entered.set
-        self._pump_task = asyncio.create_task(self._pump(), name=f"graph_voice.drain.{turn.id}")
+        self._lines = Lines(turn, lambda: call.session, call.tables, self._watch, self._barge_in)
+        self._context = contextvars.copy_context()
+        turn.listen(self)
 
-    # ---- from the graph
+    # ---- from the graph (`TurnListener`)
 
-    async def _pump(self) -> None:
+    def happens(self, event: events.Event) -> None:
+        # Not in the context of the graph's node: what LiveKit starts now is no part of the graph run.
+        try:
+            self._context.copy().run(self._take, event)
+        except Exception:
+            logger.exception("%r could not be passed on to LiveKit", event)
+
+    def _take(self, event: events.Event) -> None:
         """Sort the turn's events: words go to LiveKit's current reply, results to the mirrors."""
-        async for event in self.turn:
-            match event:
-                case events.ToolCalls(agent=agent, calls=calls):
-                    self._open = MirroredBatch(agent, {c.id: c for c in calls})
-                    self.batches.append(self._open)
-                    for call in calls:
-                        self._call.tables.tool_calls[call.id] = self
-                    self._put(event)
-                case events.ToolResult(call_id=call_id) if self._open is not None and call_id in self._open.tool_calls:
-                    self._result(self._open, event)
-                case events.ToolResult(call_id=call_id) if call_id in self._call.tables.asking:
-                    self.when_certain(functools.partial(self._earlier_result, event))
-                case events.Interrupt():
-                    # The batch goes on when the caller has answered; its mirrors need not wait for that.
-                    if self._open is not None:
-                        self._open.asks = True
-                        self._close_batch(self._open)
-                    self._put(event)
-                case events.HandedOff():
-                    self._handed_off(event)
-                case events.Say() if self._open is not None and not self._open.done.is_set():
-                    self._speak_aside(self._open, event.message_id, event.text)
-                case events.Text() if self._open is not None and not self._open.done.is_set():
-                    self._stream_line(self._open, event)
-                case _:
-                    self._put(event)
+        batch = self._open
+        match event:
+            case events.ToolCalls():
+                self._open = Batch.of(event, self)
+                self._call.tables.tool_calls.update(self._open.calls)
+                self._put(event)
+            case events.ToolResult(call_id=call_id) if batch is not None and call_id in batch.calls:
+                batch.calls[call_id].answer(event)
+                if batch.is_answered:
+                    self._close_batch(batch)
+            case events.ToolResult(call_id=call_id) if (asked := self._asking(call_id)) is not None:
+                self.when_certain(lambda: asked.answer(event))
+            case events.Interrupt():
+                # The batch goes on when the caller has answered; its mirrors need not wait for that.
+                if batch is not None:
+                    batch.asks = True
+                    self._close_batch(batch)
+                self._put(event)
+            case events.HandedOff():
+                self._handed_off(event)
+            case events.Say() | events.Text() if batch is not None and not batch.done.is_set():
+                self._lines.say(batch, event)
+            case events.Ended():
+                self._end(event)
+            case _:
+                self._put(event)
+
+    def _end(self, event: events.Ended) -> None:
+        self._ended = event
         if self._open is not None:  # the run ended in the middle of a batch
             self._close_batch(self._open)
         self._paused = None
+        self._put(event)
         self.arrived.set()
-        self.entered.set()
+        self.entered_by_method.set()
+        if self.over.is_set() and event.ends_call:
+            self._call.hang_up()
         self.maybe_close()
+
+    def _put(self, event: events.Event) -> None:
+        self._items.append(event)
+        self._came.set()
+        if self._paused is not None and not isinstance(event, events.Ended):
+            self._paused = None
+            self._call.speak(self)
+
+    def waits(self, message_id: str) -> None:
+        leaving = self.handoff
+        if leaving is not None and leaving.new_agent in self._call.external_agents:
+            logger.warning("agent %s is leaving; nobody can say its closing message", leaving.event.old_agent)
+            self.turn.heard(message_id, "")
+        elif self._open is None:
+            self._awaited = message_id
+            self._came.set()
+
+    def message_over(self, message_id: str) -> None:
+        self._said = message_id
+        self._came.set()
+
+    def holds(self, held: bool) -> None:
+        self._lines.hold(held)
+
+    def entered(self) -> None:
+        self.entered_by_method.set()
 
     def speak_when_there_are_words(self) -> None:
         """The agent enters by a method, which may say nothing: LiveKit is asked for a reply when there is one."""
-        if self._pump_task.done() or self.turn.interrupted:
+        if self._ended is not None or self.turn.interrupted:
             self._call.speak(self)
             return
-        self.entered.clear()
+        self.entered_by_method.clear()
         if any(not isinstance(event, events.Ended) for event in self._items):
             self._call.speak(self)
         else:
             self._paused = ""
 
-    def _put(self, event: events.Event) -> None:
-        self._items.append(event)
-        self._arrived.set()
-        if self._paused is not None and not isinstance(event, events.Ended):
-            self._paused = None
-            self._call.speak(self)
+    # ---- tool calls and handoffs
 
-    def _wait_for(self, message_id: str) -> None:
-        if self.entry is not None and self.entry in self._call.external_agents:
-            logger.warning("agent %s is leaving; nobody can say its closing message any more", self.turn.new_agent)
-            self.turn.heard(message_id, "")
-            return
-        if self._open is None:
-            self._awaited = message_id
-            self._arrived.set()
-
-    def _message_over(self, message_id: str) -> None:
-        self._said = message_id
-        self._arrived.set()
-
-    def _result(self, batch: MirroredBatch, event: events.ToolResult) -> None:
-        batch.results[event.call_id] = event
-        batch.late_result(event.call_id)
-        if len(batch.results) == len(batch.tool_calls) and not isinstance(self.turn.peek(), events.HandedOff):
-            # A handoff follows the result that carries it at once, so it would be there already.
-            self._close_batch(batch)
-
-    def _earlier_result(self, event: events.ToolResult) -> None:
-        """A tool call of an earlier turn that asked the caller (LangGraph's `interrupt()`) has its result now."""
-        if (asked := self._call.tables.asking.pop(event.call_id, None)) is not None:
-            asked.output, asked.is_error = event.output, event.is_error
-            self.earlier[event.call_id] = asked
+    def _asking(self, call_id: str) -> LiveToolCall | None:
+        """A tool call of an earlier turn that has asked the caller."""
+        found = self._call.tables.tool_calls.get(call_id)
+        return found if found is not None and found.asks else None
 
     def _handed_off(self, event: events.HandedOff) -> None:
-        if self._open is not None and event.call_id in self._open.unanswered:
-            self._handed_off_late(self._open, event)
+        handoff, batch = LiveHandoff(event, self), self._open
+        call = batch.calls.get(event.call_id or "") if batch is not None else None
+        if batch is not None and call is not None and call.released:
+            # A barge-in released the mirror before the handoff came, so LiveKit can no longer carry it out.
+            batch.handoff = handoff
+            self._close_batch(batch)
+            self._carry_out_late(handoff, call)
             return
-        self.entry = event.new_agent
-        self.entered.set()
-        if self._open is not None and event.call_id in self._open.tool_calls:
-            self._open.handoff = event
-            if len(self._open.results) == len(self._open.tool_calls):
-                self._close_batch(self._open)
+        self._handoffs.append(handoff)
+        self.entered_by_method.set()
+        if batch is not None and call is not None:
+            batch.handoff = handoff
+            if batch.is_answered:
+                self._close_batch(batch)
         else:
-            # A switch by an edge: there is no tool whose mirror could return the next agent.
-            self._put(event)
+            self._put(Switch(handoff))
 
-    def _handed_off_late(self, batch: MirroredBatch, event: events.HandedOff) -> None:
-        """A barge-in released the mirror before the handoff came, so LiveKit can no longer carry it out."""
-        self._close_batch(batch)
-        if event.on_interruption == "complete" and not self.turn.closed:
-            batch.handoff = event
-            self._call.complete_handoff(self, event)
+    def _carry_out_late(self, handoff: LiveHandoff, call: LiveToolCall) -> None:
+        if handoff.completes and not self.turn.state.is_over:
+            self._handoffs.append(handoff)
+            self._call.complete_handoff(handoff)
             return
-        assert event.call_id is not None
-        self.turn.reject_handoff(event.call_id, NO_HANDOFF)
-        if (found := self.turn.record.call(event.call_id)) is not None and (told := found[1].result) is not None:
-            batch.results[event.call_id] = replace(
-                batch.results[event.call_id], output=told.text, is_error=told.status == "error"
-            )
-            batch.late_result(event.call_id)
+        call.tell_rejected(handoff.reject())
 
-    def _close_batch(self, batch: MirroredBatch) -> None:
+    @property
+    def handoff(self) -> LiveHandoff | None:
+        """The handoff in progress, to the agent whose first words will continue this turn; None if there is none."""
+        return next((handoff for handoff in self._handoffs if handoff.in_progress), None)
+
+    @property
+    def completes(self) -> bool:
+        """Whether the turn hands off to the next agent although the caller has interrupted."""
+        if self.handoff is None or not self.handoff.completes:
+            return False
+        return self.turn.interrupted or any(handle.interrupted for handle in self._handles)
+
+    def _close_batch(self, batch: Batch) -> None:
         batch.done.set()
         self._open = None
 
-    def _stream_line(self, batch: MirroredBatch, event: events.Text) -> None:
-        """Speak words that a running tool generates (`ctx.generate_reply`)."""
-        stream = self._call.tables.growing_lines.get(event.message_id)
-        if stream is None:
-            stream = self._call.tables.growing_lines[event.message_id] = GrowingLine()
-            self._speak_aside(batch, event.message_id, stream)
-            self._watch(asyncio.create_task(self._end_stream(event.message_id, stream)))
-        stream.push(event.text)
+    def mirror_started(self, context: RunContext[Any]) -> None:
+        self._lines.mirror_started(context)
 
-    async def _end_stream(self, message_id: str, stream: GrowingLine) -> None:
-        await self.turn.wait_line(message_id)
-        stream.end()
-        self._call.tables.growing_lines.pop(message_id, None)
-
-    def _speak_aside(self, batch: MirroredBatch, message_id: str, text: str | GrowingLine) -> None:
-        try:
-            # A tool that disallows interruptions does so for its own words as well.
-            handle = self._call.session.say(text, allow_interruptions=False if self._held else NOT_GIVEN)
-        except RuntimeError as error:
-            logger.warning("a line of the graph could not be spoken: %s", error)
-            self.turn.heard(message_id, "")
-            return
-        self._call.tables.own_lines.add(handle)
-        batch.lines.append(handle)
-
-        def played(done: SpeechHandle) -> None:
-            done.remove_done_callback(played)  # LiveKit keeps each handle for as long as the session lives
-            self._call.tables.own_lines.discard(done)
-            words = [i for i in done.chat_items if i.type == "message" and i.role == "assistant"]
-            text = " ".join(t for i in words if (t := i.text_content))
-            self.turn.heard(message_id, text, at=words[0].created_at if words else None)
-            if done.interrupted:
-                self._barge_in()
-
-        handle.add_done_callback(played)
+    def mirror_ended(self, context: RunContext[Any]) -> None:
+        self._lines.mirror_ended(context)
 
     # ---- what waits until the turn is certain
 
     def when_certain(self, act: Callable[[], None]) -> None:
         """Do it as soon as the user turn has really happened: now, later, or never if the turn was a wrong guess."""
-        if self.turn.committed:
+        if self.turn.state.happened:
             act()
         else:
             self._waiting.append(act)
@@ -292,15 +265,15 @@ class TurnDriver:
         played only after its end.
         """
         while not self._items:
-            if self._pump_task.done():
+            if self._ended is not None:
                 return None
-            if self._awaited is not None and self.turn.peek() is None:
+            if self._awaited is not None:
                 self._paused, self._awaited = self._awaited, None
                 return None
-            self._arrived.clear()
+            self._came.clear()
             try:
                 async with asyncio.timeout(None if self._said is None else HELD_BACK):
-                    await self._arrived.wait()
+                    await self._came.wait()
             except TimeoutError:
                 self._said = None
                 return Pause()
@@ -312,15 +285,12 @@ class TurnDriver:
             self._said = None
         return self._items.popleft()
 
-    def said(self, batch: MirroredBatch) -> bool:
-        """Whether the model said something beside the tool calls of this batch."""
-        found = self.turn.record.call(next(iter(batch.tool_calls)))
-        return found is not None and bool(found[0].words.produced.strip())
-
-    def batch_of(self, call_id: str) -> MirroredBatch | None:
-        return next((b for b in self.batches if call_id in b.tool_calls), None)
-
     # ---- from LiveKit
+
+    @property
+    def speeches(self) -> list[SpeechHandle]:
+        """LiveKit's speeches that drain this turn now."""
+        return list(self._handles)
 
     def attach(self, handle: SpeechHandle) -> None:
         """A LiveKit speech drains this turn from now on."""
@@ -334,7 +304,35 @@ class TurnDriver:
                 over.set_result(None)
 
         handle.add_done_callback(ended)
-        self._watch(asyncio.create_task(self._follow(handle, over)))
+        self._watch(self._follow(handle, over))
+
+    async def _follow(self, handle: SpeechHandle, over: "asyncio.Future[None]") -> None:
+        await handle.wait_if_not_interrupted([over])
+        if handle.interrupted:
+            self.turn.interrupt()
+            self.entered_by_method.set()
+        await over
+        self.arrived.set()
+        self._handles.discard(handle)
+        if handle.interrupted:
+            self._drop_handoffs()
+        if self._paused and not self._reported(self._paused):
+            self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it
+        self.maybe_close()
+
+    def _drop_handoffs(self) -> None:
+        """The caller has interrupted a speech of the turn. LiveKit drops what is not certain."""
+        for handoff in self._handoffs:
+            if handoff.state is not LiveHandoffState.ANNOUNCED:
+                continue
+            if handoff.completes and any(isinstance(e, Switch) and e.handoff is handoff for e in self._items):
+                self._call.complete_handoff(handoff)  # LiveKit has not come to it yet
+            else:
+                handoff.drop()
+
+    def _reported(self, message_id: str) -> bool:
+        found = self.turn.record.spoken(message_id)
+        return found is not None and found[1].heard is not None
 
     def _barge_in(self) -> None:
         """Interrupt the turn because the caller interrupted a line of it, which is a speech of its own for LiveKit."""
@@ -343,77 +341,32 @@ class TurnDriver:
             if handle.allow_interruptions:
                 handle.interrupt()
 
-    def _watch(self, task: "asyncio.Task[None]") -> None:
-        self._watchers.add(task)
+    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        self._watchers.add(task := asyncio.create_task(work))
         task.add_done_callback(self._watchers.discard)
 
-    async def _follow(self, handle: SpeechHandle, over: "asyncio.Future[None]") -> None:
-        await handle.wait_if_not_interrupted([over])
-        if handle.interrupted:
-            self.turn.interrupt()
-            self.entered.set()
-        await over
-        self.arrived.set()
-        self._handles.discard(handle)
-        if handle.interrupted and not self.entry_is_certain:
-            self.cancel_entry()
-        if self._paused and not self._reported(self._paused):
-            self.turn.heard(self._paused, "")  # its voice failed: the graph need not wait for it
-        self.maybe_close()
-
-    def _reported(self, message_id: str) -> bool:
-        found = self.turn.record.spoken(message_id)
-        return found is not None and found[1].heard is not None
-
-    @property
-    def completes(self) -> bool:
-        """Whether the turn hands off to the next agent although the caller has interrupted."""
-        batch = next((b for b in reversed(self.batches) if b.handoff is not None), None)
-        if self.entry is None or batch is None or batch.handoff is None or batch.handoff.on_interruption == "cancel":
-            return False
-        return self.turn.interrupted or any(handle.interrupted for handle in self._handles)
-
-    @property
-    def speeches(self) -> list[SpeechHandle]:
-        """LiveKit's speeches that drain this turn now."""
-        return list(self._handles)
-
-    def cancel_entry(self) -> None:
-        """The handoff of this turn did not happen."""
-        self.entry, self.entry_is_certain = None, False
+    # ---- the end
 
     def maybe_close(self) -> None:
         """Close the turn if no speech of LiveKit's can drain it any more."""
-        if self._handles or self.entry is not None or (self._paused is not None and not self.turn.interrupted):
+        if self.over.is_set() or self._handles or self.handoff is not None:
             return
-        if not self.turn.committed:
-            self.turn.discard_if_possible()
-        self.turn.close()
+        if self._paused is not None and not self.turn.interrupted:
+            return
+        ended = self._ended
         self.over.set()
+        self.turn.close()
         self._call.forget(self)
-
-    def mirror_started(self, context: RunContext[Any]) -> None:
-        self._contexts.append(context)
-
-    def mirror_ended(self, context: RunContext[Any]) -> None:
-        self._contexts.remove(context)
-
-    def _hold(self, held: bool) -> None:
-        """Pass a graph tool's `ctx.disallow_interruptions()` on to the speech that made the tool call."""
-        self._held = held
-        for context in self._contexts:
-            try:
-                if held:
-                    context.disallow_interruptions()
-            except RuntimeError:
-                logger.warning("%s can't disallow interruptions: it is interrupted", context.function_call.name)
+        if ended is not None and ended.ends_call:
+            self._call.hang_up()
 
     async def aclose(self) -> None:
         """The session is over: nothing more is heard. Running tools end by themselves."""
         for task in list(self._watchers):
             task.cancel()
         self.arrived.set()
-        self.entered.set()
-        self.entry = None
+        self.entered_by_method.set()
+        for handoff in self._handoffs:
+            handoff.drop()
         self._handles.clear()
         self.maybe_close()

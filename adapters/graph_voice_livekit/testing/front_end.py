@@ -118,7 +118,7 @@ class LiveKitFrontEnd(FrontEnd):
         await self._rest()
 
     async def crash(self) -> None:
-        await self.conversation.abandon()
+        await self.conversation.call.abandon()
         await self._stack.aclose()
         await self.agent.aclose()
 

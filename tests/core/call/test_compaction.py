@@ -339,7 +339,7 @@ async def test_an_operation_that_waits_when_a_context_is_cut_is_done_afterwards(
     conversation.update_chat_ctx(history.exclude_empty() | history.last_turns(1))
     turn = conversation.turn("dropped")
     turn.discard()
-    conversation.compaction.begin()
+    conversation.call.compaction.begin()
     await asyncio.sleep(1)
     await conversation.run("Question 3")
     assert [m.text for m in model.prompts[-1].messages[1:]] == ["Question 3"]

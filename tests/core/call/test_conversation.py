@@ -121,7 +121,7 @@ async def test_userdata_from_outside_is_the_newest_also_while_a_turn_is_discarde
 async def test_the_front_end_learns_of_userdata_when_a_tools_node_is_done() -> None:
     conversation = shop([say(call("visit")), "Hello."])
     seen: list[Caller] = []
-    conversation.on_userdata = lambda: seen.append(conversation.userdata)
+    conversation.call.on_userdata = lambda: seen.append(conversation.userdata)
     await conversation.run("hi")
     assert seen == [Caller("", 1)]
 

@@ -380,9 +380,9 @@ async def test_at_the_bound_the_call_goes_on_or_ends_with_a_word(policy: Any, ca
     assert 19 <= conversation.durable_lag <= 21
     assert caplog.text.count("s behind") == 1
     turn = conversation.turn("and now")
-    await conversation.run(turn=turn)
+    seen = await conversation.run(turn=turn)
     assert told(conversation)[-2:] == ["human: and now", "ai: Still here." if policy == "go_on" else "ai: Goodbye Ann."]
-    assert turn.call_ends == (policy == "end_call")
+    assert seen[-1] == events.Ended(ends_call=policy == "end_call")
     check_invariants(conversation)
     with pytest.raises(SaverError, match="disk full"):
         await conversation.aclose(flush_timeout=3)

@@ -75,7 +75,7 @@ class Process:
     async def end(self) -> None:
         await asyncio.sleep(1)
         self.line.sever()
-        await self.conversation.abandon()
+        await self.conversation.call.abandon()
 
 
 async def test_a_call_that_is_answered_is_remembered_with_what_it_changed() -> None:

@@ -16,6 +16,7 @@ from graph_voice import Agent, Conversation, Handoff, RunContext, Turn, create_v
 from graph_voice.errors import TurnError
 from graph_voice.testing import ScriptedModel, call, hang, say
 from graph_voice.testing.invariants import check_invariants
+from graph_voice.turn.state import TurnState
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -117,7 +118,7 @@ async def test_on_exit_sees_the_call_and_what_it_changes_counts() -> None:
 
     conversation = desk(leave, ["Hello."], store=store, context={"shop": 7})
     given: list[int] = []
-    conversation.on_userdata = lambda: given.append(conversation.userdata.visits)
+    conversation.call.on_userdata = lambda: given.append(conversation.userdata.visits)
     await conversation.run("hi")
     await conversation.aclose()
     assert conversation.userdata.visits == 1
@@ -238,7 +239,7 @@ async def test_a_speculation_is_discarded() -> None:
     conversation = one_agent(["Hello."])
     turn = conversation.turn("perhaps")
     await conversation.aclose()
-    assert turn.discarded
+    assert turn.state is TurnState.DISCARDED
     assert told(conversation) == []
 
 

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from graph_voice.call.live_state import LiveState
 from graph_voice.call.past import Past
 from graph_voice.turn.record import Group, ModelStep, Spoken, TurnRecord, in_order
+from graph_voice.turn.state import TurnState
 
 Item = TurnRecord | Group
 RECENT = 32
@@ -169,12 +170,9 @@ class FakeTurn:
     """What a call's state asks of a turn."""
 
     record: TurnRecord
-    committed: bool = False
+    state: TurnState = TurnState.SPECULATIVE
     settled: bool = False
-    folded: bool = False
-
-    def fold(self) -> None:
-        self.folded = True
+    is_past: bool = False
 
 
 class Calls:
@@ -195,12 +193,12 @@ class Calls:
         self._each(lambda live: live.turns.append(begun))
 
     def commit(self, at: float) -> None:
-        for begun in [t for t in self.turns if not t.committed][:1]:
-            begun.committed, begun.record.user_at = True, at
+        for begun in [t for t in self.turns if not t.state.happened][:1]:
+            begun.state, begun.record.user_at = TurnState.COMMITTED, at
 
     def commit_last(self, at: float) -> None:
-        for begun in [t for t in self.turns if not t.committed][-1:]:
-            begun.committed, begun.record.user_at = True, at
+        for begun in [t for t in self.turns if not t.state.happened][-1:]:
+            begun.state, begun.record.user_at = TurnState.COMMITTED, at
 
     def speak(self, at: float) -> None:
         for speaking in self._open()[-1:]:
@@ -222,7 +220,7 @@ class Calls:
         self._each(lambda live: live.add(aside(number, at)))
 
     def _open(self) -> list[FakeTurn]:
-        return [t for t in self.turns if t.committed and not t.settled]
+        return [t for t in self.turns if t.state.happened and not t.settled]
 
 
 WHAT = ["begin", "commit", "commit_last", "speak", "say_a_line", "settle", "add"]
@@ -245,5 +243,5 @@ def test_turns_that_are_over_do_become_past() -> None:
             getattr(calls, what)(1.0)
         calls._each(lambda live: live.changed())
         calls.folding.fold()
-    assert [t.folded for t in calls.turns] == [True, True, True, False, False]
+    assert [t.is_past for t in calls.turns] == [True, True, True, False, False]
     assert told(calls.folding.values["messages"]) == told(calls.whole.values["messages"])

@@ -115,7 +115,7 @@ async def test_nothing_is_traced_when_nobody_listens(monkeypatch: pytest.MonkeyP
         create_voice_graph([Agent("a", instructions="A")], llm=ScriptedModel(["One."]))
     )
     turn = conversation.turn("hi")
-    trace = await conversation.traces.begin(turn)
+    trace = await conversation.call.traces.begin(turn._run)
     assert "callbacks" not in trace.config
     assert "run_name" not in trace.config
     await play(turn)

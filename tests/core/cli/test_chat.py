@@ -42,7 +42,7 @@ class Talk:
         self.file = io.StringIO()
         console = Console(file=self.file, force_terminal=options.pop("colours", False), highlight=False, width=80)
         self.conversation: Conversation[Any] = Conversation(graph, **options)
-        speakers = [name for name, node in self.conversation.roles.nodes.items() if node.speaks]
+        speakers = [name for name, node in self.conversation.call.roles.nodes.items() if node.speaks]
         self.chat = Chat(self.conversation, Screen(console, speakers, prompts=prompts), timings=timings)
 
     @property

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from graph_voice import Agent, Conversation, Handoff, RunContext, Turn, create_voice_graph, events, function_tool
 from graph_voice.call.conversation import hear
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
+from graph_voice.turn.event_stream import TurnListener
 
 
 class Caller(BaseModel):
@@ -483,11 +484,18 @@ async def test_disallow_interruptions_holds_until_the_call_ends() -> None:
     conversation: Conversation[Caller] = Conversation(graph)
     turn = conversation.turn("Hi")
     seen: list[tuple[bool, float]] = []
-    turn.on_hold = lambda held: seen.append((held, round(asyncio.get_running_loop().time() - began)))
     began = asyncio.get_running_loop().time()
+
+    class Listener(TurnListener):
+        def holds(self, held: bool) -> None:
+            seen.append((held, round(asyncio.get_running_loop().time() - began)))
+
+        def happens(self, event: events.Event) -> None:
+            hear(turn, event)
+
+    turn.listen(Listener())
     turn.commit()
-    async for event in turn:
-        hear(turn, event)
+    await turn.wait_finished()
     turn.close()
     assert seen == [(True, 0), (False, 1)]
 
@@ -503,9 +511,11 @@ async def test_end_call_marks_the_turn() -> None:
     conversation: Conversation[Caller] = Conversation(graph)
     turn = conversation.turn("Hi")
     turn.commit()
+    seen = []
     async for event in turn:
         hear(turn, event)
-    assert turn.call_ends
+        seen.append(event)
+    assert seen[-1] == events.Ended(ends_call=True)
 
 
 async def test_the_front_ends_context_reaches_the_tool() -> None:

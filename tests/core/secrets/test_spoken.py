@@ -245,7 +245,7 @@ def shown(model: ScriptedModel, index: int) -> str:
 def test_prompts_are_what_they_were_in_a_graph_without_secrets() -> None:
     graph = create_voice_graph([Agent("a", instructions="A.", tools=[take_phone])], llm=ScriptedModel(["Yes."]))
     message = HumanMessage("My card is 4111 2222 3333 4444.", id="1")
-    assert Conversation(graph).redact(message) is message
+    assert Conversation(graph).call.redact(message) is message
 
 
 async def test_the_words_are_in_the_prompt_that_takes_them_and_in_nothing_else(

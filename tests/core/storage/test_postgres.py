@@ -148,7 +148,7 @@ async def test_a_server_that_dies_in_the_middle_costs_nothing(postgres: Postgres
         await asyncio.to_thread(postgres.stop)
         try:
             await conversation.run("b")
-            assert not await conversation.stored()
+            assert not await conversation.call.stored()
             await asyncio.wait_for(noticed.wait(), 60)
         finally:
             await asyncio.to_thread(postgres.start)

@@ -57,7 +57,7 @@ async def interrupted(conversation: Conversation[Any], moment: float, seen: list
                     await asyncio.sleep(0.2)  # while the line is played
                     if turn.interrupted and policy == "cancel":
                         turn.reject_handoff(call_id, "the caller interrupted")
-                    elif not turn.closed:
+                    elif not turn.state.is_over:
                         turn.confirm_handoff(call_id)
                         changed = True
                 case events.Text(message_id=message_id, text=text) | events.Say(message_id=message_id, text=text):

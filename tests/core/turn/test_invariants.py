@@ -192,7 +192,7 @@ class FrontEnd:
 
     async def decide(self) -> None:
         await asyncio.sleep(self.plan.cut or 0.0 if self.plan.commit is None else self.plan.commit)
-        if self.turn.closed:
+        if self.turn.state.is_over:
             return
         if self.plan.commit is None:
             self.turn.discard()
@@ -212,7 +212,7 @@ class FrontEnd:
             case events.Text(message_id=mid, text=text) | events.Say(message_id=mid, text=text):
                 self.produced[mid] = self.produced.get(mid, "") + text
                 others.append(asyncio.create_task(self.report(mid)))
-            case events.ToolCalls(calls=calls) if self.turn.committed:
+            case events.ToolCalls(calls=calls) if self.turn.state.happened:
                 for asked in calls:
                     self.permit(asked.id)
             case events.HandedOff(call_id=call_id, new_agent=new):
@@ -248,7 +248,7 @@ class FrontEnd:
     async def report(self, message_id: str) -> None:
         agent = self.turn.record.spoken(message_id)
         await asyncio.sleep(self.plan.ack)
-        if not self.turn.committed or self.refused or agent is None or self.undecided:
+        if not self.turn.state.happened or self.refused or agent is None or self.undecided:
             return
         words = self.produced[message_id].split(" ")
         text = " ".join(words[: round(len(words) * self.plan.share)])

@@ -70,7 +70,7 @@ def words(seen: list[events.Event]) -> str:
 async def test_the_caller_is_answered_meanwhile_and_then_told_of_the_result_once() -> None:
     conversation, model = host(slow_tool(8), script=[call("look_up"), "I am still here.", "It was found."])
     asked: list[float] = []
-    conversation.on_late_result = lambda: asked.append(asyncio.get_running_loop().time())
+    conversation.call.on_late_result = lambda: asked.append(asyncio.get_running_loop().time())
     first = await asked_and_cut_off(conversation)
     await conversation.run("are you there")
     assert [m.text for m in model.prompts[1].messages if isinstance(m, ToolMessage)] == [RUNNING]
@@ -99,7 +99,7 @@ async def test_the_caller_is_answered_meanwhile_and_then_told_of_the_result_once
 async def test_a_tool_may_have_its_late_result_only_remembered() -> None:
     conversation, _ = host(slow_tool(8, late="merge"), script=[call("look_up"), "I am here.", "It was found."])
     asked: list[str] = []
-    conversation.on_late_result = lambda: asked.append("announce")
+    conversation.call.on_late_result = lambda: asked.append("announce")
     first = await asked_and_cut_off(conversation)
     await conversation.run("are you there")
     await rest(first)
@@ -149,7 +149,7 @@ async def test_a_reply_that_was_begun_before_it_came_does_not_either() -> None:
 async def test_a_result_that_its_own_turn_answers_is_not_late() -> None:
     conversation, _ = host(slow_tool(8), script=[call("look_up"), "It was found."])
     asked: list[str] = []
-    conversation.on_late_result = lambda: asked.append("announce")
+    conversation.call.on_late_result = lambda: asked.append("announce")
     await conversation.run("look it up")
     assert (asked, conversation.announce()) == ([], None)
 
@@ -188,7 +188,7 @@ async def test_a_barge_in_before_the_first_word_of_it_leaves_it_to_be_told() -> 
     first = await asked_and_cut_off(conversation)
     await rest(first)
     first.close()
-    conversation.on_late_result = lambda: asked.append("announce")
+    conversation.call.on_late_result = lambda: asked.append("announce")
     turn = conversation.announce()
     assert turn is not None
     assert conversation.announce() is None
@@ -279,7 +279,7 @@ async def test_the_agent_that_has_the_floor_by_then_speaks_of_it() -> None:
 async def test_a_call_that_is_over_announces_nothing() -> None:
     conversation, _ = host(slow_tool(8), script=[call("look_up")])
     asked: list[str] = []
-    conversation.on_late_result = lambda: asked.append("announce")
+    conversation.call.on_late_result = lambda: asked.append("announce")
     await asked_and_cut_off(conversation)
     await conversation.aclose()
     assert (asked, conversation.announce()) == ([], None)

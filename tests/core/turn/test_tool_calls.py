@@ -11,6 +11,7 @@ from graph_voice import RunContext, events, function_tool
 from graph_voice.errors import TurnError
 from graph_voice.testing import call, hang, say
 from graph_voice.testing.invariants import check_invariants
+from graph_voice.turn.state import TurnState
 
 pytestmark = pytest.mark.virtual_clock
 ran: list[str] = []
@@ -179,7 +180,7 @@ async def test_aclose_waits_for_running_tools() -> None:
     turn.allow("call_1")
     await asyncio.sleep(1)
     await conversation.aclose()
-    assert (turn.closed, turn.finished) == (True, True)
+    assert (turn.state, turn.finished) == (TurnState.CLOSED, True)
     assert told(conversation)[-1] == "tool: booked"
     await conversation.aclose()
 

@@ -121,7 +121,7 @@ async def test_the_first_snippet_is_how_a_session_is_started() -> None:
 
     names = {"graph": create_agent(ScriptedModel([])), "session": Session()}
     await eval(compile(code, "docs/any-graph.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
-    assert started[0].conversation.roles.custom_speakers == {"model"}
+    assert started[0].conversation.call.roles.custom_speakers == {"model"}
 
 
 # ---- numbers

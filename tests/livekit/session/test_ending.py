@@ -381,7 +381,8 @@ async def test_nothing_of_a_call_is_held_after_it() -> None:
             assert handoffs_in_livekit(rig.session) == ["billing"]
             bridge = desk.ga.bridge
             held.extend(
-                weakref.ref(x) for x in (desk.ga, bridge, desk.ga.conversation, *bridge.conversation._live.turns)
+                weakref.ref(x)
+                for x in (desk.ga, bridge, desk.ga.conversation, *bridge.conversation.call.state.live.turns)
             )
             session = weakref.ref(rig.session)
         await asyncio.sleep(1)

@@ -19,8 +19,8 @@ from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.invariants import check_invariants
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.agent import NodeAgent
+from graph_voice_livekit.session.mirrors import Mirrors
 from graph_voice_livekit.session.reply import GraphLLM
-from graph_voice_livekit.session.tools import Mirrors
 from graph_voice_livekit.testing import VoiceRig, voice_rig
 
 pytestmark = pytest.mark.virtual_clock(limit=1_000_000)

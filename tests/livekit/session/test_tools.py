@@ -311,7 +311,7 @@ async def test_end_call_hangs_up_after_the_goodbye() -> None:
 
 @pytest.mark.parametrize("text", [True, False])
 async def test_beyond_livekits_limit_of_tool_rounds_the_model_is_told_and_answers(text: bool) -> None:
-    model = ScriptedModel([*[call("add", {"a": n, "b": 1}) for n in range(5)], "Four sums."])
+    model = ScriptedModel([*[call("add", {"a": n, "b": 1}) for n in range(4)], "Four sums."])
     ga = host(model, add)
     if text:
         async with a_text_call(ga, model) as session:
@@ -321,9 +321,26 @@ async def test_beyond_livekits_limit_of_tool_rounds_the_model_is_told_and_answer
             await rig.user_says("go", at=0.5)
             await rig.until_idle()
             assert spoken(rig) == [("host", "Four sums.")]
+    assert list(outputs_in_graph(ga).values()) == ["1", "2", "3", "4"]
+    assert [prompt.tool_choice for prompt in model.prompts] == [None] * 4 + ["none"]
+
+
+async def test_a_model_that_ran_ahead_of_livekits_limit_is_refused_and_asked_once_more() -> None:
+    @function_tool(filler="I am adding that up for you, one moment please.", filler_after=0.1)
+    async def add_slowly(a: int, b: int) -> int:
+        """Add."""
+        await asyncio.sleep(0.3)
+        return a + b
+
+    model = ScriptedModel([*[call("add_slowly", {"a": n, "b": 1}) for n in range(5)], "Four sums."])
+    ga = host(model, add_slowly)
+    async with a_call(ga, model) as rig:
+        await rig.user_says("go", at=0.5)
+        await rig.until_idle()
+        assert spoken(rig)[-1][1].endswith("please. Four sums.")
     refused = "not done: tools can't be used now."
     assert list(outputs_in_graph(ga).values()) == ["1", "2", "3", "4", refused]
-    assert model.prompts[-1].tool_choice == "none"
+    assert [prompt.tool_choice for prompt in model.prompts] == [None] * 5 + ["none"]
 
 
 async def test_the_same_tool_twice_in_one_batch_runs_twice() -> None:

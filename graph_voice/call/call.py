@@ -1,0 +1,283 @@
+"""One call as it runs: its turns on forks of what is remembered, its durable copy, its traces, its end."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from langchain_core.messages import AnyMessage, BaseMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from graph_voice import events
+from graph_voice.agents.run_context import running
+from graph_voice.call.compaction import Compaction
+from graph_voice.call.durable import Durable
+from graph_voice.call.ending import leave_call, stop
+from graph_voice.call.prefetched_summaries import PrefetchedSummaries
+from graph_voice.call.runner import Runner
+from graph_voice.call.state import CallState
+from graph_voice.call.trace import CallTrace, Trace
+from graph_voice.errors import TurnError
+from graph_voice.graph.build import require_models
+from graph_voice.history.summaries import prepared_summaries
+from graph_voice.secrets.spoken import words_of
+from graph_voice.storage.run_saver import RunSaver
+from graph_voice.tracing.feedback import Score
+from graph_voice.turn.gate import AnsweredAlready
+from graph_voice.turn.late_results import LateResults
+from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.pending import Pending
+from graph_voice.turn.run import TurnRun
+from graph_voice.turn.tool_run import ToolRun
+from graph_voice.turn.turn import Turn
+
+__all__ = ["Call"]
+
+logger = logging.getLogger("graph_voice")
+M = TypeVar("M", bound=BaseMessage)
+
+
+class Call:
+    """The inside of one call. `Conversation` is what a user sees of it.
+
+    Args:
+        state: what is remembered.
+        saver: where the call is stored while it goes on.
+    """
+
+    def __init__(self, state: CallState[Any], saver: BaseCheckpointSaver[Any] | None) -> None:
+        self.state = state
+        self.roles = state.roles
+        self.graph = state.graph
+        self.summaries = PrefetchedSummaries(state)
+        """Summaries that a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
+        self.compaction = Compaction(state)
+        """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
+        self.late = LateResults()
+        """Tool results that came after the caller was answered without them."""
+        self.durable = Durable(state, state.live, saver, state.waiting) if saver is not None else None
+        if self.durable is not None:
+            state.live.on_change = self.durable.changed
+        self.traces = CallTrace(state, lambda: self.durable_lag)
+        self.on_userdata: Callable[[], None] | None = None
+        """Called when a node of a committed turn has changed the userdata."""
+        self.on_late_result: Callable[[], None] | None = None
+        """Called when there are late results for `Conversation.announce` to report."""
+        self.on_event: Callable[[Turn, events.Event], None] | None = None
+        """Called with each event of each turn, even a discarded one, when it happens in the graph and before the
+        front end takes it. For logs and tests."""
+        self.on_tool: Callable[[ToolRun], None] | None = None
+        """Called when a tool's code starts in a turn, and when it ends. For logs and tests."""
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    # ---- what a turn asks (`TurnOwner`)
+
+    @property
+    def messages(self) -> Sequence[AnyMessage]:
+        return self.state.messages
+
+    @property
+    def apology(self) -> str:
+        return self.state.apology
+
+    @property
+    def default_speaker(self) -> str:
+        return self.state.default_speaker
+
+    @property
+    def speaker(self) -> TurnRun | None:
+        return next((turn for turn in self.state.live.turns if turn.unreported is not None), None)
+
+    def is_library(self, node: str) -> bool:
+        return self.roles.is_library(node)
+
+    def asks(self, pending: Pending) -> bool:
+        return self.state.asks(pending)
+
+    def next_order(self) -> int:
+        return self.state.next_order()
+
+    def redact(self, message: M) -> M:
+        return self.state.redact(message)
+
+    def add(self, message: Any, at: float | None = None) -> None:
+        self.state.add(message, at)
+
+    def store_now(self) -> int | None:
+        return self.durable.journal.hurry() if self.durable is not None and self.durable.opened else None
+
+    async def stored(self, upto: int | None = None) -> bool:
+        return await self.durable.stored(upto) if self.durable is not None else True
+
+    @property
+    def durable_lag(self) -> float:
+        """How many seconds the durable copy is behind; 0 when it is up to date, or there is none."""
+        return self.durable.saver.lag.seconds if self.durable is not None else 0.0
+
+    def score_turn(self, turn: TurnRun | None, score: Score) -> bool:
+        return self.traces.score(turn, score)
+
+    def turn_event(self, turn: TurnRun, event: events.Event) -> None:
+        if self.on_event is not None:
+            self.on_event(turn.face, event)
+
+    def turn_changed(self, turn: TurnRun, *, userdata: bool = False) -> None:
+        live = self.state.live
+        live.changed()
+        if userdata and turn.state.happened and self.on_userdata is not None:
+            self.on_userdata()
+        if not turn.state.happened and turn.state.is_over and turn in live.turns:
+            live.turns.remove(turn)
+        if turn.settled and turn.task_done and (trace := self.traces.take_open(turn)) is not None:
+            self._running.add(task := asyncio.create_task(trace.finish(turn)))
+            task.add_done_callback(self._running.discard)
+        if turn.settled:
+            self.tell_late()
+            self.compaction.begin()
+            self.summaries.prepare()
+            self.state.fold()
+
+    def tell_late(self) -> None:
+        if self.late.due() and self.on_late_result is not None and not self.closed:
+            self.on_late_result()
+
+    # ---- turns
+
+    def require_open(self) -> None:
+        """Raise where the program's author sees it: during the run it would become an apology to the caller."""
+        if self.durable is not None:
+            self.durable.require_open()
+        require_models(self.graph, self.state.config)
+        if self.closed:
+            raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
+
+    def start(self, run: TurnRun) -> Turn:
+        """Start this turn."""
+        self.require_open()
+        turn = Turn(run)
+        self.state.live.turns.append(run)
+        if run.record.user is None:
+            turn.commit()
+        self._running.add(task := run.start(self._run))
+        task.add_done_callback(self._running.discard)
+        return turn
+
+    async def _run(self, turn: TurnRun) -> None:
+        nodes = NodesSide(turn)
+        current_turn.set(nodes)
+        running.set(None)  # set when the code of a tool, or LiveKit for it, started this turn
+        prepared_summaries.set(self.summaries)
+        trace = await self.traces.begin(turn)
+        if self.durable is not None and (words := self.durable.closing_message()) is not None:
+            await nodes.end_call(words)
+            return
+        if not self.roles.may_speculate:
+            # A custom node may act, and nothing may act for a turn that may not have happened.
+            await turn.wait_committed()
+        others = (other for other in self.state.live.turns if other is not turn)
+        while (leaving := next((t.leaving for t in others if t.leaving is not None), None)) is not None:
+            # The front end has changed agents already, so the words are for the new one. Wait for the old `on_exit`.
+            await leaving.entered()
+            others = (other for other in self.state.live.turns if other is not turn)
+        pending = self.state.waiting() if turn.record.user is not None else turn.resumes
+        if pending is not None and turn.resumes is None:
+            turn.resume(pending.again())
+        try:
+            await self._run_graph(nodes, pending, trace)
+        except AnsweredAlready:
+            turn.answers_nothing()
+            await self._run_graph(nodes, None, trace)
+
+    async def _run_graph(self, nodes: NodesSide, pending: Pending | None, trace: Trace) -> None:
+        turn = nodes.run
+        saver = self._fork(turn, pending)
+        replaced: dict[str, Any] = {"checkpointer": saver}
+        if self.state.store is not None:
+            replaced["store"] = self.state.store
+        graph = self.graph.copy(update=replaced)
+        await Runner(nodes, self.state, saver).run(graph, self._input(turn), trace.config)
+
+    def _fork(self, turn: TurnRun, pending: Pending | None) -> RunSaver:
+        remembered = self.state.messages
+        if pending is None:
+            # The caller's words come last, with the input: they are what the agent must answer.
+            user = turn.record.user
+            messages = [m for m in remembered if user is None or m.id != user.id]
+            return RunSaver(self.state.live.checkpoint_values(messages))
+        # The run resumes after the message whose tool calls wait for the answer, with its text as it was heard.
+        heard = {m.id: m for m in remembered if m.id == pending.asking}
+        own = pending.own(pending.saver.channel_value(self.state.messages_channel) or [])
+        tail = [heard.get(m.id, m) for m in own]
+        gone = {m.id for m in tail} | {f"result-{call_id}" for call_id in pending.calls}
+        before = [m for m in remembered if m.id not in gone]
+        return RunSaver(self.state.live.checkpoint_values([*before, *tail]), pending.saver)
+
+    def _input(self, turn: TurnRun) -> Any:
+        if turn.resumes is not None and turn.record.user is not None:
+            return turn.resumes.resume(words_of(turn.record.user))
+        payload: dict[str, Any] = {}
+        if turn.record.user is not None:
+            payload["messages"] = [turn.record.user]
+        if turn.entering:
+            payload["chat_ctx"] = {**(self.state.state.get("chat_ctx") or {}), "entering": True}
+        return payload
+
+    # ---- the end
+
+    @property
+    def closed(self) -> bool:
+        """Whether the call is over or ending."""
+        return self._closing is not None
+
+    async def aclose(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
+        """End the call. Code of the call itself begins the end and goes on; anyone else waits for it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
+            self._closing.add_done_callback(_log_late_copy)
+        if not _inside_a_turn():
+            await asyncio.shield(self._closing)
+
+    async def abandon(self) -> None:
+        """Stop everything as if the process had ended here. From now on nothing is done, remembered or stored.
+
+        For tests of how another process resumes the call: `graph_voice.testing.Call.crash`.
+        """
+        self._closing = asyncio.create_task(asyncio.sleep(0), name="graph_voice.close")
+        self.on_event = self.on_tool = self.on_userdata = self.on_late_result = None
+        self.state.live.on_change = lambda: None
+        if self.durable is not None:
+            await self.durable.abandon()
+        for turn in self.state.live.turns:
+            turn.cancel()
+        await stop(self._running, 0)
+        await self.compaction.aclose()
+        await self.summaries.aclose()
+
+    async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
+        current_turn.set(None)
+        running.set(None)
+        for turn in list(self.state.live.turns):
+            turn.face.close()
+        await stop(self._running, timeout)
+        await self.compaction.aclose()
+        await self.summaries.aclose()
+        if update := await leave_call(self.state, self.traces, reason, timeout):
+            self.state.apply(update)
+            if self.on_userdata is not None:
+                self.on_userdata()
+        self.traces.close()
+        if self.durable is not None:
+            await self.durable.aclose(flush_timeout)
+
+
+def _inside_a_turn() -> bool:
+    """Whether this code is part of a turn that waits for it, not something the turn has started."""
+    ctx = running.get()
+    return current_turn.get() is not None or (ctx is not None and not ctx.over)
+
+
+def _log_late_copy(closing: "asyncio.Task[None]") -> None:
+    """Log a failure, since nobody may be waiting: one of the call's own tools may have closed it."""
+    if not closing.cancelled() and (error := closing.exception()) is not None:
+        logger.error("the end of the call: %s", error)
