@@ -73,6 +73,9 @@ class Call:
 
     # ---- what a turn asks (`TurnOwner`)
 
+    def acts_behind(self, node: str) -> bool:
+        return self.roles.acts_behind(node)
+
     @property
     def messages(self) -> Sequence[AnyMessage]:
         return self.state.messages

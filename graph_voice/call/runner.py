@@ -51,10 +51,11 @@ class Runner:
         """Run the graph to its end. Errors become `Failed` events and an apology; `discard` cancels it."""
         turn = self._turn
         try:
+            control = RunControl()
+            turn.run.interruption.on_rejected = lambda: control.request_drain("the handoff did not happen")
             if self._custom is None:
-                await self._stream(graph, payload, config, RunControl())
+                await self._stream(graph, payload, config, control)
             else:
-                control = RunControl()
                 with self._custom.stoppable(control):
                     await self._stream(graph, payload, config, control)
             self._ask()
@@ -68,7 +69,7 @@ class Runner:
             turn.apologize(self._speaker, error)
         finally:
             self._end_calls()
-            turn.run.interruption.on_stop = None
+            turn.run.interruption.on_stop = turn.run.interruption.on_rejected = None
 
     async def _stream(
         self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
@@ -104,8 +105,8 @@ class Runner:
             if not isinstance(part, Mapping):
                 continue
             values = {k: v for k, v in part.items() if k != "messages"}
+            handoff = self._handoff(node, values)
             if values:
-                handoff = self._handoff(node, values)
                 self._turn.wrote(Write(node, values, handoff, self._roles.agent_of(node)))
             # The library's own nodes have told the turn what they said and did.
             if "messages" in part and not self._roles.is_library(node):
@@ -125,7 +126,9 @@ class Runner:
             values["handoffs"] = [handoff_record(self._speaker, str(new), None)]
         record = values["handoffs"][-1]
         handoff = self._turn.record.handoffs.to_write(record["tool_call_id"], record["new_agent_id"])
-        if handoff is None and not self._roles.is_library(node):
+        if handoff is None and self._roles.is_library(node):
+            del values["handoffs"]  # told already: the graph came to this agent by an edge
+        elif handoff is None:
             handoff = self._turn.handed_off(None, record["old_agent_id"] or "", record["new_agent_id"])
         return handoff
 

@@ -84,6 +84,9 @@ class AgentNode:
         if turn is not None:
             turn.entered()  # it answers, or its first words are the model's
         made = await self._reply(state, config, turn, entering=entering)
+        if turn is not None and turn.call.acts_behind(self.agent.name):
+            # A custom node may come next. This agent's words are on their way already.
+            await turn.record.handoffs.decided()
         return {**update, **made}
 
     def route(self, state: dict[str, Any]) -> str:

@@ -19,7 +19,9 @@ from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, Settings
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
+from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.record import Write
 from graph_voice.userdata.working_copy import WorkingCopy
 
 __all__ = ["WAY", "Arrival", "ExternalNode", "arrive", "from_plain", "leave", "plain"]
@@ -70,9 +72,11 @@ async def arrive(
     shown = carry([], messages[:start])
     if handoff is not None and leaving is not None and external:
         shown = await _shown(before, handoff, name, leaving, config)
+    announced: HandoffInProgress | None = None
     if turn is not None:
         told = view({"messages": messages, "chat_ctx": shown}) if external else ()
-        turn.handed_off(None, old, name, told, handoff.on_interruption if handoff is not None else "cancel")
+        policy = handoff.on_interruption if handoff is not None else "cancel"
+        announced = turn.handed_off(None, old, name, told, policy)
     work = WorkingCopy(before)
     if leaving is not None and leaving.agent.on_exit is not None:
         if turn is not None and not await turn.record.handoffs.decided():
@@ -90,6 +94,10 @@ async def arrive(
     }
     if changes := work.changes():
         update["userdata"] = changes
+    if turn is not None and announced is not None:
+        # Now, not when the node is over: what the new agent says in its `on_enter` may have to wait for its turn to be
+        # heard, and whoever answers the caller meanwhile waits for the handoff.
+        turn.wrote(Write(name, dict(update), announced, name if not external else None))
     return Arrival(update, work)
 
 

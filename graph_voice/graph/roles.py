@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
@@ -70,6 +71,7 @@ class Roles:
         self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
         """Agents with a tool that takes a secret."""
         self.may_speculate = all(node.is_library or node.speculative for node in self.nodes.values())
+        self._next = _targets(graph)
         self.start = next((name for name, node in self.nodes.items() if node.start), None)
         self.apology: Apology = next(
             (r.settings.apology for n in self.agents if (r := runtime_of(graph, n))), Settings.apology
@@ -80,6 +82,11 @@ class Roles:
             for name, node in getattr(inner, "nodes", {}).items()
             if isinstance(node.bound, ToolNode)
         }
+
+    def acts_behind(self, name: str) -> bool:
+        """Whether an edge leads from this node to a custom one that may act (that is not declared `speculative`)."""
+        acting = {n for n, node in self.nodes.items() if not node.is_library and not node.speculative}
+        return bool(acting & self._next.get(name, acting))
 
     def may_be_silent(self, name: str) -> bool:
         """Whether a turn may end with this node without speech."""
@@ -102,6 +109,26 @@ class Roles:
             return None
         # A tool of an inner agent may call a model for its own purposes.
         return None if ("|".join(path[:-1]), path[-1]) in self._tool_nodes else path[0]
+
+
+def _targets(graph: Pregel[Any, Any, Any, Any]) -> dict[str, set[str]]:
+    """Node -> the nodes to which its edges lead. A node whose way only its code knows is missing."""
+    builder = getattr(graph, "builder", None)
+    if not isinstance(builder, StateGraph):
+        return {}
+    found: dict[str, set[str]] = {name: set() for name in builder.nodes}
+    for start, end in builder.edges:
+        found.setdefault(start, set()).add(end)
+    for starts, end in builder.waiting_edges:
+        for start in starts:
+            found.setdefault(start, set()).add(end)
+    for start, branches in builder.branches.items():
+        for branch in branches.values():
+            if branch.ends is None:
+                found.pop(start, None)
+            elif start in found:
+                found[start] |= set(branch.ends.values())
+    return found
 
 
 def _refuse_unknown(graph: Pregel[Any, Any, Any, Any], what: str, names: Sequence[str], nodes: Collection[str]) -> None:

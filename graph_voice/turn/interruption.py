@@ -15,6 +15,8 @@ class Interruption:
         self.happened = False
         self.on_stop: Callable[[], None] | None = None
         """Called when the run must stop."""
+        self.on_rejected: Callable[[], None] | None = None
+        """Called when a handoff did not happen, so that nothing behind it may run."""
         self._cuttable: list[tuple[asyncio.Task[Any], Callable[[], bool]]] = []
 
     def happens(self) -> None:

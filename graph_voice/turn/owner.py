@@ -23,6 +23,9 @@ class TurnOwner(Protocol[T]):
     late: LateResults
     on_tool: Callable[[ToolRun], None] | None
 
+    def acts_behind(self, node: str) -> bool:
+        """Whether an edge leads from this node to a custom one that may act."""
+
     @property
     def messages(self) -> Sequence[AnyMessage]:
         """What is remembered of the conversation."""

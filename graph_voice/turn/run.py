@@ -143,6 +143,8 @@ class TurnRun:
             call.result = without_transfer(call.result or answer(call.id, call.name, ""), reason)
             if self.record.call(call_id) is None:
                 self.remember([call.result])  # a tool call of an earlier process or an earlier turn
+        if self.interruption.on_rejected is not None:
+            self.interruption.on_rejected()
 
     def _release(self) -> None:
         """Stop everything that waits for the front end."""

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from proof_player import Player
 from proof_scenario import Scenario
 
-from graph_voice import Conversation, Turn, events
+from graph_voice import Conversation, RunContext, Turn, events
 from graph_voice.testing.invariants import check_invariants
 from graph_voice.testing.severed import SeverableSaver
 
@@ -249,6 +250,9 @@ class CorePlayer(Player):
 
     async def interrupts(self) -> None:
         self._cut()
+
+    async def hangs_up(self, ctx: RunContext[Any]) -> None:
+        await self.conversation.aclose("task_completed")
 
     async def rest(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
 from proof_player import Player
 from proof_scenario import Scenario
 
-from graph_voice import LiveSaver
+from graph_voice import LiveSaver, RunContext
 from graph_voice.testing.invariants import check_invariants
 from graph_voice.testing.severed import SeverableSaver
 from graph_voice_livekit import GraphAgent
@@ -65,6 +65,12 @@ class LiveKitPlayer(Player):
         return self.rig.session.current_agent.id
 
     @property
+    def active_agent(self) -> str:
+        # `current_agent` is the program's next one as soon as it has called `update_agent`.
+        handoffs = [item for item in self.rig.session.history.items if item.type == "agent_handoff"]
+        return handoffs[-1].new_agent_id if handoffs else self.current_agent
+
+    @property
     def audible(self) -> str | None:
         return self.rig.loudspeaker.heard if self.rig.loudspeaker.audible else None
 
@@ -106,6 +112,9 @@ class LiveKitPlayer(Player):
         self._count()
         with contextlib.suppress(RuntimeError):
             await self.rig.session.interrupt()
+
+    async def hangs_up(self, ctx: RunContext[Any]) -> None:
+        ctx.host.session.shutdown()
 
     async def crash(self) -> None:
         if self.closed:

@@ -8,7 +8,7 @@ from typing import Any
 from proof_scenario import Scenario
 from proof_world import World, remembered
 
-from graph_voice import Conversation, Turn, events
+from graph_voice import Conversation, RunContext, Turn, events
 from graph_voice.turn.state import TurnState
 
 __all__ = ["Player"]
@@ -23,6 +23,8 @@ class Player(ABC):
         self.interrupted_by_program = False
         self._handoffs: list[tuple[Turn, events.HandedOff]] = []
         self._turns: set[Turn] = set()
+        self.world.active = lambda: self.active_agent
+        self.world.hang_up = self.hangs_up
 
     def watch(self, conversation: Conversation[Any]) -> None:
         """Count what happens in the graph, whatever the front end says of it."""
@@ -80,6 +82,10 @@ class Player(ABC):
             if not self.interrupted_by_program:
                 self.world.answered(self.conversation)
             self.world.counts["rounds"] += 1
+        if self.scenario.get("hangs_up") and self.scenario["closes"] is None:
+            self.world.counts["hang-ups from a tool"] += 1
+            await self.says(self.world.wish("goodbye"), None, None)
+            await self.until(lambda: self.conversation.closed, 30.0)
         self.world.log.append("close")
         await self.close()
         self.tally()
@@ -154,6 +160,11 @@ class Player(ABC):
         """Who has the floor in the front end."""
 
     @property
+    def active_agent(self) -> str:
+        """The agent that has really entered last."""
+        return self.current_agent
+
+    @property
     @abstractmethod
     def audible(self) -> str | None:
         """The words that the caller has heard of what is being said; None when it is silent."""
@@ -179,6 +190,10 @@ class Player(ABC):
 
     @abstractmethod
     async def interrupts(self) -> None: ...
+
+    @abstractmethod
+    async def hangs_up(self, ctx: RunContext[Any]) -> None:
+        """A tool ends the call."""
 
     @abstractmethod
     async def crash(self) -> None:

@@ -12,7 +12,7 @@ MOMENTS = ("thinking", "first word", "mid sentence", "tool", "question", "line",
 the caller something, while a transfer is announced, on the new agent's first words, while the old agent leaves, after
 some seconds."""
 
-_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch"]
+_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch", "pass"]
 _WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
 _TRANSFERS = ["transfer 0", "transfer 1"]
 _ASKS = {
@@ -21,9 +21,9 @@ _ASKS = {
     "mid sentence": ["story"],
     "tool": ["search", *_TOOLS],
     "question": ["which"],
-    "line": [*_TRANSFERS, "send"],
-    "entry": [*_TRANSFERS, "send"],
-    "exit": [*_TRANSFERS, "send"],
+    "line": [*_TRANSFERS, "send", "pass"],
+    "entry": [*_TRANSFERS, "send", "pass"],
+    "exit": [*_TRANSFERS, "send", "pass"],
     "any": [*_WISHES, *_TRANSFERS, *_TRANSFERS],
 }
 _HISTORIES = ["fresh", "full", "truncate", "last_turns", "resume", "summary"]
@@ -53,6 +53,8 @@ def make(seed: int, *, calm: bool = False, rounds: int = 6) -> Scenario:
         "rounds": acts,
         "closes": None if calm else dice.choice([None, None, dice.randint(1, rounds)]),
         "crashes": None if calm else dice.choice([None, None, dice.randrange(rounds)]),
+        "custom": dice.choice([None, None, "behind", "on the way"]),
+        "hangs_up": not calm and dice.random() < 0.2,
     }
     return made
 
@@ -73,8 +75,8 @@ def _agent(dice: random.Random, number: int, count: int) -> dict[str, Any]:
     return {
         "name": f"a{number}",
         "ways": ways,
-        "on_enter": dice.choice([None, "instructions", "says", "silent", "instructions"]),
-        "on_exit": dice.random() < 0.4,
+        "on_enter": dice.choice([None, "instructions", "says", "silent", "acts"]),
+        "on_exit": dice.choice([None, None, 0.8, 3.0, 6.0]),
         "keeps_short": dice.random() < 0.2,
     }
 

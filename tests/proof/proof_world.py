@@ -1,10 +1,11 @@
 """The graph of a scenario, its model and its tools; and the ledger of what really happened."""
 
 import asyncio
+import operator
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import interrupt
@@ -18,6 +19,7 @@ from graph_voice import (
     RunContext,
     StopResponse,
     ToolError,
+    VoiceState,
     create_voice_graph,
     function_tool,
     history,
@@ -69,10 +71,18 @@ WISHES = {
     "send": ["sends"],
     "which": ["asks"],
     "fetch": ["fetches"],
+    "pass": ["passes"],
+    "goodbye": ["hangs_up"],
     "many": ["narrates", "words", "sends", "search"],
 }
 """What the model calls when the caller's words hold this one."""
 KINDS: dict[str | None, Callable[..., Agent]] = {"says": Welcomes, "silent": KeepsSilent}
+
+
+class Audited(VoiceState):
+    """With a channel that custom nodes write."""
+
+    audit: Annotated[list[str], operator.add]
 
 
 @dataclass
@@ -84,6 +94,16 @@ class World:
     """(call id, tool) of each call that began to run, in order: no crash of ours and no barge-in takes it back."""
     finished: list[str] = field(default_factory=list)
     """Ids of the calls whose tool came to its end."""
+    entered: list[str] = field(default_factory=list)
+    """What `on_enter` methods have done."""
+    looked: list[str] = field(default_factory=list)
+    """What custom nodes have done."""
+    wrong: list[str] = field(default_factory=list)
+    """What was done too early."""
+    active: Callable[[], str] = lambda: ""
+    """Who is active in the front end."""
+    hang_up: Callable[[RunContext[Any]], Awaitable[None]] | None = None
+    """Ends the call, from a tool."""
     running: int = 0
     leaving: int = 0
     asked: int = 0
@@ -124,9 +144,15 @@ class World:
                 for way in data["ways"]
             ]
             kind = KINDS.get(data["on_enter"], Agent)
-            options: dict[str, Any] = {"on_enter": "Greet the caller."} if data["on_enter"] == "instructions" else {}
+            enters: dict[str | None, Any] = {"instructions": "Greet the caller.", "acts": self._enter}
+            options: dict[str, Any] = {"on_enter": enters[data["on_enter"]]} if data["on_enter"] in enters else {}
             if data["on_exit"]:
-                options["on_exit"] = self._leave
+                options["on_exit"] = self._leaves(0.8 if data["on_exit"] is True else data["on_exit"])
+            if self.scenario.get("custom") == "on the way" and ways:
+                first = data["ways"][0]
+                ways.append(
+                    Handoff(f"look_{first['to']}", history=HISTORIES[first["history"]], say=first["say"] and HOLD)
+                )
             agents.append(
                 kind(
                     data["name"],
@@ -138,7 +164,33 @@ class World:
                     **options,
                 )
             )
-        return create_voice_graph(agents, llm=self.model, apology="Pardon me.")
+        if (custom := self.scenario.get("custom")) is None:
+            return create_voice_graph(agents, llm=self.model, apology="Pardon me.")
+        graph = create_voice_graph(agents, llm=self.model, apology="Pardon me.", state_schema=Audited)
+        if custom == "behind":
+            graph.add_node("log", self._look)
+            for name in self.names:
+                graph.add_edge(name, "log")
+        else:
+            for name in {data["ways"][0]["to"] for data in self.scenario["agents"] if data["ways"]}:
+                graph.add_node(f"look_{name}", self._look)
+                graph.add_edge(f"look_{name}", name)
+        return graph
+
+    async def _look(self, state: Any) -> dict[str, Any]:
+        """A custom node: it acts."""
+        self.looked.append(f"look {len(self.looked)}")
+        return {"audit": [self.looked[-1]]}
+
+    async def _enter(self, ctx: RunContext[Any]) -> None:
+        """An `on_enter` method that acts."""
+        key = f"enter {len(self.entered)}"
+        self.entered.append(key)
+        if self.active() != ctx.agent:
+            self.wrong.append(f"{ctx.agent} has entered, while {self.active()} is active")
+        await asyncio.sleep(0.3)
+        ctx.userdata[key] = True
+        await ctx.say("Welcome to this desk.")
 
     # ---- the tools and hooks
 
@@ -209,6 +261,20 @@ class World:
             await asyncio.sleep(0.4)
             return ctx.handoff(ways[0]["to"], say=HOLD) if ways else "Nobody else is there."
 
+        @function_tool
+        async def passes(ctx: RunContext[Any]) -> Any:
+            """Act, and pass the caller on."""
+            done = await self._act(ctx, "passes", 1.0)
+            return ctx.handoff(ways[0]["to"], done) if ways else done
+
+        @function_tool
+        async def hangs_up(ctx: RunContext[Any]) -> str:
+            """End the call."""
+            done = await self._act(ctx, "hangs_up", 0.2)
+            assert self.hang_up is not None
+            await self.hang_up(ctx)
+            return done
+
         @function_tool(filler="I am on it.", filler_after=1.0, late="merge")
         async def fetches(ctx: RunContext[Any]) -> str:
             """Take long, with a word in between; what comes late is told with what comes next."""
@@ -220,7 +286,8 @@ class World:
             interrupt("Which of them do you mean?")
             return await self._act(ctx, "asks", 0.5)
 
-        return [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks, fetches]
+        own = [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks, fetches]
+        return [*own, passes, hangs_up]
 
     def _starts(self, ctx: RunContext[Any], name: str) -> str:
         call_id = str(ctx.tool_call_id)
@@ -247,12 +314,17 @@ class World:
         self.finished.append(call_id)
         return f"{name} done"
 
-    async def _leave(self, ctx: RunContext[Any]) -> None:
-        self.leaving += 1
-        try:
-            await asyncio.sleep(0.8)
-        finally:
-            self.leaving -= 1
+    def _leaves(self, seconds: float) -> Callable[[RunContext[Any]], Awaitable[None]]:
+        """An `on_exit` that takes a while."""
+
+        async def leave(ctx: RunContext[Any]) -> None:
+            self.leaving += 1
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                self.leaving -= 1
+
+        return leave
 
     # ---- the model
 
@@ -294,10 +366,12 @@ class World:
         results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
         for call_id, name in self.started:
             assert call_id in results, f"{call_id} ran, and is not remembered"
-            assert (call_id in conversation.userdata) == (results[call_id] == f"{name} done"), (
+            assert (call_id in conversation.userdata) == results[call_id].startswith(f"{name} done"), (
                 f"{call_id} is remembered as {results[call_id]!r}; userdata knows {list(conversation.userdata)}"
             )
         self.finished = [call_id for call_id in self.finished if call_id in conversation.userdata]
+        self.entered = [key for key in self.entered if key in conversation.userdata]
+        self.looked = [key for key in self.looked if key in (conversation.state.get("audit") or ())]
         self.started = [(c, name) for c, name in self.started if name != "notes" or c in self.finished]
 
     # ---- what has to hold
@@ -309,12 +383,20 @@ class World:
             [HumanMessage("(the call begins)", id="opener"), *conversation.messages],
             allow={"ends_with_assistant", "later_system"},
         )
-        done = list(conversation.userdata)
+        assert not self.wrong, self.wrong
+        audit = conversation.state.get("audit") or []
+        assert sorted(audit) == sorted(self.looked), f"{audit} is remembered; custom nodes that ran: {self.looked}"
+        entered = [key for key in conversation.userdata if key.startswith("enter")]
+        assert sorted(entered) == sorted(self.entered), f"userdata knows {entered}; entered: {self.entered}"
+        done = [key for key in conversation.userdata if not key.startswith("enter")]
         assert sorted(done) == sorted(self.finished), f"userdata knows {done}; tools that ended: {self.finished}"
         results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
         for call_id, name in self.started:
             if call_id in self.finished:
-                assert results.get(call_id) == f"{name} done", f"{call_id} ended; remembered: {results.get(call_id)}"
+                told = results.get(call_id) or ""
+                assert told == f"{name} done" or (name == "passes" and told.startswith("passes done")), (
+                    f"{call_id} ended; remembered: {told}"
+                )
 
     def answered(self, conversation: Conversation[Any]) -> None:
         """The caller's last words were answered."""
@@ -341,7 +423,7 @@ def remembered(world: World, conversation: Conversation[Any]) -> dict[str, Any]:
         "active_agent": conversation.active_agent,
         "handoffs": [h["new_agent_id"] for h in conversation.handoffs],
         "effects": [name for _, name in world.started],
-        "userdata": sorted(names[call_id] for call_id in conversation.userdata),
+        "userdata": sorted(names.get(call_id, "an on_enter method") for call_id in conversation.userdata),
         "results": sorted(results),
         "turns": turns,
     }

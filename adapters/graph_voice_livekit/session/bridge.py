@@ -135,9 +135,9 @@ class Bridge:
         finally:
             self._next = None
 
-    def switch_by_edge(self, handoff: LiveHandoff) -> None:
-        """The graph changed agents without a tool."""
-        self.handoffs.by_edge(handoff, _speech.get())
+    async def switch_by_edge(self, handoff: LiveHandoff, *, said: bool) -> None:
+        """The graph changed agents without a tool. `said`: whether this reply has words."""
+        await self.handoffs.by_edge(handoff, _speech.get(), said=said)
 
     # ---- replies
 

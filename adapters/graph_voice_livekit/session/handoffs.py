@@ -210,8 +210,19 @@ class Handoffs:
 
     # ---- handoffs that no mirror carries out: LiveKit follows by `session.update_agent`
 
-    def by_edge(self, handoff: LiveHandoff, speech: SpeechHandle | None) -> None:
-        """The graph changed agents without a tool. LiveKit follows when the old agent's words have been played."""
+    async def by_edge(self, handoff: LiveHandoff, speech: SpeechHandle | None, *, said: bool) -> None:
+        """The graph changed agents without a tool. LiveKit follows when the old agent's words have been played.
+
+        Args:
+            handoff: the handoff.
+            speech: the old agent's.
+            said: whether it has words.
+        """
+        if handoff.driver.turn.state.happened and not (said and self._call.session.output.audio):
+            # Nothing can be interrupted. LiveKit's `session.run()` waits for a handoff that begins within its speech.
+            handoff.becomes_certain()
+            await self._update_agent(handoff)
+            return
         if handoff.completes:
             handoff.becomes_certain()
 

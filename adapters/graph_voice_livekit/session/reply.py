@@ -35,8 +35,8 @@ class ReplyCall(TurnCall, Protocol):
     ) -> Driver | None:
         """The turn that this reply drains; None: it says nothing."""
 
-    def switch_by_edge(self, handoff: LiveHandoff) -> None:
-        """The graph changed agents without a tool."""
+    async def switch_by_edge(self, handoff: LiveHandoff, *, said: bool) -> None:
+        """The graph changed agents without a tool. `said`: whether this reply has words."""
 
 
 class GraphLLM(llm.LLM[Any]):
@@ -183,7 +183,7 @@ class _Reply(llm.LLMStream):
                 case Pause():
                     self._event_ch.send_nowait(llm.ChatChunk(id=FLUSH))
                 case Switch(handoff=handoff):
-                    self._owner.call.switch_by_edge(handoff)
+                    await self._owner.call.switch_by_edge(handoff, said=bool(spoken))
                     return
                 case events.Failed(error=error):
                     driver.when_certain(partial(self._owner.report, error))

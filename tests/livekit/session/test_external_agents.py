@@ -189,6 +189,33 @@ async def test_what_the_tools_wrote_is_in_the_session_s_userdata_when_the_liveki
     assert left == ["Ann goes"]
 
 
+@pytest.mark.parametrize("policy", ["cancel", "complete"])
+async def test_a_caller_who_cuts_in_while_the_summary_for_a_livekit_agent_is_made(policy: Any) -> None:
+    # LiveKit has released the tool call by the time at which the graph hands off.
+    summaries = ScriptedModel([("", "They talked.")], first_token=4.0)
+    line = "I am transferring you to a human at our desk now and it may take a little while."
+    script = ["Hello.", say(line, call("transfer_to_human_desk")), "Of course."]
+    kind, _ = desk(["Desk speaking.", "I see."] if policy == "complete" else [])
+    carried = history.summarize(model=summaries)
+    ga = GraphAgent(
+        bank(ScriptedModel({"support": script}), history=carried, on_interruption=policy), agents={"human_desk": kind}
+    )
+    with no_accidents():
+        async with voice_rig(ga) as rig:
+            await rig.user_says("hello", at=0.5)
+            await rig.until_idle()
+            await rig.user_says("a human")
+            await rig.until_speaking()
+            await asyncio.sleep(1.0)
+            await rig.user_says("wait, no")
+            await rig.until_idle(quiet=6)
+            agrees(ga, rig.session)
+            moved = policy == "complete"
+            assert handoffs_in_livekit(rig.session) == (["human_desk"] if moved else [])
+            assert ga.conversation.active_agent == ("human_desk" if moved else "support")
+            assert [h["new_agent_id"] for h in ga.conversation.handoffs] == (["human_desk"] if moved else [])
+
+
 async def test_a_handoff_that_the_caller_cuts_off_leaves_the_floor_with_the_graph() -> None:
     line = "I am transferring you to a human at our desk now and it may take a little while."
     model = ScriptedModel({"support": [say(line, call("transfer_to_human_desk")), "Of course."]})

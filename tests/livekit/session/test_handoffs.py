@@ -248,6 +248,46 @@ async def test_a_switch_by_an_edge_moves_livekit_along() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", [True, False])
+async def test_two_switches_by_edges_in_one_turn_are_followed_one_after_the_other(text: bool) -> None:
+    """The graph runs ahead: it has announced the second one before LiveKit has carried out the first."""
+    script = ["Hello.", "Still me."]
+    model = ScriptedModel(
+        {"front": script, "triage": ["First some questions."], "doctor": ["I am the doctor.", "Yes?"]}
+    )
+    builder = create_voice_graph(
+        [agent("front", Handoff("triage")), agent("triage", Handoff("doctor")), agent("doctor")], llm=model
+    )
+    builder.branches.pop("__start__")
+    builder.branches.pop("triage")
+    builder.add_conditional_edges(
+        "__start__",
+        lambda state: "triage" if "ill" in state["messages"][-1].text else state.get("active_agent") or "front",
+        {"front": "front", "triage": "triage", "doctor": "doctor"},
+    )
+    builder.add_edge("triage", "doctor")
+    ga = GraphAgent(builder)
+    if text:
+        async with a_text_call(ga, model) as session:
+            await session.run(user_input="hello")
+            await session.run(user_input="I am ill")
+            assert handoffs_in_livekit(session) == ["triage", "doctor"]
+            await session.run(user_input="go on")
+    else:
+        async with a_call(ga, model) as rig:
+            await rig.user_says("hello", at=0.5)
+            await rig.until_idle()
+            await rig.user_says("I am ill")
+            await rig.until_idle()
+            assert handoffs_in_livekit(rig.session) == ["triage", "doctor"]
+            await rig.user_says("go on")
+            await rig.until_idle()
+            said = [("triage", "First some questions."), ("doctor", "I am the doctor. Yes?")]
+            assert spoken(rig) == [("front", "Hello."), *said]
+    assert ga.conversation.active_agent == "doctor"
+    assert [h["new_agent_id"] for h in ga.conversation.handoffs] == ["triage", "doctor"]
+
+
 async def test_there_and_back_in_one_turn_in_text() -> None:
     model = ScriptedModel(
         {"a": [say("A.", call("transfer_to_b")), "A again."], "b": [say("B.", call("go_on_to_a"))]},

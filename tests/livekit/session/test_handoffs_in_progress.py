@@ -115,6 +115,34 @@ async def test_an_on_enter_method_acts_only_when_the_handoff_has_happened(front_
         )
 
 
+@both
+@pytest.mark.parametrize("cut", [True, False])
+async def test_a_custom_node_behind_the_new_agent_acts_only_when_the_handoff_has_happened(
+    front_end: str, cut: bool
+) -> None:
+    paged: list[str] = []
+
+    async def page(state: Any) -> dict[str, Any]:
+        if state["active_agent"] == "nurse":
+            paged.append("paged")
+            return {"audit": ["paged"]}
+        return {}
+
+    desk = Agent("desk", instructions="d", handoffs=[Handoff("nurse")])
+    graph = create_voice_graph([desk, Agent("nurse", instructions="n")], userdata=Guest, state_schema=Audited)
+    graph.add_node("page", page)
+    graph.add_edge("nurse", "page")
+    words = say("I am putting you through to the nurse, please hold the line.", call("transfer_to_nurse"))
+    model = ScriptedModel({"desk": [words, "All right."], "nurse": lambda m: "Nurse here."})
+    async with Call(graph, llm=model, front_end=front_end) as phone:
+        if cut:
+            phone.barge_in("No, wait.", after_words=4)
+        await phone.says("A nurse please.")
+        assert phone.active_agent == ("desk" if cut else "nurse")
+        assert paged == ([] if cut else ["paged"])
+        assert (phone.conversation.state.get("audit") or []) == paged
+
+
 def through_a_node(left: list[str], *, say: str | None = None, **metadata: Any) -> Any:
     async def leave(ctx: RunContext[Guest]) -> None:
         left.append(ctx.agent)

@@ -51,7 +51,7 @@ def hold_a_call(setup: bytes, entrypoint: bytes, answer: Any) -> None:
         result = await really_start(session, agent=agent)
         run = await session.run(user_input="hello")
         answer.put([getattr(event.item, "text_content", None) for event in run.events])
-        answer.put((agent.conversation.thread_id, agent.conversation.config.get("tags")))
+        answer.put((agent.conversation.thread_id, agent.conversation.call.state.config.get("tags")))
         session.shutdown(drain=False)
         return result
 
