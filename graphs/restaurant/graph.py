@@ -12,8 +12,14 @@ from .payments import CardDeclined, charge
 
 HOUSE = "You work for The Copper Ladle, a small restaurant, and talk to a caller on the phone: short, warm, no lists."
 
-carried = history.exclude_instructions() | history.truncate(max_items=6) | history.userdata_summary()
-"""What the next agent is shown: the last messages, and what is known about the caller. It never contains secrets."""
+carried = (
+    history.exclude_instructions() | history.truncate(max_items=6) | history.resume() | history.userdata_summary()
+)
+"""What the next agent is shown: its own earlier part of the call, if it has one, the last messages, and what is known
+about the caller. It never contains secrets."""
+
+OPEN = "If the caller has just asked for something, answer that and don't greet. Otherwise: "
+"""An agent that gets the caller back does not greet over a question that stands open."""
 
 
 # ---- tools that several agents have
@@ -42,10 +48,10 @@ def to_greeter(what: str) -> Handoff:
 
 def greeting(guest: Guest) -> str:
     if guest.checked_out:
-        return f"Thank {guest.name or 'the caller'} for the order, which is paid, and ask what else you can do."
+        return f"{OPEN}Thank {guest.name or 'the caller'} for the order, which is paid, and ask what else you can do."
     if guest.reserved:
-        return f"Tell {guest.name} that you look forward to the visit, and ask what else you can do."
-    return "Greet the caller, and ask whether they would like a table or something to take away."
+        return f"{OPEN}Tell {guest.name} that you look forward to the visit, and ask what else you can do."
+    return f"{OPEN}Greet the caller, and ask whether they would like a table or something to take away."
 
 
 greeter = Agent(

@@ -220,6 +220,30 @@ async def test_anything_else_goes_back_to_the_greeter(front_end: str, way: list[
         assert line.spoken[-1] == ("greeter", "We open at noon.")
 
 
+async def test_a_greeter_who_gets_the_caller_back_knows_what_it_said_and_answers_the_open_question(
+    front_end: str,
+) -> None:
+    hello = "The Copper Ladle. By the way, our terrace is open. A table, or something to take away?"
+    script = [
+        hello,
+        TO_TAKEAWAY[0],
+        *TO_TAKEAWAY[1:],
+        *(TWO_PIZZAS, "22 so far."),
+        *("Anything else?" for _ in range(4)),
+        call("transfer_to_greeter"),
+        "Yes, it is, until ten.",
+    ]
+    async with app_call("restaurant", front_end, script) as line:
+        await line.says("Food.", "Two pizzas.", *(f"Let me think, part {n}." for n in range(4)))
+        assert line.current_agent == "takeaway"
+        await line.says("Is that terrace open tonight as well?")
+        assert line.spoken[-1] == ("greeter", "Yes, it is, until ten.")
+        shown = line.prompt(-1)
+        assert "our terrace is open" in shown, "its own part, long before the last six messages"
+        assert "Is that terrace open tonight as well?" in shown
+        assert "don't greet" in shown
+
+
 async def test_an_order_is_changed_on_the_way_to_the_payment(front_end: str) -> None:
     script = [*ORDERED, call("transfer_to_takeaway"), "What shall I change?"]
     async with app_call("restaurant", front_end, script) as line:
