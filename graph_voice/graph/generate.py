@@ -24,7 +24,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from graph_voice import events
 from graph_voice.messages.pairs import keep_calls
+from graph_voice.messages.provider_data import with_words
 from graph_voice.messages.refusals import refusal_of, spoken_words, with_refusal_as_words
+from graph_voice.messages.thoughts import ThoughtFilter
 from graph_voice.secrets.arguments import INVALID
 from graph_voice.turn.nodes_side import NodesSide
 
@@ -50,6 +52,8 @@ class Progress:
 
     said: bool = False
     """Whether it has said a word: then it can't be retried."""
+    begins_with_thoughts: bool = False
+    """Whether this model closes thoughts that it has not opened, as it has done before."""
 
 
 async def generate(
@@ -80,6 +84,7 @@ async def generate(
     """
     progress = progress or Progress()
     chunks: list[AIMessageChunk] = []
+    thoughts = ThoughtFilter(begins_with_thoughts=progress.begins_with_thoughts)
     began = first = time.perf_counter()
 
     async def stream() -> AsyncIterator[str]:
@@ -101,15 +106,22 @@ async def generate(
             turn.timings.token()
             await turn.results_stored()
         for chunk in chunks:
-            yield spoken_words(chunk)
+            yield thoughts.feed(spoken_words(chunk))
         async for chunk in pieces:
             chunks.append(chunk)
-            yield spoken_words(chunk)
+            yield thoughts.feed(spoken_words(chunk))
+        yield thoughts.end()
+        progress.begins_with_thoughts = progress.begins_with_thoughts or thoughts.closes_only
 
     if turn is None:
+        words = ""
         async for text in stream():
             progress.said = progress.said or bool(text.strip())
-        return Generated(_answer(chunks, agent, message_id), cut=False)
+            words += text
+        message = _answer(chunks, agent, message_id)
+        if thoughts.found:
+            message = message.model_copy(update=with_words(message, words))
+        return Generated(message, cut=False)
     with turn.cuttable():
         blank, ahead, said = "", _AHEAD, ""
         async for text in stream():
@@ -124,6 +136,8 @@ async def generate(
                     ahead -= 1
                     await asyncio.sleep(0)  # tokens may come all at once; the first ones need not wait for the last
         message = _answer(chunks, agent, message_id)
+        if thoughts.found:
+            message = message.model_copy(update=with_words(message, said))
         if message.usage_metadata is not None:
             turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
         return Generated(message, cut=False)

@@ -67,7 +67,7 @@ async def ask(
         for attempt in range(1, max(retry.max_attempts, 1) + 1):
             if turn is not None and turn.interrupted:
                 return Generated(AIMessage("", id=message_id, name=agent), cut=True)
-            progress = Progress()
+            progress = Progress(begins_with_thoughts=bindings.begins_with_thoughts(model))
             try:
                 bound = bindings.get(model, tools, may_call=may_call, must_call=must_call, prompt=prompt)
                 made = await generate(
@@ -80,6 +80,7 @@ async def ask(
                     first_token_timeout=first_token_timeout,
                     progress=progress,
                 )
+                bindings.note_thoughts(model, begins=progress.begins_with_thoughts)
                 if made.cut or _is_answer(made.message, may_call, withheld):
                     return made
                 raise SilentModelError(f'the model of agent "{agent}" answered with nothing')

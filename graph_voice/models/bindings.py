@@ -23,6 +23,17 @@ class Bindings:
         self._agent = agent
         self._bound: dict[tuple[int, tuple[str, ...], bool | str], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
 
+        self._thinkers: dict[int, BaseChatModel] = {}
+
+    def begins_with_thoughts(self, model: BaseChatModel) -> bool:
+        """Whether this model has closed a thought that it had not opened, in its text."""
+        return id(model) in self._thinkers
+
+    def note_thoughts(self, model: BaseChatModel, *, begins: bool) -> None:
+        """Remember it. The model is kept, so that no other object gets its id."""
+        if begins:
+            self._thinkers[id(model)] = model
+
     def get(
         self,
         model: BaseChatModel,
