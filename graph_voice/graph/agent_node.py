@@ -193,7 +193,8 @@ class AgentNode:
         message = made.message
         if made.cut:
             return {"messages": [message]} if message.content else {}
-        message = normalize_tool_calls(message, used_call_ids(messages)) if may_call else without_calls(message)
+        known = {tool.name for tool in agent.all_tools}
+        message = normalize_tool_calls(message, used_call_ids(messages), known) if may_call else without_calls(message)
         if withheld:
             message = keep_calls(
                 message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]

@@ -27,12 +27,16 @@ from graph_voice.messages.pairs import keep_calls
 from graph_voice.messages.provider_data import with_words
 from graph_voice.messages.refusals import refusal_of, spoken_words, with_refusal_as_words
 from graph_voice.messages.thoughts import ThoughtFilter
+from graph_voice.messages.tool_names import legal_name, with_names
 from graph_voice.secrets.arguments import INVALID
 from graph_voice.turn.nodes_side import NodesSide
 
-__all__ = ["Generated", "Progress", "generate", "normalize_tool_calls", "used_call_ids", "without_calls"]
+__all__ = ["TOO_DEEP", "Generated", "Progress", "generate", "normalize_tool_calls", "used_call_ids", "without_calls"]
 
 
+MAX_DEPTH = 64
+"""How deep the arguments of a tool call may be nested. Beyond that, schemas, stores and traces give up."""
+TOO_DEEP = f"they are nested more than {MAX_DEPTH} deep."
 _AHEAD = 4
 """The number of first text pieces after each of which other tasks may run, so that these reach the voice at once."""
 
@@ -219,12 +223,20 @@ def _model_name(model: Any) -> str:
     return str(getattr(bound, "model_name", None) or getattr(bound, "model", None) or type(bound).__name__)
 
 
-def normalize_tool_calls(message: AIMessage, used: Set[str]) -> AIMessage:
-    """Give each tool call an id of its own, and turn those whose arguments were not JSON into tool calls.
+def normalize_tool_calls(message: AIMessage, used: Set[str], known: Set[str] = frozenset()) -> AIMessage:
+    """Give each tool call an id of its own and a legal name, and turn those with broken arguments into tool calls.
+
+    Args:
+        message: the message.
+        used: the ids of earlier tool calls.
+        known: the names of the agent's tools. A malformed name never becomes one of them.
 
     Providers expect a result for a tool call with broken arguments, like for any other. A tool runs at most once per
     tool call id, so a tool call whose id was used before gets a new one.
     """
+    names = {c["name"]: legal_name(c["name"], known) for c in (*message.tool_calls, *message.invalid_tool_calls)}
+    if any(old != new for old, new in names.items()):
+        message = with_names(message, names)
     broken: dict[str, str] = {}
     calls: list[ToolCall] = []
     taken = set(used)
@@ -236,7 +248,10 @@ def normalize_tool_calls(message: AIMessage, used: Set[str]) -> AIMessage:
         if not isinstance(arguments, dict):
             broken[call_id] = arguments or ""
             arguments = {}
-        calls.append(tool_call(name=call["name"] or "unknown", args=arguments, id=call_id))
+        elif depth_of(arguments, MAX_DEPTH) > MAX_DEPTH:
+            broken[call_id] = TOO_DEEP
+            arguments = {}
+        calls.append(tool_call(name=str(call["name"]), args=arguments, id=call_id))
     if not calls:
         return message
     extra = {k: v for k, v in message.additional_kwargs.items() if k != "tool_calls"}
@@ -249,6 +264,20 @@ def normalize_tool_calls(message: AIMessage, used: Set[str]) -> AIMessage:
     return message.model_copy(
         update={"content": content, "tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": extra}
     )
+
+
+def depth_of(value: Any, enough: int) -> int:
+    """How deep this is nested; it is not looked at deeper than `enough`."""
+    depth, level = 0, [value]
+    while level and depth <= enough:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return depth
 
 
 def without_calls(message: AIMessage) -> AIMessage:

@@ -23,6 +23,7 @@ from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolE
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
+from graph_voice.graph.generate import TOO_DEEP
 from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.spoken import close, taken
@@ -117,7 +118,8 @@ class ToolRunner:
         if name in self.runtime.secret_schemas:
             batch.redact_taken(call["args"])
         if (broken := batch.asking.additional_kwargs.get(INVALID, {}).get(call_id)) is not None:
-            return Outcome(answer(call_id, name, f"The arguments are not valid JSON: {broken[:200]}", is_error=True))
+            why = "The arguments are refused:" if broken == TOO_DEEP else "The arguments are not valid JSON:"
+            return Outcome(answer(call_id, name, f"{why} {broken[:200]}", is_error=True))
         if (schema := self.runtime.secret_schemas.get(name)) and (lost := lost_arguments(call["args"], schema)):
             told = f"{', '.join(lost)} is secret and was not stored: ask the caller for it again, then call {name}."
             return Outcome(answer(call_id, name, told, is_error=True))
@@ -209,7 +211,9 @@ class ToolRunner:
             return Outcome(placeholder(call_id, name), asked=asked)
         except GraphBubbleUp:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError, BaseExceptionGroup) as error:
+            if _is_canceled(error):
+                raise
             if is_invalid_resume(error):
                 raise  # the run fails, but the question can be answered again
             if isinstance(error, StopResponse):
@@ -311,7 +315,16 @@ def _shown(message: ToolMessage) -> ToolMessage:
     return message
 
 
-def _told(error: Exception, tool: BaseTool, userdata: Any) -> str:
+def _is_canceled(error: BaseException) -> bool:
+    """Whether this task is canceled. A tool may raise `CancelledError` by itself, as MCP's clients do when a server
+    goes away: then it has failed, and nobody has canceled anything."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError):
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, BaseExceptionGroup) and error.subgroup((KeyboardInterrupt, SystemExit)) is not None
+
+
+def _told(error: BaseException, tool: BaseTool, userdata: Any) -> str:
     """What the model is told of a failure: only text meant for it, since other exceptions may hold anything."""
     cause = error
     if isinstance(cause, ToolInvocationError):

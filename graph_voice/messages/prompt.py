@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
 from graph_voice.messages.pairs import pair_safe
+from graph_voice.messages.tool_names import with_legal_names
 
 __all__ = [
     "OPENER",
@@ -52,9 +53,9 @@ def render_context(context: Sequence[AnyMessage]) -> list[AnyMessage]:
             if message.text.strip():
                 rendered.append(inline_instructions(message.text))
         elif isinstance(message, AIMessage):
-            _append_assistant(rendered, message)
+            _append_assistant(rendered, with_legal_names(message))
         elif isinstance(message, ToolMessage) or not is_blank(message):
-            rendered.append(message)
+            rendered.append(with_legal_names(message))
     return rendered
 
 

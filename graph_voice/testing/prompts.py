@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from graph_voice.errors import GraphVoiceError
+from graph_voice.messages.tool_names import is_legal_name
 
 __all__ = ["RULES", "PromptError", "check_prompt", "render_prompt"]
 
@@ -29,7 +30,8 @@ def check_prompt(messages: Sequence[BaseMessage], *, allow: Collection[str] = US
 
     Always checked: each tool call (parsed or not) is answered by exactly one `ToolMessage` directly after
     its `AIMessage`; no `ToolMessage` without its tool call; no duplicate id of a tool call or a message; at least
-    one human message; no empty human or assistant message; at most one leading system message.
+    one human message; no empty human or assistant message; at most one leading system message; each name of a tool
+    consists of at most 64 letters, digits, `_` and `-`.
 
     Args:
         messages: the prompt, as the model gets it.
@@ -42,7 +44,13 @@ def check_prompt(messages: Sequence[BaseMessage], *, allow: Collection[str] = US
     """
     if unknown := set(allow) - set(RULES):
         raise ValueError(f"Unknown prompt rules {sorted(unknown)}: choose from {sorted(RULES)}.")
-    problems = [*_system(messages, allow), *_turns(messages, allow), *_tool_calls(messages), *_ids(messages)]
+    problems = [
+        *_system(messages, allow),
+        *_turns(messages, allow),
+        *_tool_calls(messages),
+        *_names(messages),
+        *_ids(messages),
+    ]
     if problems:
         wrong = "\n".join(f"- {problem}" for problem in problems)
         shown = render_prompt(messages)
@@ -89,6 +97,15 @@ def _turns(messages: Sequence[BaseMessage], allow: Collection[str]) -> list[str]
     if turns and isinstance(turns[-1], AIMessage) and "ends_with_assistant" not in allow:
         problems.append(f"the last message is the assistant's: {RULES['ends_with_assistant']}")
     return problems
+
+
+def _names(messages: Sequence[BaseMessage]) -> list[str]:
+    called = ((at, call["name"]) for at, m in enumerate(messages) if isinstance(m, AIMessage) for call in m.tool_calls)
+    return [
+        f"message {at} calls {str(name)[:80]!r}, which no provider accepts as the name of a tool"
+        for at, name in called
+        if not is_legal_name(name)
+    ]
 
 
 def _tool_calls(messages: Sequence[BaseMessage]) -> list[str]:

@@ -1,5 +1,6 @@
 """Thoughts in a model's text are taken out, however the tags are torn."""
 
+import itertools
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from pydantic import Field
 
 from graph_voice import Agent, create_voice_graph
 from graph_voice.messages.thoughts import ThoughtFilter, without_thoughts
@@ -42,7 +44,7 @@ def test_how_a_text_is_torn_makes_no_difference_once_its_tags_are_opened(parts: 
     places = sorted(data.draw(st.sets(st.integers(1, len(text) - 1), max_size=8)))
     torn = ThoughtFilter()
     cuts = [0, *places, len(text)]
-    said = "".join(torn.feed(text[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)) + torn.end()
+    said = "".join(torn.feed(text[a:b]) for a, b in itertools.pairwise(cuts)) + torn.end()
     assert said == without_thoughts(text)
     assert "think>" not in said
 
@@ -73,7 +75,7 @@ def test_an_unclosed_thought_says_nothing_and_a_torn_tag_that_is_none_is_said() 
 class Thinker(BaseChatModel):
     """A model that answers with these pieces."""
 
-    parts: list[Any] = []
+    parts: list[Any] = Field(default_factory=list)
 
     @property
     def _llm_type(self) -> str:
@@ -96,11 +98,7 @@ class Thinker(BaseChatModel):
         ["<think>\n\n</think>\n\nHello there."],
         ["<THINKING>Hm.</THINKING>", "Hello there."],
         ["They want X.</think>Hello there."],
-        [
-            [{"type": "text", "text": "<think>Hm.", "index": 0}],
-            [{"type": "text", "text": "</think>Hello ", "index": 0}],
-            "there.",
-        ],
+        [[{"type": "text", "text": "<think>Hm.", "index": 0}], [{"type": "text", "text": "</think>Hello there."}]],
     ],
 )
 async def test_thoughts_are_neither_spoken_nor_remembered_nor_shown_again(front_end: str, parts: list[Any]) -> None:
@@ -114,9 +112,8 @@ async def test_thoughts_are_neither_spoken_nor_remembered_nor_shown_again(front_
 
 @both
 async def test_a_model_that_only_closes_its_thoughts_is_known_after_the_first_time(front_end: str) -> None:
-    graph = create_voice_graph(
-        [Agent("a", instructions="A", llm=Thinker(parts=["They want X.", "</think>", "Hello."]))]
-    )
+    model = Thinker(parts=["They want X.", "</think>", "Hello."])
+    graph = create_voice_graph([Agent("a", instructions="A", llm=model)])
     async with Call(graph, front_end=front_end) as phone:
         await phone.says("hi")
         assert (await phone.says("and?")).heard == "Hello."
