@@ -14,7 +14,7 @@ from graph_voice.agents.run_context import new_id
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
 from graph_voice.graph.arrival import WAY, arrive, plain
-from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, without_calls
+from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, within_limit, without_calls
 from graph_voice.graph.studio_context import edited
 from graph_voice.history.context import resolve, shortened, view
 from graph_voice.messages.pairs import keep_calls
@@ -195,6 +195,7 @@ class AgentNode:
             return {"messages": [message]} if message.content else {}
         known = {tool.name for tool in agent.all_tools}
         message = normalize_tool_calls(message, used_call_ids(messages), known) if may_call else without_calls(message)
+        message = within_limit(message, self.runtime.settings.max_tool_calls)
         if withheld:
             message = keep_calls(
                 message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]

@@ -44,6 +44,8 @@ class Settings:
     """The external agents among them."""
     max_hops: int = 4
     """The number of handoffs in a turn after which the active agent must answer."""
+    max_tool_calls: int = 64
+    """The number of tool calls of one message that count."""
     apology: Apology = USUAL_APOLOGY
     """Said when a model fails, or answers with nothing."""
     retry: RetryPolicy = RETRY
@@ -128,13 +130,26 @@ class AgentRuntime:
         tool_call_id: str | None = None,
         step_id: str | None = None,
         host: Any = None,
+        shown: Sequence[AnyMessage] | None = None,
     ) -> RunContext[Any]:
-        """The context of a tool call or a hook. `step_id` is the message that made the tool call."""
+        """The context of a tool call or a hook.
+
+        Args:
+            state: the graph's state.
+            config: the node's config.
+            runtime: LangGraph's.
+            turn: the turn; None outside of one.
+            userdata: what it gets as userdata.
+            tool_call_id: of the tool call.
+            step_id: of the message that made the tool call.
+            host: the front end's own context.
+            shown: what the agent's model was shown of this state, if that is known already.
+        """
         ctx: RunContext[Any] = RunContext(
             agent=self.agent.name,
             userdata=userdata,
             state=dict(state),
-            chat_ctx=view(state),
+            chat_ctx=view(state) if shown is None else list(shown),
             runtime=runtime,
             tool_call_id=tool_call_id,
             host=host,

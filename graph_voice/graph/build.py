@@ -42,6 +42,7 @@ def create_voice_graph(
     retry_policy: RetryPolicy = Settings.retry,
     first_token_timeout: float | None = Settings.first_token_timeout,
     max_hops: int = 4,
+    max_tool_calls: int = 64,
     apology: Apology = Settings.apology,
     secrets: SerializerProtocol | None = None,
 ) -> StateGraph[Any, Any, Any, Any]:
@@ -65,6 +66,8 @@ def create_voice_graph(
         first_token_timeout: seconds to wait for the first piece of a model's answer before it counts as failed. None:
             no limit.
         max_hops: the number of handoffs in a turn after which the active agent must answer.
+        max_tool_calls: how many tool calls of one message count. A model that has lost its way may write thousands;
+            those beyond the limit are dropped, and the model is told so.
         apology: said when every model has failed or answered with nothing, a node has failed, or a run has ended
             and nothing was said: a text, or a function of the userdata. A node that may end a turn without speech
             declares it: `add_node(..., metadata={"silent": True})`.
@@ -89,6 +92,7 @@ def create_voice_graph(
         agents=frozenset(names) | frozenset(external),
         external=frozenset(external),
         max_hops=max_hops,
+        max_tool_calls=max_tool_calls,
         apology=apology,
         retry=retry_policy,
         first_token_timeout=first_token_timeout,

@@ -31,12 +31,24 @@ from graph_voice.messages.tool_names import legal_name, with_names
 from graph_voice.secrets.arguments import INVALID
 from graph_voice.turn.nodes_side import NodesSide
 
-__all__ = ["TOO_DEEP", "Generated", "Progress", "generate", "normalize_tool_calls", "used_call_ids", "without_calls"]
+__all__ = [
+    "DROPPED",
+    "TOO_DEEP",
+    "Generated",
+    "Progress",
+    "generate",
+    "normalize_tool_calls",
+    "used_call_ids",
+    "within_limit",
+    "without_calls",
+]
 
 
 MAX_DEPTH = 64
 """How deep the arguments of a tool call may be nested. Beyond that, schemas, stores and traces give up."""
 TOO_DEEP = f"they are nested more than {MAX_DEPTH} deep."
+DROPPED = "dropped_tool_calls"
+"""Marks a message that had more tool calls than count: how many were dropped."""
 _AHEAD = 4
 """The number of first text pieces after each of which other tasks may run, so that these reach the voice at once."""
 
@@ -264,6 +276,15 @@ def normalize_tool_calls(message: AIMessage, used: Set[str], known: Set[str] = f
     return message.model_copy(
         update={"content": content, "tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": extra}
     )
+
+
+def within_limit(message: AIMessage, most: int) -> AIMessage:
+    """The message with at most so many of its tool calls, and a note of how many were dropped (`DROPPED`)."""
+    if len(message.tool_calls) <= most:
+        return message
+    kept = keep_calls(message, [call["id"] for call in message.tool_calls[:most] if call["id"]])
+    dropped = len(message.tool_calls) - most
+    return kept.model_copy(update={"additional_kwargs": {**kept.additional_kwargs, DROPPED: dropped}})
 
 
 def depth_of(value: Any, enough: int) -> int:

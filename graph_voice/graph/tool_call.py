@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
@@ -24,6 +25,7 @@ from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.generate import TOO_DEEP
+from graph_voice.history.context import view
 from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.spoken import close, taken
@@ -70,6 +72,11 @@ class ToolBatch:
     filler: BatchFiller
     redacted: dict[str, AnyMessage] = field(default_factory=dict)
     """Message id -> the message without the secrets that tool calls of this batch have taken."""
+
+    @cached_property
+    def shown(self) -> list[AnyMessage]:
+        """What the agent's model was shown: the same for all, and long to make for a message with many tool calls."""
+        return view(self.state)
 
     def redact_taken(self, args: Mapping[str, Any]) -> None:
         """A tool call takes the secrets among these arguments: redact them from what was said."""
@@ -145,6 +152,7 @@ class ToolRunner:
             tool_call_id=call_id,
             step_id=batch.asking.id,
             host=host,
+            shown=batch.shown,
         )
         ctx.already_said = list(said)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)

@@ -16,6 +16,7 @@ from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain
 from graph_voice.graph.filler import BatchFiller
+from graph_voice.graph.generate import DROPPED
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
@@ -109,6 +110,10 @@ class ToolsNode:
     async def _one(self, call: ToolCall, call_id: str, batch: ToolBatch, waits: ToolMessage | None) -> Outcome:
         said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
         outcome = await self._runner.run(call, call_id, batch, said=said)
+        dropped = batch.asking.additional_kwargs.get(DROPPED)
+        if dropped and call_id == batch.asking.tool_calls[-1]["id"]:
+            note = f"[{dropped} more tool calls of this message were not run: make fewer at once]"
+            outcome.message = outcome.message.model_copy(update={"content": f"{outcome.message.text}\n{note}"})
         if outcome.request is None and outcome.asked is None:
             self._ended(outcome, batch)
             self._answer(outcome.message, batch.turn)

@@ -12,9 +12,7 @@ from .payments import CardDeclined, charge
 
 HOUSE = "You work for The Copper Ladle, a small restaurant, and talk to a caller on the phone: short, warm, no lists."
 
-carried = (
-    history.exclude_instructions() | history.truncate(max_items=6) | history.resume() | history.userdata_summary()
-)
+carried = history.exclude_instructions() | history.truncate(max_items=6) | history.resume() | history.userdata_summary()
 """What the next agent is shown: its own earlier part of the call, if it has one, the last messages, and what is known
 about the caller. It never contains secrets."""
 

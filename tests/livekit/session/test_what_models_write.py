@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from graph_voice import Agent, create_voice_graph, function_tool
 from graph_voice.graph.generate import depth_of
 from graph_voice.messages.tool_names import is_legal_name, legal_name, with_legal_names
-from graph_voice.testing import Call, PromptError, ScriptedModel, call, check_prompt
+from graph_voice.testing import Call, PromptError, ScriptedModel, call, check_prompt, say
 
 pytestmark = pytest.mark.virtual_clock
 both = pytest.mark.parametrize("front_end", ["core", "livekit"])
@@ -115,3 +115,25 @@ def test_the_depth_of_a_value(value: Any) -> None:
 
     wrapped = {"x": value}
     assert depth_of(wrapped, 100) == depth(wrapped)
+
+
+@both
+@pytest.mark.parametrize("asked", [3, 1000])
+async def test_a_message_with_a_thousand_tool_calls_is_cut_and_the_model_is_told(front_end: str, asked: int) -> None:
+    ran: list[int] = []
+
+    @function_tool
+    async def look(number: int) -> str:
+        """Look."""
+        ran.append(number)
+        return f"seen {number}"
+
+    many = say("One moment.", *(call("look", {"number": n}, id=f"c{n}") for n in range(asked)))
+    model = ScriptedModel(lambda ms: "Done." if isinstance(ms[-1], ToolMessage) else many)
+    graph = create_voice_graph([Agent("front", instructions="F", tools=[look])], max_tool_calls=5)
+    async with Call(graph, llm=model, front_end=front_end) as phone:
+        assert (await phone.says("go")).heard == "One moment. Done."
+    assert sorted(ran) == list(range(min(asked, 5)))
+    told = [m.text for m in model.prompts[-1].messages if isinstance(m, ToolMessage)]
+    note = "\n[995 more tool calls of this message were not run: make fewer at once]" if asked > 5 else ""
+    assert told == [*(f"seen {n}" for n in range(min(asked, 5) - 1)), f"seen {min(asked, 5) - 1}{note}"]
