@@ -13,6 +13,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import RetryPolicy
 
 from graph_voice.graph.generate import Generated, Progress, generate
+from graph_voice.messages.thinking import shown_to
 from graph_voice.models import SilentModelError, is_transient
 from graph_voice.models.bindings import Bindings
 from graph_voice.turn.nodes_side import NodesSide
@@ -64,15 +65,16 @@ async def ask(
     """
     failure: Exception | None = None
     for model in models:
+        shown = shown_to(model, prompt)
         for attempt in range(1, max(retry.max_attempts, 1) + 1):
             if turn is not None and turn.interrupted:
                 return Generated(AIMessage("", id=message_id, name=agent), cut=True)
             progress = Progress(begins_with_thoughts=bindings.begins_with_thoughts(model))
             try:
-                bound = bindings.get(model, tools, may_call=may_call, must_call=must_call, prompt=prompt)
+                bound = bindings.get(model, tools, may_call=may_call, must_call=must_call, prompt=shown)
                 made = await generate(
                     bound,
-                    prompt,
+                    shown,
                     config,
                     agent=agent,
                     turn=turn,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langgraph.types import interrupt
+from langgraph.types import RetryPolicy, interrupt
 from provider_support import PROVIDERS, Anthropic, Gemini, OpenAI, Provider
 from pydantic import BaseModel
 
@@ -289,6 +289,48 @@ async def test_reasoning_survives_a_line_that_a_tool_says(kind: type[Provider]) 
     async with server.serve() as model:
         await run(Conversation(graph(history.full(), model=model, tools=[slow])), "Do it.")
     assert server.refused == []
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("kind", [Anthropic, Gemini], ids=["anthropic", "gemini"])
+@pytest.mark.parametrize("first", PROVIDERS, ids=lambda p: p.name)
+async def test_a_handoff_to_a_model_that_thinks_is_accepted(
+    first: type[Provider], kind: type[Provider], policy: history.Operation
+) -> None:
+    """The transfer's own tool call was made without thinking."""
+    front = first([say("Putting you through.", call("transfer_to_billing"))])
+    billing = kind(["Billing here."], thinks=True)
+    async with front.serve() as asks, billing.serve() as thinks:
+        agents = [
+            Agent("front", instructions="F", llm=asks, handoffs=[Handoff("billing", history=policy)]),
+            Agent("billing", instructions="B", llm=thinks, handoffs=[Handoff("front", history=policy)]),
+        ]
+        conversation = Conversation(create_voice_graph(agents))
+        await run(conversation, "My bill?")
+    assert (front.refused, billing.refused) == ([], [])
+    assert [m.text for m in conversation.messages if isinstance(m, AIMessage) and m.text] == [
+        "Putting you through.",
+        "Billing here.",
+    ]
+
+
+@pytest.mark.parametrize("kind", [Anthropic, Gemini], ids=["anthropic", "gemini"])
+async def test_a_change_to_a_model_that_thinks_within_a_turn_is_accepted(kind: type[Provider]) -> None:
+    """The fallback is asked behind a tool call that the agent's own model has made."""
+    plain, thinker = kind([say("I look.", call("ping")), 503, 503]), kind(["It answers."], thinks=True)
+    async with plain.serve() as first, thinker.serve() as second:
+
+        @function_tool
+        async def ping() -> str:
+            """Ping."""
+            return "pong"
+
+        agent = Agent("a", instructions="A", llm=first, fallback=second, tools=[ping])
+        conversation = Conversation(create_voice_graph([agent], retry_policy=RetryPolicy(max_attempts=1)))
+        await run(conversation, "Ping it.")
+    assert thinker.refused == []
+    assert "ping was called, and answered: pong" in str(thinker.requests[0])
+    assert conversation.messages[-1].text == "It answers."
 
 
 @pytest.mark.parametrize("heard", ["I LOOK", "I look, and", ""], ids=["edited", "more", "unheard"])
