@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.handoff import Handoff, TransferTool
-from graph_voice.agents.tools import as_tool, is_function_tool
+from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.history.operation import Operation
@@ -33,7 +33,8 @@ class Agent:
     Args:
         name: the node's name; letters, digits, `_` and `-`.
         instructions: the system prompt: text, or a function of the userdata. Rendered for each model call.
-        tools: `@function_tool` functions, plain functions, or LangChain tools.
+        tools: `@function_tool` functions, plain functions, LangChain tools, or tools that the model's provider runs
+            itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
         handoffs: `Handoff`s, and names of targets that the tools hand off to with `ctx.handoff(name)`.
         on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
             agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
@@ -113,7 +114,10 @@ class Agent:
         self.transfers: list[TransferTool] = [
             h.transfer_tool() for h in self.handoffs if isinstance(h, Handoff) and h.tool
         ]
-        self.own_tools: list[BaseTool] = [as_tool(t, agent=self.name) for t in [*self.tools, *self._tool_methods()]]
+        self.provider_tools = [tool for tool in self.tools if is_provider_tool(tool)]
+        """Tools that the model's provider runs, as it wants them declared."""
+        own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
+        self.own_tools: list[BaseTool] = [as_tool(tool, agent=self.name) for tool in own]
         seen: set[str] = set()
         for tool in self.all_tools:
             if tool.name in seen:

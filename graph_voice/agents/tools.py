@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, get_args, overload
 
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
 from langchain_core.tools import tool as _langchain_tool
 from langchain_core.utils.pydantic import get_fields
@@ -32,6 +33,7 @@ __all__ = [
     "as_tool",
     "function_tool",
     "is_function_tool",
+    "is_provider_tool",
     "slow_tool",
     "takes_state",
 ]
@@ -151,7 +153,8 @@ def function_tool(
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
     The parameters' annotations are the schema, the docstring is the description. A parameter annotated
-    `RunContext[...]` gets the tool call's context and is not part of the schema. A sync function runs in a thread.
+    `RunContext[...]` gets the tool call's context, one annotated `RunnableConfig` LangChain's config of the run;
+    neither is part of the schema. A sync function runs in a thread.
 
     Args:
         name: the tool's name. Default: the function's.
@@ -208,7 +211,17 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
             return with_redacted_arguments(made)
         except ValueError as error:
             raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
+    if isinstance(value, dict):
+        raise BuildError(
+            f"agent {agent!r}: {value!r} is a function's schema without a function. Write a @function_tool function. A "
+            'provider\'s own tool has a type of its own: {"type": "web_search"}.'
+        )
     raise BuildError(f"agent {agent!r}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
+
+
+def is_provider_tool(value: Any) -> bool:
+    """Whether this is a tool that the model's provider runs itself (`{"type": "web_search"}`)."""
+    return isinstance(value, dict) and isinstance(value.get("type"), str) and value["type"] != "function"
 
 
 def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
@@ -242,6 +255,18 @@ def _context_parameter(fn: Callable[..., Any]) -> str | None:
     return next((p for p in inspect.signature(fn).parameters if _is_context(hints.get(p))), None)
 
 
+def _config_parameter(fn: Callable[..., Any]) -> str | None:
+    """The parameter that LangChain fills in with the run's config."""
+    hints = _hints(fn)
+    return next((p for p in inspect.signature(fn).parameters if _is_config(hints.get(p))), None)
+
+
+def _is_config(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return any(map(_is_config, typing.get_args(annotation)))
+    return annotation is RunnableConfig
+
+
 def _build(
     fn: Callable[..., Any],
     *,
@@ -252,7 +277,7 @@ def _build(
     idempotent: bool = False,
     slow: SlowTool | None = None,
 ) -> FunctionTool:
-    context = _context_parameter(fn)
+    context, config = _context_parameter(fn), _config_parameter(fn)
     for parameter in inspect.signature(fn).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise BuildError(f"tool {name!r}: *{parameter.name} has no schema; name each parameter.")
@@ -262,14 +287,18 @@ def _build(
     schema = create_schema_from_function(
         name,
         fn,
-        filter_args=[context] if context else [],
+        filter_args=[name for name in (context, config) if name is not None],
         parse_docstring=True,
         error_on_invalid_docstring=False,
     )
     is_async = inspect.iscoroutinefunction(fn)
 
     def bound(arguments: dict[str, Any]) -> dict[str, Any]:
-        return arguments if context is None else {**arguments, context: RunContext.current()}
+        if context is not None:
+            arguments = {**arguments, context: RunContext.current()}
+        if config is not None:
+            arguments = {**arguments, config: ensure_config()}  # that of the run in whose context this is called
+        return arguments
 
     async def call_async(**arguments: Any) -> Any:
         arguments = bound(arguments)

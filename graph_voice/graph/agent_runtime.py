@@ -70,7 +70,7 @@ class AgentRuntime:
         self.settings = settings
         self.own_model = model_from(agent.llm if agent.llm is not None else llm)
         self.fallback = model_from(agent.fallback if agent.fallback is not None else fallback)
-        self.bindings = Bindings(agent.name)
+        self.bindings = Bindings(agent.name, agent.provider_tools)
         self.secret_schemas = secret_schemas(agent.own_tools)
         """The schemas of the tools that take a secret."""
         self.editable = False

@@ -19,8 +19,9 @@ _LIMIT = 32
 class Bindings:
     """The models of one agent with its tools bound. They are kept, because binding builds every tool's schema."""
 
-    def __init__(self, agent: str = "") -> None:
+    def __init__(self, agent: str = "", provider_tools: Sequence[dict[str, Any]] = ()) -> None:
         self._agent = agent
+        self._provider_tools = list(provider_tools)
         self._bound: dict[tuple[int, tuple[str, ...], bool | str], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
 
         self._thinkers: dict[int, BaseChatModel] = {}
@@ -56,23 +57,23 @@ class Bindings:
         Raises `ModelError` when the model takes no tools.
         """
         names = tuple(tool.name for tool in tools)
-        named = names or _called(prompt)
-        if not named:
+        named = names or (() if self._provider_tools else _called(prompt))
+        if not named and not self._provider_tools:
             return model
-        may_call = may_call and bool(names)
+        may_call = may_call and bool(names or self._provider_tools)
         key = (id(model), named, may_call and (must_call or True))
         if (found := self._bound.get(key)) is not None:
             return found[1]
         if len(self._bound) >= _LIMIT:
             self._bound.clear()
         try:
-            definitions = tools or [_definition(name) for name in named]
+            definitions = [*(tools or [_definition(name) for name in named]), *self._provider_tools]
             if not may_call:
                 bound = _silenced(model, definitions)
             else:
                 bound = model.bind_tools(definitions, **({"tool_choice": must_call} if must_call else {}))
         except NotImplementedError as error:
-            if not names:
+            if not names and not self._provider_tools:
                 return model
             raise ModelError(
                 f'agent "{self._agent}" has tools, but its model {type(model).__name__} supports none: it does not '

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
 
-from graph_voice import Agent, create_voice_graph, function_tool
+from graph_voice import Agent, RunContext, create_voice_graph, function_tool
+from graph_voice.errors import BuildError
 from graph_voice.graph.generate import depth_of
 from graph_voice.messages.tool_names import is_legal_name, legal_name, with_legal_names
 from graph_voice.testing import Call, PromptError, ScriptedModel, call, check_prompt, say
@@ -137,3 +139,63 @@ async def test_a_message_with_a_thousand_tool_calls_is_cut_and_the_model_is_told
     told = [m.text for m in model.prompts[-1].messages if isinstance(m, ToolMessage)]
     note = "\n[995 more tool calls of this message were not run: make fewer at once]" if asked > 5 else ""
     assert told == [*(f"seen {n}" for n in range(min(asked, 5) - 1)), f"seen {min(asked, 5) - 1}{note}"]
+
+
+# ---- what a model is given
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_providers_own_tool_is_passed_on_as_it_is(own: bool) -> None:
+    @function_tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    bound: list[Any] = []
+
+    class Model(ScriptedModel):
+        def bind_tools(self, tools: Any, **options: Any) -> Any:
+            bound.append(list(tools))
+            return super().bind_tools([tool for tool in tools if not isinstance(tool, dict)], **options)
+
+    search = {"type": "web_search", "max_uses": 2}
+    agent = Agent("front", instructions="F", tools=[look, search] if own else [search])
+    async with Call(create_voice_graph([agent]), llm=Model(["Hello."]), front_end="core") as phone:
+        assert (await phone.says("go")).heard == "Hello."
+    assert [tool for tool in bound[0] if isinstance(tool, dict)] == [search]
+    assert len(bound[0]) == 1 + own
+    with pytest.raises(BuildError, match="without a function"):
+        Agent("front", instructions="F", tools=[{"type": "function", "function": {"name": "x"}}])
+
+
+@both
+@pytest.mark.parametrize("kind", ["async", "sync", "optional", "with context"])
+async def test_a_tool_gets_langchains_config_and_the_model_never_sees_it(front_end: str, kind: str) -> None:
+    @function_tool
+    async def plain(x: int, config: RunnableConfig) -> str:
+        """Look."""
+        return str(config["configurable"]["user"])
+
+    @function_tool
+    def blocking(x: int, config: RunnableConfig) -> str:
+        """Look."""
+        return str(config["configurable"]["user"])
+
+    @function_tool
+    async def optional(x: int, config: RunnableConfig | None = None) -> str:
+        """Look."""
+        return str(config and config["configurable"]["user"])
+
+    @function_tool
+    async def with_context(ctx: RunContext[Any], x: int, config: RunnableConfig) -> str:
+        """Look."""
+        return f"{config['configurable']['user']}"
+
+    tool = {"async": plain, "sync": blocking, "optional": optional, "with context": with_context}[kind]
+    agent = Agent("front", instructions="F", tools=[tool])
+    assert set(agent.own_tools[0].tool_call_schema.model_json_schema()["properties"]) == {"x"}
+    name = agent.own_tools[0].name
+    model = ScriptedModel(lambda ms: f"So: {ms[-1].text}" if isinstance(ms[-1], ToolMessage) else call(name, {"x": 1}))
+    config = {"configurable": {"user": "ada"}}
+    async with Call(create_voice_graph([agent]), llm=model, config=config, front_end=front_end) as phone:
+        assert (await phone.says("go")).heard == "So: ada"
