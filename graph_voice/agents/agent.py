@@ -3,12 +3,13 @@
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.handoff import Handoff, TransferTool
+from graph_voice.agents.livekit_names import refused_tool
 from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
@@ -56,6 +57,7 @@ class Agent:
 
     name: str = ""
     instructions: Text = ""
+    is_graph_agent: ClassVar[bool] = True
     tools: Sequence[Any] = ()
     handoffs: Sequence[Handoff | str] = ()
     llm: BaseChatModel | str | None = None
@@ -97,9 +99,19 @@ class Agent:
         for attribute, value in given.items():
             if value is not None:
                 setattr(self, attribute, value)
+        if isinstance(self.voice, str):
+            self.voice = Voice(tts=self.voice)  # as LiveKit's Agent(tts="cartesia/sonic-3")
+        if isinstance(self.handoffs, list | tuple):
+            self.handoffs = [handoff.name if isinstance(handoff, Agent) else handoff for handoff in self.handoffs]
         for attribute in ("instructions", "on_enter"):
             # `instructions = lambda userdata: ...` in a class body is a function of the userdata, not a method.
             raw = inspect.getattr_static(self, attribute)
+            if (
+                inspect.isfunction(raw)
+                and list(inspect.signature(raw).parameters) == ["self"]
+                and raw is not given.get(attribute)
+            ):
+                _refuse_self(type(self).__name__, attribute)
             if inspect.isfunction(raw) and len(inspect.signature(raw).parameters) == 1:
                 setattr(self, attribute, raw)
         if not self.name and type(self) is not Agent:
@@ -156,6 +168,9 @@ class Agent:
                 f'agent "{name}": on_enter={self.on_enter!r} is none of: instructions for the first reply (text, or a '
                 "function of the userdata), an async function of the RunContext."
             )
+        exits = inspect.getattr_static(self, "on_exit")
+        if inspect.isfunction(exits) and list(inspect.signature(exits).parameters) == ["self"]:
+            _refuse_self(type(self).__name__, "on_exit")
         if self.on_exit is not None and not _takes_one(self.on_exit):
             raise BuildError(f'agent "{name}": on_exit={self.on_exit!r} is not a function of the RunContext.')
         if isinstance(self.handoffs, str):
@@ -202,12 +217,24 @@ class Agent:
     def _tool_methods(self) -> list[Any]:
         found = []
         for attribute in dir(type(self)):
+            if (why := refused_tool(inspect.getattr_static(type(self), attribute, None))) is not None:
+                raise BuildError(f"agent {self.name!r}: {why}")
             if not attribute.startswith("__") and is_function_tool(getattr(type(self), attribute, None)):
                 found.append(getattr(self, attribute))
         return found
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _refuse_self(kind: str, attribute: str) -> None:
+    """Raise `BuildError` for a hook with LiveKit's signature."""
+    if attribute == "instructions":
+        raise BuildError(f"{kind}.instructions(self): a function of the userdata, def instructions(userdata): ...")
+    raise BuildError(
+        f"{kind}.{attribute}(self) has LiveKit's signature. Write `async def {attribute}(self, ctx: RunContext)`, and "
+        "`await ctx.say(...)` or `await ctx.generate_reply(...)` instead of `self.session...`."
+    )
 
 
 def _render(text: Text, userdata: Any) -> str:

@@ -71,11 +71,19 @@ class Handoff:
     """Whether the agent's model gets a tool for this handoff. False: only the agent's own tools can make it."""
 
     def __post_init__(self) -> None:
+        if getattr(type(self.to), "is_graph_agent", False):
+            object.__setattr__(self, "to", self.to.name)  # type: ignore[attr-defined]  # an agent itself was given
         if not self.to:
             raise BuildError("Handoff(to=...) needs the name of the agent to hand off to.")
         if self.on_interruption not in get_args(OnInterruption):
             raise BuildError(
                 f'Handoff("{self.to}", on_interruption={self.on_interruption!r}): write "cancel" or "complete".'
+            )
+        if not isinstance(self.history, _history.Operation):
+            name = getattr(self.history, "__name__", "full")
+            raise BuildError(
+                f'Handoff("{self.to}", history={self.history!r}): write an operation, history=history.{name}(), or '
+                "several of them, history.exclude_tool_calls() | history.truncate(max_items=6)."
             )
         if not self.tool and (self.name or self.description):
             raise BuildError(

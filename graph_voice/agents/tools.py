@@ -19,8 +19,9 @@ from langgraph.types import Command
 from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.agents.handoff import Handoff
+from graph_voice.agents.livekit_names import is_livekit, refused_tool
 from graph_voice.agents.run_context import RunContext, running
-from graph_voice.errors import BuildError
+from graph_voice.errors import BuildError, HandoffError
 from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
 from graph_voice.secrets.values import secret_texts
 from graph_voice.userdata.working_copy import Assignments
@@ -199,6 +200,8 @@ def is_function_tool(value: Any) -> bool:
 
 def as_tool(value: Any, *, agent: str = "") -> BaseTool:
     """A LangChain tool made of an item of `Agent(tools=[...])`. Raises `BuildError` for what can't be one."""
+    if (why := refused_tool(value)) is not None:
+        raise BuildError(f"agent {agent!r}: {why}")
     if isinstance(value, BaseTool):
         return with_redacted_arguments(value)
     if is_function_tool(value):
@@ -252,7 +255,16 @@ def _is_context(annotation: Any) -> bool:
 
 def _context_parameter(fn: Callable[..., Any]) -> str | None:
     hints = _hints(fn)
-    return next((p for p in inspect.signature(fn).parameters if _is_context(hints.get(p))), None)
+    for name in inspect.signature(fn).parameters:
+        if is_livekit(hints.get(name), "RunContext") or is_livekit(typing.get_origin(hints.get(name)), "RunContext"):
+            raise BuildError(
+                f"{getattr(fn, '__qualname__', fn)}: {name} is annotated with LiveKit's RunContext. Write `from "
+                f"graph_voice import RunContext` and `{name}: RunContext`; LiveKit's own is `{name}.host`."
+            )
+    found = next((p for p in inspect.signature(fn).parameters if _is_context(hints.get(p))), None)
+    # Without an annotation it can be nothing else: the model is never asked for a "ctx".
+    bare = (p for p in ("ctx", "context") if p in inspect.signature(fn).parameters and p not in hints)
+    return found or next(bare, None)
 
 
 def _config_parameter(fn: Callable[..., Any]) -> str | None:
@@ -354,6 +366,8 @@ def _output(result: Any) -> Any:
         return result.answer
     if isinstance(result, Command):
         return _with_answer(result)
+    if (handoff := _returned_agent(result)) is not None:
+        return _output(handoff)
     if result is None:
         if (ctx := running.get()) is not None:
             ctx.returned_none = True
@@ -363,6 +377,23 @@ def _output(result: Any) -> Any:
     if isinstance(result, BaseModel | dict | list | tuple | set | frozenset) or dataclasses.is_dataclass(result):
         return _JSON.dump_json(result, fallback=str).decode()
     return str(result)
+
+
+def _returned_agent(result: Any) -> Handoff | None:
+    """A handoff as LiveKit's tools return it: an agent, or an agent and the tool's own words."""
+    agent, words = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    if words is not None and not isinstance(words, str):
+        return None
+    if getattr(type(agent), "is_graph_agent", False):
+        return RunContext.current().handoff(agent.name, words)
+    if not is_livekit(agent, "Agent"):
+        return None
+    if (ctx := RunContext.current()) and getattr(agent, "id", None) in ctx.ways:
+        return ctx.handoff(agent.id, words)
+    raise HandoffError(
+        f"The tool returned {type(agent).__name__}, an agent of LiveKit's. In a graph, return "
+        'ctx.handoff("billing"), and name LiveKit\'s own agents in create_voice_graph(..., external=["billing"]).'
+    )
 
 
 def _is_for_langchain(result: Any) -> bool:

@@ -19,6 +19,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
+from graph_voice.agents.livekit_names import is_livekit
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolError, slow_tool, takes_state
 from graph_voice.errors import GraphVoiceError, UserdataError
@@ -224,7 +225,7 @@ class ToolRunner:
                 raise
             if is_invalid_resume(error):
                 raise  # the run fails, but the question can be answered again
-            if isinstance(error, StopResponse):
+            if isinstance(error, StopResponse) or is_livekit(error, "StopResponse"):
                 return Outcome(_marked(answer(call_id, name, ""), "stopped"))
             if clock.expired():
                 logger.error("tool %s did not answer within %s seconds", name, timeout)
@@ -343,6 +344,8 @@ def _told(error: BaseException, tool: BaseTool, userdata: Any) -> str:
         cause = cause.source
     if isinstance(cause, ToolError):
         return cause.message
+    if is_livekit(cause, "ToolError"):
+        return str(cause)
     if isinstance(cause, ValidationError) and cause.title == type(userdata).__name__:
         return f"Not stored, invalid: {explain(cause)}"
     if isinstance(cause, GraphVoiceError | ToolException):

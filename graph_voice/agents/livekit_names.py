@@ -1,0 +1,27 @@
+"""LiveKit's names in a graph: both libraries have `Agent`, `function_tool`, `RunContext`, `ToolError`, `StopResponse`.
+
+Whoever comes from LiveKit writes the wrong one sooner or later. What a graph can honor is honored; the rest is refused
+where it is written, with the line to write instead. The classes are told by their names: the core knows no LiveKit.
+"""
+
+from typing import Any
+
+__all__ = ["is_livekit", "refused_tool"]
+
+
+def is_livekit(value: Any, *names: str) -> bool:
+    """Whether this is an instance of one of LiveKit's classes with these names, or such a class itself."""
+    kind = value if isinstance(value, type) else type(value)
+    return any(c.__module__.startswith("livekit.") and c.__name__ in names for c in kind.__mro__)
+
+
+def refused_tool(value: Any) -> str | None:
+    """Why this is no tool of a graph, when LiveKit's `function_tool` has made it; else None."""
+    if is_livekit(value, "FunctionTool", "RawFunctionTool", "ProviderTool", "Toolset"):
+        name = getattr(getattr(value, "info", None), "name", None) or getattr(value, "id", None) or "it"
+        return (
+            f"{name} is a tool of LiveKit's (livekit.agents.function_tool), which runs past the graph. Write "
+            "`from graph_voice import function_tool`; the function may stay as it is. A raw schema becomes "
+            "LangChain's `StructuredTool.from_function(..., args_schema={...})`."
+        )
+    return None
