@@ -1,6 +1,6 @@
 """Run the graph of one turn, and record what its nodes write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -20,7 +20,7 @@ from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.nodes_side import NodesSide
 from graph_voice.turn.pending import Pending
-from graph_voice.turn.record import Write
+from graph_voice.turn.record import CONTROL, Write
 
 __all__ = ["Runner"]
 
@@ -101,9 +101,8 @@ class Runner:
             self._interrupts.update((found.id, found) for found in update)
             return
         self._last_node = node
-        for part in update if isinstance(update, list) else [update]:
-            if not isinstance(part, Mapping):
-                continue
+        parts = [p for p in (update if isinstance(update, list) else [update]) if isinstance(p, Mapping)]
+        for part in _with_whole_handoff(parts):
             values = {k: v for k, v in part.items() if k != "messages"}
             handoff = self._handoff(node, values)
             if values:
@@ -172,6 +171,24 @@ class Runner:
     @property
     def _speaker(self) -> str:
         return self._turn.speaker
+
+
+def _with_whole_handoff(parts: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The update of a node, with its handoff as one part.
+
+    When a node has written a channel twice, LangGraph gives its update channel by channel. A handoff is the last thing
+    that a node writes: the last value of each of a handoff's channels belongs to it.
+    """
+    if len(parts) < 2 or not any("handoffs" in part for part in parts):
+        return parts
+    handoff: dict[str, Any] = {}
+    others: list[Mapping[str, Any]] = []
+    for part in reversed(parts):
+        of_handoff = {k: v for k, v in part.items() if k in CONTROL and k not in handoff}
+        handoff |= of_handoff
+        if rest := {k: v for k, v in part.items() if k not in of_handoff}:
+            others.append(rest)
+    return [*reversed(others), handoff]
 
 
 def _waits(step: Any) -> bool:

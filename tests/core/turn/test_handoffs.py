@@ -5,6 +5,9 @@ import operator
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import InjectedToolCallId, tool
+from langgraph.types import Command
 from turn_support import hear, rest, told, until
 
 from graph_voice import (
@@ -81,6 +84,31 @@ async def test_a_rejected_handoff_is_undone_and_nothing_else() -> None:
     assert (conversation.state.get("chat_ctx") or None, conversation.state.get("contexts") or {}) == (before, {})
     assert conversation.userdata == {"call_1": True}
     assert told(conversation) == ["human: hi", "ai:  +call_1 +call_2", "tool: noted", "tool: the caller spoke"]
+    check_invariants(conversation, current_agent="a")
+
+
+class Counted(VoiceState):
+    visits: Annotated[int, operator.add]
+
+
+@tool
+def visit(call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+    """Count a visit."""
+    return Command(update={"visits": 1, "messages": [ToolMessage("counted", tool_call_id=call_id)]})
+
+
+@pytest.mark.parametrize("visits", [0, 1, 2])
+async def test_a_rejected_handoff_is_undone_whatever_its_batch_has_written_twice(visits: int) -> None:
+    """LangGraph then gives the update of the node channel by channel."""
+    model = ScriptedModel({"a": [say(*[call("visit")] * visits, call("transfer_to_b"))], "b": ["B here."]})
+    agents = [Agent("a", instructions="A", tools=[visit], handoffs=[Handoff("b")]), Agent("b", instructions="B")]
+    conversation: Conversation[Any] = Conversation(create_voice_graph(agents, llm=model, state_schema=Counted))
+    turn = conversation.turn("hi")
+    turn.reject_handoff((await to_handoff(turn)).call_id, "no")
+    await rest(turn)
+    turn.close()
+    assert conversation.state.get("visits", 0) == visits
+    assert (conversation.state.get("chat_ctx"), conversation.state.get("contexts") or {}) == (None, {})
     check_invariants(conversation, current_agent="a")
 
 
