@@ -15,7 +15,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Box:
-    """A box to be placed, with one port for incoming and one for outgoing edges."""
+    """A box to be placed, with one port for incoming and one for outgoing edges, unless a link says otherwise."""
 
     key: str
     width: float
@@ -32,6 +32,12 @@ class Link:
     target: str
     label_width: float = 0.0
     label_height: float = 0.0
+    leaves: Port | None = None
+    """The port of its source where it begins. None: the box's own for outgoing edges."""
+
+    def port(self, box: Box) -> Port:
+        """Where it begins or ends at this box."""
+        return (self.leaves or box.outgoing) if box.key == self.source else box.incoming
 
 
 @dataclass(frozen=True)

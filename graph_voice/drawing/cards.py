@@ -92,6 +92,10 @@ class Card:
     loops: tuple["Loop", ...]
     box: Box
 
+    def port(self, name: str) -> Port:
+        """Where the edges of one of its nodes leave the card."""
+        return self.box.incoming if name == self.name else self.box.outgoing
+
 
 def text_width(text: str, size: float, *, monospace: bool = False) -> float:
     """The approximate width of a line of text."""

@@ -105,9 +105,7 @@ def _chain(link: Link, slots: Mapping[str, Slot], label_layer: int | None) -> li
 
 
 def _offset(slot: Slot, link: Link) -> float:
-    if slot.box is None:
-        return 0.0
-    return slot.box.outgoing.center if slot.box.key == link.source else slot.box.incoming.center
+    return 0.0 if slot.box is None else link.port(slot.box).center
 
 
 def _finish(
@@ -136,7 +134,7 @@ def _finish(
                     label = (slot.x, (top + bottom) / 2)
                 continue
             x = ports[index, slot.box.key]
-            port = slot.box.outgoing if slot.box.key == link.source else slot.box.incoming
+            port = link.port(slot.box)
             middle = (top + bottom) / 2
             if slot is chain[0]:
                 points += [(x, middle + port.height / 2), (x, bottom)]
@@ -176,7 +174,7 @@ def _ports(
         for box_slot, next_slot in ((chain[0], chain[1]), (chain[-1], chain[-2])):
             box = box_slot.box
             assert box is not None
-            port = box.outgoing if box.key == link.source else box.incoming
+            port = link.port(box)
             ends[box.key, box_slot is chain[0], port].append((next_slot.x, index))
     placed = {}
     for (key, _, port), found in ends.items():

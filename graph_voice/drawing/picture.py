@@ -99,7 +99,7 @@ def picture(graph: Any, *, agents_only: bool = False, active: str | None = None)
     names = _in_order(drawable)
     owners = _owners(drawable, names)
     nodes = {name: _node(name, drawable, owners) for name in names}
-    edges = tuple(_edge(edge, nodes) for edge in _sorted(drawable.edges, names))
+    edges = tuple(_edge(edge, drawable, nodes) for edge in _sorted(drawable.edges, names))
     if active is not None and (active not in nodes or nodes[active].kind in (NodeKind.START, NodeKind.END)):
         raise BuildError(f"the active node {active!r} is not in the graph; it has {_listed(nodes.values())}")
     whole = Picture(nodes, edges, _first(drawable, edges))
@@ -164,9 +164,13 @@ def _node(name: str, graph: Graph, owners: Mapping[str, str]) -> Node:
     return Node(name, NodeKind.OTHER)
 
 
-def _edge(edge: GraphEdge, nodes: Mapping[str, Node]) -> Edge:
+def _edge(edge: GraphEdge, graph: Graph, nodes: Mapping[str, Node]) -> Edge:
     labels = tuple(part.strip() for part in str(edge.data or "").split(", ") if part.strip())
-    return Edge(edge.source, edge.target, _kind(nodes[edge.source], nodes[edge.target]), labels, edge.conditional)
+    kind = _kind(nodes[edge.source], nodes[edge.target])
+    tools = {*_about(graph, edge.source).get("tools", ()), f"handoff to {edge.target}"}
+    if kind is EdgeKind.PLAIN and nodes[edge.source].kind is NodeKind.AGENT and labels and tools.issuperset(labels):
+        kind = EdgeKind.HANDOFF  # to a custom node
+    return Edge(edge.source, edge.target, kind, labels, edge.conditional)
 
 
 def _kind(source: Node, target: Node) -> EdgeKind:

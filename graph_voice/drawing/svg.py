@@ -36,10 +36,10 @@ _GREY = ("#475467", "#f8fafc", "#ffffff")
 def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None) -> str:
     """Draw a graph as a complete SVG document.
 
-    An agent and its tools are on one card. A handoff goes from the tools to the next agent, in the color of
-    the agent that hands off, labeled with the tools that make it. A dot is START and a ring is END; they are
-    repeated beside the nodes. Each node's group has `data-node`, each edge's has `data-source`, `data-target`
-    and `data-label`.
+    An agent and its tools are on one card. A handoff is in the color of the agent that hands off, labeled with
+    the tools that make it. It leaves from the agent itself when it is a declared transfer, and from the tools when
+    they return it. A dot is START and a ring is END; they are repeated beside the nodes. Each node's group has
+    `data-node`, each edge's has `data-source`, `data-target` and `data-label`.
 
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
@@ -65,13 +65,21 @@ class _Sheet:
 
     def document(self) -> str:
         made = cards.cards(self.shown)
-        card_of = {name: card.name for card in made for name, _ in card.nodes}
+        card_of = {name: card for card in made for name, _ in card.nodes}
         edges = [
             edge
             for edge in self.shown.edges
-            if not cards.is_stub(edge, self.shown.start) and card_of[edge.source] != card_of[edge.target]
+            if not cards.is_stub(edge, self.shown.start) and card_of[edge.source] is not card_of[edge.target]
         ]
-        links = [Link(card_of[edge.source], card_of[edge.target], *cards.label_size(edge.labels)) for edge in edges]
+        links = [
+            Link(
+                card_of[edge.source].name,
+                card_of[edge.target].name,
+                *cards.label_size(edge.labels),
+                card_of[edge.source].port(edge.source),
+            )
+            for edge in edges
+        ]
         # START is on top, or, where it isn't drawn, the agent that begins.
         made.sort(key=lambda card: (card.name != START, card.name != self.shown.start))
         placed = arrange([card.box for card in made], links)

@@ -1,10 +1,11 @@
 """The node of an agent: one model step, or its `on_enter` method."""
 
+from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.graph import END
 from langgraph.runtime import Runtime
 from langgraph.types import Command
@@ -16,11 +17,12 @@ from graph_voice.graph.agent_runtime import AgentRuntime, hops
 from graph_voice.graph.arrival import WAY, arrive, plain
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, within_limit, without_calls
 from graph_voice.graph.studio_context import edited
+from graph_voice.graph.tool_node import ToolsNode
 from graph_voice.history.context import resolve, shortened, view
-from graph_voice.messages.pairs import keep_calls
+from graph_voice.messages.pairs import GOTO, keep_calls
 from graph_voice.messages.prompt import complete_prompt, render_context
 from graph_voice.models import SilentModelError
-from graph_voice.secrets.arguments import redact_arguments
+from graph_voice.secrets.arguments import INVALID, redact_arguments
 from graph_voice.secrets.spoken import open_words
 from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.reply_options import ReplyOptions
@@ -30,6 +32,9 @@ from graph_voice.userdata.working_copy import WorkingCopy
 __all__ = ["AgentNode"]
 
 Update = dict[str, Any] | list[Command[Any]]
+_WRITTEN_LATE = {"messages", "active_agent"}
+"""What a step may write together with the transfer that it carries out. In a call, the record of the turn has the
+messages already, and an agent that is active without having been made so is the one that the call starts with."""
 _TOO_MANY = (
     'on_enter of agent "{agent}" hands off to "{to}", but this turn has had too many handoffs: '
     "create_voice_graph(..., max_hops=...)."
@@ -37,11 +42,20 @@ _TOO_MANY = (
 
 
 class AgentNode:
-    """One step of an agent: render the prompt, call the model, stream its words."""
+    """One step of an agent: render the prompt, call the model, stream its words.
+
+    When the model asks for a declared transfer and for nothing else, the step carries it out, and the graph goes
+    straight to the target. All other tool calls are for the tools node.
+    """
 
     def __init__(self, runtime: AgentRuntime) -> None:
         self.runtime = runtime
         self.agent = runtime.agent
+
+    @cached_property
+    def tools(self) -> ToolsNode:
+        """The node of the agent's tools."""
+        return ToolsNode(self.runtime)
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> Update:
         """The node: an update of the state."""
@@ -83,18 +97,26 @@ class AgentNode:
             return [Command(update=update, goto=handoff.to)]
         if turn is not None:
             turn.entered()  # it answers, or its first words are the model's
-        made = await self._reply(state, config, turn, entering=entering)
+        update |= await self._reply(state, config, turn, entering=entering)
         if turn is not None and turn.call.acts_behind(self.agent.name):
             # A custom node may come next. This agent's words are on their way already.
             await turn.record.handoffs.decided()
-        return {**update, **made}
+        if (call_id := self._transfer_alone(update)) is None or (turn is not None and turn.interrupted):
+            return update
+        return await self._transfer(call_id, update, state, config, runtime, turn)
 
     def route(self, state: dict[str, Any]) -> str:
-        """Where the graph goes from here: to the tools, or to the end."""
+        """Where the graph goes from here: to the target of a transfer, to the tools, or to the end.
+
+        A transfer that the step has just carried out leads to its target by itself. That it is read from the state too
+        is for a state that was edited.
+        """
         turn = current_turn.get()
-        if self._has_open_batch(state) and not (turn is not None and turn.interrupted):
-            return f"{self.agent.name}_tools"
-        return END
+        if turn is not None and turn.interrupted:
+            return END
+        if (target := self._transferred_to(state)) is not None:
+            return target
+        return self.tools.name if self._has_open_batch(state) else END
 
     def _has_open_batch(self, state: dict[str, Any]) -> bool:
         """Whether the conversation ends with tool calls of this agent that have no result yet."""
@@ -107,6 +129,64 @@ class AgentNode:
             asked = message.tool_calls if isinstance(message, AIMessage) else []
             return bool(self.agent.all_tools) and any(call["id"] not in answered for call in asked)
         return False
+
+    # ---- a transfer
+
+    def _transfer_alone(self, update: dict[str, Any]) -> str | None:
+        """The id of the tool call when this step made one alone, a declared transfer.
+
+        A step that has more to write (a handoff by an edge that led to it, what a policy has made) ends first: a crash
+        while the transfer waits must not lose that.
+        """
+        asking = update["messages"][-1] if update.get("messages") else None
+        if not isinstance(asking, AIMessage) or len(asking.tool_calls) != 1 or update.keys() - _WRITTEN_LATE:
+            return None
+        (call,) = asking.tool_calls
+        is_transfer = any(call["name"] == transfer.name for transfer in self.agent.transfers)
+        return call["id"] if is_transfer and INVALID not in asking.additional_kwargs else None
+
+    async def _transfer(
+        self,
+        call_id: str,
+        update: dict[str, Any],
+        state: dict[str, Any],
+        config: RunnableConfig,
+        runtime: Runtime[Any],
+        turn: NodesSide | None,
+    ) -> Update:
+        """Carry out a transfer, unless the front end has another answer for it, which the model is then told."""
+        if turn is not None and not (await turn.permission(call_id)).run and not turn.interrupted:
+            return update
+        messages = [*(state.get("messages") or []), *update["messages"]]
+        try:
+            answered, *handoff = await self.tools.run(
+                {**state, "messages": messages}, config, runtime, node=self.agent.name
+            )
+        except GraphInterrupt:
+            if turn is not None:
+                raise
+            # `on_exit` asks. The tools node waits for the answer: this one would ask its model again.
+            return update
+        written = {**(answered.update or {})}
+        # By id: with the words of an announcement, the message that asked is there once more.
+        told = {m.id: m for m in (*update["messages"], *written["messages"])}
+        return [Command(update={**update, **written, "messages": list(told.values())}), *handoff]
+
+    def _transferred_to(self, state: dict[str, Any]) -> str | None:
+        """The target, when the conversation ends with a transfer of this agent that has not led anywhere yet."""
+        messages = state.get("messages") or []
+        answer = messages[-1] if messages else None
+        target = answer.additional_kwargs.get(GOTO) if isinstance(answer, ToolMessage) else None
+        if target not in {transfer.handoff.to for transfer in self.agent.transfers}:
+            return None
+        ctx = state.get("chat_ctx") or {}
+        if target in self.runtime.settings.agents:
+            on_its_way = state.get("active_agent") == target and bool(ctx.get("entering"))
+        else:
+            on_its_way = state.get("active_agent") == self.agent.name and (ctx.get(WAY) or {}).get("to") == target
+        return target if on_its_way else None
+
+    # ---- what an agent does
 
     async def _enter(
         self,

@@ -21,7 +21,6 @@ from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
 from graph_voice.graph.arrival import ExternalNode
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
-from graph_voice.graph.tool_node import ToolsNode
 
 __all__ = ["METADATA", "create_voice_graph", "definition_of", "runtime_of"]
 
@@ -226,40 +225,63 @@ def _runtime(builder: Any, name: str) -> AgentRuntime | None:
 
 
 def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime, *, start: bool) -> None:
-    name, tools_name = agent.name, f"{agent.name}_tools"
-    node = AgentNode(runtime)
+    name, node = agent.name, AgentNode(runtime)
     voice = agent.voice.describe() if agent.voice is not None else {}
     about = {"agent": name, "start": start, "tools": [t.name for t in agent.all_tools], "voice": voice}
     builder.add_node(name, cast(Any, node.step), metadata={"speak": True, METADATA: about})
-    if not agent.all_tools:
+    own, by_tools = _handoffs(agent)
+    if not agent.all_tools and not own:
         builder.add_edge(name, END)
         return
-    tools = ToolsNode(runtime)
-    builder.add_node(tools_name, cast(Any, tools.step), metadata={METADATA: {"tools_of": name}})
+    leads_to: dict[str, str] = {END: END}
+    if agent.all_tools:
+        tools = node.tools
+        leads_to[tools.name] = tools.name
+        # `destinations` is what LangGraph draws. A transfer beside other tool calls leads from here to its target too,
+        # but each handoff is drawn once: this one from its agent.
+        builder.add_node(
+            tools.name,
+            cast(Any, tools.step),
+            destinations={name: name, **by_tools},
+            metadata={METADATA: {"tools_of": name}},
+        )
+
+        async def leave(state: dict[str, Any]) -> str | list[str]:
+            target = tools.route(state)
+            return [] if target is None else target
+
+        builder.add_conditional_edges(tools.name, leave)
+    labels = {target: label if label not in leads_to else f"{label} " for target, label in own.items()}
 
     async def go_on(state: dict[str, Any]) -> str:
-        return node.route(state)
+        target = node.route(state)
+        return labels.get(target, target)
 
-    builder.add_conditional_edges(name, go_on, {tools_name: tools_name, END: END})
-    ways = _labeled_ways(agent)
-    labels = {target: label for label, target in ways.items()}
-
-    async def leave(state: dict[str, Any]) -> str | list[str]:
-        target = tools.route(state)
-        return [] if target is None else labels.get(target, target)
-
-    builder.add_conditional_edges(tools_name, leave, cast(Any, {name: name, **ways}))
+    ways = {label: target for target, label in labels.items()}
+    builder.add_conditional_edges(name, go_on, cast(Any, {**leads_to, **ways}))
 
 
-def _labeled_ways(agent: Agent) -> dict[str, str]:
-    """Label -> target. LangGraph keeps one edge per pair of nodes, so its label lists all tools that lead there."""
-    ways: dict[str, str] = {}
+def _handoffs(agent: Agent) -> tuple[dict[str, str], dict[str, str]]:
+    """The handoffs that lead from the agent's node, and those that lead from its tools: target -> label.
+
+    LangGraph keeps one edge per pair of nodes, so its label lists all tools that take it.
+    """
+    transfers, returned = dict[str, list[str]](), dict[str, list[str]]()
+    for transfer in agent.transfers:
+        transfers.setdefault(transfer.handoff.to, []).append(transfer.name)
+    for tool in agent.own_tools:
+        for target in tool.handoffs if isinstance(tool, FunctionTool) else ():
+            returned.setdefault(target, []).append(tool.name)
+    # What no tool names is for any of the agent's own tools; without any, for its `on_enter`.
+    unnamed = returned if agent.own_tools else transfers
     for target in agent.ways:
-        takers = [t.name for t in agent.transfers if t.handoff.to == target]
-        takers += [t.name for t in agent.own_tools if isinstance(t, FunctionTool) and target in t.handoffs]
-        label = ", ".join(takers) or f"handoff to {target}"
-        ways[label if label not in ways else f"{label} "] = target
-    return ways
+        if target not in transfers and target not in returned:
+            unnamed[target] = [f"handoff to {target}"]
+    return _joined(transfers), _joined(returned)
+
+
+def _joined(names: dict[str, list[str]]) -> dict[str, str]:
+    return {target: ", ".join(found) for target, found in names.items()}
 
 
 def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[str]) -> None:

@@ -71,6 +71,8 @@ class ToolBatch:
     asking: AIMessage
     work: WorkingCopy
     filler: BatchFiller
+    node: str
+    """The name of the node that runs them."""
     redacted: dict[str, AnyMessage] = field(default_factory=dict)
     """Message id -> the message without the secrets that tool calls of this batch have taken."""
 

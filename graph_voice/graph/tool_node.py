@@ -38,6 +38,9 @@ WAITS = "waits"
 class ToolsNode:
     """Runs the tool calls of the last assistant message, in parallel, on one working copy of the userdata.
 
+    A transfer that is alone in its batch needs no node of its own: the agent's node lets this one run it (`run`), and
+    leads to the target itself. All other batches come here.
+
     A tool call that waits in LangGraph's `interrupt()` leaves a placeholder. So does a handoff beside it, since an
     earlier tool call may still win. The other results are written. Then the node runs again, only for the first tool
     call that asked: no other can get the answer, and no finished one runs twice, whatever the checkpointer. As in any
@@ -51,13 +54,19 @@ class ToolsNode:
         self._runner = ToolRunner(runtime)
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
-        """The node: updates of the state."""
+        """The node: updates of the state, and where a handoff leads."""
         if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
             return await ToolsNode(changed).step(state, config, runtime)
+        return await self.run(state, config, runtime, node=self.name)
+
+    async def run(
+        self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], *, node: str
+    ) -> list[Command[Any]]:
+        """Run the tool calls of the last message that has any. `node`: the name of the node that does it."""
         asking, answers = _batch(state["messages"])
         turn = current_turn.get()
         filler = BatchFiller(turn, self.agent.name, asking.id)
-        batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler)
+        batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
         known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
         to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
@@ -75,7 +84,8 @@ class ToolsNode:
     def route(self, state: dict[str, Any]) -> str | None:
         """Where the graph goes from here: to the target of a handoff, or back to the agent.
 
-        None: the turn ends without a reply, or this node runs once more.
+        None: the turn ends without a reply, or this node runs once more. A handoff that this node has just made leads
+        to its target by itself. That it is read from the state too is for a state that was edited.
         """
         asking, answers = _batch(state["messages"])
         found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
@@ -122,7 +132,7 @@ class ToolsNode:
     def _ended(self, outcome: Outcome, batch: ToolBatch) -> None:
         """Record what a tool call changed, before its result: a crash can't keep the result without the changes."""
         if batch.turn is not None:
-            batch.turn.call_ended(self.name, batch.work.changes(), outcome.updates)
+            batch.turn.call_ended(batch.node, batch.work.changes(), outcome.updates)
 
     def _answer(self, message: ToolMessage, turn: NodesSide | None) -> None:
         """A tool call has its result. After an interruption no reply of this turn will report it: it is late."""
@@ -211,8 +221,11 @@ class ToolsNode:
         messages: list[AnyMessage] = [o.message for o in outcomes]
         if winner is None and all(NO_REPLY in o.message.additional_kwargs for o in outcomes):
             messages += self._said_directly(outcomes, batch.turn)
+        written = self._written(messages, spoken, ran, batch)
+        if winner is None or winner.request is None:
+            return written
         # The handoff is an update of its own, so that all of it is undone when the front end says it did not happen.
-        return [*self._written(messages, spoken, ran, batch), *([Command(update=control)] if control else [])]
+        return [*written, Command(update=control, goto=winner.request.to)]
 
     def _written(
         self, messages: Sequence[AnyMessage], spoken: Sequence[AIMessage], ran: Sequence[Outcome], batch: ToolBatch

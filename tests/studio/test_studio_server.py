@@ -58,7 +58,7 @@ def _told(spec: Any) -> dict[str, Any]:
 def test_xray_looks_into_an_agent_that_is_a_graph(studio: Studio) -> None:
     shown = studio.get(f"/assistants/{studio.assistant('with_subgraph')}/graph", xray="true")
     assert {"stock_clerk:check_stock", "stock_clerk:tell"} <= {node["id"] for node in shown["nodes"]}
-    (handoff,) = (edge for edge in shown["edges"] if edge["source"] == "front_desk_tools" and edge.get("data"))
+    (handoff,) = (edge for edge in shown["edges"] if edge["source"] == "front_desk" and edge.get("data"))
     assert (handoff["target"], handoff["data"]) == ("stock_clerk:check_stock", "transfer_to_stock_clerk")
 
 

@@ -39,14 +39,20 @@ def _route(state: _State) -> str:
 def voice_graph(
     handoffs: Mapping[str, Mapping[str, str]], start: str | None = None, router: str | None = None
 ) -> StateGraph[Any, Any, Any, Any]:
-    """Agents with tools nodes, wired as a voice graph is: agent -> {target: tools that hand off to it}."""
+    """Agents with tools nodes, wired as a voice graph is: agent -> {target: tools that hand off to it}.
+
+    A transfer (`transfer_to_...`) leads from its agent, any other tool's handoff from the tools.
+    """
     builder = StateGraph(_State)
     for name, targets in handoffs.items():
         builder.add_node(name, _nothing, metadata={"graph_voice": {"agent": name, "start": name == start}})
         builder.add_node(f"{name}_tools", _nothing)
-        builder.add_conditional_edges(name, _route, {"tools": f"{name}_tools", "end": END})
-        ways: dict[Hashable, str] = {name: name, **{label: target for target, label in targets.items()}}
-        builder.add_conditional_edges(f"{name}_tools", _route, ways)
+        ways: dict[Hashable, str] = {"tools": f"{name}_tools", "end": END}
+        returned: dict[Hashable, str] = {name: name}
+        for target, label in targets.items():
+            (ways if label.startswith("transfer_to_") else returned)[label] = target
+        builder.add_conditional_edges(name, _route, ways)
+        builder.add_conditional_edges(f"{name}_tools", _route, returned)
     agents: dict[Hashable, str] = {name: name for name in handoffs}
     if router:
         builder.add_node(router, _nothing)
@@ -75,6 +81,15 @@ _HUB = {
     "checkout": {"takeaway": "to_takeaway", "greeter": "to_greeter"},
 }
 HUB = voice_graph(_HUB, "greeter")
+MIXED = voice_graph(
+    {
+        "triage": {"billing": "transfer_to_billing", "support": "book, cancel", "desk": "transfer_to_desk"},
+        "billing": {"triage": "back", "support": "transfer_to_support"},
+        "support": {"triage": "transfer_to_triage", "desk": "hand_over"},
+        "desk": {},
+    },
+    "triage",
+)
 ROUTED = voice_graph(_HUB, router="language_router")
 UNMARKED = voice_graph(_HUB)
 
@@ -100,7 +115,7 @@ def _foreign() -> StateGraph[Any, Any, Any, Any]:
 
 
 FOREIGN = _foreign()
-GRAPHS = {"two": TWO, "mesh": MESH, "hub": HUB, "routed": ROUTED, "unmarked": UNMARKED, "foreign": FOREIGN}
+GRAPHS = {"two": TWO, "mesh": MESH, "hub": HUB, "mixed": MIXED, "routed": ROUTED, "unmarked": UNMARKED, "foreign": FOREIGN}
 every_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())
 both_views = pytest.mark.parametrize("agents_only", [False, True], ids=["whole", "agents"])
 
@@ -201,7 +216,7 @@ def test_the_tools_that_hand_off_are_written_on_the_edge(
     labels = [
         tool
         for edge in drawable.edges
-        if edge.source.endswith("_tools") and edge.target not in (END, edge.source) and edge.data
+        if edge.target not in (END, edge.source) and edge.data not in (None, "tools")
         for tool in str(edge.data).split(", ")
     ]
     assert labels
@@ -344,11 +359,59 @@ def test_a_voice_graph_is_drawn_with_its_agents_tools_and_declared_handoffs() ->
         "support_tools": "tools",
         "billing": "agent",
     }
+    assert {edge for edge in edges_in(whole) if edge[2]} == {
+        ("intake_tools", "billing", "record_name"),
+        ("intake", "support", "transfer_to_support"),
+        ("support", "billing", "transfer_to_billing"),
+    }
     handoffs = edges_in(parsed(to_svg(graph, agents_only=True)))
     assert {edge for edge in handoffs if edge[0] != START} == {
         ("intake", "billing", "record_name"),
         ("intake", "support", "transfer_to_support"),
         ("support", "billing", "transfer_to_billing"),
+    }
+
+
+def test_a_line_begins_at_the_agent_for_a_transfer_and_at_the_tools_for_what_they_return() -> None:
+    root = parsed(to_svg(MIXED))
+    rects = node_rects(root)
+    checked = 0
+    for edge in groups(root, "data-label"):
+        source = edge.attrib["data-source"]
+        if "handoff" in edge.attrib["class"].split():
+            x, y = points_of(line_of(edge))[0]
+            at = rects[source]
+            assert at.left <= x <= at.right
+            assert min(abs(y - at.top), abs(y - at.bottom)) < 0.1
+            assert source.endswith("_tools") != edge.attrib["data-label"].startswith("transfer_to_")
+            checked += 1
+    assert checked == 7
+
+
+def test_an_agent_that_leads_to_a_place_by_a_transfer_and_by_a_tool_has_a_line_for_each() -> None:
+    @function_tool(handoffs=["lookup", "b"])
+    async def find() -> str:
+        """Find."""
+        return "found"
+
+    a = Agent("a", instructions="A.", tools=[find], handoffs=[Handoff("lookup"), Handoff("b"), "b"])
+    graph = create_voice_graph([a, Agent("b", instructions="B.")])
+    graph.add_node("lookup", lambda state: {})
+    graph.add_edge("lookup", "b")
+    expected = {
+        ("a", "lookup", "transfer_to_lookup"),
+        ("a_tools", "lookup", "find"),
+        ("a", "b", "transfer_to_b"),
+        ("a_tools", "b", "find"),
+    }
+    root = parsed(to_svg(graph))
+    assert {edge for edge in edges_in(root) if edge[2]} == expected
+    kinds = {edge.attrib["class"] for edge in groups(root, "data-label") if edge.attrib["data-label"]}
+    assert kinds == {"edge handoff"}, "to a custom node too"
+    merged = edges_in(parsed(to_svg(graph, agents_only=True)))
+    assert {edge for edge in merged if edge[2]} == {
+        ("a", "lookup", "transfer_to_lookup, find"),
+        ("a", "b", "transfer_to_b, find"),
     }
 
 

@@ -122,7 +122,7 @@ def test_an_unknown_target_is_named_when_the_graph_is_compiled(handoffs: Any) ->
 def test_a_target_may_be_added_to_the_graph_later() -> None:
     builder = create_voice_graph([agent(handoffs=[Handoff("router")])])
     builder.add_node("router", lambda state: {})
-    assert ("front_tools", "router") in {(e.source, e.target) for e in builder.compile().get_graph().edges}
+    assert ("front", "router") in {(e.source, e.target) for e in builder.compile().get_graph().edges}
 
 
 def test_what_langgraph_checks_is_still_checked() -> None:

@@ -72,11 +72,11 @@ async def test_fixed_text_takes_the_place_of_a_function_of_the_userdata() -> Non
 
 
 async def test_the_line_of_a_transfer_is_made_by_the_edited_agent_too() -> None:
-    llm = ScriptedModel({"front": [call("transfer_to_back")], "front_tools": ["Bye."], "back": ["Hello."]})
+    llm = ScriptedModel({"front": [call("transfer_to_back"), "Bye."], "back": ["Hello."]})
     await graph(llm).compile().ainvoke(HELLO, context={"front_instructions": "You are a pirate."})
     assert prompts(llm) == [
         ("front", "You are a pirate."),
-        ("front_tools", "You are a pirate."),
+        ("front", "You are a pirate."),
         ("back", "You are the back, for Ada."),
     ]
 

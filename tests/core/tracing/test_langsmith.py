@@ -64,7 +64,6 @@ async def test_a_turn_is_one_tree_of_agents_tools_and_handoffs(langsmith: LangSm
         "      look_up (tool)",
         "    desk",
         "      scripted (llm)",
-        "    desk_tools",
         "      handoff billing",
         "    billing",
         "      scripted (llm)",

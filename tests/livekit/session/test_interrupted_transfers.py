@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from graph_agent_support import a_call, handoffs_in_livekit, outputs_in_graph, spoken, told_by_graph, voice
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from graph_voice import Agent, Handoff, Reply, RunContext, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
@@ -44,18 +44,21 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 def desk(way: str, policy: Any = "complete", *, on_exit: Any = None) -> GraphAgent:
     first, options = WAYS[way]
+
+    def support(messages: list[BaseMessage]) -> Any:
+        if "Tell them what you do." in messages[-1].text:
+            return say(LINE, per_token=0.3)
+        words = next(m.text for m in reversed(messages) if isinstance(m, HumanMessage))
+        return first if "bill" in words else "Of course, I stay with you."
+
     model = ScriptedModel(
         {
-            "support": [
-                ("bill", first),
-                ("", "Of course, I stay with you."),
-            ],
-            "support_tools": [("", say(LINE, per_token=0.3))],  # the generated line
+            "support": support,
             "billing": [("wait", "Billing is here, and you stay."), ("", "Billing speaking, what can I do?")],
         }
     )
     tools = {"tool": [pass_on], "in tool": [tell_and_pass_on]}.get(way, [])
-    support = Agent(
+    first_agent = Agent(
         "support",
         instructions="Support.",
         tools=tools,
@@ -64,7 +67,7 @@ def desk(way: str, policy: Any = "complete", *, on_exit: Any = None) -> GraphAge
         voice=voice("support"),
     )
     billing = Agent("billing", instructions="Billing.", on_enter="Greet.", voice=voice("billing"))
-    return GraphAgent(create_voice_graph([support, billing], llm=model))
+    return GraphAgent(create_voice_graph([first_agent, billing], llm=model))
 
 
 def happened(ga: GraphAgent, rig: VoiceRig) -> bool:
