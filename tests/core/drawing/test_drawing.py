@@ -115,7 +115,15 @@ def _foreign() -> StateGraph[Any, Any, Any, Any]:
 
 
 FOREIGN = _foreign()
-GRAPHS = {"two": TWO, "mesh": MESH, "hub": HUB, "mixed": MIXED, "routed": ROUTED, "unmarked": UNMARKED, "foreign": FOREIGN}
+GRAPHS = {
+    "two": TWO,
+    "mesh": MESH,
+    "hub": HUB,
+    "mixed": MIXED,
+    "routed": ROUTED,
+    "unmarked": UNMARKED,
+    "foreign": FOREIGN,
+}
 every_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())
 both_views = pytest.mark.parametrize("agents_only", [False, True], ids=["whole", "agents"])
 

@@ -288,6 +288,13 @@ async def test_a_custom_node_runs_at_most_once_when_the_caller_interrupts_the_wa
     check_invariants(conversation, current_agent="a")
 
 
+async def test_a_transfer_that_led_back_to_an_agent_without_words_does_not_lead_on_again() -> None:
+    graph, _, ran = looked_up("a", history=history.full())
+    llm = ScriptedModel({"a": [call("find"), "", ""]})  # asked again
+    done = await graph.compile().ainvoke(HELLO, {"configurable": {"llm": llm}})
+    assert (done["active_agent"], ran, llm.agents) == ("a", ["lookup"], ["a", "a", "a"])
+
+
 async def test_a_transfer_leads_straight_to_an_external_agent_and_the_front_end_is_given_its_context() -> None:
     llm = ScriptedModel({"a": [say(call("transfer_to_desk"))]})
     a = Agent("a", instructions="You are a.", handoffs=[Handoff("desk", history=history.full())])
