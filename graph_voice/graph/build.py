@@ -22,10 +22,12 @@ from graph_voice.graph.arrival import ExternalNode
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
 
-__all__ = ["METADATA", "create_voice_graph", "definition_of", "runtime_of"]
+__all__ = ["GO_ON", "METADATA", "create_voice_graph", "definition_of", "runtime_of"]
 
 METADATA = "graph_voice"
 """The metadata key under which a library node describes itself."""
+GO_ON = "go_on"
+"""The name of the conditional edges from an agent to its tools and to the targets of its transfers."""
 
 
 def create_voice_graph(
@@ -253,7 +255,7 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
         builder.add_conditional_edges(tools.name, leave)
     labels = {target: label if label not in leads_to else f"{label} " for target, label in own.items()}
 
-    async def go_on(state: dict[str, Any]) -> str:
+    async def go_on(state: dict[str, Any]) -> str:  # its name is the edges' (`GO_ON`)
         target = node.route(state)
         return labels.get(target, target)
 

@@ -10,7 +10,7 @@ from langgraph.pregel import Pregel
 
 from graph_voice.errors import BuildError
 from graph_voice.graph.agent_runtime import Apology, Settings
-from graph_voice.graph.build import METADATA, runtime_of
+from graph_voice.graph.build import GO_ON, METADATA, runtime_of
 from graph_voice.graph.speakers import could_speak, named_inside
 
 __all__ = ["Roles"]
@@ -84,7 +84,10 @@ class Roles:
         }
 
     def acts_behind(self, name: str) -> bool:
-        """Whether an edge leads from this node to a custom one that may act (that is not declared `speculative`)."""
+        """Whether an edge leads from this node to a custom one that may act (that is not declared `speculative`).
+
+        The edges of transfers don't count: a transfer waits until it may happen.
+        """
         acting = {n for n, node in self.nodes.items() if not node.is_library and not node.speculative}
         return bool(acting & self._next.get(name, acting))
 
@@ -112,7 +115,10 @@ class Roles:
 
 
 def _targets(graph: Pregel[Any, Any, Any, Any]) -> dict[str, set[str]]:
-    """Node -> the nodes to which its edges lead. A node whose way only its code knows is missing."""
+    """Node -> the nodes to which its edges lead, without those from an agent to its tools and its transfers' targets.
+
+    A node whose way only its code knows is missing.
+    """
     builder = getattr(graph, "builder", None)
     if not isinstance(builder, StateGraph):
         return {}
@@ -123,7 +129,9 @@ def _targets(graph: Pregel[Any, Any, Any, Any]) -> dict[str, set[str]]:
         for start in starts:
             found.setdefault(start, set()).add(end)
     for start, branches in builder.branches.items():
-        for branch in branches.values():
+        for name, branch in branches.items():
+            if name == GO_ON and runtime_of(graph, start) is not None:
+                continue
             if branch.ends is None:
                 found.pop(start, None)
             elif start in found:

@@ -269,6 +269,26 @@ async def test_a_transfer_leads_straight_to_a_custom_node(to: str) -> None:
     assert (done["active_agent"], ran) == (to, ["lookup"])
 
 
+async def test_an_agent_that_may_transfer_to_a_custom_node_runs_ahead_of_the_handoff_to_it() -> None:
+    """Only an edge that is taken whatever the agent says makes its step wait; a transfer waits for itself."""
+    llm = ScriptedModel({"a": [say(call("transfer_to_b"))], "b": ["B here."]})
+    agents = [Agent("a", instructions="A.", handoffs=[Handoff("b")])]
+    agents += [Agent("b", instructions="B.", handoffs=[Handoff("lookup")])]
+    graph = create_voice_graph(agents, llm=llm)
+    graph.add_node("lookup", lambda state: {})
+    graph.add_edge("lookup", "a")
+    conversation, _ = call_of(graph)
+    turn = conversation.turn("hello")
+    turn.commit()
+    turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
+    seen = await asyncio.wait_for(rest(turn), 60)
+    (handed,) = [e for e in seen if isinstance(e, events.HandedOff)]
+    turn.confirm_handoff(handed.call_id)
+    hear(turn, seen)
+    turn.close()
+    check_invariants(conversation, current_agent="b")
+
+
 @pytest.mark.parametrize("policy", ["cancel", "complete"])
 @pytest.mark.parametrize("moment", [0.0, 0.5, 1.5])
 async def test_a_custom_node_runs_at_most_once_when_the_caller_interrupts_the_way_there_and_back(
