@@ -98,12 +98,13 @@ class AgentNode:
         if turn is not None:
             turn.entered()  # it answers, or its first words are the model's
         update |= await self._reply(state, config, turn, entering=entering)
+        written: Update = update
+        if (call_id := self._transfer_alone(update)) is not None and not (turn is not None and turn.interrupted):
+            written = await self._transfer(call_id, update, state, config, runtime, turn)
         if turn is not None and turn.call.acts_behind(self.agent.name):
             # A custom node may come next. This agent's words are on their way already.
             await turn.record.handoffs.decided()
-        if (call_id := self._transfer_alone(update)) is None or (turn is not None and turn.interrupted):
-            return update
-        return await self._transfer(call_id, update, state, config, runtime, turn)
+        return written
 
     def route(self, state: dict[str, Any]) -> str:
         """Where the graph goes from here: to the target of a transfer, to the tools, or to the end.

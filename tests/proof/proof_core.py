@@ -252,6 +252,8 @@ class CorePlayer(Player):
         self._cut()
 
     async def hangs_up(self, ctx: RunContext[Any]) -> None:
+        self._cut()
+        await asyncio.sleep(2 * WORD)  # what was played is reported before the call is over
         await self.conversation.aclose("task_completed")
 
     async def rest(self) -> None:
