@@ -242,5 +242,6 @@ async def test_a_batch_of_200_handoffs_is_one_handoff() -> None:
     assert await hostile.says("go") == "The bar."
     assert hostile.conversation.active_agent == "bar"
     assert len(hostile.conversation.handoffs) == 1
-    assert len([m for m in hostile.conversation.messages if isinstance(m, ToolMessage)]) == 200
+    told = [m for m in hostile.conversation.messages if isinstance(m, ToolMessage)]
+    assert len(told) == 64, "as many as count in one message"
     assert not model.errors
