@@ -9,6 +9,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage
 
 from graph_voice.errors import HistoryError
+from graph_voice.history.functions import require_registered
 
 __all__ = ["KINDS", "Operation", "Setting", "Summarize", "arguments", "from_dict", "operation", "run_pure"]
 
@@ -120,6 +121,8 @@ class Kind:
     """Runs it on the messages alone. The caller repairs the result's pairing."""
     run: Callable[..., Awaitable[list[AnyMessage]]] | None
     """Runs it on the messages and a `Setting`."""
+    function: str | None
+    """The argument that names a function, if it has one."""
 
 
 KINDS: dict[str, Kind] = {}
@@ -131,6 +134,7 @@ def operation(
     pure: Callable[..., list[AnyMessage]] | None = None,
     run: Callable[..., Awaitable[list[AnyMessage]]] | None = None,
     build: Callable[..., Operation] | None = None,
+    function: str | None = None,
 ) -> Callable[[Callable[P, Operation]], Callable[P, Operation]]:
     """Put the operation that the decorated function makes into the registry, under the function's name.
 
@@ -138,10 +142,11 @@ def operation(
         pure: runs it: `pure(messages, **arguments)`.
         run: runs it, when it needs more than the messages: `await run(messages, setting, **arguments)`.
         build: makes it from plain data. Default: the decorated function.
+        function: the argument that names a function. In data it may only name one that the program has registered.
     """
 
     def register(made: Callable[P, Operation]) -> Callable[P, Operation]:
-        KINDS[made.__name__] = Kind(build or made, pure, run)
+        KINDS[made.__name__] = Kind(build or made, pure, run, function)
         return made
 
     return register
@@ -162,16 +167,23 @@ def run_pure(messages: list[AnyMessage], step: dict[str, Any]) -> list[AnyMessag
 def from_dict(data: Any) -> Operation:
     """The operation that a plain dict from a checkpoint, Studio or JSON stands for.
 
-    Raises `HistoryError` when it is not an operation, or has arguments that the operation does not take.
+    Raises `HistoryError` when it is not an operation, has arguments that the operation does not take, or names a
+    function that this program has not registered.
     """
     if isinstance(data, Operation):
         return data
     try:
-        steps = [({k: v for k, v in step.items() if k != "op"}, KINDS[step["op"]].build) for step in data["steps"]]
-        made = [build(**args) for args, build in steps]
+        made = [_made(KINDS[step["op"]], arguments(step)) for step in data["steps"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise HistoryError(
             f'This is not a history operation: {data!r} ({error}). Write {{"steps": [{{"op": "truncate", '
             f'"max_items": 6}}]}}; the operations are {", ".join(KINDS)}.'
         ) from error
     return Operation([s for op in made for s in op.steps], [m for op in made for m in op._kept_alive])
+
+
+def _made(kind: Kind, args: dict[str, Any]) -> Operation:
+    """An operation from plain data, which must not choose what code runs."""
+    if kind.function is not None and args.get(kind.function) is not None:
+        require_registered(args[kind.function])
+    return kind.build(**args)

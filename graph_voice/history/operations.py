@@ -16,10 +16,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, SystemMessage, convert_to_messages
 
 from graph_voice.errors import HistoryError
+from graph_voice.history.functions import register, registered
 from graph_voice.history.operation import Operation, Setting, from_dict, operation
 from graph_voice.history.pure_operations import (
     MADE,
-    import_path,
     of_last_turns,
     of_tools,
     trimmed,
@@ -72,7 +72,7 @@ async def _resumed(result: Sequence[AnyMessage], setting: Setting) -> list[AnyMe
 
 
 async def _custom(messages: list[AnyMessage], setting: Setting, fn: str) -> list[AnyMessage]:
-    made = import_path(fn)([_own_copy(m) for m in messages], copy.deepcopy(setting.userdata))
+    made = registered(fn)([_own_copy(m) for m in messages], copy.deepcopy(setting.userdata))
     return cast(list[AnyMessage], convert_to_messages(await made if inspect.isawaitable(made) else made))
 
 
@@ -119,18 +119,6 @@ def _summary_of_userdata(
 
 def _op(name: str, models: Sequence[BaseChatModel] = (), **args: Any) -> Operation:
     return Operation([{"op": name, **{k: v for k, v in args.items() if v is not None}}], models)
-
-
-def _path(where: str, fn: Callable[..., Any] | str | None) -> str | None:
-    if fn is None or isinstance(fn, str):
-        return fn
-    name = getattr(fn, "__qualname__", "")
-    if not name or "<" in name:
-        raise HistoryError(
-            f"{where}: a checkpoint names the function by its import path, so define {fn!r} at the top level of a "
-            "module."
-        )
-    return f"{fn.__module__}:{name}"
 
 
 # ---- the operations
@@ -194,20 +182,24 @@ def last_turns(n: int) -> Operation:
 Counter = Callable[[list[BaseMessage]], int]
 
 
-@operation(pure=trimmed)
+def _counter(where: str, counter: Counter | str | None) -> str | None:
+    return None if counter is None else register(where, counter)
+
+
+@operation(pure=trimmed, function="counter")
 def trim_tokens(max_tokens: int, *, counter: Counter | str | None = None) -> Operation:
     """The newest messages that fit a budget. LangChain: `trim_messages(strategy="last")`.
 
     Args:
         max_tokens: the budget, in tokens.
         counter: a module-level function, `count(messages) -> tokens`, or its import path ("package.module:count").
-            Default: LangChain's approximate count.
+            This registers it: data may name it. Default: LangChain's approximate count.
 
     Raises `HistoryError` for a budget below 1, and for a counter that has no import path.
     """
     if max_tokens < 1:
         raise HistoryError(f"trim_tokens({max_tokens}): the budget must be at least one token.")
-    return _op("trim_tokens", max_tokens=max_tokens, counter=_path("trim_tokens(counter=...)", counter))
+    return _op("trim_tokens", max_tokens=max_tokens, counter=_counter("trim_tokens(counter=...)", counter))
 
 
 @operation(run=_summarized)
@@ -293,14 +285,17 @@ def userdata_summary(
 Custom = Callable[[list[AnyMessage], Any], "list[AnyMessage] | Awaitable[list[AnyMessage]]"]
 
 
-@operation(run=_custom)
+@operation(run=_custom, function="fn")
 def custom(fn: Custom | str) -> Operation:
     """`fn(messages, userdata) -> messages`, sync or async: a module-level function, stored by its import path.
 
-    It gets copies, so it may change them. Raises `HistoryError` for a lambda or a nested function, which a checkpoint
-    can't name.
+    It gets copies, so it may change them. This registers the function: operations in data (a checkpoint, a run's
+    input) run only functions that the program has registered. So where another process may resume the call, make the
+    operation at the top level of a module.
+
+    Raises `HistoryError` for a lambda or a nested function, which a checkpoint can't name.
     """
-    return _op("custom", fn=_path("custom(...)", fn))
+    return _op("custom", fn=register("custom(...)", fn))
 
 
 @operation(run=_resumed)
@@ -309,7 +304,7 @@ def resume() -> Operation:
     return _op("resume")
 
 
-@operation()
+@operation(function="counter")
 def when(
     *,
     max_items: int | None = None,
@@ -341,6 +336,6 @@ def when(
         inner._kept_alive,
         max_items=max_items,
         max_tokens=max_tokens,
-        counter=_path("when(counter=...)", counter),
+        counter=_counter("when(counter=...)", counter),
         then=inner.to_dict()["steps"],
     )

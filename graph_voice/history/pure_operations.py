@@ -4,21 +4,19 @@ Each gets a list in which results follow their tool calls, and returns a new lis
 separate a tool call from its result: whoever applies an operation repairs the result, with `pair_safe` or `paired`.
 """
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages import ChatMessage as RoleMessage
 from langchain_core.messages.utils import count_tokens_approximately, trim_messages
 
-from graph_voice.errors import HistoryError
+from graph_voice.history.functions import registered
 from graph_voice.messages.pairs import calls_of, keep_calls
 
 __all__ = [
     "MADE",
     "exceeds",
-    "import_path",
     "is_made",
     "of_last_turns",
     "of_tools",
@@ -31,20 +29,6 @@ __all__ = [
 
 MADE = "made_by_history"
 """Marks a message that an operation made, and which kind ("summary", "userdata"), in its `additional_kwargs`."""
-
-
-def import_path(path: str) -> Callable[..., Any]:
-    """The function that "package.module:function" names. Raises `HistoryError` when it can't be imported."""
-    module, _, name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise HistoryError(
-            f'The function {path!r} can\'t be imported ({error}). Write "package.module:function".'
-        ) from error
-    return cast(Callable[..., Any], found)
 
 
 def is_made(message: BaseMessage) -> bool:
@@ -121,7 +105,7 @@ def trimmed(messages: list[AnyMessage], max_tokens: int, counter: str | None = N
 
 
 def _counter(path: str | None) -> Any:
-    return count_tokens_approximately if path is None else import_path(path)
+    return count_tokens_approximately if path is None else registered(path)
 
 
 def exceeds(

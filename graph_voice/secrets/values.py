@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
 MASK = "**********"
 """What is shown in place of a secret. pydantic's mask."""
 _PREFIX = "redacted:"
+_PLAIN = JsonPlusSerializer(allowed_msgpack_modules=None)
+"""Reads and writes what a secret holds: data, and no classes but LangGraph's harmless ones."""
 SHORTEST = 6
 """Characters of the shortest secret that is masked wherever a text contains it; shorter ones occur by chance."""
 
@@ -79,8 +82,9 @@ def redact_with(serde: SerializerProtocol | None) -> Redact:
         return Redacted
 
     def redact(secret: Any) -> Redacted:
-        kind, data = serde.dumps_typed(secret.get_secret_value())
-        return Redacted(secret, f"{_PREFIX}{kind}:{base64.b64encode(data).decode()}")
+        kind, data = _PLAIN.dumps_typed(secret.get_secret_value())
+        sealed_as, sealed = serde.dumps_typed(f"{kind}:".encode() + data)
+        return Redacted(secret, f"{_PREFIX}{sealed_as}:{base64.b64encode(sealed).decode()}")
 
     return redact
 
@@ -94,12 +98,23 @@ def opened(data: Any, serde: SerializerProtocol | None) -> Any:
     if serde is None or type(data) is not str or not data.startswith(_PREFIX):
         return data
     try:
-        kind, _, text = data.removeprefix(_PREFIX).partition(":")
-        value = serde.loads_typed((kind, base64.b64decode(text)))
+        value = _opened(data.removeprefix(_PREFIX), serde)
     except Exception:  # another key, or a text that only looks redacted: ciphers raise all kinds of errors
         return data
     kinds: dict[type, Any] = {str: SecretStr, bytes: SecretBytes}
     return Redacted(kinds.get(type(value), Secret)(value), data)
+
+
+def _opened(text: str, serde: SerializerProtocol) -> Any:
+    """The value of an encrypted secret. Anybody may have written the text, so it must not choose what is constructed:
+    the serializer is given nothing but bytes, and what they hold is read by `_PLAIN`."""
+    sealed_as, _, sealed = text.partition(":")
+    if sealed_as.partition("+")[0] != "bytes":
+        raise ValueError(sealed_as)
+    kind, _, data = serde.loads_typed((sealed_as, base64.b64decode(sealed))).partition(b":")
+    if kind not in (b"msgpack", b"bytes", b"bytearray", b"null"):
+        raise ValueError(kind)
+    return _PLAIN.loads_typed((kind.decode(), data))
 
 
 def was_redacted(data: Any) -> bool:

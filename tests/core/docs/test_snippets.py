@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import SecretStr
 from secrets_support import Gcm
 
+from graph_voice import history
 from graph_voice.call.durable import Resumed
 from graph_voice.testing import ScriptedModel, call
 
@@ -32,6 +34,15 @@ async def test_the_snippets_of_the_history_page_run() -> None:
     summary = await names["brief"]({"messages": [HumanMessage("Hello")]})
     assert [m.text for m in summary["messages"]] == ["Prior conversation summary: They said hello."]
     assert [t.name for t in names["contracts"].all_tools] == ["check_contract"]
+
+
+async def test_the_snippet_about_functions_in_data_runs() -> None:
+    code = re.findall(r"^  ```python\n(.*?)^  ```", (DOCS / "security.md").read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(textwrap.dedent("\n".join(code)), names)
+    named = history.from_dict(names["shorten"].to_dict())
+    shown = await history.apply(named, [HumanMessage("I am Ann."), HumanMessage("I am 36.")])
+    assert [m.text for m in shown] == ["I am Ann."]
 
 
 async def test_the_snippets_of_the_durability_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
