@@ -11,14 +11,14 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import StateSnapshot
-from tenacity import AsyncRetrying, wait_exponential
+from tenacity import AsyncRetrying, retry_if_not_exception_type, wait_exponential
 
 from graph_voice.agents.handoff import TransferTool
 from graph_voice.agents.tools import FunctionTool
 from graph_voice.call.journal import ASKING, Journal
 from graph_voice.call.live_state import LiveState
 from graph_voice.call.state import CallState
-from graph_voice.errors import SaverError, TurnError
+from graph_voice.errors import SaverError, TurnError, UserdataError
 from graph_voice.graph.build import runtime_of
 from graph_voice.messages.pairs import ACTED, placeholder, without_transfer
 from graph_voice.storage.live_saver import LiveSaver
@@ -129,7 +129,12 @@ class Durable:
         return self._restore(*read) if read is not None else None
 
     async def _read_soon(self, patience: float) -> "_Read | None":
-        retrying = AsyncRetrying(wait=wait_exponential(multiplier=0.05, max=1), sleep=asyncio.sleep)
+        retrying = AsyncRetrying(
+            retry=retry_if_not_exception_type((UserdataError, asyncio.CancelledError)),  # neither gets better
+            wait=wait_exponential(multiplier=0.05, max=1),
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
         error: object = "it does not answer"
         try:
             async with asyncio.timeout(patience):
@@ -140,7 +145,7 @@ class Durable:
                         except Exception as failed:
                             error = repr(failed)
                             raise
-        except TimeoutError:
+        except (TimeoutError, UserdataError):
             logger.error("thread %s can't be read, and the call goes on as a new one: %s", self._call.thread_id, error)
         return None
 

@@ -30,6 +30,7 @@ from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
 from graph_voice.turn.run import TurnRun
+from graph_voice.userdata.channel import UserdataChannel
 
 __all__ = ["CallState", "pending_after"]
 
@@ -232,7 +233,13 @@ class CallState(Generic[U]):
         )
 
     def update_userdata(self, userdata: U) -> None:
-        """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`)."""
+        """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`).
+
+        Raises `UserdataError` for a value that is no userdata of this graph, or holds a live object.
+        """
+        channel = self.graph.channels.get("userdata")
+        if isinstance(channel, UserdataChannel):
+            channel.require(userdata)
         self.apply({"userdata": userdata})
 
     def update_chat_ctx(self, update: Mapping[str, Any]) -> None:

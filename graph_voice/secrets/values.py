@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import types
 import typing
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,9 +21,11 @@ __all__ = [
     "MASK",
     "Redact",
     "Redacted",
+    "has_secret",
     "holds_secrets",
     "is_lost",
     "is_secret",
+    "mapped",
     "masked",
     "opened",
     "parts_of",
@@ -91,10 +94,8 @@ def redact_with(serde: SerializerProtocol | None) -> Redact:
 
 def opened(data: Any, serde: SerializerProtocol | None) -> Any:
     """Stored plain data, as it was before it was stored: what this serializer can decrypt is `Redacted` again."""
-    if isinstance(data, Mapping):
-        return {k: opened(v, serde) for k, v in data.items()}
-    if isinstance(data, list | tuple | set | frozenset):
-        return type(data)(opened(item, serde) for item in data)
+    if isinstance(data, Mapping | list | tuple | set | frozenset):
+        return mapped(data, lambda item: opened(item, serde))
     if serde is None or type(data) is not str or not data.startswith(_PREFIX):
         return data
     try:
@@ -115,6 +116,18 @@ def _opened(text: str, serde: SerializerProtocol) -> Any:
     if kind not in (b"msgpack", b"bytes", b"bytearray", b"null"):
         raise ValueError(kind)
     return _PLAIN.loads_typed((kind.decode(), data))
+
+
+def mapped(container: Any, change: Callable[[Any], Any]) -> Any:
+    """A mapping or a sequence with its values changed; itself if none is."""
+    if isinstance(container, Mapping):
+        pairs = [(k, v, change(v)) for k, v in container.items()]
+        return {k: new for k, _, new in pairs} if any(new is not old for _, old, new in pairs) else container
+    items = [(item, change(item)) for item in container]
+    if all(new is old for old, new in items):
+        return container
+    make = getattr(type(container), "_make", type(container))  # a named tuple's constructor takes no list
+    return make(new for _, new in items)
 
 
 def was_redacted(data: Any) -> bool:
@@ -245,13 +258,19 @@ def secret_texts(value: Any) -> list[str]:
     return sorted((t for t in found if len(t) >= SHORTEST), key=len, reverse=True)
 
 
+def has_secret(value: Any) -> bool:
+    """Whether a value contains a secret, at any depth."""
+    found: set[str] = set()
+    _collect(value, found, set())
+    return bool(found)
+
+
 def _collect(value: Any, found: set[str], seen: set[int]) -> None:
     if is_secret(value):
         inner = value.get_secret_value()
         if isinstance(inner, bytes):
             inner = inner.decode(errors="replace")
-        if inner is not None:
-            found.add(str(inner))
+        found.add(str(inner if inner is not None else ""))
         return
     if value is None or isinstance(value, str | int | float | bytes) or id(value) in seen:
         return
@@ -262,8 +281,10 @@ def _collect(value: Any, found: set[str], seen: set[int]) -> None:
         items = [getattr(value, f.name, None) for f in dataclasses.fields(value)]
     elif isinstance(value, Mapping):
         items = value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | deque):
         items = value
+    elif hasattr(value, "__dict__") and not callable(value):
+        items = list(vars(value).values())
     else:
         return
     for item in items:

@@ -5,6 +5,8 @@ A pydantic model, a dataclass, or (when `create_voice_graph` is given no class) 
 
 import copy
 import dataclasses
+import logging
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
@@ -20,23 +22,24 @@ from graph_voice.secrets.values import (
     holds_secrets,
     is_lost,
     is_secret,
+    mapped,
     opened,
     parts_of,
     redact_with,
     revealed,
     was_redacted,
 )
-from graph_voice.userdata.plain import REMOVED, fields_of, from_plain, hints_of, patched, set_fields, to_plain
+from graph_voice.userdata.carried import Changes, Snapshot
+from graph_voice.userdata.data import copy_of, require_data, trouble
+from graph_voice.userdata.objects import attributes_of, is_live
+from graph_voice.userdata.plain import HIDDEN, REMOVED, fields_of, hints_of, is_known, set_fields, set_private, to_plain
+from graph_voice.userdata.reading import Reader, field_from_plain, set_hidden
 
-__all__ = ["Stored", "UserdataChannel", "check_class", "explain", "public_fields", "redacted", "required"]
+__all__ = ["UserdataChannel", "check_class", "explain", "public_fields", "redacted", "required"]
 
+logger = logging.getLogger("graph_voice")
 _MISSING: Any = object()
 _PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
-
-
-class Stored(dict[str, Any]):
-    """A patch of fields that were validated when they were set, as plain data. The channel does not validate it again:
-    that would run a validator twice on its own result, or compare an old fact with today's date."""
 
 
 def _hidden_fields(kind: Any) -> frozenset[str]:
@@ -71,8 +74,12 @@ def _public(value: Any) -> Any:
         return {k: _public(v) for k, v in fields_of(value).items() if k not in hidden and not is_secret(v)}
     if isinstance(value, Mapping):
         return {str(_public(k)): _public(v) for k, v in value.items() if not is_secret(v)}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset | deque):
         return [_public(item) for item in value if not is_secret(item)]
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="replace")
+    if not is_known(value) and not is_live(value):
+        return {k: _public(v) for k, v in attributes_of(value).items() if not is_secret(v)}
     return _PLAIN.dump_python(value, mode="json", fallback=str)
 
 
@@ -106,9 +113,7 @@ def redacted(value: Any, redact: Redact) -> Any:
     """Untyped data (userdata that is a dict) with its secrets redacted; all else stays as it is."""
     if is_secret(value):
         return redact(value)
-    if isinstance(value, dict):
-        return {k: redacted(v, redact) for k, v in value.items()}
-    return type(value)(redacted(v, redact) for v in value) if type(value) in (list, tuple) else value
+    return mapped(value, lambda item: redacted(item, redact)) if isinstance(value, dict | list | tuple) else value
 
 
 def _untyped(value: Any) -> Any:
@@ -117,9 +122,7 @@ def _untyped(value: Any) -> Any:
         if isinstance(value, Redacted) or is_lost(SecretStr, value):
             return revealed(SecretStr, value)
         return value
-    if isinstance(value, dict):
-        return {k: _untyped(v) for k, v in value.items()}
-    return type(value)(_untyped(v) for v in value) if type(value) in (list, tuple) else value
+    return mapped(value, _untyped) if isinstance(value, dict | list | tuple) else value
 
 
 class UserdataChannel(BaseChannel[Any, Any, Any]):
@@ -127,9 +130,10 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
 
     An update is a whole instance, which replaces the value, or a dict, which changes these fields (so two nodes of one
     step may write different fields). Before the first write the value is a default instance of the class; there is none
-    if the class has fields without a default.
+    if the class has fields without a default. Within the process, checkpoints and updates carry the values themselves.
 
-    Raises `UserdataError` for an update that is neither, or does not validate.
+    Raises `UserdataError` for an update that is neither, does not validate, or holds a live object, and for a stored
+    call that lacks a field without a default.
     """
 
     __slots__ = ("secrets", "value")
@@ -154,25 +158,44 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
 
     def from_checkpoint(self, checkpoint: Any) -> Self:
         other = self.__class__(self.typ, self.key, self.secrets)
-        if isinstance(checkpoint, dict):
-            stored = opened(checkpoint, self.secrets)
-            other.value = _untyped(stored) if self.typ is dict else from_plain(self.typ, stored)
+        if isinstance(checkpoint, Snapshot):
+            other.value = copy_of(checkpoint.value)
+        elif isinstance(checkpoint, dict):
+            other.value = self._read(checkpoint)
         elif isinstance(checkpoint, self.typ):
             other.value = checkpoint
         return other  # anything else is LangGraph's mark for "no value yet"
+
+    def _read(self, stored: Any) -> Any:
+        """Userdata of plain data, from a store."""
+        plain = opened(stored, self.secrets)
+        if self.typ is dict:
+            return _untyped(plain)
+        reader = Reader()
+        value = reader.value(self.typ, plain)
+        if reader.misfits:
+            logger.warning(
+                "what was stored does not fit the types of %s any more, and is kept as it is: %s",
+                self.typ.__name__,
+                ", ".join(reader.misfits),
+            )
+        return value
 
     def checkpoint(self) -> Any:
         # Plain data, so that a process with a strict serializer can read the checkpoint.
         value = self.get()
         redact = redact_with(self.secrets)
-        return redacted(value, redact) if self.typ is dict else to_plain(value, redact)
+        plain = redacted(value, redact) if self.typ is dict else to_plain(value, redact)
+        return Snapshot(plain, value, self._read)
 
     def get(self) -> Any:
         if self.value is _MISSING:
             try:
-                self.value = self.typ()
+                made = self.typ()
             except (TypeError, ValidationError) as error:
                 raise EmptyChannelError(_without_default(self.typ)) from error
+            require_data(made)
+            self.value = made
         return self.value
 
     def is_available(self) -> bool:
@@ -188,22 +211,45 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
             self.value = self._updated(value)
         return bool(written)
 
-    def _updated(self, value: Any) -> Any:
-        if self.typ is not dict and isinstance(value, self.typ):
-            return value
-        if not isinstance(value, dict):
+    def require(self, value: Any) -> None:
+        """Raise `UserdataError` unless this may be the userdata, or a dict of fields that change."""
+        if not isinstance(value, self.typ | dict):
             raise UserdataError(
                 f"userdata can't become {type(value).__name__}: write an instance of {self.typ.__name__}, or a dict of "
                 "the fields that change."
             )
+        require_data(value)
+
+    def _updated(self, value: Any) -> Any:
         known: Any = self.get() if self.is_available() else None
+        if isinstance(value, Changes):
+            return self._changed(known, value)
+        self.require(value)
+        if self.typ is not dict and isinstance(value, self.typ):
+            return value
         if self.typ is dict:
-            gone = value.get(REMOVED, ())
-            merged = {**known, **_untyped(opened(value, self.secrets))}
-            return {k: v for k, v in merged.items() if k != REMOVED and k not in gone}
-        if isinstance(value, Stored) and known is not None:
-            return patched(known, value)
-        return self._validated(known, self._restored(value))
+            return _merged(known, _untyped(opened(value, self.secrets)), value.get(REMOVED, ()))
+        fields = {k: v for k, v in value.items() if k not in (HIDDEN, REMOVED)}
+        changed = self._validated(known, self._restored(fields))
+        set_hidden(changed, opened(value.get(HIDDEN, {}), self.secrets))
+        return changed
+
+    def _changed(self, known: Any, changes: Changes) -> Any:
+        """The userdata after the changes of a batch."""
+        removed = changes.get(REMOVED, ())
+        if self.typ is dict:
+            return _merged(known, changes.carried, removed)
+        if known is None:
+            return self._validated(known, changes.carried)
+        changed = copy.copy(known)
+        if isinstance(changed, BaseModel):
+            for cached in set(changed.__dict__) - set(self.typ.model_fields):
+                del changed.__dict__[cached]  # a cached property, of the old values
+            for name in removed:
+                (changed.__pydantic_extra__ or {}).pop(name, None)
+        set_fields(changed, changes.carried)
+        set_private(changed, changes.private)
+        return changed
 
     def _restored(self, patch: Mapping[str, Any]) -> dict[str, Any]:
         """A patch that may have been stored, as it was written, but without the secrets that were left out."""
@@ -211,7 +257,7 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         kinds = {k: getattr(h, "annotation", h) for k, h in hints.items()}
         found = {k: v for k, v in opened(patch, self.secrets).items() if not is_lost(kinds.get(k), v)}
         # What was redacted was already validated; everything else still has to be.
-        return {k: from_plain(kinds[k], v) if k in kinds and was_redacted(v) else v for k, v in found.items()}
+        return {k: field_from_plain(self.typ, k, v) if k in kinds and was_redacted(v) else v for k, v in found.items()}
 
     def _validated(self, known: Any, patch: Mapping[str, Any]) -> Any:
         """`known` with some fields changed, validated as a whole: a patch may change fields that depend on each other.
@@ -236,6 +282,11 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         changed = copy.copy(known)
         set_fields(changed, changes)
         return changed
+
+
+def _merged(known: Any, changes: Mapping[str, Any], removed: Any) -> dict[str, Any]:
+    merged = {**(known or {}), **changes}
+    return {k: v for k, v in merged.items() if k != REMOVED and k not in removed}
 
 
 def _field_name(kind: Any, key: str) -> str:
@@ -280,8 +331,18 @@ def check_class(kind: Any) -> None:
                 f"userdata: {found} is marked secret, but every trace would print its type: annotate it with "
                 "pydantic's SecretStr (or SecretBytes, or Secret[...])."
             )
+        for name, default in _defaults(kind).items():
+            if (wrong := trouble(default, f"{kind.__name__}.{name}")) is not None:
+                raise BuildError(str(wrong))
         return
     raise BuildError(f"userdata={kind!r}: write a pydantic model class or a dataclass.")
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Field -> default, where the class names it; a factory is not called."""
+    if issubclass(kind, BaseModel):
+        return {k: i.default for k, i in kind.model_fields.items() if not i.is_required() and not i.default_factory}
+    return {f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
 
 
 def _readable_secrets(kind: Any, seen: list[Any]) -> Iterator[str]:

@@ -4,7 +4,6 @@ Going back builds instances without validating. A value was validated when it wa
 twice on its own result, or compare an old fact with today's date.
 """
 
-import collections.abc
 import copy
 import dataclasses
 import datetime
@@ -12,30 +11,35 @@ import decimal
 import enum
 import functools
 import ipaddress
+import numbers
 import pathlib
-import types
-import typing
 import uuid
-from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Hashable, Mapping
+from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, PydanticUndefined
-from typing_extensions import get_type_hints, is_typeddict
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from pydantic_core import PydanticSerializationError
+from typing_extensions import get_type_hints
 
-from graph_voice.secrets.values import Redact, Redacted, is_lost, is_secret, revealed
+from graph_voice.secrets.values import Redact, Redacted, is_secret
+from graph_voice.userdata.objects import attributes_of, is_live
 
 __all__ = [
+    "AS_THEY_ARE",
     "HIDDEN",
     "REMOVED",
     "adapter",
+    "copied",
     "fields_of",
-    "from_plain",
     "hidden_of",
     "hints_of",
-    "patched",
+    "is_known",
+    "is_known_type",
+    "private_of",
     "set_fields",
-    "set_hidden",
+    "set_private",
+    "to_checkable",
     "to_plain",
 ]
 
@@ -44,13 +48,15 @@ HIDDEN = "__private__"
 REMOVED = "__removed__"
 """The key in a patch for the names of removed entries."""
 
-_ANY: TypeAdapter[Any] = TypeAdapter(Any)
-_AS_THEY_ARE = (
+AS_THEY_ARE = (
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo),
-    *(uuid.UUID, decimal.Decimal, pathlib.PurePath),
+    *(uuid.UUID, decimal.Decimal, pathlib.Path),
     *(ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network),
 )
 """What LangGraph's strict serializer writes and reads itself."""
+_KEYS = (str, int, float, bytes, datetime.date, datetime.time, uuid.UUID)
+_LARGEST, _SMALLEST = 2**64 - 1, -(2**63)
+"""The integers that msgpack takes."""
 
 
 def fields_of(instance: Any) -> dict[str, Any]:
@@ -64,16 +70,35 @@ def fields_of(instance: Any) -> dict[str, Any]:
     return dict(instance)
 
 
-def hidden_of(instance: Any, redact: Redact = Redacted) -> dict[str, Any]:
-    """What an instance has besides its fields, as far as it is plain data: a connection can't be stored."""
+def private_of(instance: Any) -> dict[str, Any]:
+    """What an instance has besides its fields: private attributes, but not what its cached properties hold."""
     if isinstance(instance, BaseModel):
-        found = dict(instance.__pydantic_private__ or {})
-    elif dataclasses.is_dataclass(instance):
+        return dict(instance.__pydantic_private__ or {})
+    if dataclasses.is_dataclass(instance):
         names = {f.name for f in dataclasses.fields(instance)}
-        found = {k: v for k, v in getattr(instance, "__dict__", {}).items() if k not in names}
-    else:
-        return {}
-    return {k: v for k, v in ((k, to_plain(v, redact)) for k, v in found.items()) if _is_plain(v)}
+        return {
+            k: v for k, v in getattr(instance, "__dict__", {}).items() if k not in names and not _caches(instance, k)
+        }
+    return {}
+
+
+def hidden_of(instance: Any, redact: Redact = Redacted) -> dict[str, Any]:
+    """Its private attributes as plain data."""
+    return {k: v for k, v in ((k, to_plain(v, redact)) for k, v in private_of(instance).items()) if _is_plain(v)}
+
+
+def _caches(instance: Any, name: str) -> bool:
+    return isinstance(getattr(type(instance), name, None), functools.cached_property)
+
+
+def copied(instance: Any) -> Any:
+    """A deep copy, but without what its cached properties hold, which may be anything."""
+    own: dict[str, Any] = getattr(instance, "__dict__", {})
+    if cached := [name for name in own if _caches(instance, name)]:
+        instance = copy.copy(instance)
+        for name in cached:
+            del instance.__dict__[name]
+    return copy.deepcopy(instance)
 
 
 def to_plain(value: Any, redact: Redact = Redacted) -> Any:
@@ -81,31 +106,113 @@ def to_plain(value: Any, redact: Redact = Redacted) -> Any:
 
     An object that has no form as data stays as it is.
     """
-    if value is None or type(value) in (str, int, float, bool, bytes):
+    kind = type(value)
+    if value is None or kind in (float, bool, bytes):
         return value
+    if kind is str:
+        return value if value.isascii() else _whole_characters(value)
     if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         plain = {name: to_plain(item, redact) for name, item in fields_of(value).items()}
         return {**plain, HIDDEN: hidden} if (hidden := hidden_of(value, redact)) else plain
     if isinstance(value, enum.Enum):
         return to_plain(value.value, redact)
+    if isinstance(value, int):
+        return int(value) if _SMALLEST <= value <= _LARGEST else _digits(value)
     if isinstance(value, Redacted):
         return value
     if is_secret(value):
         return redact(value)
     if isinstance(value, Mapping):
-        return {to_plain(k): to_plain(v, redact) for k, v in value.items()}
-    if isinstance(value, _AS_THEY_ARE):
+        return _plain_mapping([(to_plain(k), to_plain(v, redact)) for k, v in value.items()])
+    if isinstance(value, AS_THEY_ARE):
         return value
-    for container in (tuple, list, set, frozenset):
-        if isinstance(value, container):
-            return container(to_plain(item, redact) for item in value)
-    for scalar in (str, int, float, bytes):
-        if isinstance(value, scalar):
-            return cast(Any, scalar)(value)
+    if isinstance(value, tuple | list | set | frozenset | deque):
+        return _plain_items(value, [to_plain(item, redact) for item in value])
+    if isinstance(value, str):
+        return _whole_characters(str(value))
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    return _object(value, redact)
+
+
+def to_checkable(value: Any) -> Any:
+    """As a validator takes it that shall look at everything: models and dataclasses as dicts, all else as it is."""
+    if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return {name: to_checkable(item) for name, item in fields_of(value).items()}
+    if type(value) in (dict, defaultdict, OrderedDict):
+        return {k: to_checkable(v) for k, v in value.items()}
+    if type(value) in (list, tuple, set, frozenset, deque) or hasattr(value, "_fields"):
+        return _plain_items(value, [to_checkable(item) for item in value])
+    return value
+
+
+def _plain_mapping(pairs: list[tuple[Any, Any]]) -> Any:
+    """A dict; a list of pairs when a key has no form that can be a key in LangGraph's serializer."""
+    return dict(pairs) if all(_is_key(key) for key, _ in pairs) else [list(pair) for pair in pairs]
+
+
+def _is_key(key: Any) -> bool:
+    if isinstance(key, tuple):
+        return all(map(_is_key, key))
+    return key is None or isinstance(key, _KEYS)
+
+
+def _plain_items(value: Any, items: list[Any]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(items)
+    if isinstance(value, set | frozenset) and all(isinstance(item, Hashable) for item in items):
+        return set(items) if isinstance(value, set) else frozenset(items)
+    return items
+
+
+def _whole_characters(text: str) -> str:
+    """A text that can be written down: half a character (a lone surrogate) becomes a replacement character."""
     try:
-        return _ANY.dump_python(value, mode="json")
-    except PydanticSerializationError:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _digits(number: int) -> str:
+    """An integer that msgpack can't hold. A field of the type `int` takes it back."""
+    return str(number) if abs(number) < 10**4000 else hex(number)
+
+
+def _object(value: Any, redact: Redact) -> Any:
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, numbers.Integral):  # numpy's
+        return int(value)
+    kind = type(value)
+    if is_known(value):
+        try:
+            return adapter(kind).dump_python(value, mode="json")
+        except PydanticSerializationError:
+            return value
+    if kind.__module__.partition(".")[0] == "numpy" or is_live(value):
         return value
+    return {name: to_plain(item, redact) for name, item in attributes_of(value).items()}
+
+
+def is_known(value: Any) -> bool:
+    """Whether pydantic has a form for it as data."""
+    kind: Any = type(value)
+    return not isinstance(value, type) and is_known_type(kind)
+
+
+@functools.lru_cache(maxsize=512)
+def is_known_type(kind: Any) -> bool:
+    """Whether pydantic has a form for instances of this class as data."""
+    if kind in (object, type(Ellipsis)):
+        return False
+    try:
+        TypeAdapter(kind)
+    except (PydanticUserError, TypeError):
+        return False
+    return True
 
 
 def _is_plain(value: Any) -> bool:
@@ -113,77 +220,36 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(k) and _is_plain(v) for k, v in value.items())
     if isinstance(value, tuple | list | set | frozenset):
         return all(map(_is_plain, value))
-    return value is None or isinstance(value, (str, int, float, bytes, *_AS_THEY_ARE))
+    return value is None or isinstance(value, (str, int, float, bytes, *AS_THEY_ARE))
 
 
-def from_plain(kind: Any, value: Any) -> Any:
-    """Reverses `to_plain` for a value of this type. Data that does not fit the type stays as it is."""
-    if isinstance(value, Redacted) or is_lost(kind, value):
-        return revealed(kind, value)
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return from_plain(args[0], value)
-    if value is None or kind is Any or isinstance(kind, TypeVar):
-        return value
-    if origin is typing.Union or origin is types.UnionType:
-        return _from_union(kind, args, value)
-    if isinstance(value, Mapping):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return _model(kind, value)
-        if dataclasses.is_dataclass(origin or kind):
-            return _dataclass(origin or kind, value)
-        if is_typeddict(kind):
-            hints = get_type_hints(kind)
-            return {k: from_plain(hints.get(k, Any), v) for k, v in value.items()}
-        if origin is not None and issubclass(origin, collections.abc.Mapping) and len(args) == 2:
-            pairs = {from_plain(args[0], k): from_plain(args[1], v) for k, v in value.items()}
-            return pairs if isinstance(pairs, origin) else _converted(kind, pairs)
-    elif isinstance(value, tuple | list | set | frozenset) and isinstance(origin, type):
-        if origin is tuple:
-            rest = args[:1] * len(value) if len(args) == 2 and args[1] is Ellipsis else args
-            return tuple(from_plain(k, v) for k, v in zip(rest, value, strict=False))
-        items = [from_plain(args[0], item) for item in value] if args else list(value)
-        # Abstract types in a hint (Sequence, Iterable) don't say what it was; a checkpoint makes it a list.
-        made: Any = origin(items) if origin in (set, frozenset, list) else items
-        return made if isinstance(made, origin) else _converted(kind, made)
-    if isinstance(kind, type) and isinstance(value, kind):
-        return value
-    return _converted(kind, value)
-
-
-def _from_union(kind: Any, choices: tuple[Any, ...], value: Any) -> Any:
-    choices = tuple(c for c in choices if c is not types.NoneType)
-    if len(choices) == 1:
-        return from_plain(choices[0], value)
-    if any(type(value) is choice for choice in choices):
-        return value
-    if isinstance(value, Mapping):
-        for choice in choices:
-            if _fits(choice, value):
-                return from_plain(choice, value)
-    return _converted(kind, value)
-
-
-def _fits(kind: Any, data: Mapping[str, Any]) -> bool:
-    """Whether this class made the data: the same fields, and the tags (fields with a Literal type) of the class."""
-    if typing.get_origin(kind) is typing.Annotated:
-        kind = typing.get_args(kind)[0]
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        hints: dict[str, Any] = {name: info.annotation for name, info in kind.model_fields.items()}
-    elif dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
+def set_fields(instance: Any, values: Mapping[str, Any]) -> None:
+    """Set fields directly, whatever the class does on assignment."""
+    if isinstance(instance, BaseModel):
+        known = type(instance).model_fields
+        instance.__dict__.update({k: v for k, v in values.items() if k in known})
+        if instance.__pydantic_extra__ is not None:
+            instance.__pydantic_extra__.update({k: v for k, v in values.items() if k not in known})
+        instance.__pydantic_fields_set__.update(values)
+    elif isinstance(instance, dict):
+        instance.update(values)
     else:
-        return False
-    tags = {k: typing.get_args(h) for k, h in hints.items() if typing.get_origin(h) is typing.Literal}
-    return set(data) - {HIDDEN} == set(hints) and all(data[k] in map(to_plain, allowed) for k, allowed in tags.items())
+        for name, value in values.items():
+            object.__setattr__(instance, name, value)
 
 
-def _converted(kind: Any, value: Any) -> Any:
-    """Enums, secrets, URLs and the like."""
-    try:
-        return adapter(kind).validate_python(value, strict=False, by_alias=True, by_name=True)
-    except (ValidationError, PydanticUserError):
-        return value
+def set_private(instance: Any, values: Mapping[str, Any]) -> None:
+    """Set private attributes."""
+    if isinstance(instance, BaseModel):
+        if values:
+            known = instance.__pydantic_private__ or {}
+            object.__setattr__(instance, "__pydantic_private__", {**known, **values})
+    else:
+        for name, value in values.items():
+            object.__setattr__(instance, name, value)
+
+
+# ---- types
 
 
 def adapter(kind: Any) -> TypeAdapter[Any]:
@@ -211,95 +277,3 @@ def hints_of(kind: Any) -> dict[str, Any]:
         return get_type_hints(kind, include_extras=True)
     except NameError:
         return {}
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    return {f.name: hints_of(kind).get(f.name, Any) for f in dataclasses.fields(kind)}
-
-
-def _model(kind: type[BaseModel], data: Mapping[str, Any]) -> BaseModel:
-    values: dict[str, Any] = {}
-    for name, info in kind.model_fields.items():
-        if name in data and (info.is_required() or not is_lost(info.annotation, data[name])):
-            values[name] = from_plain(info.annotation, data[name])
-        elif info.is_required():
-            return kind.model_validate(dict(data), by_alias=True, by_name=True)  # made by an older class, or by hand
-        else:
-            values[name] = info.get_default(call_default_factory=True, validated_data=values)
-    extra = {k: v for k, v in data.items() if k not in values and k != HIDDEN}
-    given = {k for k, info in kind.model_fields.items() if info.is_required() or values[k] != info.default}
-    instance = kind.__new__(kind)
-    # As pydantic's own model_construct does, which would ask for aliases instead of names.
-    object.__setattr__(instance, "__dict__", values)
-    object.__setattr__(instance, "__pydantic_fields_set__", given)
-    object.__setattr__(instance, "__pydantic_extra__", extra if kind.model_config.get("extra") == "allow" else None)
-    private = {k: v for k, a in kind.__private_attributes__.items() if (v := a.get_default()) is not PydanticUndefined}
-    object.__setattr__(instance, "__pydantic_private__", private if kind.__private_attributes__ else None)
-    set_hidden(instance, data.get(HIDDEN, {}))
-    return instance
-
-
-def _dataclass(kind: Any, data: Mapping[str, Any]) -> Any:
-    instance = object.__new__(kind)
-    hints = _hints(kind)
-    for field in dataclasses.fields(kind):
-        if field.name in data and (not _has_default(field) or not is_lost(hints[field.name], data[field.name])):
-            value = from_plain(hints[field.name], data[field.name])
-        elif field.default is not dataclasses.MISSING:
-            value = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            value = field.default_factory()
-        else:
-            return TypeAdapter(kind).validate_python(dict(data))  # made by an older class, or by hand
-        object.__setattr__(instance, field.name, value)
-    set_hidden(instance, data.get(HIDDEN, {}))
-    return instance
-
-
-def _has_default(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-
-
-def set_fields(instance: Any, values: Mapping[str, Any]) -> None:
-    """Set fields directly, whatever the class does on assignment."""
-    if isinstance(instance, BaseModel):
-        known = type(instance).model_fields
-        instance.__dict__.update({k: v for k, v in values.items() if k in known})
-        if instance.__pydantic_extra__ is not None:
-            instance.__pydantic_extra__.update({k: v for k, v in values.items() if k not in known})
-        instance.__pydantic_fields_set__.update(values)
-    elif isinstance(instance, dict):
-        instance.update(values)
-    else:
-        for name, value in values.items():
-            object.__setattr__(instance, name, value)
-
-
-def patched(instance: Any, patch: Mapping[str, Any]) -> Any:
-    """A copy of a model or a dataclass, with the changes of a patch of plain data."""
-    changed = copy.copy(instance)
-    kind = type(instance)
-    if isinstance(changed, BaseModel):
-        hints: dict[str, Any] = {name: info.annotation for name, info in kind.model_fields.items()}
-        for cached in set(changed.__dict__) - set(hints):
-            del changed.__dict__[cached]  # a cached property, of the old values
-        for name in patch.get(REMOVED, ()):
-            (changed.__pydantic_extra__ or {}).pop(name, None)
-    else:
-        hints = _hints(kind)
-    set_fields(changed, {k: from_plain(hints.get(k, Any), v) for k, v in patch.items() if k not in (HIDDEN, REMOVED)})
-    set_hidden(changed, patch.get(HIDDEN, {}))
-    return changed
-
-
-def set_hidden(instance: Any, values: Mapping[str, Any]) -> None:
-    """Set what is not a field: private attributes."""
-    if isinstance(instance, BaseModel):
-        if values:
-            hints = hints_of(cast(Any, type(instance)))
-            known = instance.__pydantic_private__ or {}
-            made = {k: from_plain(hints.get(k, Any), v) for k, v in values.items()}
-            object.__setattr__(instance, "__pydantic_private__", {**known, **made})
-    else:
-        for name, value in values.items():
-            object.__setattr__(instance, name, value)

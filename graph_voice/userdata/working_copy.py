@@ -3,8 +3,9 @@
 import copy
 import dataclasses
 import functools
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -13,11 +14,25 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from graph_voice.errors import TurnError
 from graph_voice.secrets.values import Redacted, holds_secrets
-from graph_voice.userdata.channel import Stored, explain, redacted, required
-from graph_voice.userdata.plain import HIDDEN, REMOVED, adapter, fields_of, hidden_of, hints_of, set_fields, to_plain
+from graph_voice.userdata.carried import Changes
+from graph_voice.userdata.channel import explain, redacted, required
+from graph_voice.userdata.data import copy_of, require_data, trouble
+from graph_voice.userdata.plain import (
+    HIDDEN,
+    REMOVED,
+    adapter,
+    fields_of,
+    hints_of,
+    private_of,
+    set_fields,
+    set_private,
+    to_checkable,
+    to_plain,
+)
 
 __all__ = ["Assignments", "WorkingCopy"]
 
+logger = logging.getLogger("graph_voice")
 _MISSING: Any = object()
 _SIMPLE = (str, int, float, bool, bytes, type(None))
 
@@ -74,7 +89,7 @@ class WorkingCopy:
         """What tools change."""
         with self._lock:
             if self._value is _MISSING:
-                self._value = _checked(copy.deepcopy(required(self._state)))
+                self._value = _checked(copy_of(required(self._state)))
                 self._valid = fields_of(self._state["userdata"])  # never changed: nobody else has this instance
             return self._value
 
@@ -92,49 +107,75 @@ class WorkingCopy:
         finally:
             _assigning.reset(token)
 
-    def changes(self) -> Stored:
-        """The fields that differ from what they were when the batch began, as plain data."""
+    def changes(self) -> Changes:
+        """The fields that differ from what they were when the batch began."""
         if self._value is _MISSING:
-            return Stored()
+            return Changes()
         given = self._state["userdata"]
         before, now = fields_of(given), fields_of(self._value)
-        found = Stored({k: v for k, v in now.items() if k not in before or not _same(before[k], v)})
-        if not isinstance(given, dict):
-            found = Stored({k: to_plain(v) for k, v in found.items()})
-        else:
-            found = Stored(redacted(dict(found), Redacted))
+        old, new = private_of(given), private_of(self._value)
+        found = {k: v for k, v in now.items() if k not in before or not _same(before[k], v)}
+        private = {k: v for k, v in new.items() if k not in old or not _same(old[k], v)}
+        # Copies: a tool that outlives its answer changes nobody's userdata.
+        found, private = copy.deepcopy((found, private))
+        plain: dict[str, Any] = redacted(found, Redacted) if isinstance(given, dict) else to_plain(found)
         if removed := [k for k in before if k not in now]:
-            found[REMOVED] = removed
-        old, new = hidden_of(given), hidden_of(self._value)
-        if hidden := {k: v for k, v in new.items() if k not in old or not _same(old[k], v)}:
-            found[HIDDEN] = hidden
-        return found
+            plain[REMOVED] = removed
+        if private:
+            plain[HIDDEN] = to_plain(private)
+        return Changes(plain, found, private)
 
     def undo_invalid(self) -> str | None:
-        """Reset what does not validate to its last valid value. Returns what was wrong, for the model, or None."""
-        if self._value is _MISSING or isinstance(self._value, dict):
+        """Reset what does not validate, or is no data, to its last valid value. Returns what was wrong, for the model,
+        or None."""
+        if self._value is _MISSING:
             return None
+        return self._undo_live() or self._undo_unfit()
+
+    def _undo_live(self) -> str | None:
+        """Reset what is no data: a client, a lock."""
+        now, private = fields_of(self._value), private_of(self._value)
+        found = {k: trouble(v, f"userdata.{k}") for k, v in {**now, **private}.items() if not isinstance(v, _SIMPLE)}
+        wrong = {k: str(t) for k, t in found.items() if t is not None}
+        if not wrong:
+            return None
+        self._reset([k for k in wrong if k in now])
+        old = private_of(self._state["userdata"])
+        set_private(self._value, {k: copy.deepcopy(old.get(k)) for k in wrong if k in private})
+        for told in wrong.values():
+            logger.error("not stored: %s", told)
+        return "; ".join(wrong.values())
+
+    def _reset(self, names: Iterable[str]) -> None:
+        """Set fields back to their last valid values."""
+        names = list(names)
+        set_fields(self._value, {name: copy.deepcopy(self._valid[name]) for name in names if name in self._valid})
+        if isinstance(self._value, dict):
+            for name in names:
+                if name not in self._valid:
+                    del self._value[name]
+
+    def _undo_unfit(self) -> str | None:
         now = fields_of(self._value)
         changed = {k: v for k, v in now.items() if k not in self._valid or not _same(self._valid[k], v)}
         if not changed:
             return None
-        error = self._error(changed)
-        if error is None:
-            # A later invalid in-place change is reset to this copy.
-            self._valid = {**self._valid, **{k: copy.deepcopy(v) for k, v in changed.items()}}
-            return None
-        wrong = {str(e["loc"][0]) for e in error.errors() if e["loc"]} & set(changed)
-        back = {name: copy.deepcopy(self._valid[name]) for name in wrong or changed if name in self._valid}
-        set_fields(self._value, back)
-        return explain(error)
+        error = self._error(changed) if not isinstance(self._value, dict) else None
+        if error is not None:
+            at_fault = {str(e["loc"][0]) for e in error.errors() if e["loc"]}
+            if not at_fault or at_fault & set(changed):
+                self._reset(at_fault & set(changed) or changed)
+                return explain(error)
+        # A later invalid in-place change is reset to this copy.
+        self._valid = {**self._valid, **{k: copy.deepcopy(v) for k, v in changed.items()}}
+        return None
 
     def _error(self, changed: Mapping[str, Any]) -> ValidationError | None:
         kind = _bare(type(self._value))
         if issubclass(kind, BaseModel) and all(isinstance(v, _SIMPLE) for v in changed.values()):
             return None  # such a value can only have been assigned, and was validated then, with the whole model
         try:
-            plain = {k: v for k, v in to_plain(self._value, lambda secret: secret).items() if k != HIDDEN}
-            TypeAdapter(kind).validate_python(plain, strict=False, by_alias=True, by_name=True)
+            TypeAdapter(kind).validate_python(to_checkable(self._value), strict=False, by_alias=True, by_name=True)
         except ValidationError as error:
             return error
         except PydanticUserError:
@@ -206,6 +247,8 @@ def _checked_class(kind: type) -> type:
         before = getattr(self, name, _MISSING)
         token = _VALIDATING.set(_VALIDATING.get() | {id(self)})
         try:
+            if not isinstance(value, _SIMPLE):
+                require_data(value, f"userdata.{name}")
             if name in checks:
                 value = _checked_value(kind, name, checks[name], value)
             base.__setattr__(self, name, value)

@@ -1,12 +1,16 @@
 """Keeps `session.userdata` and the graph's userdata the same, whoever changes it."""
 
+import logging
 from typing import Any
 
 from livekit.agents import AgentSession
 
 from graph_voice import Conversation
+from graph_voice.errors import UserdataError
 
 __all__ = ["SharedUserdata"]
+
+logger = logging.getLogger("graph_voice.livekit")
 
 
 class SharedUserdata:
@@ -35,9 +39,15 @@ class SharedUserdata:
             theirs = self._session.userdata
         except ValueError:  # LiveKit raises it if there is none
             return
-        if theirs is not None and theirs is not self._shared:
-            self._shared = theirs
+        if theirs is None or theirs is self._shared:
+            return
+        try:
             self._conversation.update_userdata(theirs)
+        except UserdataError as error:  # a caller who hears nothing would be worse
+            logger.error("the graph does not take session.userdata, and keeps its own: %s", error)
+            self._shared = self._session.userdata = self._conversation.value("userdata")
+        else:
+            self._shared = theirs
 
     def give(self) -> None:
         """Give LiveKit the graph's userdata, if it has any. What the program has just set comes first: see `take`."""

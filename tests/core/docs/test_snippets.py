@@ -45,6 +45,18 @@ async def test_the_snippet_about_functions_in_data_runs() -> None:
     assert [m.text for m in shown] == ["I am Ann."]
 
 
+async def test_the_snippets_of_the_userdata_page_run() -> None:
+    names: dict[str, Any] = {
+        "model": ScriptedModel([call("look_up", {"product": "kettle"}), "It is 6 euros."]),
+        "__name__": __name__,
+    }
+    await run_page("userdata.md", names)
+    conversation = names["conversation"]
+    assert [m.text for m in conversation.messages if m.type == "tool"] == ["6 euros"]
+    assert (list(conversation.userdata.recent), dict(conversation.userdata.votes)) == (["kettle"], {"kettle": [1]})
+    await conversation.aclose()
+
+
 async def test_the_snippets_of_the_durability_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for round_ in ("first", "second"):

@@ -1,6 +1,7 @@
 """LiveKit's session around a graph: what a program does from outside, and what LiveKit's own tools see."""
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from livekit.agents import AgentSession, llm, metrics, mock_tools
 from livekit.agents import function_tool as livekit_tool
 
 from graph_voice import Agent, Handoff, RunContext, StopResponse, create_voice_graph, function_tool, history
-from graph_voice.errors import BuildError
+from graph_voice.errors import BuildError, UserdataError
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS
@@ -604,3 +605,29 @@ async def test_a_mock_is_given_the_arguments_by_name_or_by_place() -> None:
             with mock_tools(ga.agent_type("support"), {"record_name": mock}):
                 await session.run(user_input="I am Ann")
     assert list(outputs_in_graph(ga).values()) == ["by name Ann", "by place Ann"]
+
+
+# ---- userdata that is alive
+
+
+async def test_a_live_object_in_the_userdata_is_refused_when_the_agent_is_made() -> None:
+    alive: Any = threading.Lock()
+    with pytest.raises(UserdataError, match=r"userdata\.name can't hold a lock: .*GraphAgent\(graph, context="):
+        bank(ScriptedModel([]), userdata=Caller(alive))
+
+
+@pytest.mark.parametrize("when", ["the session is made", "the call goes on"])
+async def test_a_live_object_that_the_program_puts_into_the_session_is_not_taken(when: str) -> None:
+    """LiveKit takes anything; the graph says what is wrong, keeps what it has, and the caller is answered."""
+    alive: Any = Caller()
+    alive.name = threading.Lock()
+    model = ScriptedModel({"support": [call("record_name", {"name": "Bob"}), "Hello Bob."]})
+    ga = bank(model)
+    told = "userdata.name can't hold a lock"
+    async with a_text_call(
+        ga, model, accident=told, userdata=alive if when == "the session is made" else None
+    ) as session:
+        if when == "the call goes on":
+            session.userdata = alive
+        await session.run(user_input="Hi.")
+        assert session.userdata.name == ga.conversation.userdata.name == "Bob"
