@@ -6,13 +6,14 @@ import logging
 from typing import Any
 
 import pytest
-from app_call import app_call
+from app_call import GRAPHS, app_call
 from langchain_core.callbacks import AsyncCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 
+from graph_voice.launch.loading import load_graph
 from graph_voice.secrets.values import MASK
-from graph_voice.testing import call, say
-from graphs.restaurant.graph import takeaway
+from graph_voice.testing import Call, ScriptedModel, call, say
+from graphs.restaurant.graph import confirm_checkout, takeaway
 from graphs.restaurant.payments import DECLINED
 
 pytestmark = pytest.mark.virtual_clock
@@ -346,6 +347,49 @@ async def test_the_card_is_in_no_prompt_result_trace_checkpoint_or_log(
         ):
             assert secret not in found, f"...{found[max(0, found.find(secret) - 200) : found.find(secret) + 40]}..."
     assert "Two pizzas and a coffee" in stored, "the rest of the call is there"
+
+
+@pytest.mark.parametrize("way", ["core", "livekit", "ainvoke"])
+async def test_a_call_that_another_process_takes_up_charges_no_empty_card(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card is not stored, so there is none: neither in a resumed call, nor in Studio, which reads each turn."""
+    charged: list[str] = []
+
+    async def charge(card: Any, dollars: float, *, key: str) -> None:
+        charged.append(card.number.get_secret_value())
+
+    monkeypatch.setitem(confirm_checkout.__globals__, "charge", charge)
+
+    def answer(messages: Any) -> Any:
+        last = messages[-1]
+        said = {"Pizza.": TWO_PIZZAS, "Pay.": call("to_checkout"), "Yes.": call("confirm_checkout")}
+        said["22, and my card."] = say("", call("confirm_expense", {"dollars": 22}), call("update_credit_card", CARD))
+        return said.get(last.text, "Well?") if last.type == "human" else f"[{last.text}]"
+
+    model, saver = ScriptedModel(answer), InMemorySaver()
+    graph = load_graph(str(GRAPHS / "restaurant"))
+    first = ["Food.", "Pizza.", "Pay.", "22, and my card."]
+    if way == "ainvoke":
+        compiled = graph.compile(checkpointer=saver)
+        config: Any = {"configurable": {"thread_id": "1", "llm": model}}
+        await compiled.ainvoke({"messages": ["x"], "active_agent": "takeaway"}, config)
+        for words in [*first, "Yes."]:
+            state = await compiled.ainvoke({"messages": [("user", words)]}, config)
+        guest, messages = state["userdata"], state["messages"]
+    else:
+        options: dict[str, Any] = {"front_end": way, "saver": saver, "thread_id": "1", "llm": model, "check": False}
+        async with Call(graph, **options) as phone:
+            await phone.update_agent("takeaway")
+            for words in first:
+                await phone.says(words)
+            assert phone.userdata.card.number.get_secret_value() == "5193876520913657"
+        async with Call(graph, **options) as phone:
+            await phone.says("Yes.")
+            guest, messages = phone.userdata, phone.messages
+    assert charged == []
+    assert (guest.card, guest.checked_out, guest.expense) == (None, False, 22.0)
+    assert [m.text for m in messages if m.type == "tool"][-1].startswith("Not paid: ask for the card")
 
 
 def test_the_menu_is_in_the_prompt() -> None:
