@@ -116,7 +116,7 @@ class Call:
     @property
     def durable_lag(self) -> float:
         """How many seconds the durable copy is behind; 0 when it is up to date, or there is none."""
-        return self.durable.saver.lag.seconds if self.durable is not None else 0.0
+        return self.durable.seconds_behind if self.durable is not None else 0.0
 
     def score_turn(self, turn: TurnRun | None, score: Score) -> bool:
         return self.traces.score(turn, score)

@@ -134,7 +134,11 @@ class Conversation(Generic[U]):
         return self.call.durable_lag
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that is remembered now is durable. Raises `SaverError` after `timeout` seconds."""
+        """Wait until all that is remembered now is durable.
+
+        Raises `SaverError` after `timeout` seconds, when the store refuses what is remembered, and, once for each, when
+        a value was lost: then all else is stored.
+        """
         if self.call.durable is not None:
             await self.call.durable.flush(timeout)
 

@@ -236,6 +236,11 @@ class Durable:
         self._late = not done
         return done
 
+    @property
+    def seconds_behind(self) -> float:
+        """How long the oldest change has been waiting that is not durable."""
+        return max(self.saver.lag.seconds, self.journal.seconds_behind)
+
     def closing_message(self) -> str | None:
         """What is said instead of an answer, when the call must end because its store is too late."""
         words = self.saver.closing_message(self._call.value("userdata"))
@@ -248,8 +253,10 @@ class Durable:
             lag = self.saver.lag
             raise SaverError(
                 f"thread {self._call.thread_id!r} is not durable after {timeout} s; the oldest write has waited "
-                f"{lag.seconds:.1f} s. Last error: {lag.error!r}"
+                f"{lag.seconds:.1f} s. Last error: {lag.error!r}. Last losses: {', '.join(lag.lost[-3:]) or 'none'}"
             ) from lag.error
+        if lost := self.journal.take_lost():
+            raise SaverError(f"thread {self._call.thread_id!r} is stored, but for this: {'; '.join(lost)}")
 
     async def aclose(self, timeout: float | None) -> None:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,11 +63,24 @@ class Journal:
         self._interval = interval
         self._line = _ThreadWriter(saver)
         self._changes = 0
+        self._tried = 0
         self._durable = 0
+        self._failing_since: float | None = None
+        self._lost: list[str] = []
         self._now = asyncio.Event()
         """Set when something waits for what is remembered now."""
         self._stored = asyncio.Condition()
         self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def seconds_behind(self) -> float:
+        """How long it has been that what is remembered could not be stored; 0 while it can be."""
+        return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
+
+    def take_lost(self) -> list[str]:
+        """The values that are not stored as they were, since this was last asked."""
+        lost, self._lost = self._lost, []
+        return lost
 
     def begin(self, head: CheckpointTuple | None, values: Values) -> None:
         """Continue after this checkpoint, which holds these values."""
@@ -75,6 +89,9 @@ class Journal:
     def changed(self) -> None:
         """What is remembered has changed: write it soon."""
         self._changes += 1
+        self._start()
+
+    def _start(self) -> None:
         if self._worker is None or self._worker.done():
             # An empty context: the worker must not keep alive the turn that happened to wake it, nor be traced in it.
             self._worker = asyncio.get_running_loop().create_task(
@@ -88,7 +105,9 @@ class Journal:
         return self._changes
 
     async def barrier(self, timeout: float | None = None, *, upto: int | None = None) -> bool:
-        """Wait until all that is remembered now is durable. Returns False when `timeout` seconds pass first.
+        """Wait until all that is remembered now is durable.
+
+        Returns False when `timeout` seconds pass first, or the store refuses it.
 
         Args:
             timeout: seconds. None: no limit.
@@ -97,13 +116,16 @@ class Journal:
         wanted = self._changes if upto is None else upto
         if self._durable >= wanted:
             return True
+        if self._tried >= wanted:
+            self._tried = self._durable  # once more: the store may have changed its mind
+            self._start()
         self._now.set()
         try:
             async with asyncio.timeout(timeout), self._stored:
-                await self._stored.wait_for(lambda: self._durable >= wanted)
+                await self._stored.wait_for(lambda: self._tried >= wanted)
         except TimeoutError:
             return False
-        return True
+        return self._durable >= wanted
 
     async def aclose(self, timeout: float | None = None) -> None:
         """Write the rest, and stop. Raises `SaverError` when it is not durable after `timeout` seconds."""
@@ -119,13 +141,13 @@ class Journal:
 
     async def abandon(self) -> None:
         """Stop at once, without writing the rest."""
-        self._durable = self._changes
+        self._durable = self._tried = self._changes
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
-        while self._durable < self._changes:
+        while self._tried < self._changes:
             if not self._now.is_set():
                 try:
                     async with asyncio.timeout(self._interval):
@@ -134,17 +156,27 @@ class Journal:
                     pass
             self._now.clear()
             upto = self._changes
-            await self._write()
+            stored = await self._write() or await self._write()  # the second time all of it
+            self._failing_since = None if stored else self._failing_since or time.monotonic()
             async with self._stored:
-                self._durable = upto
+                self._tried = upto
+                if stored:
+                    self._durable = upto
                 self._stored.notify_all()
 
-    async def _write(self) -> None:
+    async def _write(self) -> bool:
+        """Write what is remembered now. Returns False when it could not be written: the next time, all of it is."""
         try:
             self._line.put(self._thread_id, dict(self._values()), self._lists, self._waiting())
-            await self.saver.flush(self._thread_id)
-        except SaverError as error:
-            logger.error("thread %s: part of the call is not in the durable copy: %s", self._thread_id, error)
+            report = await self.saver.report(self._thread_id)
+        except Exception:  # a value of the program's that fails when it is looked at; the next words must be stored
+            logger.exception("thread %s: what is remembered could not be written", self._thread_id)
+            self._line.start_over()
+            return False
+        self._lost += report.lost
+        if report.given_up:
+            self._line.start_over()
+        return not report.given_up
 
 
 class _ThreadWriter:
@@ -175,6 +207,11 @@ class _ThreadWriter:
         self._written = dict(values)
         # The head's pending writes are its run's own, not what is remembered.
         self._must_be_whole = bool(head.pending_writes)
+
+    def start_over(self) -> None:
+        """The last write is not stored, or not all of it: the next one holds everything."""
+        self._must_be_whole = True
+        self._written = {}
 
     def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: Pending | None) -> None:
         if waiting is not None:
@@ -287,7 +324,12 @@ _NOTHING = object()
 
 
 def _same(before: Any, after: Any) -> bool:
-    return before is after or bool(before == after)
+    if before is after:
+        return True
+    try:
+        return bool(before == after)
+    except Exception:  # values that can't be compared: numpy's, or nested too deep
+        return False
 
 
 def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None:
@@ -297,7 +339,7 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None
     """
     same = 0
     for old, new in zip(before, after, strict=False):
-        if old is not new and old != new:
+        if not _same(old, new):
             break
         same += 1
     if same == len(before):
@@ -312,7 +354,7 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None
     update: list[Any] = [
         RemoveMessage(id=found) for found in old_ids if found is not None and found not in set(new_ids)
     ]
-    update += [item for item in after[same:] if old_by_id.get(_id(item)) != item]
+    update += [item for item in after[same:] if not _same(old_by_id.get(_id(item)), item)]
     return update
 
 

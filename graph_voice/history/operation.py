@@ -70,6 +70,10 @@ class Operation(dict[str, Any]):
     def __deepcopy__(self, memo: Any) -> "Operation":
         return self
 
+    def lost(self, stored: Any) -> tuple[str, ...]:
+        """A store has the dict, which is read as the operation again (`graph_voice.storage.storable`)."""
+        return ()
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dict, as checkpoints and traces show it."""
         return {"steps": [_plain(step) for step in self.steps]}

@@ -68,6 +68,10 @@ class Redacted(str):
     def __reduce__(self) -> Any:
         return str, (str.__str__(self),)  # a pickle contains only the text
 
+    def lost(self, stored: Any) -> tuple[str, ...]:
+        """A store has only the text; that is not told as a loss (`graph_voice.storage.storable`)."""
+        return ()
+
     def __copy__(self) -> "Redacted":
         return self
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, cast, get_args
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -18,14 +19,17 @@ from langgraph.checkpoint.base import (
     copy_checkpoint,
     get_checkpoint_id,
 )
+from langgraph.checkpoint.serde.types import ERROR
 
 from graph_voice.errors import SaverError
 from graph_voice.storage.checkpoints import Checkpoints, Kept, Lineage, lineage_of, walk
-from graph_voice.storage.write_behind import Lag, Op, WriteBehind
+from graph_voice.storage.storable import SaysWhatIsLost, Storing, storable_in_json, stored
+from graph_voice.storage.write_behind import Lag, Op, Report, WriteBehind
 
 __all__ = ["LiveSaver"]
 
 logger = logging.getLogger("graph_voice")
+F = TypeVar("F", bound=CheckpointTuple | None)
 
 AtMaxLag = Literal["go_on", "end_call"]
 CLOSING_MESSAGE = "I'm sorry, there is a technical problem, and I have to end this call. Please call again later."
@@ -47,8 +51,8 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         max_pending: writes that may wait. Beyond that, `aput` and `aput_writes` wait up to `timeout` seconds for room,
             then raise `SaverError`. A `Conversation` never reaches it: it writes its next checkpoint when the last one
             is stored.
-        on_lag: called with a `Lag` when the store begins to fail, at each further failure, and when all is durable
-            again.
+        on_lag: called with a `Lag` when the store begins to fail, at each further failure, when all is durable again,
+            and when the store does not take a value as it is (`lag.lost`).
         max_lag: seconds that the oldest write may wait (`lag.seconds`). Beyond that, an error is logged, and
             `at_max_lag` says what happens to the calls.
         at_max_lag: "go_on" with the call, or "end_call": its next turn says `closing_message`, and the call ends as
@@ -80,6 +84,9 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         self._timeout = timeout
         self._memory = Checkpoints()
         self._behind = WriteBehind(timeout=timeout, bound=max_pending, max_lag=max_lag, on_lag=on_lag)
+        self._storing = Storing(durable.serde)
+        self._formed: dict[tuple[Lineage, str], tuple[Any, Any]] = {}
+        """The last value of a channel that was not simple, and its form: it is written again with each checkpoint."""
 
     # ---- what it adds to a checkpointer
 
@@ -112,9 +119,13 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             thread_id: only what belongs to this thread.
             timeout: seconds to wait. Default: without limit, while the store is tried again and again.
 
-        Raises `SaverError` after the timeout, or when something can't be stored at all.
+        Raises `SaverError` after the timeout, and when something was lost since the last `flush`: all else is stored.
         """
         await self._behind.flush(thread_id, timeout=timeout)
+
+    async def report(self, thread_id: str) -> Report:
+        """Wait for the writes of a thread, without limit. Returns what was lost since the last `report` or `flush`."""
+        return await self._behind.report(thread_id)
 
     async def abandon(self) -> None:
         """Stop at once, without writing the rest, like a process that crashes."""
@@ -139,7 +150,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         if (kept := self._memory.get(line, checkpoint_id)) is not None:
             return _answer(kept, config)
         if self._behind.is_pending(line.thread_id):
-            await self.flush(line.thread_id, timeout=self._timeout)
+            await self._behind.wait(line.thread_id, timeout=self._timeout)
         found = await _either(self.durable.aget_tuple, self.durable.get_tuple, config)
         return self._loaded(line, checkpoint_id, found)
 
@@ -152,6 +163,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
     def _loaded(
         self, line: Lineage, checkpoint_id: str | None, found: CheckpointTuple | None
     ) -> CheckpointTuple | None:
+        found = _as_it_was(found)
         if found is None or checkpoint_id is not None:
             return found
         return self._memory.load(line, found).tuple()
@@ -164,13 +176,13 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        await self.flush(lineage_of(config).thread_id if config else None, timeout=self._timeout)
+        await self._behind.wait(lineage_of(config).thread_id if config else None, timeout=self._timeout)
         try:
             async for found in self.durable.alist(config, filter=filter, before=before, limit=limit):
-                yield found
+                yield _as_it_was(found)
         except NotImplementedError:
             for found in self.durable.list(config, filter=filter, before=before, limit=limit):
-                yield found
+                yield _as_it_was(found)
 
     def list(
         self,
@@ -180,7 +192,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        yield from self.durable.list(config, filter=filter, before=before, limit=limit)
+        yield from map(_as_it_was, self.durable.list(config, filter=filter, before=before, limit=limit))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -189,11 +201,13 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         if kept is not None and (known := self._known_history(line, kept, channels)) is not None:
             return known
         if self._behind.is_pending(line.thread_id):
-            await self.flush(line.thread_id, timeout=self._timeout)
+            await self._behind.wait(line.thread_id, timeout=self._timeout)
         durable = self.durable
-        found: Mapping[str, DeltaChannelHistory] = await _either(
-            partial(durable.aget_delta_channel_history, config=config, channels=channels),
-            partial(durable.get_delta_channel_history, config=config, channels=channels),
+        found: Mapping[str, DeltaChannelHistory] = _history_as_it_was(
+            await _either(
+                partial(durable.aget_delta_channel_history, config=config, channels=channels),
+                partial(durable.get_delta_channel_history, config=config, channels=channels),
+            )
         )
         if kept is not None:
             self._memory.learn(line, kept.id, found)
@@ -205,7 +219,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         line, kept = self._target(config)
         if kept is not None and (known := self._known_history(line, kept, channels)) is not None:
             return known
-        found = self.durable.get_delta_channel_history(config=config, channels=channels)
+        found = _history_as_it_was(self.durable.get_delta_channel_history(config=config, channels=channels))
         if kept is not None:
             self._memory.learn(line, kept.id, found)
         return found
@@ -248,11 +262,18 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         line, durable = lineage_of(config), self.durable
         # LangGraph's savers differ in whether they take a config without a namespace.
         parent = _with_namespace(config)
+
+        @cache
+        def form(careful: bool) -> tuple[Checkpoint, CheckpointMetadata]:
+            values = {k: self._form(line, k, v, careful) for k, v in checkpoint["channel_values"].items()}
+            about = cast(CheckpointMetadata, _in_json(metadata)) if careful else metadata
+            return {**checkpoint, "channel_values": values}, about
+
         self._enqueue(
             line,
             kept,
-            lambda: durable.aput(parent, checkpoint, metadata, new_versions),
-            lambda: durable.put(parent, checkpoint, metadata, new_versions),
+            lambda careful: durable.aput(parent, *form(careful), new_versions),
+            lambda careful: durable.put(parent, *form(careful), new_versions),
         )
         return where
 
@@ -268,15 +289,34 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         line, durable = lineage_of(config), self.durable
         kept = self._memory.write(config, writes, task_id, task_path)
         where = _with_namespace(config)
+
+        @cache
+        def form(careful: bool) -> list[tuple[str, Any]]:
+            return [(channel, self._form(line, channel, value, careful)) for channel, value in writes]
+
         self._enqueue(
             line,
             kept,
-            lambda: durable.aput_writes(where, writes, task_id, task_path),
-            lambda: durable.put_writes(where, writes, task_id, task_path),
+            lambda careful: durable.aput_writes(where, form(careful), task_id, task_path),
+            lambda careful: durable.put_writes(where, form(careful), task_id, task_path),
         )
 
+    def _form(self, line: Lineage, channel: str, value: Any, careful: bool) -> Any:
+        """What was put, as the store takes it. What is lost by that is told."""
+        known, made = self._formed.get((line, channel), (None, None))
+        if known is None or not (known is value or (isinstance(known, SaysWhatIsLost) and known == value)):
+            if channel.startswith("__") and isinstance(value, tuple):  # LangGraph's own; it reads a list as well
+                value = list(value)
+            made, lost = self._storing.form(value, channel)
+            if made is not value or lost:
+                self._formed[line, channel] = (value, made)
+            for loss in lost:
+                if channel != ERROR:  # LangGraph stores an exception as a text
+                    self._behind.tell(line.thread_id, str(loss), gone=loss.gone)
+        return storable_in_json(made) if careful else made
+
     def _enqueue(
-        self, line: Lineage, kept: Kept | None, awaited: Callable[[], Any], blocking: Callable[[], Any]
+        self, line: Lineage, kept: Kept | None, awaited: Callable[[bool], Any], blocking: Callable[[bool], Any]
     ) -> None:
         if kept is not None:
             kept.on_its_way += 1
@@ -289,42 +329,43 @@ class LiveSaver(BaseCheckpointSaver[Any]):
 
     async def _room(self) -> None:
         if self._behind.lag.pending >= self._behind.bound:
-            await self.flush(timeout=self._timeout)
+            await self._behind.wait(timeout=self._timeout)
 
     # ---- threads
 
     async def adelete_thread(self, thread_id: str) -> None:
         self._delete(thread_id)
-        await self.flush(thread_id, timeout=self._timeout)
+        await self._behind.wait(thread_id, timeout=self._timeout)
 
     def delete_thread(self, thread_id: str) -> None:
         self._delete(thread_id)
 
     def _delete(self, thread_id: str) -> None:
+        self._formed = {key: form for key, form in self._formed.items() if key[0].thread_id != thread_id}
         self._memory.forget(self._memory.lines(thread_id))
         durable = self.durable
         self._behind.put(
             Op(
                 thread_id,
-                lambda: durable.adelete_thread(thread_id),
-                lambda: durable.delete_thread(thread_id),
+                lambda careful: durable.adelete_thread(thread_id),
+                lambda careful: durable.delete_thread(thread_id),
                 lambda: None,
             )
         )
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        await self.flush(timeout=self._timeout)
+        await self._behind.wait(timeout=self._timeout)
         await self.durable.acopy_thread(source_thread_id, target_thread_id)
         self._memory.forget(self._memory.lines(target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        await self.flush(timeout=self._timeout)
+        await self._behind.wait(timeout=self._timeout)
         await self.durable.aprune(thread_ids, strategy=strategy)
         for thread_id in thread_ids:
             self._memory.forget(self._memory.lines(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        await self.flush(timeout=self._timeout)
+        await self._behind.wait(timeout=self._timeout)
         await self.durable.adelete_for_runs(run_ids)
         self._memory.forget_all()
 
@@ -341,7 +382,42 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         clone = LiveSaver.__new__(LiveSaver)
         clone.__dict__.update(self.__dict__)
         clone.durable, clone.serde = durable, durable.serde
+        clone._storing = Storing(durable.serde)
         return clone
+
+
+def _as_it_was(found: F) -> F:
+    """What a store gives back, with what stands for another value replaced by that."""
+    if found is None:
+        return found
+    checkpoint: Checkpoint = {
+        **found.checkpoint,
+        "channel_values": {k: stored(v) for k, v in found.checkpoint["channel_values"].items()},
+    }
+    writes = found.pending_writes and [(task, channel, stored(value)) for task, channel, value in found.pending_writes]
+    return found._replace(checkpoint=checkpoint, pending_writes=writes)
+
+
+def _history_as_it_was(found: Mapping[str, DeltaChannelHistory]) -> Mapping[str, DeltaChannelHistory]:
+    made: dict[str, DeltaChannelHistory] = {}
+    for name, history in found.items():
+        made[name] = {"writes": [(task, channel, stored(value)) for task, channel, value in history["writes"]]}
+        if "seed" in history:
+            made[name]["seed"] = stored(history["seed"])
+    return made
+
+
+def _in_json(value: Any) -> Any:
+    """Metadata as a column of JSON takes them."""
+    if isinstance(value, Mapping):
+        return {str(_in_json(k)): _in_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_in_json(item) for item in value]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    return str(value).replace("\x00", "").encode(errors="replace").decode()
 
 
 def _answer(kept: Kept, config: RunnableConfig) -> CheckpointTuple:

@@ -5,21 +5,23 @@ import contextvars
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_not_exception_type, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from graph_voice.errors import SaverError
 
-__all__ = ["Lag", "Op", "WriteBehind"]
+__all__ = ["Lag", "Op", "Report", "WriteBehind"]
 
 logger = logging.getLogger("graph_voice")
 
-_NEVER = (TypeError, ValueError, NotImplementedError)
+_IN_THE_DATA = (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError)
 """Errors in the data, not in the store: a retry would fail again."""
+_REMEMBERED = 10_000
+"""Losses that have been told, so that each is told once."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Lag:
     """How long the oldest of them has been waiting."""
     error: BaseException | None = None
     """Why the last attempt failed; None while nothing fails."""
+    lost: tuple[str, ...] = ()
+    """What the durable copy does not have as it was, and never will: the last few values, with their threads."""
 
 
 @dataclass(eq=False)
@@ -39,27 +43,40 @@ class Op:
     """One write to the durable saver."""
 
     thread_id: str
-    awaited: Callable[[], Awaitable[Any]]
-    """Writes it, for a saver with asynchronous methods."""
-    blocking: Callable[[], Any]
+    awaited: Callable[[bool], Awaitable[Any]]
+    """Writes it, for a saver with asynchronous methods. True: in the form that any store takes."""
+    blocking: Callable[[bool], Any]
     """Writes it, for a saver without; runs in a thread."""
     done: Callable[[], None]
     """Called when it is durable, or was given up."""
     since: float = field(default_factory=lambda: time.monotonic())
+    careful: bool = False
+    """Whether it is written in the form that any store takes."""
+
+
+@dataclass
+class Report:
+    """What became of the writes of a thread."""
+
+    lost: list[str] = field(default_factory=list)
+    """The values that are not stored as they were."""
+    given_up: list[BaseException] = field(default_factory=list)
+    """Why whole writes were given up."""
 
 
 class WriteBehind:
     """A queue of writes with one worker: what is put first is durable first.
 
     A write that fails is retried for as long as it takes. One that hangs is stopped after `timeout` seconds and
-    retried: writing a checkpoint twice is the same as once. What can't be stored at all (a value that can't be
-    serialized) is logged and left out.
+    retried: writing a checkpoint twice is the same as once. When the store refuses the data, they are written in
+    another form; when it refuses that too, the write is given up.
 
     Args:
         timeout: seconds for one write.
         bound: writes that may wait.
         max_lag: seconds that the oldest write may wait before an error is logged.
-        on_lag: called when the store begins to fail, at each further failure, and when all is durable again.
+        on_lag: called when the store begins to fail, at each further failure, when all is durable again, and when
+            something is lost.
     """
 
     def __init__(self, *, timeout: float, bound: int, max_lag: float, on_lag: Callable[[Lag], None] | None) -> None:
@@ -74,7 +91,10 @@ class WriteBehind:
         self._taken = 0
         """How many writes have left the queue."""
         self._error: BaseException | None = None
-        self._unstorable: list[BaseException] = []
+        self._reports: dict[str, Report] = {}
+        """Thread -> what has not been reported yet."""
+        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._last_lost: deque[str] = deque(maxlen=20)
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -84,7 +104,7 @@ class WriteBehind:
         with self._lock:
             oldest = self._queue[0].since if self._queue else None
             seconds = 0.0 if oldest is None else time.monotonic() - oldest
-            return Lag(len(self._queue), seconds, self._error)
+            return Lag(len(self._queue), seconds, self._error, tuple(self._last_lost))
 
     def is_pending(self, thread_id: str | None = None) -> bool:
         with self._lock:
@@ -116,8 +136,39 @@ class WriteBehind:
             thread_id: only what belongs to this thread.
             timeout: seconds to wait. Default: without limit.
 
-        Raises `SaverError` after the timeout, or when something can't be stored at all.
+        Raises `SaverError` after the timeout, and when something was lost or given up since the last `flush`.
         """
+        await self.wait(thread_id, timeout=timeout)
+        lost = [one for report in self._take(thread_id) for one in (*map(repr, report.given_up), *report.lost)]
+        if lost:
+            raise SaverError(f"Stored, but for this, which never will be: {'; '.join(lost)}")
+
+    async def report(self, thread_id: str) -> Report:
+        """Wait for the writes of this thread. Returns what was lost or given up since the last `report` or `flush`."""
+        await self.wait(thread_id)
+        return next(iter(self._take(thread_id)), Report())
+
+    def _take(self, thread_id: str | None) -> list[Report]:
+        with self._lock:
+            taken = list(self._reports) if thread_id is None else [thread_id]
+            return [self._reports.pop(thread) for thread in taken if thread in self._reports]
+
+    def tell(self, thread_id: str, loss: str, *, gone: bool) -> None:
+        """Something of a thread is not stored as it was. `gone`: the value is lost, not only its kind."""
+        with self._lock:
+            if (thread_id, loss) in self._told:
+                return
+            self._told[thread_id, loss] = None
+            while len(self._told) > _REMEMBERED:
+                self._told.popitem(last=False)
+            self._last_lost.append(f"thread {thread_id}: {loss}")
+            if gone:
+                self._reports.setdefault(thread_id, Report()).lost.append(loss)
+        logger.log(logging.ERROR if gone else logging.WARNING, "thread %s: in the durable copy, %s", thread_id, loss)
+        self._report(self.lag)
+
+    async def wait(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
+        """As `flush`, without raising for what was lost."""
         with self._lock:
             mine = [i for i, op in enumerate(self._queue) if thread_id is None or op.thread_id == thread_id]
             if mine:
@@ -137,9 +188,6 @@ class WriteBehind:
                     f"{lag.pending} writes to the durable saver are not done after {timeout} s "
                     f"(the oldest has waited {lag.seconds:.1f} s). Last error: {lag.error!r}"
                 ) from lag.error
-        if self._unstorable:
-            errors, self._unstorable = self._unstorable, []
-            raise SaverError(f"Not stored, and never will be: {errors[0]!r}") from errors[0]
 
     async def aclose(self, timeout: float | None = None) -> None:
         """`flush()`, then stop the worker. Raises as `flush`."""
@@ -175,13 +223,14 @@ class WriteBehind:
             op = self._queue[0]
             try:
                 await self._write(op)
-            except _NEVER as error:
-                self._give_up(op, error)
+            except Exception as error:
+                if self._change(op, error):
+                    continue
             self._finish(op)
 
     async def _write(self, op: Op) -> None:
         retrying = AsyncRetrying(
-            retry=retry_if_not_exception_type((*_NEVER, asyncio.CancelledError)),
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not _is_in_the_data(error)),
             wait=wait_exponential(multiplier=0.05, max=5),
             before_sleep=self._failed,
             sleep=asyncio.sleep,
@@ -195,9 +244,9 @@ class WriteBehind:
 
     async def _once(self, op: Op) -> None:
         try:
-            await op.awaited()
+            await op.awaited(op.careful)
         except NotImplementedError:
-            await asyncio.to_thread(op.blocking)
+            await asyncio.to_thread(op.blocking, op.careful)
 
     def _drain(self) -> None:
         """Write everything now, since no event loop is running to do it later. LangGraph puts from threads."""
@@ -205,9 +254,12 @@ class WriteBehind:
             while self._queue:
                 op = self._queue[0]
                 try:
-                    op.blocking()
-                except _NEVER as error:
-                    self._give_up(op, error)
+                    op.blocking(op.careful)
+                except Exception as error:
+                    if not _is_in_the_data(error):
+                        raise
+                    if self._change(op, error):
+                        continue
                 self._finish(op)
 
     def _failed(self, state: RetryCallState) -> None:
@@ -221,9 +273,17 @@ class WriteBehind:
             logger.warning("the durable saver fails; the call goes on, %d writes wait: %r", lag.pending, lag.error)
         self._report(lag)
 
-    def _give_up(self, op: Op, error: BaseException) -> None:
+    def _change(self, op: Op, error: Exception) -> bool:
+        """Write it in another form, since the store refuses this one. False: it is refused in both, and given up."""
+        if not op.careful:
+            op.careful = True
+            return True
         logger.error("thread %s: a write can't be stored and is left out", op.thread_id, exc_info=error)
-        self._unstorable.append(error)
+        with self._lock:
+            self._reports.setdefault(op.thread_id, Report()).given_up.append(error)
+            self._last_lost.append(f"thread {op.thread_id}: a whole write: {error!r}")
+        self._report(self.lag)
+        return False
 
     def _finish(self, op: Op) -> None:
         with self._lock:
@@ -249,6 +309,11 @@ class WriteBehind:
                 self._on_lag(lag)
             except Exception:
                 logger.exception("on_lag failed")
+
+
+def _is_in_the_data(error: BaseException) -> bool:
+    """Whether the store refuses the data. Database drivers have an error of this name for that (PEP 249)."""
+    return isinstance(error, _IN_THE_DATA) or any(kind.__name__ == "DataError" for kind in type(error).__mro__)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -36,6 +36,10 @@ class Changes(dict[str, Any]):
     def __reduce__(self) -> Any:
         return dict, (dict(self),)  # a pickle contains only plain data
 
+    def lost(self, stored: Any) -> Sequence[str]:
+        """What they change is told when it is stored as a whole."""
+        return ()
+
 
 class Snapshot(dict[str, Any]):
     """The whole userdata in a checkpoint.

@@ -299,4 +299,5 @@ class CorePlayer(Player):
         async with again:
             assert [(m.id, m.text) for m in again.messages] == told
             assert again.active_agent == self.changes_active_agent
+            self.world.read_again(self.conversation, again)
         self.world.counts["calls read again from their store"] += 1

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-__all__ = ["MOMENTS", "Scenario", "make"]
+__all__ = ["MOMENTS", "VALUES", "Scenario", "make"]
 
 Scenario = dict[str, Any]
 
@@ -11,6 +11,12 @@ MOMENTS = ("thinking", "first word", "mid sentence", "tool", "question", "line",
 """When a caller barges in: before the first word, on it, later, between a tool call and its result, while a tool asks
 the caller something, while a transfer is announced, on the new agent's first words, while the old agent leaves, after
 some seconds."""
+
+VALUES = [
+    *(None, None, "22 digits", "not a number", "half a character", "zero", "a mark of ours", "deep", "nested"),
+    *("tuple", "bytes", "set", "deque", "tuple as a key"),
+]
+"""What the model passes to a tool, and the tool notes in the userdata: JSON as models write it, then other data."""
 
 _TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch", "pass"]
 _WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
@@ -55,6 +61,7 @@ def make(seed: int, *, calm: bool = False, rounds: int = 6) -> Scenario:
         "crashes": None if calm else dice.choice([None, None, dice.randrange(rounds)]),
         "custom": dice.choice([None, None, "behind", "on the way"]),
         "hangs_up": not calm and dice.random() < 0.2,
+        "value": dice.choice(VALUES),
     }
     return made
 

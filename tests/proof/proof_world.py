@@ -1,8 +1,10 @@
 """The graph of a scenario, its model and its tools; and the ledger of what really happened."""
 
 import asyncio
+import copy
+import math
 import operator
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -10,6 +12,7 @@ from typing import Annotated, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import interrupt
 from proof_scenario import Scenario
+from value_support import deep, same
 
 from graph_voice import (
     Agent,
@@ -56,6 +59,24 @@ class KeepsSilent(Agent):
         return None
 
 
+JSON: dict[str | None, tuple[Any, Any]] = {
+    "22 digits": (9400110200881234567890, 9400110200881234567890),
+    "not a number": ([math.nan, -math.inf], [math.nan, -math.inf]),
+    "half a character": ({"\ud83d": "a\ud83d"}, {"\ufffd": "a\ufffd"}),
+    "zero": ("a\x00b", "a\x00b"),
+    "a mark of ours": ("graph_voice:int:5", "graph_voice:int:5"),
+    "deep": (deep(60), deep(60)),
+    "nested": ({"a": [{"b": None}, 1.5, True, ""]}, {"a": [{"b": None}, 1.5, True, ""]}),
+}
+"""Kind -> what a model passes, and what of it comes back from a store."""
+DATA: dict[str | None, Any] = {
+    "tuple": (1, ("a", 2)),
+    "bytes": b"\xff\x00",
+    "set": {1, 2},
+    "deque": deque([1, 2], maxlen=2),
+    "tuple as a key": {(1, 2): "a"},
+}
+
 WISHES = {
     "charge": ["charge"],
     "search": ["search"],
@@ -76,6 +97,7 @@ WISHES = {
     "many": ["narrates", "words", "sends", "search"],
 }
 """What the model calls when the caller's words hold this one."""
+_TAKES_VALUE = {"charge", "search", "narrates", "words", "holds", "notes", "asks", "fetches"}
 KINDS: dict[str | None, Callable[..., Agent]] = {"says": Welcomes, "silent": KeepsSilent}
 
 
@@ -196,12 +218,12 @@ class World:
 
     def _tools(self, ways: list[dict[str, Any]]) -> list[Any]:
         @function_tool
-        async def charge(ctx: RunContext[Any]) -> str:
+        async def charge(ctx: RunContext[Any], value: Any = None) -> str:
             """Charge."""
             return await self._act(ctx, "charge", 0.0)
 
         @function_tool
-        async def search(ctx: RunContext[Any]) -> str:
+        async def search(ctx: RunContext[Any], value: Any = None) -> str:
             """Search for some time."""
             return await self._act(ctx, "search", 3.0)
 
@@ -224,7 +246,7 @@ class World:
             raise StopResponse()
 
         @function_tool
-        async def narrates(ctx: RunContext[Any]) -> str:
+        async def narrates(ctx: RunContext[Any], value: Any = None) -> str:
             """Say what it does while it does it."""
 
             async def looks() -> None:
@@ -235,7 +257,7 @@ class World:
             return await self._act(ctx, "narrates", 0.5, looks)
 
         @function_tool
-        async def words(ctx: RunContext[Any]) -> str:
+        async def words(ctx: RunContext[Any], value: Any = None) -> str:
             """Let the model find words for the wait."""
 
             async def finds() -> None:
@@ -244,13 +266,13 @@ class World:
             return await self._act(ctx, "words", 0.5, finds)
 
         @function_tool
-        async def holds(ctx: RunContext[Any]) -> str:
+        async def holds(ctx: RunContext[Any], value: Any = None) -> str:
             """Must not be interrupted."""
             ctx.disallow_interruptions()
             return await self._act(ctx, "holds", 1.0)
 
         @function_tool(idempotent=True)
-        async def notes(ctx: RunContext[Any]) -> str:
+        async def notes(ctx: RunContext[Any], value: Any = None) -> str:
             """Note; twice is as once."""
             return await self._act(ctx, "notes", 1.0)
 
@@ -276,12 +298,12 @@ class World:
             return done
 
         @function_tool(filler="I am on it.", filler_after=1.0, late="merge")
-        async def fetches(ctx: RunContext[Any]) -> str:
+        async def fetches(ctx: RunContext[Any], value: Any = None) -> str:
             """Take long, with a word in between; what comes late is told with what comes next."""
             return await self._act(ctx, "fetches", 4.0)
 
         @function_tool
-        async def asks(ctx: RunContext[Any]) -> str:
+        async def asks(ctx: RunContext[Any], value: Any = None) -> str:
             """Ask the caller, and wait for what they say."""
             interrupt("Which of them do you mean?")
             return await self._act(ctx, "asks", 0.5)
@@ -310,7 +332,7 @@ class World:
         finally:
             self.running -= 1
         # A key of its own: two turns whose tools end at the same time change different things.
-        ctx.userdata[call_id] = True
+        ctx.userdata[call_id] = copy.deepcopy(self.kept)
         self.finished.append(call_id)
         return f"{name} done"
 
@@ -354,8 +376,33 @@ class World:
             wanted = [ways[place % len(ways)]] if ways else []
         wanted = [name for name in wanted if name in tools]
         if wanted and may_call:
-            return say("One moment please.", *(call(name, id=self._id()) for name in wanted))
+            return say("One moment please.", *(call(name, self._args(name), id=self._id()) for name in wanted))
         return "I hear you well."
+
+    def _args(self, name: str) -> dict[str, Any]:
+        value = self.scenario.get("value")
+        return {"value": JSON[value][0]} if value in JSON and name in _TAKES_VALUE else {}
+
+    @property
+    def kept(self) -> Any:
+        """What a tool notes in the userdata."""
+        value = self.scenario.get("value")
+        return JSON[value][0] if value in JSON else DATA.get(value, True)
+
+    def _noted(self, conversation: Conversation[Any]) -> list[Any]:
+        """What tools have noted in the userdata."""
+        return [found for key, found in conversation.userdata.items() if not key.startswith("enter")]
+
+    def read_again(self, conversation: Conversation[Any], again: Conversation[Any]) -> None:
+        """Another process has read the call from its store: values are what they were, but for kinds that are told."""
+        value = self.scenario.get("value")
+        asked = [[c["args"] for c in m.tool_calls] for m in again.messages if isinstance(m, AIMessage)]
+        for args in (one for several in asked for one in several if "value" in one):
+            assert value in JSON
+            assert same(args["value"], JSON[value][1]), f"{args} came back"
+        assert set(again.userdata) == set(conversation.userdata)
+        for found in self._noted(again):
+            assert value in ("deque", "tuple", "half a character") or same(found, self.kept), f"{found!r} came back"
 
     def taken_up(self, conversation: Conversation[Any]) -> None:
         """Another process has read the call: what it remembers of the tools is what happened from now on.
@@ -383,6 +430,8 @@ class World:
             [HumanMessage("(the call begins)", id="opener"), *conversation.messages],
             allow={"ends_with_assistant", "later_system"},
         )
+        if not self.counts["crashes"]:
+            assert all(same(found, self.kept) for found in self._noted(conversation)), conversation.userdata
         assert not self.wrong, self.wrong
         audit = conversation.state.get("audit") or []
         assert sorted(audit) == sorted(self.looked), f"{audit} is remembered; custom nodes that ran: {self.looked}"

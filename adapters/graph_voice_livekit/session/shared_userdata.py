@@ -45,7 +45,7 @@ class SharedUserdata:
             self._conversation.update_userdata(theirs)
         except UserdataError as error:  # a caller who hears nothing would be worse
             logger.error("the graph does not take session.userdata, and keeps its own: %s", error)
-            self._shared = self._session.userdata = self._conversation.value("userdata")
+            self._shared = self._session.userdata = self._conversation.call.state.value("userdata")
         else:
             self._shared = theirs
 
