@@ -54,7 +54,7 @@ class NodeAgent(Agent):
             "id": name,
             "instructions": self._rendered(name, definition),
             "tools": tools,
-            "llm": GraphLLM(bridge, name, self._refuse_realtime, frozenset(tool.id for tool in tools)),
+            "llm": GraphLLM(bridge, name, self._check_models, frozenset(tool.id for tool in tools)),
             **voice,
         }
         if isinstance(self, _BehindBase):
@@ -83,6 +83,11 @@ class NodeAgent(Agent):
     def definition_enters(self) -> bool:
         """Whether the graph's agent has an `on_enter`."""
         return self._definition is not None and self._definition.on_enter is not None
+
+    def _check_models(self) -> None:
+        """Raise what the program's author should see in `session.start`: later, the caller would hear nothing."""
+        self._refuse_realtime()
+        self._bridge.conversation.call.require_models()
 
     def _refuse_realtime(self) -> None:
         model = self.session.llm
@@ -198,7 +203,8 @@ class GraphAgent(NodeAgent):
             `graph_voice.Resumed` that returns them, or None to wait for the caller. Default: it says that the line was
             cut, and goes on.
 
-    Raises `graph_voice.errors.BuildError` for a graph that can't speak.
+    Raises `graph_voice.errors.BuildError` for a graph that can't speak. `session.start` raises `ModelError` or
+    `MissingDependencyError` for one whose models can't be used.
     """
 
     def __new__(

@@ -151,9 +151,13 @@ class Call:
         """Raise where the program's author sees it: during the run it would become an apology to the caller."""
         if self.durable is not None:
             self.durable.require_open()
-        require_models(self.graph, self.state.config)
+        self.require_models()
         if self.closed:
             raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
+
+    def require_models(self) -> None:
+        """Raise `ModelError` or `MissingDependencyError` if an agent has no model, or one that can't be asked."""
+        require_models(self.graph, self.state.config)
 
     def start(self, run: TurnRun) -> Turn:
         """Start this turn."""

@@ -19,6 +19,7 @@ from graph_voice.call.durable import RESUME, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT
 from graph_voice.call.state import CallState, U
 from graph_voice.graph.agent_runtime import Apology
+from graph_voice.graph.build import load_models
 from graph_voice.messages.content import Content
 from graph_voice.tracing.feedback import Score
 from graph_voice.turn.late_results import announcement
@@ -93,12 +94,16 @@ class Conversation(Generic[U]):
     # ---- the durable copy
 
     async def open(self, *, patience: float | None = None) -> Self:
-        """Read what the thread already holds, once, before the first turn. Without a saver this does nothing.
+        """Make the models that are named by strings, and read what the thread already holds, before the first turn.
 
         Args:
             patience: seconds to wait for a store that fails or does not answer. Then the failure is logged, and the
                 call goes on as a new one. Default: wait without a limit, and raise what the saver raises.
+
+        Raises `ModelError` when an agent's model lacks its key, and `MissingDependencyError` when it lacks its package.
         """
+        await load_models(self.graph, self._state.config)
+        self.call.require_models()
         durable = self.call.durable
         if durable is not None and not durable.opened:
             self._state.pending = await durable.open(patience)
@@ -245,7 +250,8 @@ class Conversation(Generic[U]):
             instructions: for the first reply of this turn only; never stored.
             options: further options for this turn's replies; never stored.
 
-        Raises `ModelError` when an agent of the graph has no model, and `TurnError` when the call is over.
+        Raises `ModelError` when an agent of the graph has no model or its model lacks its key, and `TurnError` when
+        the call is over.
         """
         self.call.require_open()
         user = self._state.user_message(text, message_id) if text is not None else None

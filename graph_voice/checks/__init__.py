@@ -19,6 +19,7 @@ from graph_voice.checks.findings import Finding, Severity
 from graph_voice.checks.prompts import check_prompts
 from graph_voice.drawing.picture import EdgeKind, Picture, picture
 from graph_voice.errors import BuildError, GraphVoiceError, LoadError
+from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import METADATA, definition_of, runtime_of
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.speakers import is_structured, speakers_of
@@ -150,8 +151,11 @@ def _checkpointer(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Finding]:
 
 def _models(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> Iterator[Finding]:
     without: list[str] = []
-    for name in agents:
+    named: dict[str, list[str]] = {}
+    for name, agent in agents.items():
         runtime = runtime_of(graph, name)
+        for llm in _strings(runtime, agent):
+            named.setdefault(llm, []).append(name)
         if runtime is None or runtime.own_model is None:
             without.append(name)
         if runtime is not None and (is_structured(runtime.own_model) or is_structured(runtime.fallback)):
@@ -161,24 +165,51 @@ def _models(graph: Pregel[Any, Any, Any, Any], agents: Mapping[str, Agent]) -> I
                 "Give it the plain model; ask for structured output in a tool, or in a node that does not speak.",
                 agent=name,
             )
+    for llm, users in named.items():
+        if (problem := _unusable(llm)) is not None:
+            yield Finding(
+                Severity.WARNING,
+                f"{_listed(users)}: {problem} Without it the graph can be drawn and tested, but no call can be held.",
+                agent=users[0] if len(users) == 1 else None,
+            )
     if not without:
         return
-    if (named := os.environ.get(DEFAULT_MODEL_VARIABLE)) is not None:
-        try:
-            model_from(named)
-        except GraphVoiceError as error:
-            yield Finding(Severity.WARNING, f"{DEFAULT_MODEL_VARIABLE}, the model of this graph: {error}")
+    if (default := os.environ.get(DEFAULT_MODEL_VARIABLE)) is not None:
+        if (problem := _unusable(default)) is not None:
+            yield Finding(Severity.WARNING, f"{DEFAULT_MODEL_VARIABLE}, the model of this graph: {problem}")
         return
-    listed = ", ".join(f'"{name}"' for name in without)
     yield Finding(
         Severity.WARNING,
-        f"{'agent' if len(without) == 1 else 'agents'} {listed}: no model. Drawing and Studio work without one, a call "
-        "does not.",
+        f"{_listed(without)}: no model. Drawing and Studio work without one, a call does not.",
         'Write create_voice_graph(..., llm="openai:gpt-4.1-mini"), or give one to each run: '
         'config={"configurable": {"llm": model}}, '
         f"graph-voice chat --llm, or the environment variable {DEFAULT_MODEL_VARIABLE}.",
         agent=without[0] if len(without) == 1 else None,
     )
+
+
+def _strings(runtime: AgentRuntime | None, agent: Agent) -> list[str]:
+    """The models that an agent names by strings: its own, its fallback, and those that summarize."""
+    operations = [handoff.history for handoff in agent.ways.values()]
+    operations += [agent.context] if agent.context is not None else []
+    found = [runtime.own_model, runtime.fallback] if runtime is not None else []
+    found += [step.get("model") for operation in operations for step in operation.flat() if step["op"] == "summarize"]
+    strings = (name for name in found if isinstance(name, str) and not name.startswith("instance:"))
+    return list(dict.fromkeys(strings))
+
+
+def _unusable(llm: str) -> str | None:
+    """Why a call could not use this model here; None if it can."""
+    try:
+        model_from(llm)
+    except GraphVoiceError as error:
+        return str(error)
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    return f"{'agent' if len(names) == 1 else 'agents'} {listed}"
 
 
 def _first_userdata(graph: Pregel[Any, Any, Any, Any]) -> Any:

@@ -61,6 +61,7 @@ class AgentNode:
         """The node: an update of the state."""
         if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
             return await AgentNode(changed).step(state, config, runtime)
+        await self.runtime.load(config)
         turn = current_turn.get()
         if turn is not None and turn.interrupted:
             return {}

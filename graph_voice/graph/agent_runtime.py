@@ -1,5 +1,7 @@
 """What the two nodes of an agent share: its model, its speech, and the contexts of its tools and hooks."""
 
+import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +16,13 @@ from langgraph.types import RetryPolicy
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.run_context import RunContext, running
+from graph_voice.errors import GraphVoiceError
 from graph_voice.graph.generate import Generated
 from graph_voice.graph.retry import RETRY, ask
 from graph_voice.history.context import view
 from graph_voice.messages.pairs import GOTO
 from graph_voice.messages.prompt import build_prompt
-from graph_voice.models import model_from, run_models
+from graph_voice.models import checked, is_loaded, models_named, run_models
 from graph_voice.models.bindings import Bindings
 from graph_voice.secrets.arguments import secret_schemas
 from graph_voice.turn.nodes_side import NodesSide, current_turn
@@ -68,8 +71,9 @@ class AgentRuntime:
     ) -> None:
         self.agent = agent
         self.settings = settings
-        self.own_model = model_from(agent.llm if agent.llm is not None else llm)
-        self.fallback = model_from(agent.fallback if agent.fallback is not None else fallback)
+        self.own_model = checked(agent.llm if agent.llm is not None else llm)
+        """A string is made a model when a call needs it."""
+        self.fallback = checked(agent.fallback if agent.fallback is not None else fallback)
         self.bindings = Bindings(agent.name, agent.provider_tools)
         self.secret_schemas = secret_schemas(agent.own_tools)
         """The schemas of the tools that take a secret."""
@@ -78,10 +82,20 @@ class AgentRuntime:
         self.override: BaseChatModel | None = None
         """The model that a run's context names; it takes precedence over all others."""
 
+    async def load(self, config: RunnableConfig) -> None:
+        """Make the models that strings name, in a thread: the first time, a provider's package is imported. What can't
+        be made is reported when it is asked."""
+        if not all(map(is_loaded, models_named(self.own_model, self.fallback, self._override(config)))):
+            with contextlib.suppress(GraphVoiceError):
+                await asyncio.to_thread(self.models, config)
+
     def models(self, config: RunnableConfig) -> list[BaseChatModel]:
         """The model of this run, then its fallback. Raises `ModelError` when there is none."""
-        override = self.override or config.get("configurable", {}).get("llm")
-        return run_models(f'agent "{self.agent.name}"', self.own_model, self.fallback, override)
+        who = f'agent "{self.agent.name}"'
+        return run_models(who, self.own_model, self.fallback, self._override(config))
+
+    def _override(self, config: RunnableConfig) -> Any:
+        return self.override or config.get("configurable", {}).get("llm")
 
     def model(self, config: RunnableConfig) -> BaseChatModel:
         """The model of this run. Raises `ModelError` when there is none."""

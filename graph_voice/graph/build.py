@@ -77,8 +77,9 @@ def create_voice_graph(
             resumes has lost them.
 
     Raises `BuildError` for duplicate or reserved names, an undeclared target, an empty list, and `ModelError` for a
-    model string that can't be used. Warns of an agent that no handoff leads to. A target may be any node, even one
-    that you add to the result, so a missing target is a `BuildError` of `compile()`.
+    model string that names no provider. The model itself is made when a call needs it: you can build, draw and check
+    the graph, and run it with another model, without its package and key. Warns of an agent that no handoff leads to. A
+    target may be any node, even one that you add to the result, so a missing target is a `BuildError` of `compile()`.
     """
     if isinstance(agents, Agent | Pregel | type):
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
@@ -213,10 +214,20 @@ def definition_of(graph: Pregel[Any, Any, Any, Any], name: str) -> Agent | None:
 
 
 def require_models(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig) -> None:
-    """Raise `ModelError` if an agent of this graph has no model in a run with this config."""
-    for name in graph.nodes:
-        if (runtime := runtime_of(graph, name)) is not None:
-            runtime.models(config)
+    """Raise `ModelError` or `MissingDependencyError` if an agent of this graph has no model in a run with this config,
+    or one that can't be made."""
+    for runtime in _runtimes(graph):
+        runtime.models(config)
+
+
+async def load_models(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig) -> None:
+    """Make the models that a run with this config asks. What can't be made is reported by `require_models`."""
+    for runtime in _runtimes(graph):
+        await runtime.load(config)
+
+
+def _runtimes(graph: Pregel[Any, Any, Any, Any]) -> list[AgentRuntime]:
+    return [runtime for name in graph.nodes if (runtime := runtime_of(graph, name)) is not None]
 
 
 def _runtime(builder: Any, name: str) -> AgentRuntime | None:

@@ -28,6 +28,7 @@ from graph_voice.history.pure_operations import (
     without_instructions,
     without_tools,
 )
+from graph_voice.models import checked
 from graph_voice.userdata import channel as _userdata
 
 __all__ = [
@@ -202,7 +203,34 @@ def trim_tokens(max_tokens: int, *, counter: Counter | str | None = None) -> Ope
     return _op("trim_tokens", max_tokens=max_tokens, counter=_counter("trim_tokens(counter=...)", counter))
 
 
-@operation(run=_summarized)
+def _summarize(
+    *,
+    model: BaseChatModel | str | None = None,
+    keep_last_turns: int = 0,
+    prompt: str | None = None,
+    deadline: float | None = None,
+) -> Operation:
+    """The operation from its arguments in plain data, whose model was checked when it was written."""
+    if keep_last_turns < 0:
+        raise HistoryError(f"summarize(keep_last_turns={keep_last_turns}): the number of turns can't be negative.")
+    if deadline is not None and deadline < 0:
+        raise HistoryError(f"summarize(deadline={deadline}): seconds can't be negative.")
+    name = model
+    if isinstance(model, BaseChatModel):
+        known = (n for n, m in _models.items() if m is model)
+        name = next(known, None) or f"instance:{type(model).__name__}:{uuid.uuid4().hex[:8]}"
+        _models[name] = model
+    return _op(
+        "summarize",
+        [model] if isinstance(model, BaseChatModel) else (),
+        model=name,
+        keep_last_turns=keep_last_turns,
+        prompt=prompt,
+        deadline=deadline,
+    )
+
+
+@operation(run=_summarized, build=_summarize)
 def summarize(
     *,
     model: BaseChatModel | str | None = None,
@@ -223,25 +251,10 @@ def summarize(
         deadline: seconds that a handoff waits for a summary that is not ready. After that, or when the model fails,
             `exclude_instructions() | truncate(max_items=6)` is used instead. Default: 1.
 
-    Raises `HistoryError` when `keep_last_turns` or `deadline` is negative.
+    Raises `HistoryError` when `keep_last_turns` or `deadline` is negative, and `ModelError` for a string that names no
+    provider.
     """
-    if keep_last_turns < 0:
-        raise HistoryError(f"summarize(keep_last_turns={keep_last_turns}): the number of turns can't be negative.")
-    if deadline is not None and deadline < 0:
-        raise HistoryError(f"summarize(deadline={deadline}): seconds can't be negative.")
-    name = model
-    if isinstance(model, BaseChatModel):
-        known = (n for n, m in _models.items() if m is model)
-        name = next(known, None) or f"instance:{type(model).__name__}:{uuid.uuid4().hex[:8]}"
-        _models[name] = model
-    return _op(
-        "summarize",
-        [model] if isinstance(model, BaseChatModel) else (),
-        model=name,
-        keep_last_turns=keep_last_turns,
-        prompt=prompt,
-        deadline=deadline,
-    )
+    return _summarize(model=checked(model), keep_last_turns=keep_last_turns, prompt=prompt, deadline=deadline)
 
 
 def model_of(name: str) -> BaseChatModel | str:

@@ -23,7 +23,7 @@ from graph_voice.history.operations import DEADLINE, exclude_instructions, model
 from graph_voice.history.pure_operations import MADE, is_made
 from graph_voice.messages.content import plain_text
 from graph_voice.messages.pairs import GOTO, pair_safe, transfer_answer
-from graph_voice.models import model_from
+from graph_voice.models import is_loaded, model_from
 
 __all__ = [
     "FALLBACK",
@@ -235,7 +235,7 @@ async def ask(
 ) -> str:
     """Ask the model. Raises what it raises, and `HistoryError` when it says nothing."""
     named = step.get("model")
-    asked = model if named is None else model_from(model_of(named))
+    asked = model if named is None else await _instance(model_of(named))
     if asked is None:
         raise HistoryError(_NO_MODEL)
     text = "\n".join(line.text for line in lines)
@@ -249,6 +249,11 @@ async def ask(
     if not (summary := reply.text.strip()):
         raise HistoryError("summarize: the model answered with nothing.")
     return summary
+
+
+async def _instance(llm: BaseChatModel | str) -> BaseChatModel | None:
+    """The first time, a provider's package is imported: not while a call waits for the event loop."""
+    return model_from(llm) if is_loaded(llm) else await asyncio.to_thread(model_from, llm)
 
 
 def key_of(step: dict[str, Any]) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from graph_voice.errors import MissingDependencyError, ModelError
-from graph_voice.graph.build import runtime_of
+from graph_voice.graph.build import require_models, runtime_of
 from graph_voice.launch.loading import source_of
 from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
 
@@ -95,6 +95,7 @@ def choose_model(
             return without_a_model()
         return ModelChoice(model_from(named), named)
     if _has_own_models(graph):
+        _require_own_models(graph)
         return ModelChoice(None, "the graph's own")
     if os.environ.get("OPENAI_API_KEY"):
         return ModelChoice(model_from(DEFAULT_OPENAI_MODEL), DEFAULT_OPENAI_MODEL)
@@ -143,6 +144,16 @@ def _has_agents(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, An
     """Whether the graph has graph_voice agents."""
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     return any(runtime_of(compiled, name) is not None for name in compiled.nodes)
+
+
+def _require_own_models(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]) -> None:
+    try:
+        require_models(graph.compile() if isinstance(graph, StateGraph) else graph, {})
+    except (MissingDependencyError, ModelError) as error:
+        raise type(error)(
+            f"{error} Or choose another model for this run: --llm {OFFLINE} (the intent router, without a key), or "
+            "--base-url of an OpenAI-compatible server."
+        ) from error
 
 
 def _has_own_models(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]) -> bool:

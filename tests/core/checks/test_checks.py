@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool, history
 from graph_voice.checks import Finding, Severity, check_file, check_graph
 from graph_voice.errors import LoadError
 from graph_voice.testing import ScriptedModel
@@ -110,6 +110,34 @@ def test_agents_without_a_model_are_one_finding(monkeypatch: pytest.MonkeyPatch)
     assert "the model of this graph" in only(found()).problem
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     assert found() == []
+
+
+def test_a_named_model_that_can_not_be_used_here_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = history.when(max_items=9, then=history.summarize(model="openai:gpt-short"))
+    carried = history.summarize(model="openai:gpt-carried")
+    graph = create_voice_graph(
+        [
+            desk(handoffs=[Handoff("billing", "Bills.", history=carried)], llm="openai:gpt-desk", context=short),
+            billing(fallback="openai:gpt-reserve"),
+        ],
+        llm="openai:gpt-graph",
+        fallback="openai:gpt-graph",
+    )
+    found = check_graph(graph)
+    assert {f.severity for f in found} == {Severity.WARNING}
+    problems = [f.problem for f in found]
+    for agents, model in {
+        'agent "desk"': "openai:gpt-desk",
+        'agents "desk", "billing"': "openai:gpt-graph",
+        'agent "billing"': "openai:gpt-reserve",
+    }.items():
+        (told,) = (p for p in problems if model in p)
+        assert told.startswith(agents + ":")
+        assert "OPENAI_API_KEY" in told
+    assert any("gpt-short" in p for p in problems)
+    assert any("gpt-carried" in p for p in problems)
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    assert check_graph(graph) == []
 
 
 @pytest.mark.parametrize(

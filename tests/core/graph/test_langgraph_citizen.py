@@ -285,9 +285,7 @@ async def test_one_graph_serves_many_conversations_at_once() -> None:
 
 
 @pytest.mark.parametrize("page", ["langgraph.md", "models.md"])
-async def test_the_snippets_of_the_page_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
-        monkeypatch.setenv(name, "key")
+async def test_the_snippets_of_the_page_run(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     snippets = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(snippets) > 3

@@ -14,7 +14,7 @@ SNIPPET, *OTHERS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding
 
 
 def test_the_worker_of_the_page_can_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "not-used")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     (tmp_path / "my_agent.py").write_text(SNIPPET)
     monkeypatch.chdir(tmp_path)
     started: list[AgentServer] = []

@@ -15,9 +15,11 @@ from graph_agent_support import (
     voice,
     words,
 )
+from livekit.agents import AgentSession
 from livekit.agents.voice.events import ErrorEvent
 
 from graph_voice import Agent, Handoff, create_voice_graph, function_tool
+from graph_voice.errors import ModelError
 from graph_voice.testing import ScriptedModel, call, fail, hang, say
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import voice_rig
@@ -33,6 +35,24 @@ def host(model: ScriptedModel, *tools: Any, **options: Any) -> GraphAgent:
         [Agent("host", instructions="You are the host.", tools=tools, voice=voice("host"))], llm=model
     )
     return GraphAgent(graph, **options)
+
+
+@pytest.mark.parametrize("llm", ["openai:gpt-keyless", None])
+async def test_a_session_whose_graph_lacks_its_model_or_key_is_refused_at_its_start(
+    llm: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "GRAPH_VOICE_LLM"):
+        monkeypatch.delenv(name, raising=False)
+    graph = create_voice_graph([Agent("host", instructions="You are the host.")], llm=llm)
+    async with AgentSession[Any](vad=None, turn_handling={"turn_detection": "manual"}) as session:
+        with pytest.raises(ModelError, match="GRAPH_VOICE_LLM" if llm is None else "OPENAI_API_KEY"):
+            await session.start(GraphAgent(graph))
+    model = ScriptedModel(["Hello."])
+    agent = GraphAgent(graph, config={"configurable": {"llm": model}})
+    async with AgentSession[Any](vad=None, turn_handling={"turn_detection": "manual"}) as session:
+        await session.start(agent)
+        await session.run(user_input="Hello?")
+    assert told_by_graph(agent) == [("user", "Hello?"), ("assistant", "Hello.")]
 
 
 async def test_closing_in_the_middle_of_a_reply_keeps_the_words_heard() -> None:
