@@ -7,6 +7,7 @@ GraphVoiceError
 +-- LoadError               ImportError     a path leads to no graph
 +-- MissingDependencyError  ImportError     a package is not installed
 +-- ModelError              RuntimeError    no chat model could be made
+|   +-- NoModelError                        an agent has no model at all
 +-- SaverError              RuntimeError    the durable copy can't be written or read
 +-- TurnError               RuntimeError    a turn was told what its contract forbids
 +-- UserdataError           ValueError      the userdata does not fit its class
@@ -21,6 +22,7 @@ __all__ = [
     "LoadError",
     "MissingDependencyError",
     "ModelError",
+    "NoModelError",
     "SaverError",
     "TurnError",
     "UserdataError",
@@ -53,6 +55,10 @@ class MissingDependencyError(GraphVoiceError, ImportError):
 
 class ModelError(GraphVoiceError, RuntimeError):
     """No chat model could be made from what the graph or its run was given."""
+
+
+class NoModelError(ModelError):
+    """An agent of the graph has no model, and the run names none."""
 
 
 class SaverError(GraphVoiceError, RuntimeError):

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr, ValidationError
 
-from graph_voice.errors import MissingDependencyError, ModelError
+from graph_voice.errors import MissingDependencyError, ModelError, NoModelError
 
 __all__ = [
     "DEFAULT_MODEL_VARIABLE",
@@ -106,7 +106,7 @@ def run_models(
     """The models of one step, as `models_named` says. Raises `ModelError` when there is none, and as `model_from`."""
     named = models_named(llm, fallback, override)
     if not named:
-        raise ModelError(
+        raise NoModelError(
             f'{who} has no model. Give the graph one: create_voice_graph(..., llm="openai:gpt-4.1"), '
             f'Agent(..., llm=...), config={{"configurable": {{"llm": model}}}}, or the environment variable '
             f"{DEFAULT_MODEL_VARIABLE}."

@@ -8,58 +8,31 @@ import asyncio
 import inspect
 import logging
 import pickle
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from langgraph.graph import StateGraph
 from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice.errors import BuildError, LoadError
-from graph_voice.launch.loading import load_graph, locate
+from graph_voice.launch.loading import locate
 from graph_voice.tracing import flush_traces
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.session.resume import PATIENCE
 from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
 from graph_voice_livekit.worker.failed_call import tell_caller
 from graph_voice_livekit.worker.job_saver import JobSaver
+from graph_voice_livekit.worker.prepared import APOLOGY, Describe, Plan, Plugin, Prepared, Prewarm, prepare
+from graph_voice_livekit.worker.rehearsal import Rehearsal
 
 __all__ = ["create_server"]
 
 logger = logging.getLogger("graph_voice.livekit")
-APOLOGY = "I'm sorry, I can't take your call right now. Please try again later."
 MAX_TOOL_STEPS = 1000
 """Instead of LiveKit's 3, which would stop a graph that calls more tools in a row: a graph has its own limits."""
 PRELOADED = ("graph_voice_livekit.worker.server", "langchain.chat_models", "langchain_core.tracers.langchain")
 """Imported once per worker, where the platform can fork. The fork server skips what is not installed."""
-Plugin = str | Callable[[], Any] | None
-Describe = Callable[[JobContext], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
-_PREWARMED = "graph_voice"
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a job process needs to hold a call."""
-
-    graph: str
-    plugins: Mapping[str, Plugin]
-    call: Describe | None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    apology: str | None = APOLOGY
-    saver: Callable[[], Any] | None = None
-    active_agent_attribute: str | None = None
-
-
-@dataclass
-class _Prepared:
-    """What a job process has prepared before its call comes."""
-
-    graph: Any = None
-    plugins: dict[str, Any] = field(default_factory=dict)
-    error: Exception | None = None
-    """Why there can be no call. The next caller is told."""
 
 
 def create_server(
@@ -72,7 +45,7 @@ def create_server(
     session: Mapping[str, Any] | None = None,
     apology: str | None = APOLOGY,
     agent_name: str = "",
-    prewarm: Callable[[JobProcess], Any] | None = None,
+    prewarm: Prewarm | None = None,
     saver: Callable[[], Any] | None = None,
     preload_modules: Sequence[str] = (),
     active_agent_attribute: str | None = None,
@@ -89,8 +62,9 @@ def create_server(
             this call (`thread_id`, `userdata`, `messages`, ...), sync or async. Default: the room's name as thread.
         session: further keyword arguments of LiveKit's `AgentSession`; plain data. The default of `max_tool_steps` is
             1000, because the graph has its own limits.
-        apology: what a caller is told when there can be no call: the graph can't be loaded, `call` raises, the
-            session can't start or ends with an error. It is spoken by `tts`, else written to the chat; None: nothing.
+        apology: what a caller is told when there can be no call: `call` raises, the session can't start or ends with
+            an error, the graph can't be loaded any more. It is spoken by `tts`, else written to the chat. None:
+            nothing.
         agent_name: LiveKit's, for explicit dispatch.
         prewarm: a module-level function of LiveKit's `JobProcess`, which runs in each job process before a call comes
             (LiveKit's `setup_fnc`).
@@ -111,7 +85,9 @@ def create_server(
             has the fix.
         LoadError: there is no such file.
 
-    Run it with LiveKit's `cli.run_app(server)`, or serve it from your own program.
+    Run it with LiveKit's `cli.run_app(server)`, or serve it from your own program (`await server.run()`). Before the
+    worker registers, it prepares a call once in a process of its own. When the graph can't be imported, a plugin can't
+    be made, or a model lacks its key, the worker logs the reason and ends with exit code 1 (`SystemExit`).
     """
     if not isinstance(graph, str):
         raise BuildError(
@@ -121,12 +97,13 @@ def create_server(
     if "setup_fnc" in server:
         raise BuildError("create_server(setup_fnc=...): the setup function loads the graph. Write prewarm=... instead.")
     plugins = {"stt": stt, "tts": tts, "vad": vad}
-    plan = _Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, active_agent_attribute)
+    plan = Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, active_agent_attribute, prewarm)
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
     for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
-    setup = partial(_prewarm, plan=plan, more=prewarm)
-    made = AgentServer(setup_fnc=setup, preload_modules=[*PRELOADED, *preload_modules], **server)
+    setup = partial(_prewarm, plan=plan)
+    rehearsal = Rehearsal(plan, server.get("initialize_process_timeout"))
+    made = _Server(rehearsal, setup_fnc=setup, preload_modules=[*PRELOADED, *preload_modules], **server)
     made.rtc_session(partial(_serve, plan=plan), agent_name=agent_name)
     return made
 
@@ -141,36 +118,47 @@ def _check_pickles(name: str, value: Any) -> None:
         ) from error
 
 
-def _prewarm(process: JobProcess, *, plan: _Plan, more: Callable[[JobProcess], Any] | None = None) -> None:
-    """LiveKit's prewarm: load packages, the graph and the models before a call comes.
+class _Server(AgentServer):
+    """LiveKit's server, which takes no calls before one could be held."""
 
-    It raises nothing: LiveKit would start one process after the other while the callers wait in silence.
-    """
-    process.userdata[_PREWARMED] = prepared = _Prepared()
-    try:
-        # The voice first: it tells the caller if anything else fails.
-        for name in ("tts", "stt", "vad"):
-            plugin = plan.plugins[name]
-            if plugin is not None:
-                prepared.plugins[name] = plugin() if callable(plugin) else plugin
-        graph = load_graph(plan.graph)
-        prepared.graph = graph.compile() if isinstance(graph, StateGraph) else graph  # once, not for each call
-        if more is not None:
-            more(process)
-    except LoadError as error:  # its text names the lines
-        logger.error("no call can be held: %s", error)
-        prepared.error = error
-    except Exception as error:
-        logger.exception("no call can be held: the set-up failed")
-        prepared.error = error
+    def __init__(self, rehearsal: Rehearsal, **options: Any) -> None:
+        self._rehearsal = rehearsal
+        rehearsal.know(**options)
+        super().__init__(**options)
+
+    def update_options(self, **options: Any) -> None:
+        """As LiveKit's. Its command line passes on what it was given."""
+        self._rehearsal.know(**options)
+        super().update_options(**options)
+
+    async def run(self, *, devmode: bool = False, unregistered: bool = False) -> None:
+        """As LiveKit's, but when a call can't be prepared, log the reason and raise `SystemExit`.
+
+        LiveKit would register the worker, and each caller would be told that there is no call. A job that LiveKit
+        starts itself (its console) prepares its one call in any case.
+        """
+        if not unregistered:
+            try:
+                await self._rehearsal.play()
+            except LoadError as error:
+                logger.critical("the worker ends, because it could hold no call: %s", error)
+                raise SystemExit(1) from error
+        await super().run(devmode=devmode, unregistered=unregistered)
 
 
-async def _serve(job: JobContext, *, plan: _Plan) -> None:
+def _prewarm(process: JobProcess, *, plan: Plan) -> None:
+    """LiveKit's prewarm: prepare a call before it comes."""
+    prepared = prepare(process, plan)
+    if prepared.reason is not None:
+        logger.error("no call can be held: %s", prepared.reason)
+
+
+async def _serve(job: JobContext, *, plan: Plan) -> None:
     """Begin one call. If that fails, the caller is told, and the error is raised: LiveKit logs it and ends the job.
 
     It returns when the call has begun: at a shutdown LiveKit waits for the entrypoint before it closes the session.
     """
-    prepared: _Prepared = job.proc.userdata[_PREWARMED]
+    prepared: Prepared = Prepared.of(job.proc)
     try:
         if prepared.error is not None:
             raise prepared.error
@@ -180,7 +168,7 @@ async def _serve(job: JobContext, *, plan: _Plan) -> None:
         raise
 
 
-async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
+async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
     store = JobSaver(plan.saver)
     described = await _described(job, plan.call)
     agent = GraphAgent(prepared.graph, **{"thread_id": job.room.name, "saver": await store.open(), **described})
@@ -213,7 +201,7 @@ async def _begin(job: JobContext, plan: _Plan, prepared: _Prepared) -> None:
 
 
 async def _end(
-    job: JobContext, plan: _Plan, prepared: _Prepared, agent: GraphAgent, store: JobSaver, event: CloseEvent
+    job: JobContext, plan: Plan, prepared: Prepared, agent: GraphAgent, store: JobSaver, event: CloseEvent
 ) -> None:
     """The session is closed: let the agent leave the room, where it would otherwise stay until the room is closed."""
     await agent.aclose()
@@ -225,7 +213,7 @@ async def _end(
     job.shutdown("the call is over")
 
 
-async def _tell(job: JobContext, plan: _Plan, prepared: _Prepared, error: BaseException) -> None:
+async def _tell(job: JobContext, plan: Plan, prepared: Prepared, error: BaseException) -> None:
     if not job.is_fake_job():  # LiveKit's console has no room
         await tell_caller(job, error, apology=plan.apology, tts=prepared.plugins.get("tts"))
 
