@@ -106,7 +106,8 @@ class Conversation(Generic[U]):
         self.call.require_models()
         durable = self.call.durable
         if durable is not None and not durable.opened:
-            self._state.pending = await durable.open(patience)
+            question = await durable.open(patience)
+            self._state.pending = () if question is None else (question,)
         return self
 
     async def __aenter__(self) -> Self:

@@ -214,7 +214,7 @@ class _ThreadWriter:
         self._written = {}
 
     def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: Pending | None) -> None:
-        if waiting is not None:
+        if waiting is not None and self._comes_last(waiting):
             self._put_waiting(thread_id, values, waiting)
             return
         changed = [name for name, value in values.items() if not _same(self._written.get(name, _NOTHING), value)]
@@ -258,13 +258,19 @@ class _ThreadWriter:
         self._saver.put(self._where(thread_id), checkpoint, metadata, new)
         self._id, self._parent = checkpoint_id, checkpoint
 
+    def _comes_last(self, waiting: Pending) -> bool:
+        """Whether this run can be stored as it is. The head of a thread is the checkpoint with the greatest id: a run
+        whose question was asked after those of newer runs would never be it."""
+        ids = [found.checkpoint["id"] for found, _ in waiting.saver.export() if not _namespace(found)]
+        return all(found >= self._id for found in ids)
+
     def _put_waiting(self, thread_id: str, values: dict[str, Any], waiting: Pending) -> None:
         """Store a run that waits in `interrupt()` as it is, but with what is remembered instead of what it wrote."""
         number = _Versions(self._saver, self._counter)
         for found, writes in waiting.saver.export():
             checkpoint = number.translate(found.checkpoint)
             metadata: Any = {**found.metadata, ASKING: waiting.asking}
-            namespace = found.config["configurable"].get("checkpoint_ns", "")
+            namespace = _namespace(found)
             where: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
             if namespace == "":
                 checkpoint["channel_values"] = {**checkpoint["channel_values"], **values}
@@ -321,6 +327,10 @@ class _Versions:
 
 
 _NOTHING = object()
+
+
+def _namespace(found: CheckpointTuple) -> str:
+    return str(found.config["configurable"].get("checkpoint_ns", ""))
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
@@ -39,6 +39,8 @@ class Runner:
         self._saver = saver
         self._interrupts: dict[str, Interrupt] = {}
         self._last_node: str | None = None
+        self._resumed = turn.run.resumes
+        """The run that this turn's words answer; None when another turn has answered it."""
         known: dict[Any, BaseMessage] = {}
         if not all(node.is_library for node in self._roles.nodes.values()):
             known = {m.id: m for m in call.state["messages"]}
@@ -64,10 +66,12 @@ class Runner:
         except GraphDrained:
             pass  # an interruption: the running step has ended
         except AnsweredAlready:
+            self._resumed = None
             raise
         except Exception as error:
             turn.apologize(self._speaker, error)
         finally:
+            self._end_earlier_calls()
             self._end_calls()
             turn.run.interruption.on_stop = turn.run.interruption.on_rejected = None
 
@@ -134,6 +138,7 @@ class Runner:
     def _ask(self) -> None:
         """Ask the first question of LangGraph's `interrupt()`; the others come after its answer."""
         if not self._interrupts:
+            self._ask_earlier()
             return
         turn, resumed = self._turn, self._turn.run.resumes
         asking = next((s for s in reversed(list(turn.record.steps())) if _waits(s)), None)
@@ -144,9 +149,23 @@ class Runner:
             calls, asked_by = dict(resumed.calls), resumed.asking
         else:
             calls, asked_by = {}, None
-        turn.run.pending = Pending(tuple(self._interrupts.values()), self._saver, calls, asked_by)
-        first = turn.run.pending.interrupts[0]
+        open_already = any(pending.asked for pending in self._call.all_waiting(but=turn.run))
+        interrupts = tuple(self._interrupts.values())
+        turn.run.pending = Pending(interrupts, self._saver, calls, asked_by, asked=not open_already)
+        if open_already:
+            return
+        first = interrupts[0]
         turn.asked(self._speaker, first.id, first.value, asking.words.id if asking is not None else None)
+
+    def _ask_earlier(self) -> None:
+        """Ask a question that came while another was open, now that none is open any more."""
+        turn = self._turn
+        earlier = self._call.all_waiting(but=turn.run)
+        if not earlier or any(pending.asked for pending in earlier) or turn.interrupted or turn.run.call_ends:
+            return
+        turn.run.asks_for = earlier[0]
+        first = earlier[0].interrupts[0]
+        turn.asked(self._speaker, first.id, first.value, None)
 
     def _answered(self) -> bool:
         turn = self._turn
@@ -155,6 +174,19 @@ class Runner:
         if self._roles.may_be_silent(self._last_node or ""):
             return True
         return any(words.produced.strip() for step in turn.record.steps() for words in (step.words, *step.lines))
+
+    def _end_earlier_calls(self) -> None:
+        """Decide about the tool calls of the run that this turn's words have resumed."""
+        turn, resumed = self._turn, self._resumed
+        if resumed is None or turn.run.pending is not None or not turn.run.state.happened:
+            return
+        if turn.interrupted and self._last_node is None:
+            turn.run.answers_nothing()  # nothing of it has run: the question is still open
+            return
+        results = {m.tool_call_id: m for m in self._call.messages if isinstance(m, ToolMessage)}
+        for call in resumed.calls.values():
+            if call.id in results and results[call.id].additional_kwargs.get("placeholder"):
+                turn.remember([answer(call.id, call.name, UNKNOWN, is_error=True)])
 
     def _end_calls(self) -> None:
         """End the tool calls that were running when the run broke off, since no result will come."""

@@ -5,6 +5,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, convert_to_messages
@@ -92,7 +93,8 @@ class CallState(Generic[U]):
         self.live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
         if userdata is not None:
             self.update_userdata(userdata)
-        self.pending: Pending | None = None
+        self.pending: tuple[Pending, ...] = ()
+        """The runs of the past that wait in `interrupt()`."""
         """What the graph waited for before the turns that are live."""
 
     @property
@@ -142,20 +144,32 @@ class CallState(Generic[U]):
     @property
     def interrupts(self) -> tuple[Interrupt, ...]:
         """What the graph waits for (LangGraph's `interrupt()`); the next `turn(text)` answers the first one."""
-        pending = self.waiting()
-        return pending.interrupts if pending is not None else ()
+        waiting = sorted(self.all_waiting(), key=lambda pending: not pending.asked)
+        if not waiting or not waiting[0].asked:
+            return ()  # nothing has been asked, so nothing is answered
+        return tuple(found for pending in waiting for found in pending.interrupts)
 
     def waiting(self) -> Pending | None:
-        """The run that waits for an answer (LangGraph's `interrupt()`)."""
+        """The run whose question has been asked (LangGraph's `interrupt()`): the caller's next words answer it."""
+        return next((pending for pending in self.all_waiting() if pending.asked), None)
+
+    def all_waiting(self, but: TurnRun | None = None) -> tuple[Pending, ...]:
+        """All runs that wait for an answer, also those whose question has not been asked yet.
+
+        Args:
+            but: without what this turn's run waits for, or resumes.
+        """
         found = self.pending
         for turn in self.live.turns:
-            found = pending_after(found, turn)
+            if turn is not but:
+                found = pending_after(found, turn)
+        if but is not None and but.resumes is not None:
+            found = tuple(pending for pending in found if pending.saver is not but.resumes.saver)
         return found
 
     def asks(self, pending: Pending) -> bool:
         """Whether the graph still waits for this answer."""
-        waiting = self.waiting()
-        return waiting is not None and waiting.saver is pending.saver
+        return any(found.saver is pending.saver for found in self.all_waiting())
 
     @property
     def apology(self) -> str:
@@ -261,11 +275,14 @@ class CallState(Generic[U]):
         return next(self._order)
 
 
-def pending_after(pending: Pending | None, turn: TurnRun) -> Pending | None:
-    """What the graph waits for after this turn, if it waited for `pending` before."""
+def pending_after(waiting: tuple[Pending, ...], turn: TurnRun) -> tuple[Pending, ...]:
+    """The runs that wait after this turn, if these waited before."""
     if not turn.state.happened:
-        return pending
-    if turn.resumes is not None and pending is not None and turn.resumes.saver is pending.saver:
-        pending = None
+        return waiting
     # A question asked after a handoff that did not happen does not count.
-    return turn.pending if turn.pending is not None and turn.record.handoffs.all_happened else pending
+    own = (turn.pending,) if turn.pending is not None and turn.record.handoffs.all_happened else ()
+    resumed = turn.resumes.saver if turn.resumes is not None else None
+    asked = turn.asks_for.saver if turn.asks_for is not None else None
+    place = next((i for i, found in enumerate(waiting) if found.saver is resumed), len(waiting))
+    found = (*waiting[:place], *own, *waiting[place + 1 :])
+    return tuple(replace(one, asked=True) if one.saver is asked else one for one in found)

@@ -24,6 +24,8 @@ class Pending:
     calls: Mapping[str, ToolCallRecord]
     asking: str | None
     """The id of the message whose tool calls wait; None when none does."""
+    asked: bool = True
+    """Whether the first question has been asked: one that came while another was open is asked after its answer."""
     stored: bool = False
     """Read from the durable copy, which has the messages of the whole call: what comes after the batch is not the run's
     own."""

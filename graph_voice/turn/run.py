@@ -79,6 +79,8 @@ class TurnRun:
         """The run, waiting in `interrupt()`, that this turn's words answer."""
         self.pending: Pending | None = None
         """What this turn's run waits for, when it ended in LangGraph's `interrupt()`."""
+        self.asks_for: Pending | None = None
+        """The earlier run whose question this turn has asked, since another one was open when it came."""
         self.without_tools: set[str] = set()
         """Agents that may call no more tools in this turn."""
 
