@@ -1,8 +1,9 @@
 """What each history operation costs, in milliseconds: `python benchmarks/history.py`.
 
-One line per operation, one column per length of the conversation in messages (user turns, replies, tool calls and
-results). It is the best of several runs, in this process's time, so that other work of the machine hardly counts. The
-aim is linear time, and under 1 ms for 100 messages. `--markdown` prints the table of docs/history.md.
+One line per operation, and for reading the messages of a call whose last turn has changed. One column per length of the
+conversation in messages (user turns, replies, tool calls and results). It is the best of several runs, in the time of
+this process, so that other work of the machine hardly counts. The aim is linear time, and under 1 ms for 100 messages.
+`--markdown` prints the table of docs/history.md.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from graph_voice import history
+from graph_voice import Agent, Conversation, Turn, create_voice_graph, events, history
 from graph_voice.history.context import carry, earlier_context, resolve, shortened, view
 from graph_voice.history.reducers import merge_messages
+from graph_voice.testing import ScriptedModel
 
 SIZES = (10, 100, 1_000, 5_000)
 
@@ -77,6 +79,28 @@ def cases(messages: list[AnyMessage]) -> dict[str, Callable[[], Any]]:
     return found
 
 
+async def calls(messages: list[AnyMessage]) -> dict[str, Callable[[], Any]]:
+    """Reading what is remembered of a call when the front end has reported what was heard of its last turn."""
+    found: dict[str, Callable[[], Any]] = {}
+    for name in ("a call: its messages", "a call: with words from outside", "a call: with words dated back"):
+        graph = create_voice_graph([Agent("desk", instructions="A desk.")], llm=ScriptedModel(lambda _: "Yes."))
+        call = Conversation(graph, messages=messages)
+        for _ in range(4):
+            await call.run("And then?")
+        turn = call.turn("Is that all?")
+        turn.commit(at=time.time() - 3600 if "back" in name else None)
+        (said,) = [event async for event in turn if isinstance(event, events.Text)]
+        if "outside" in name:
+            call.add(AIMessage("The line is recorded."))
+        found[name] = partial(_report, call, turn, said)
+    return found
+
+
+def _report(call: Conversation, turn: Turn, said: events.Text) -> None:
+    turn.heard(said.message_id, said.text)
+    assert call.state["messages"][-1].id is not None
+
+
 async def once(case: Callable[[], Any]) -> float:
     began = time.process_time()
     result = case()
@@ -88,7 +112,8 @@ async def once(case: Callable[[], Any]) -> float:
 async def main() -> None:
     table: dict[str, list[float]] = {}
     for size in SIZES:
-        for name, case in cases(conversation(size)).items():
+        messages = conversation(size)
+        for name, case in {**cases(messages), **await calls(messages)}.items():
             await once(case)
             runs = [await once(case) for _ in range(max(5, min(200, 20_000 // size)))]
             table.setdefault(name, []).append(min(runs))

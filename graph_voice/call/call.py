@@ -139,7 +139,7 @@ class Call:
             self.tell_late()
             self.compaction.begin()
             self.summaries.prepare()
-            self.state.fold()
+            self.state.freeze()
 
     def tell_late(self) -> None:
         if self.late.due() and self.on_late_result is not None and not self.closed:

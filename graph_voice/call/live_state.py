@@ -1,5 +1,6 @@
 """The state of a call as remembered now. It is derived from the call's turns and never patched."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,20 +8,20 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels import DeltaChannel, EphemeralValue, UntrackedValue
 from langgraph.channels.base import BaseChannel
 
-from graph_voice.call.past import Past
+from graph_voice.call.past import END, Past
 from graph_voice.storage.run_saver import stored
-from graph_voice.turn.record import BEFORE_ALL, CONTROL, ChannelUpdate, Group, in_order
+from graph_voice.turn.record import CONTROL, ChannelUpdate, Group
 from graph_voice.turn.run import TurnRun
 
 __all__ = ["LiveState"]
 
 Channel = BaseChannel[Any, Any, Any]
 _RECENT = 2
-"""The last turns, which are not folded even when they are over, so that a late report of what was heard counts."""
+"""The last turns, which are not frozen even when they are over, so that a late report of what was heard counts."""
 
 
 class LiveState:
-    """Everything remembered of a call: a past that no longer changes, and the turns since then.
+    """Everything remembered of a call: what no longer changes, and the turns that still may.
 
     Args:
         channels: the graph's channels.
@@ -32,10 +33,11 @@ class LiveState:
         self.on_change: Callable[[], None] = lambda: None
         """Called when what is remembered has changed."""
         self._specs = {k: c for k, c in channels.items() if not isinstance(c, EphemeralValue | UntrackedValue)}
-        self._base: dict[str, Channel] = {}
         self._past = Past(messages)
-        self._asides: list[Group] = []
-        self._outside: list[ChannelUpdate] = []
+        self._base: dict[str, Channel] = {}
+        """The channels, without `messages`, up to the first update that may still change or get others before it."""
+        self._updates: list[ChannelUpdate] = []
+        """The updates since then that no longer change: those of frozen turns, and those from outside turns."""
         self._channels: dict[str, Channel] = {}
         self._others: dict[str, Any] | None = None
         self._values: dict[str, Any] | None = None
@@ -55,8 +57,8 @@ class LiveState:
             values: channel -> value, for channels that are stored as differences.
             stored_values: channel -> checkpointed value, for the other channels.
         """
-        self._past = Past(values.get("messages") or [])
-        self._outside = []
+        self._past.begin_with(values.get("messages") or [])
+        self._updates = []
         for name, spec in self._specs.items():
             if name == "messages":
                 continue
@@ -68,19 +70,20 @@ class LiveState:
 
     def add(self, group: Group) -> None:
         """Add messages from outside the turns."""
-        self._asides.append(group)
+        self._past.add([group])
         self.changed()
 
     def write(self, entry: ChannelUpdate) -> None:
         """Add a channel update from outside the turns."""
-        self._outside.append(entry)
+        self._updates.append(entry)
         self.changed()
 
     @property
     def others(self) -> dict[str, Any]:
         """Channel -> value, without `messages`, which take long to derive in a long call."""
         if self._others is None:
-            self._channels = self._apply(self._entries([t for t in self.turns if t.state.happened], self._outside))
+            entries = [entry for turn in self._happened for entry in turn.record.entries()]
+            self._channels = self._apply([*self._updates, *entries])
             self._others = {name: c.get() for name, c in self._channels.items() if c.is_available()}
         return self._others
 
@@ -88,7 +91,7 @@ class LiveState:
     def values(self) -> dict[str, Any]:
         """Channel -> value."""
         if self._values is None:
-            messages = self._past.followed_by([t.record for t in self.turns if t.state.happened], self._asides)
+            messages = self._past.followed_by(_groups(self._happened))
             self._values = {**self.others, "messages": messages}
         return self._values
 
@@ -102,13 +105,14 @@ class LiveState:
 
     # ---- deriving
 
-    def _entries(self, turns: Sequence[TurnRun], outside: Sequence[ChannelUpdate]) -> list[ChannelUpdate]:
-        return sorted([e for t in turns for e in t.record.entries()] + list(outside), key=lambda e: e.order)
+    @property
+    def _happened(self) -> list[TurnRun]:
+        return [turn for turn in self.turns if turn.state.happened]
 
     def _apply(self, entries: Sequence[ChannelUpdate]) -> dict[str, Channel]:
         channels = dict(self._base)
         copied: set[str] = set()
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.order):
             for name, value in self._allowed(entry, channels):
                 spec = self._specs.get(name)
                 if spec is None or name == "messages":
@@ -132,35 +136,27 @@ class LiveState:
 
     # ---- the past
 
-    def fold(self) -> list[TurnRun]:
-        """Move the turns that can no longer change into the past. Returns them.
+    def freeze(self) -> list[TurnRun]:
+        """Let go of the turns that are over, in the order in which they began. Returns them.
 
-        A turn is folded together with everything older, so that the past ends at one moment. What comes later goes
-        after it, except for words that the front end backdates (`Past`).
+        Nothing changes by this: what is remembered of them stays at its place, but is no longer derived.
         """
-        turns = [t for t in self.turns if t.state.happened]
-        for count in range(max(0, len(turns) - _RECENT), 0, -1):
-            past, rest = turns[:count], turns[count:]
-            if all(t.settled for t in past) and self._fold(past, rest):
-                for turn in past:
-                    turn.is_past = True
-                self.turns = [t for t in self.turns if t not in past]
-                return past
-        return []
+        happened = self._happened
+        over = list(itertools.takewhile(lambda turn: turn.settled, happened[: max(0, len(happened) - _RECENT)]))
+        if not over:
+            return []
+        self._past.add(_groups(over))
+        for turn in over:
+            turn.is_past = True
+            self._updates += turn.record.entries()
+        self.turns = [turn for turn in self.turns if turn not in over]
+        self._past.let_go(min((group.place for group in _groups(self._happened)), default=END))
+        # A turn's updates have larger numbers than the turn. So nothing comes before a number smaller than all those.
+        begun = min((turn.record.order for turn in self.turns), default=0)
+        self._base = self._apply([entry for entry in self._updates if entry.order < begun])
+        self._updates = [entry for entry in self._updates if entry.order >= begun]
+        return over
 
-    def _fold(self, past: Sequence[TurnRun], rest: Sequence[TurnRun]) -> bool:
-        records = [turn.record for turn in past]
-        groups, later = in_order(records, ()), in_order([turn.record for turn in rest], ())
-        entries, coming = self._entries(past, ()), self._entries(rest, ())
-        until = groups[-1].place if groups else BEFORE_ALL
-        upto = entries[-1].order if entries else 0
-        if (later and later[0].place < until) or (coming and coming[0].order < upto):
-            return False
-        asides = [g for g in self._asides if g.place <= until]
-        outside = [e for e in self._outside if e.order <= upto]
-        self._past.add(records, asides)
-        self._base = self._apply(self._entries(past, outside))
-        self._asides = [g for g in self._asides if g.place > until]
-        self._outside = [e for e in self._outside if e.order > upto]
-        self.changed()
-        return True
+
+def _groups(turns: Sequence[TurnRun]) -> list[Group]:
+    return [group for turn in turns for group in turn.record.groups()]

@@ -27,6 +27,7 @@ from graph_voice.graph.roles import Roles
 from graph_voice.graph.state import merge_messages
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.content import Content
+from graph_voice.messages.pairs import stands_alone
 from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
@@ -196,7 +197,8 @@ class CallState(Generic[U]):
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
         when = time.time() if at is None else at
-        self.live.add(Group(when, merge_messages([], [said]), self.next_order(), unpaired=True))
+        group = Group(when, merge_messages([], [said]), self.next_order(), unpaired=not stands_alone(said))
+        self.live.add(group)
 
     def user_message(self, text: Content, message_id: str | None = None) -> HumanMessage:
         """What the caller says in a turn, as a message."""
@@ -265,10 +267,10 @@ class CallState(Generic[U]):
         # After what the live turns have written so far, so that it is the newest.
         self.live.write(ChannelUpdate(self.next_order(), dict(values), changes_active_agent=changes_active_agent))
 
-    def fold(self) -> None:
-        """Let the turns that can no longer change become part of the past."""
-        for past in self.live.fold():
-            self.pending = pending_after(self.pending, past)
+    def freeze(self) -> None:
+        """Let go of the turns that can no longer change."""
+        for over in self.live.freeze():
+            self.pending = pending_after(self.pending, over)
 
     def next_order(self) -> int:
         """The next sequence number of the call: the place of what happens now."""

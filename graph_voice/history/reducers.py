@@ -25,7 +25,7 @@ from graph_voice.history.operation import KINDS, Operation, from_dict, run_pure
 from graph_voice.history.pure_operations import exceeds
 from graph_voice.messages.pairs import paired
 
-__all__ = ["merge_messages", "reducer"]
+__all__ = ["appended", "merge_messages", "reducer"]
 
 Messages = list[AnyMessage]
 
@@ -57,6 +57,30 @@ def merge_messages(current: Messages | None, update: Any) -> Messages:
             '{"chat_ctx": ...} instead, or give your own channel history.reducer().'
         )
     return _merge(current, _messages(items))
+
+
+def appended(new: Sequence[BaseMessage], is_taken: Callable[[str], bool]) -> Messages | None:
+    """These messages as `merge_messages` would append them to a list, without reading that list.
+
+    Args:
+        new: the messages.
+        is_taken: whether a message of the list has this id.
+
+    Returns None when one of them is not appended: it replaces another one, or removes it.
+    """
+    found: dict[str, AnyMessage] = {}
+
+    def is_known(message_id: str) -> bool:
+        return message_id in found or is_taken(message_id)
+
+    for message in _messages(new):
+        if message.id is None:
+            message = message.model_copy(update={"id": _new_id(message, is_known)})
+        message_id = str(message.id)
+        if isinstance(message, RemoveMessage) or is_known(message_id):
+            return None
+        found[message_id] = cast(AnyMessage, message)
+    return list(found.values())
 
 
 def reducer(policy: Operation | None = None) -> Callable[[Messages | None, Any], Messages]:
@@ -192,16 +216,16 @@ def _merge(current: Messages, new: Sequence[BaseMessage]) -> Messages:
                 merged.pop(message.id, None)
             continue
         if message.id is None:
-            message = message.model_copy(update={"id": _new_id(message, merged)})
+            message = message.model_copy(update={"id": _new_id(message, merged.__contains__)})
         merged[message.id] = cast(AnyMessage, message)
     return list(merged.values())
 
 
-def _new_id(message: BaseMessage, taken: dict[str | None, AnyMessage]) -> str:
+def _new_id(message: BaseMessage, is_taken: Callable[[str], bool]) -> str:
     """An id that a replay of the same updates gives again. Messages with the same content get different ids."""
     fields = (getattr(message, name, None) for name in ("type", "content", "name", "tool_call_id", "tool_calls"))
     said = repr(tuple(fields))
     number = 0
-    while (found := str(uuid.uuid5(_NAMESPACE, f"{number}:{said}"))) in taken:
+    while is_taken(found := str(uuid.uuid5(_NAMESPACE, f"{number}:{said}"))):
         number += 1
     return found

@@ -20,6 +20,7 @@ __all__ = [
     "pair_safe",
     "paired",
     "placeholder",
+    "stands_alone",
     "transfer_answer",
     "without_transfer",
 ]
@@ -101,6 +102,13 @@ def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:
         return message
     update = {"tool_calls": calls, "invalid_tool_calls": invalid, **with_calls(message, wanted)}
     return message.model_copy(update=update)
+
+
+def stands_alone(message: BaseMessage) -> bool:
+    """Whether a list that is pair-safe stays so when this message is put between two pairs: it is part of none."""
+    if isinstance(message, AIMessage):
+        return bool(message.content) and not message.tool_calls and not message.invalid_tool_calls
+    return not isinstance(message, ToolMessage)
 
 
 def pair_safe(messages: Sequence[BaseMessage]) -> list[AnyMessage]:

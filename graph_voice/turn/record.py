@@ -4,11 +4,9 @@ Nothing is patched afterwards. At any moment `TurnRecord.groups` gives the messa
 grouped with all its tool results, so no tool call can dangle. Its text is exactly what was heard.
 """
 
-import itertools
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
@@ -17,7 +15,6 @@ from graph_voice.messages.provider_data import with_words
 from graph_voice.turn.handoff import HandoffInProgress, Handoffs
 
 __all__ = [
-    "BEFORE_ALL",
     "ChannelUpdate",
     "Group",
     "ModelStep",
@@ -26,7 +23,6 @@ __all__ = [
     "ToolCallRecord",
     "TurnRecord",
     "Write",
-    "in_order",
 ]
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
@@ -40,7 +36,6 @@ The time is the front end's, in seconds since the epoch. The number is the call'
 begins, and so does what is added outside of turns. Of two things with the same time, the one that began, or was added,
 earlier is in front. What one turn did at the same time stays in the order in which the turn did it.
 """
-BEFORE_ALL: Place = (-math.inf, 0)
 
 
 @dataclass
@@ -100,7 +95,7 @@ class ModelStep:
     calls: dict[str, ToolCallRecord] = field(default_factory=dict)
     lines: list[Spoken] = field(default_factory=list)
     """What the tools of this step said. It is part of the same assistant message, since a prompt may not end with one.
-    A line heard after something else in the call (from the program or another turn) is placed where it was heard."""
+    A line that was heard behind something else (from the program or another turn) stands where it was heard."""
 
     def find(self, message_id: str) -> Spoken | None:
         return next((s for s in (self.words, *self.lines) if s.id == message_id), None)
@@ -111,25 +106,13 @@ class ModelStep:
             c.status in ("running", "done") for c in self.calls.values()
         )
 
-    def groups(self, at: float, order: int, elsewhere: Sequence[Place]) -> "Iterator[Group]":
-        """The step as remembered: as one, but for the lines in front of which something else came.
+    def alone(self, line: Spoken) -> AIMessage:
+        """A line as a message of its own: something else came between the step and this line."""
+        extra = {"interrupted": True} if line.cut else {}
+        return AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)
 
-        Args:
-            at: when the step happened; seconds since the epoch.
-            order: its turn's number in the call.
-            elsewhere: the places of what is not of this step's turn, in order.
-        """
-        between = next((other for other in elsewhere if other > (at, order)), (math.inf, 0))
-        apart = [line for line in self.lines if line.heard and (line.at, order) > between]
-        if messages := self._messages([line for line in self.lines if line not in apart]):
-            yield Group(at, messages, order)
-        for line in apart:
-            extra = {"interrupted": True} if line.cut else {}
-            message = AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)
-            yield Group(line.at, [message], order)
-
-    def _messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
-        """The assistant message as heard, with its tool results directly after it."""
+    def messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
+        """The assistant message as heard, with these of its lines, and its tool results directly after it."""
         started = [c for c in self.calls.values() if c.status in ("running", "done")]
         calls = list(self.calls.values()) if started else []
         heard = _join(s.heard or "" for s in (self.words, *lines))
@@ -181,7 +164,7 @@ class ChannelUpdate:
     """Changes the active agent whoever that is by then: another turn or the program may have changed it meanwhile."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Messages that belong together, and when they happened."""
 
@@ -193,10 +176,36 @@ class Group:
     """An update from a custom node. The reducer applies it unchanged."""
     unpaired: bool = False
     """Whether the messages may separate a tool call from its result."""
+    rank: int = 0
+    """Its number in its turn: the order of what has the same place."""
+    step: ModelStep | None = None
+    """The step that the messages are of, if its tools have said lines."""
+    lines: "Sequence[Line]" = ()
+    """Those lines of the step that are part of its message."""
 
     @property
     def place(self) -> Place:
         return self.at, self.order
+
+    @property
+    def end(self) -> Place:
+        """The place of the last thing in it."""
+        return max([self.place, *(line.alone.place for line in self.lines)])
+
+    def without(self, apart: "Collection[Group]") -> "Group":
+        """This group when these lines, if they are of its step, stand alone."""
+        kept = [line for line in self.lines if line.alone not in apart]
+        if self.step is None or len(kept) == len(self.lines):
+            return self
+        return replace(self, messages=self.step.messages([line.words for line in kept]), lines=kept)
+
+
+class Line(NamedTuple):
+    """What a tool said: part of its step's message, or alone."""
+
+    words: Spoken
+    alone: Group
+    """The line as a message of its own, at the place where it was heard."""
 
 
 @dataclass
@@ -276,20 +285,24 @@ class TurnRecord:
 
     # remembered
 
-    def groups(self, elsewhere: Sequence[Place] = ()) -> list[Group]:
-        """What exists by now, in the order in which it happened within the turn.
-
-        Args:
-            elsewhere: the places of what is not of this turn, in order.
-        """
+    def groups(self) -> list[Group]:
+        """What exists by now, in the order in which it happened within the turn."""
         groups: list[Group] = []
         if self.user is not None and self.user_at is not None:
             groups.append(Group(self.user_at, [self.user], self.order))
+        rank = 0
         for at, item in self._placed():
+            rank += 1
             if isinstance(item, _Raw):
-                groups.append(Group(at, [], self.order, raw=item.update, unpaired=True))
-            else:
-                groups += item.groups(at, self.order, elsewhere)
+                groups.append(Group(at, [], self.order, raw=item.update, unpaired=True, rank=rank))
+                continue
+            step, lines = rank, list[Line]()
+            for line in item.lines:
+                rank += 1
+                if line.heard:
+                    lines.append(Line(line, Group(line.at, [item.alone(line)], self.order, rank=rank)))
+            if messages := item.messages([line.words for line in lines]):
+                groups.append(Group(at, messages, self.order, rank=step, step=item if lines else None, lines=lines))
         return groups
 
     def _placed(self) -> "Iterator[tuple[float, ModelStep | _Raw]]":
@@ -298,12 +311,6 @@ class TurnRecord:
         for item in self.items:
             at = max(at, item.at)
             yield at, item
-
-    @property
-    def last_heard(self) -> Place:
-        """Where the last words of this turn began to be heard."""
-        times = (words.at for step in self.steps() for words in (step.words, *step.lines))
-        return max(times, default=0.0), self.order
 
     def entries(self) -> Iterator[ChannelUpdate]:
         """The channel updates that count, in order.
@@ -328,17 +335,6 @@ class TurnRecord:
                     yield ChannelUpdate(max(write.order, confirmed), control, write.agent)
         for drafts in self.drafts.values():
             yield from drafts
-
-
-def in_order(records: Sequence[TurnRecord], asides: Sequence[Group]) -> list[Group]:
-    """What some turns did, and what was outside of turns, in the order in which it happened: by `Place`."""
-    found = [record.groups() for record in records]
-    for record, own in zip(records, found, strict=True):
-        if any(step.lines for step in record.steps()):
-            # What a tool said may have been heard after something from another turn, or from outside the turns.
-            others = (group for groups in (*found, asides) if groups is not own for group in groups)
-            own[:] = record.groups(sorted(group.place for group in others))
-    return sorted([*itertools.chain(*found), *asides], key=lambda group: group.place)
 
 
 def _join(pieces: Iterator[str]) -> str:

@@ -72,7 +72,7 @@ class TurnRun:
         self.finished = False
         """The graph run is over."""
         self.is_past = False
-        """Whether it is part of the call's past, which no longer changes."""
+        """Whether it is long over: what is remembered of it no longer changes."""
         self.call_ends = False
         """A tool asked to end the call once the current speech is over."""
         self.resumes: Pending | None = None

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict
 from graph_voice import VoiceState, history
 from graph_voice.errors import HistoryError
 from graph_voice.history.context import merge_chat_ctx
-from graph_voice.history.reducers import merge_messages
+from graph_voice.history.reducers import appended, merge_messages
 
 
 def texts(messages: list[AnyMessage]) -> list[str]:
@@ -60,6 +60,20 @@ def test_it_does_what_add_messages_does(first: list[Any], update: list[Any]) -> 
     assert [(type(m), m.content) for m in ours] == [(type(m), m.content) for m in theirs]
     given_ids = {m.id for m in [*first, *update] if isinstance(m, BaseMessage)} - {None}
     assert [m.id if m.id in given_ids else None for m in ours] == [m.id if m.id in given_ids else None for m in theirs]
+
+
+@thorough
+@given(updates, updates)
+def test_what_is_appended_is_known_without_the_list_and_nothing_else_is(first: list[Any], update: list[Any]) -> None:
+    state = merge_messages([], first)
+    new = [m for m in update if isinstance(m, BaseMessage)]
+    ids = [m.id for m in new if m.id is not None]
+    found = appended(new, {m.id for m in state}.__contains__)
+    if found is not None:
+        assert merge_messages(state, new) == [*state, *found]
+    else:
+        known = {*(m.id for m in merge_messages(state, [m for m in new if m.id is None]))}
+        assert any(_is_removal(m) or m.id in known for m in new) or len({*ids}) < len(ids)
 
 
 def test_unlike_add_messages_an_unknown_id_to_remove_is_ignored() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
-from graph_voice.messages.pairs import RUNNING, calls_of, keep_calls, pair_safe, paired, placeholder
+from graph_voice.messages.pairs import RUNNING, calls_of, keep_calls, pair_safe, paired, placeholder, stands_alone
 
 
 def asks(*ids: str, text: str = "", id: str = "asking") -> AIMessage:
@@ -116,3 +116,20 @@ def test_in_a_state_a_call_waits_for_its_result() -> None:
     assert texts(paired(waiting)) == ["", "42", "Hi"]
     assert paired(waiting)[0] is waiting[0]
     assert paired([answers("a"), asks("a")]) == [asks("a")]
+
+
+def test_a_message_that_stands_alone_leaves_all_others_as_they_are_and_any_other_may_not() -> None:
+    pairs = [[HumanMessage("Hi", id="1")], [asks("a"), answers("a")], [AIMessage("Well.", id="2")]]
+    unclear = AIMessage("", id="new", invalid_tool_calls=[{"name": "x", "args": "{", "id": "b", "error": "not JSON"}])
+    for message, alone in [
+        (HumanMessage("And?", id="new"), True),
+        (AIMessage("One moment.", id="new"), True),
+        (AIMessage("", id="new"), False),
+        (asks("b", text="One moment.", id="new"), False),
+        (answers("b"), False),
+        (unclear, False),
+    ]:
+        assert stands_alone(message) == alone
+        for index in range(1, len(pairs)):
+            whole = [m for group in [*pairs[:index], [message], *pairs[index:]] for m in group]
+            assert (pair_safe(whole) == whole) == alone
