@@ -261,6 +261,8 @@ class _ThreadWriter:
     def _comes_last(self, waiting: Pending) -> bool:
         """Whether this run can be stored as it is. The head of a thread is the checkpoint with the greatest id: a run
         whose question was asked after those of newer runs would never be it."""
+        if self._parent is None:
+            return True  # nothing is written yet
         ids = [found.checkpoint["id"] for found, _ in waiting.saver.export() if not _namespace(found)]
         return all(found >= self._id for found in ids)
 

@@ -1,5 +1,6 @@
 """What userdata may hold: data, which can be copied and stored. A live object (a client, a lock) is refused by name."""
 
+import copy
 import dataclasses
 import enum
 import numbers
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from graph_voice.errors import UserdataError
 from graph_voice.secrets.values import is_secret
-from graph_voice.userdata.objects import attributes_of, is_live, shown
+from graph_voice.userdata.objects import attributes_of, caches, is_live, shown
 from graph_voice.userdata.plain import AS_THEY_ARE, copied, fields_of, is_known, private_of
 
 __all__ = ["copy_of", "require_data", "trouble"]
@@ -50,12 +51,23 @@ def require_data(value: Any, where: str = "userdata") -> None:
 
 
 def copy_of(userdata: Any) -> Any:
-    """A deep copy. Raises `UserdataError` when there is something in it that can't be copied."""
+    """A deep copy. Raises `UserdataError` when there is a live object in it."""
     try:
         return copied(userdata)
     except Exception:  # whatever a class raises that can't be copied
         require_data(userdata)
-        raise
+        # What cached properties hold is no part of the data: the copy shares it.
+        return copy.deepcopy(userdata, {id(held): held for held in _cached(userdata)})
+
+
+def _cached(value: Any) -> Iterator[Any]:
+    """What cached properties hold, at any depth of data."""
+    if isinstance(value, _ATOMS):
+        return
+    yield from (held for name, held in getattr(value, "__dict__", {}).items() if caches(value, name))
+    parts = (part for _, part in _parts(value)) if _has_parts(value) else attributes_of(value).values()
+    for part in parts:
+        yield from _cached(part)
 
 
 def trouble(value: Any, where: str = "userdata") -> Trouble | None:

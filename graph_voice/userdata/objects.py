@@ -1,12 +1,13 @@
 """Objects of classes that only the program knows: which of them are data, and what they hold."""
 
 import copy
+import functools
 import sys
 import types
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["attributes_of", "is_live", "is_plain_class", "made_of", "shown"]
+__all__ = ["attributes_of", "caches", "is_live", "is_plain_class", "made_of", "shown"]
 
 _RESOURCE = ("__next__", "__anext__", "__enter__", "__aenter__", "__await__")
 """What an iterator, a resource or a task has."""
@@ -35,9 +36,15 @@ def is_plain_class(kind: Any) -> bool:
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """Attribute -> value, in its `__dict__` and its slots."""
+    """Attribute -> value, in its `__dict__` and its slots, but not what its cached properties hold."""
     slots = (s for base in type(value).__mro__ for s in _slots(base) if hasattr(value, s))
-    return {**{s: getattr(value, s) for s in slots}, **getattr(value, "__dict__", {})}
+    own = {k: v for k, v in getattr(value, "__dict__", {}).items() if not caches(value, k)}
+    return {**{s: getattr(value, s) for s in slots}, **own}
+
+
+def caches(value: Any, name: str) -> bool:
+    """Whether this attribute is what a cached property holds."""
+    return isinstance(getattr(type(value), name, None), functools.cached_property)
 
 
 def _slots(kind: type) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError
 from typing_extensions import get_type_hints
 
 from graph_voice.secrets.values import Redact, Redacted, is_secret
-from graph_voice.userdata.objects import attributes_of, is_live
+from graph_voice.userdata.objects import attributes_of, caches, is_live
 
 __all__ = [
     "AS_THEY_ARE",
@@ -77,7 +77,7 @@ def private_of(instance: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(instance):
         names = {f.name for f in dataclasses.fields(instance)}
         return {
-            k: v for k, v in getattr(instance, "__dict__", {}).items() if k not in names and not _caches(instance, k)
+            k: v for k, v in getattr(instance, "__dict__", {}).items() if k not in names and not caches(instance, k)
         }
     return {}
 
@@ -87,14 +87,10 @@ def hidden_of(instance: Any, redact: Redact = Redacted) -> dict[str, Any]:
     return {k: v for k, v in ((k, to_plain(v, redact)) for k, v in private_of(instance).items()) if _is_plain(v)}
 
 
-def _caches(instance: Any, name: str) -> bool:
-    return isinstance(getattr(type(instance), name, None), functools.cached_property)
-
-
 def copied(instance: Any) -> Any:
     """A deep copy, but without what its cached properties hold, which may be anything."""
     own: dict[str, Any] = getattr(instance, "__dict__", {})
-    if cached := [name for name in own if _caches(instance, name)]:
+    if cached := [name for name in own if caches(instance, name)]:
         instance = copy.copy(instance)
         for name in cached:
             del instance.__dict__[name]

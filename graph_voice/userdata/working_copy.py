@@ -117,7 +117,7 @@ class WorkingCopy:
         found = {k: v for k, v in now.items() if k not in before or not _same(before[k], v)}
         private = {k: v for k, v in new.items() if k not in old or not _same(old[k], v)}
         # Copies: a tool that outlives its answer changes nobody's userdata.
-        found, private = copy.deepcopy((found, private))
+        found, private = copy_of((found, private))
         plain: dict[str, Any] = redacted(found, Redacted) if isinstance(given, dict) else to_plain(found)
         if removed := [k for k in before if k not in now]:
             plain[REMOVED] = removed
@@ -141,7 +141,7 @@ class WorkingCopy:
             return None
         self._reset([k for k in wrong if k in now])
         old = private_of(self._state["userdata"])
-        set_private(self._value, {k: copy.deepcopy(old.get(k)) for k in wrong if k in private})
+        set_private(self._value, {k: copy_of(old.get(k)) for k in wrong if k in private})
         for told in wrong.values():
             logger.error("not stored: %s", told)
         return "; ".join(wrong.values())
@@ -149,7 +149,7 @@ class WorkingCopy:
     def _reset(self, names: Iterable[str]) -> None:
         """Set fields back to their last valid values."""
         names = list(names)
-        set_fields(self._value, {name: copy.deepcopy(self._valid[name]) for name in names if name in self._valid})
+        set_fields(self._value, {name: copy_of(self._valid[name]) for name in names if name in self._valid})
         if isinstance(self._value, dict):
             for name in names:
                 if name not in self._valid:
@@ -167,7 +167,7 @@ class WorkingCopy:
                 self._reset(at_fault & set(changed) or changed)
                 return explain(error)
         # A later invalid in-place change is reset to this copy.
-        self._valid = {**self._valid, **{k: copy.deepcopy(v) for k, v in changed.items()}}
+        self._valid = {**self._valid, **{k: copy_of(v) for k, v in changed.items()}}
         return None
 
     def _error(self, changed: Mapping[str, Any]) -> ValidationError | None:

@@ -24,7 +24,7 @@ import httpx
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import BuildError, UserdataError
@@ -277,14 +277,23 @@ def test_a_structure_that_contains_itself_is_refused() -> None:
 async def test_a_cached_property_may_hold_what_lives() -> None:
     """It is no part of the userdata: it is made anew where it is needed."""
 
+    class Part:
+        n = 1
+
+        @functools.cached_property
+        def client(self) -> Client:
+            return Client()
+
     class Inner(BaseModel):
         @functools.cached_property
         def client(self) -> Client:
             return Client()
 
     class Holder(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
         n: int = 0
         inner: Inner = Inner()
+        part: Part = Field(default_factory=Part)
 
         @functools.cached_property
         def client(self) -> Client:
@@ -304,12 +313,18 @@ async def test_a_cached_property_may_hold_what_lives() -> None:
         async def put(ctx: RunContext[Any]) -> str:
             """Put."""
             assert ctx.userdata.client.url
+            if isinstance(ctx.userdata, Holder):
+                assert ctx.userdata.inner.client.url
+                assert ctx.userdata.part.client.url
             ctx.userdata.n += 1
             return "done"
 
         conversation: Conversation[Any] = Conversation(graph_with(put, kind))
         for _ in range(2):
             assert conversation.userdata.client.url
+            if isinstance(conversation.userdata, Holder):
+                assert conversation.userdata.inner.client.url
+                assert conversation.userdata.part.client.url
             await conversation.run("Go.")
         assert conversation.userdata.n == 2
         await conversation.aclose()
