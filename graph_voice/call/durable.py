@@ -249,29 +249,34 @@ class Durable:
         return words
 
     async def flush(self, timeout: float | None) -> None:
+        await self._complete(timeout)
+        if lost := self.journal.take_lost():
+            raise SaverError(f"thread {self._call.thread_id!r} is stored, but for this: {'; '.join(lost)}")
+
+    async def _complete(self, timeout: float | None) -> None:
         if not await self.journal.barrier(timeout):
             lag = self.saver.lag
             raise SaverError(
                 f"thread {self._call.thread_id!r} is not durable after {timeout} s; the oldest write has waited "
                 f"{lag.seconds:.1f} s. Last error: {lag.error!r}. Last losses: {', '.join(lag.lost[-3:]) or 'none'}"
             ) from lag.error
-        if lost := self.journal.take_lost():
-            raise SaverError(f"thread {self._call.thread_id!r} is stored, but for this: {'; '.join(lost)}")
 
     async def aclose(self, timeout: float | None) -> None:
+        """Write the rest, and stop. Raises `SaverError` when it is not durable after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         until = None if timeout is None else loop.time() + timeout
         try:
             if self.opened:
-                await self.journal.aclose(timeout)
+                await self._complete(timeout)
         finally:
+            self.journal.end()
             if self._own:
                 await self.saver.aclose(None if until is None else max(0.0, until - loop.time()))
 
     async def abandon(self) -> None:
-        """Write nothing more."""
+        """Stop at once, and write nothing more."""
         self._opened = False
-        await self.journal.abandon()
+        self.journal.end()
         if self._own:
             await self.saver.abandon()
 

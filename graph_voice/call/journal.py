@@ -13,7 +13,6 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, empty_checkpoint
 
-from graph_voice.errors import SaverError
 from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.turn.pending import Pending
 
@@ -35,6 +34,8 @@ class Journal:
     Changes that come meanwhile go into the next checkpoint. So a slow store makes checkpoints larger, not the queue
     longer. The call's lists (`DeltaChannel`s: `messages`, `handoffs`) are written as differences, so a turn costs the
     same bytes in a long call as in a short one. LangGraph reads these checkpoints as its own.
+
+    It says what is written, and when. The queue, and the one task that writes, are the saver's.
 
     Args:
         saver: where the checkpoints go.
@@ -67,10 +68,13 @@ class Journal:
         self._durable = 0
         self._failing_since: float | None = None
         self._lost: list[str] = []
-        self._now = asyncio.Event()
-        """Set when something waits for what is remembered now."""
-        self._stored = asyncio.Condition()
-        self._worker: asyncio.Task[None] | None = None
+        self._next: asyncio.TimerHandle | None = None
+        """When the next checkpoint is made; None while one is on its way, and when there is nothing new."""
+        self._on_its_way = False
+        self._hurried = False
+        """Whether something waits for what the next checkpoint holds."""
+        self._moved = asyncio.Event()
+        """Set, and replaced by a new one, whenever a checkpoint is durable or refused."""
 
     @property
     def seconds_behind(self) -> float:
@@ -89,19 +93,14 @@ class Journal:
     def changed(self) -> None:
         """What is remembered has changed: write it soon."""
         self._changes += 1
-        self._start()
-
-    def _start(self) -> None:
-        if self._worker is None or self._worker.done():
-            # An empty context: the worker must not keep alive the turn that happened to wake it, nor be traced in it.
-            self._worker = asyncio.get_running_loop().create_task(
-                self._work(), name="graph_voice journal", context=contextvars.Context()
-            )
+        self._plan()
 
     def hurry(self) -> int:
         """Write what is remembered now, without waiting for more. Returns the position for `barrier(upto=...)`."""
         if self._durable < self._changes:
-            self._now.set()
+            self._hurried = True
+            self._put_off()
+            self._plan()
         return self._changes
 
     async def barrier(self, timeout: float | None = None, *, upto: int | None = None) -> bool:
@@ -118,65 +117,65 @@ class Journal:
             return True
         if self._tried >= wanted:
             self._tried = self._durable  # once more: the store may have changed its mind
-            self._start()
-        self._now.set()
+        self.hurry()
         try:
-            async with asyncio.timeout(timeout), self._stored:
-                await self._stored.wait_for(lambda: self._tried >= wanted)
+            async with asyncio.timeout(timeout):
+                while self._tried < wanted:
+                    await self._moved.wait()
         except TimeoutError:
             return False
         return self._durable >= wanted
 
-    async def aclose(self, timeout: float | None = None) -> None:
-        """Write the rest, and stop. Raises `SaverError` when it is not durable after `timeout` seconds."""
-        done = await self.barrier(timeout)
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
-        if not done:
-            raise SaverError(
-                f"thread {self._thread_id!r}: the end of the call is not durable after {timeout} s. "
-                f"Last error: {self.saver.lag.error!r}"
-            )
-
-    async def abandon(self) -> None:
-        """Stop at once, without writing the rest."""
+    def end(self) -> None:
+        """Write nothing more of what has changed so far. What a front end reports even now is written at once."""
         self._durable = self._tried = self._changes
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+        self._interval = 0
+        self._put_off()
 
-    async def _work(self) -> None:
-        while self._tried < self._changes:
-            if not self._now.is_set():
-                try:
-                    async with asyncio.timeout(self._interval):
-                        await self._now.wait()
-                except TimeoutError:
-                    pass
-            self._now.clear()
-            upto = self._changes
-            stored = await self._write() or await self._write()  # the second time all of it
-            self._failing_since = None if stored else self._failing_since or time.monotonic()
-            async with self._stored:
-                self._tried = upto
-                if stored:
-                    self._durable = upto
-                self._stored.notify_all()
+    # ---- one checkpoint after the other
 
-    async def _write(self) -> bool:
-        """Write what is remembered now. Returns False when it could not be written: the next time, all of it is."""
+    def _plan(self) -> None:
+        if self._next is None and not self._on_its_way and self._tried < self._changes:
+            seconds = 0 if self._hurried else self._interval
+            # An empty context: it must not keep alive the turn that happened to change something, nor be traced in it.
+            context = contextvars.Context()
+            self._next = asyncio.get_running_loop().call_later(seconds, self._write, context=context)
+
+    def _put_off(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _write(self, *, again: bool = False) -> None:
+        """Write what is remembered now. If it is refused, all of it is written, once; then as something changes."""
+        self._next, self._on_its_way, self._hurried = None, True, False
+        upto = self._changes
         try:
             self._line.put(self._thread_id, dict(self._values()), self._lists, self._waiting())
-            report = await self.saver.report(self._thread_id)
         except Exception:  # a value of the program's that fails when it is looked at; the next words must be stored
             logger.exception("thread %s: what is remembered could not be written", self._thread_id)
-            self._line.start_over()
-            return False
+            self._over(upto, stored=False, again=again)
+        else:
+            self.saver.written(self._thread_id).add_done_callback(lambda _: self._written(upto, again=again))
+
+    def _written(self, upto: int, *, again: bool) -> None:
+        report = self.saver.take_report(self._thread_id)
         self._lost += report.lost
-        if report.given_up:
+        self._over(upto, stored=not report.given_up, again=again)
+
+    def _over(self, upto: int, *, stored: bool, again: bool) -> None:
+        self._on_its_way = False
+        if not stored:
             self._line.start_over()
-        return not report.given_up
+            if not again:
+                self._write(again=True)
+                return
+        self._failing_since = None if stored else self._failing_since or time.monotonic()
+        self._tried = max(self._tried, upto)
+        self._durable = max(self._durable, upto) if stored else self._durable
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        self._plan()
 
 
 class _ThreadWriter:

@@ -123,9 +123,13 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """
         await self._behind.flush(thread_id, timeout=timeout)
 
-    async def report(self, thread_id: str) -> Report:
-        """Wait for the writes of a thread, without limit. Returns what was lost since the last `report` or `flush`."""
-        return await self._behind.report(thread_id)
+    def written(self, thread_id: str) -> "asyncio.Future[None]":
+        """A future that is done when all that was put into this thread before is durable or given up."""
+        return self._behind.written(thread_id)
+
+    def take_report(self, thread_id: str) -> Report:
+        """What was lost or given up of this thread since the last `take_report` or `flush`."""
+        return self._behind.take_report(thread_id)
 
     async def abandon(self) -> None:
         """Stop at once, without writing the rest, like a process that crashes."""

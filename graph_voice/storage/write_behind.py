@@ -95,7 +95,8 @@ class WriteBehind:
         """Thread -> what has not been reported yet."""
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._last_lost: deque[str] = deque(maxlen=20)
-        self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        """How many writes must have left the queue, and what is done then."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: asyncio.Task[None] | None = None
 
@@ -122,12 +123,7 @@ class WriteBehind:
             else:
                 self._drain()
         else:
-            if self._loop is None or not self._loop.is_running():
-                self._loop = loop
-            if self._loop is loop:
-                self._start()
-            else:
-                self._loop.call_soon_threadsafe(self._start)
+            self._start_in(loop)
 
     async def flush(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
         """Return when all that was put before is durable.
@@ -143,9 +139,8 @@ class WriteBehind:
         if lost:
             raise SaverError(f"Stored, but for this, which never will be: {'; '.join(lost)}")
 
-    async def report(self, thread_id: str) -> Report:
-        """Wait for the writes of this thread. Returns what was lost or given up since the last `report` or `flush`."""
-        await self.wait(thread_id)
+    def take_report(self, thread_id: str) -> Report:
+        """What was lost or given up of this thread since the last `take_report` or `flush`."""
         return next(iter(self._take(thread_id)), Report())
 
     def _take(self, thread_id: str | None) -> list[Report]:
@@ -169,46 +164,58 @@ class WriteBehind:
 
     async def wait(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
         """As `flush`, without raising for what was lost."""
+        try:
+            await asyncio.wait_for(self.written(thread_id), timeout)
+        except TimeoutError:
+            lag = self.lag
+            raise SaverError(
+                f"{lag.pending} writes to the durable saver are not done after {timeout} s "
+                f"(the oldest has waited {lag.seconds:.1f} s). Last error: {lag.error!r}"
+            ) from lag.error
+
+    def written(self, thread_id: str | None = None) -> "asyncio.Future[None]":
+        """A future that is done when all that was put before, of this thread or at all, is durable or given up."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            mine = [i for i, op in enumerate(self._queue) if thread_id is None or op.thread_id == thread_id]
+            mine = [i for i, op in enumerate(self._queue, 1) if thread_id is None or op.thread_id == thread_id]
             if mine:
-                loop = asyncio.get_running_loop()
-                waiter: asyncio.Future[None] = loop.create_future()
-                self._waiters.append((self._taken + mine[-1] + 1, loop, waiter))
+                self._waiters.append((self._taken + mine[-1], future))
         if mine:
-            if self._loop is None or not self._loop.is_running():
-                self._loop = loop
-            if self._loop is loop:
-                self._start()
-            try:
-                await asyncio.wait_for(waiter, timeout)
-            except TimeoutError:
-                lag = self.lag
-                raise SaverError(
-                    f"{lag.pending} writes to the durable saver are not done after {timeout} s "
-                    f"(the oldest has waited {lag.seconds:.1f} s). Last error: {lag.error!r}"
-                ) from lag.error
+            self._start_in(loop)
+        else:
+            future.set_result(None)
+        return future
 
     async def aclose(self, timeout: float | None = None) -> None:
         """`flush()`, then stop the worker. Raises as `flush`."""
         try:
             await self.flush(timeout=timeout)
         finally:
-            if self._worker is not None and self._loop is asyncio.get_running_loop():
-                self._worker.cancel()
-                await asyncio.wait([self._worker])
-            self._worker = None
+            await self._stop()
 
     async def abandon(self) -> None:
         """Stop at once, and drop the waiting writes."""
         with self._lock:
             self._queue.clear()
+        await self._stop()
+
+    async def _stop(self) -> None:
         if self._worker is not None and self._loop is asyncio.get_running_loop():
             self._worker.cancel()
             await asyncio.wait([self._worker])
         self._worker = None
 
     # ---- the worker
+
+    def _start_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the worker, in the event loop of whoever was first, or in this one when that no longer runs."""
+        if self._loop is None or not self._loop.is_running():
+            self._loop = loop
+        if self._loop is loop:
+            self._start()
+        else:
+            self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
         if self._worker is None or self._worker.done():
@@ -296,8 +303,8 @@ class WriteBehind:
                 self._error = None
                 self._too_late = False
         op.done()
-        for _, loop, waiter in ready:
-            if not loop.is_closed():
+        for _, waiter in ready:
+            if not (loop := waiter.get_loop()).is_closed():
                 loop.call_soon_threadsafe(_wake, waiter)
         if recovered:
             logger.warning("the durable saver works again; everything is stored")

@@ -294,7 +294,8 @@ class CorePlayer(Player):
             raise self.failure
         self.check()
         told = [(m.id, m.text) for m in self.conversation.messages]
-        # Another process takes the call up, from the durable copy.
+        # Another process takes the call up, from the durable copy, once it has what was played to the end of the call.
+        await self.conversation.flush()
         again = Conversation(self._graph, thread_id="call", saver=self._saver)
         async with again:
             assert [(m.id, m.text) for m in again.messages] == told

@@ -323,6 +323,56 @@ async def test_a_tool_acts_when_its_intent_is_durable_and_its_result_is_durable_
     await conversation.aclose()
 
 
+@pytest.mark.virtual_clock
+async def test_one_task_writes_a_call_and_none_when_it_is_over() -> None:
+    saver, writing = Slow(), set[str]()
+
+    def writers() -> set[str]:
+        return {name for t in asyncio.all_tasks() if "journal" in (name := t.get_name()) or "write-behind" in name}
+
+    @function_tool
+    async def act() -> str:
+        """Act."""
+        writing.update(writers())
+        await asyncio.sleep(1)
+        return "acted"
+
+    conversation = await Conversation(
+        graph(say("Now.", call("act", id="c")), "It is done.", tools=[act]), thread_id="t", saver=saver
+    ).open()
+    turn = conversation.turn("act")
+    turn.commit()
+    async for event in turn:
+        writing |= writers()
+        if isinstance(event, events.ToolCalls):
+            turn.allow("c")
+        elif isinstance(event, events.Text):
+            turn.heard(event.message_id, event.text)
+            await asyncio.sleep(0.55)  # the change is on its way
+            writing |= writers()
+    turn.close()
+    await conversation.aclose()
+    assert writing == {"graph_voice write-behind"}
+    assert writers() == set()
+
+
+@pytest.mark.virtual_clock
+async def test_what_a_front_end_reports_when_the_call_is_over_is_stored_at_once() -> None:
+    saver = Slow()
+    conversation = await Conversation(graph("Goodbye then."), thread_id="t", saver=saver).open()
+    turn = conversation.turn("bye")
+    turn.commit()
+    said, *_ = [event async for event in turn if isinstance(event, events.Text)]
+    await conversation.aclose()
+    turn.heard(said.message_id, "Goodbye")  # it was still being played
+    began = asyncio.get_running_loop().time()
+    await asyncio.sleep(0.25)
+    async with Conversation(graph(), thread_id="t", saver=left_behind(saver)) as again:
+        assert told(again) == told(conversation) == ["human: bye", "ai: Goodbye"]
+    await conversation.flush()
+    assert asyncio.get_running_loop().time() - began < 0.5
+
+
 async def _first_words(script: list[Any], tools: Any, saver: Any, call_id: str) -> float:
     """Virtual seconds from the permission to the first words behind the call. Each write takes 0.1 seconds."""
     loop = asyncio.get_running_loop()

@@ -41,6 +41,10 @@ class Remembered:
         self.values = {**self.values, **values}
         self.journal.changed()
 
+    async def close(self) -> None:
+        await self.journal.barrier()
+        self.journal.end()
+
     async def stored(self, behind: BaseCheckpointSaver[Any]) -> dict[str, Any]:
         """As another process reads it."""
         assert await self.journal.barrier()
@@ -94,7 +98,7 @@ def test_whatever_changes_another_process_reads_what_is_remembered(edits: Any, k
                     assert through.values.get("messages", []) == call.values["messages"]
             if edits and call.journal._changes:
                 assert await call.stored(behind) == call.values
-            await call.journal.aclose()
+            await call.close()
 
     async def run() -> None:
         if kind is not None:
@@ -120,7 +124,7 @@ async def test_a_call_goes_on_behind_what_another_process_wrote() -> None:
                 for number in range(start, start + 3):
                     call.set(messages=[*call.values["messages"], message(number, "hi")])
                     await call.journal.barrier()
-                await call.journal.aclose()
+                await call.close()
         found = await GRAPH.copy(update={"checkpointer": behind}).aget_state(CONFIG)
         assert [m.id for m in found.values["messages"]] == [f"m{i}" for i in range(9)]
         count = len([one async for one in behind.alist(CONFIG)])
@@ -152,7 +156,7 @@ async def test_a_turn_costs_the_same_bytes_however_long_the_call() -> None:
                 await call.journal.barrier()
                 if number % 500 == 499:
                     sizes.append(await size(behind))
-            await call.journal.aclose()
+            await call.close()
     per_turn = [size / (500 * count) for count, size in enumerate(sizes, 1)]
     # The whole lists are written again whenever as much was written in differences: at most twice the bytes.
     assert max(per_turn) < 4000, per_turn
@@ -167,7 +171,7 @@ async def test_changes_that_nobody_waits_for_are_written_together() -> None:
             call.set(messages=[*call.values["messages"], message(number, "hi")])
         assert await call.stored(behind) == call.values
         assert len([one async for one in behind.alist(CONFIG)]) == 1
-        await call.journal.aclose()
+        await call.close()
 
 
 class Hanging(InMemorySaver):
@@ -195,7 +199,7 @@ async def test_a_barrier_gives_up_when_the_store_hangs_and_what_came_meanwhile_i
     behind.hangs = False
     assert await call.stored(behind) == call.values
     assert len([one async for one in behind.alist(CONFIG)]) <= 3
-    await call.journal.aclose()
+    await call.close()
     await saver.aclose()
 
 
@@ -232,7 +236,7 @@ async def test_a_run_that_waits_is_stored_and_answered_in_another_process(kind: 
             call.set(messages=list(heard))
             await call.journal.barrier()
             call.set(messages=[*heard, HumanMessage("meanwhile", id="h2")])
-            await call.journal.aclose()
+            await call.close()
         graph = asking().compile(checkpointer=behind)
         found = await graph.aget_state(CONFIG)
         assert [one.value for one in found.interrupts] == ["Sure?"]
@@ -250,14 +254,14 @@ async def test_a_run_that_waits_is_stored_and_answered_in_another_process(kind: 
             call.journal.begin(head, call.values)
             call.set(messages=[*values["messages"], AIMessage("You said", id="ask")])  # cut off
             assert [m.text for m in (await call.stored(behind))["messages"]][-2:] == ["meanwhile", "You said"]
-            await call.journal.aclose()
+            await call.close()
         # And as Studio answers it, without any of ours.
         await behind.adelete_thread("call")
         async with LiveSaver(behind) as saver:
             call = Remembered(saver)
             call.waiting = Pending((), run, {}, None)
             call.set(messages=list(heard))
-            await call.journal.aclose()
+            await call.close()
         ended = await graph.ainvoke(Command(resume="no"), CONFIG)
         assert [m.text for m in ended["messages"]] == ["hello", "words", "You said no."]
 
