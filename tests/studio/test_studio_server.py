@@ -214,6 +214,24 @@ def test_a_model_that_cant_be_used_is_told(studio: Studio) -> None:
     assert 'write "provider:model"' in json.dumps(answer).replace("\\", "")
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"op": "custom", "fn": "pathlib:Path.touch"},
+        {"op": "trim_tokens", "max_tokens": 1, "counter": "sys:exit"},
+        {"op": "when", "max_tokens": 1, "counter": "os:abort", "then": [{"op": "fresh"}]},
+    ],
+    ids=lambda step: step["op"],
+)
+def test_a_client_can_not_make_the_server_call_a_function(studio: Studio, step: dict[str, Any]) -> None:
+    message = {"role": "user", "content": "Hello."}
+    for update in ({"steps": [step]}, {"pending": [{"steps": [step]}]}):
+        thread = studio.thread()
+        answer = studio.run(thread, "asking", input={"messages": [message], "chat_ctx": update})
+        assert "has not registered" in json.dumps(answer)
+    assert studio.say(studio.thread(), "asking", "Hello.")["messages"][-1]["content"] == "Welcome."
+
+
 def test_nothing_left_this_machine_and_the_servers_files_are_in_its_own_folder(studio: Studio) -> None:
     studio.say(studio.thread(), "intake", "My name is Ada.")
     assert studio.outbound.read_text() == "watching\n"
