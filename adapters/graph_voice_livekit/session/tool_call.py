@@ -1,7 +1,7 @@
 """One tool call of the graph in progress, and the batch that it belongs to."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import ToolMessage
@@ -53,9 +53,13 @@ class LiveToolCall:
             self.item.output, self.item.is_error = output, is_error
 
     def tell_rejected(self, told: ToolMessage | None) -> None:
-        """Its handoff did not happen: put what the graph tells its model into LiveKit's item."""
-        if told is not None:
-            self.tell(told.text, is_error=told.status == "error")
+        """Its handoff did not happen: LiveKit's item says what the graph tells its model, also if it comes later."""
+        if told is None:
+            return
+        is_error = told.status == "error"
+        if self.result is not None:
+            self.result = replace(self.result, output=told.text, is_error=is_error)
+        self.tell(told.text, is_error=is_error)
 
 
 @dataclass(eq=False)
