@@ -1,5 +1,6 @@
 """One handoff of the graph, as LiveKit carries it out: whoever wants to know how far it is asks this object."""
 
+from collections.abc import Callable
 from enum import Enum
 
 from langchain_core.messages import ToolMessage
@@ -47,6 +48,8 @@ class LiveHandoff:
         self.event = event
         self.driver = driver
         self.state = LiveHandoffState.ANNOUNCED
+        self.tell: Callable[[ToolMessage | None], None] | None = None
+        """Puts the answer of its tool call into LiveKit's history, which has another one already."""
 
     @property
     def new_agent(self) -> str:
@@ -89,6 +92,14 @@ class LiveHandoff:
         self.drop()
         self.driver.maybe_close()
         return told
+
+    def end(self) -> None:
+        """The session is over: what has not happened by now does not."""
+        if self.in_progress and self.driver.turn.record.handoffs.of(self.event).happened is None:
+            told = self.driver.turn.reject_handoff(self.event.call_id, NO_HANDOFF)
+            if self.tell is not None:
+                self.tell(told)
+        self.drop()
 
     def __repr__(self) -> str:
         return f"<{self.event.old_agent} -> {self.event.new_agent}: {self.state.value}>"

@@ -111,6 +111,7 @@ class ToolCalls:
         elif call.released:
             call.answered(output)
         elif handoff is not None and handoff.event.call_id == call.id and output is not None:
+            call.item, handoff.tell = output, call.tell_rejected
             if not output.is_error:
                 handoff.becomes_certain()
             elif handoff.completes:
@@ -118,5 +119,5 @@ class ToolCalls:
                 output.output, output.is_error = call.result.output if call.result is not None else "", False
                 self._handoffs.complete(handoff)
             else:
-                call.item = output  # a tool that acted keeps its own words, in LiveKit's history as in the graph's
+                # A tool that acted keeps its own words, in LiveKit's history as in the graph's.
                 call.tell_rejected(handoff.reject(output.output))

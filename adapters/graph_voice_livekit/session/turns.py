@@ -367,6 +367,6 @@ class TurnDriver(TurnListener):
         self.arrived.set()
         self.entered_by_method.set()
         for handoff in self._handoffs:
-            handoff.drop()
+            handoff.end()
         self._handles.clear()
         self.maybe_close()
