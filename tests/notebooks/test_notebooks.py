@@ -30,7 +30,11 @@ def test_the_notebook_runs_offline_and_shows_what_its_file_shows(path: Path, tmp
     for cell in made.cells:
         for output in cell.get("outputs", []):
             assert output.output_type != "error"
-            assert output.get("name") != "stderr", output.text
+            if output.get("name") == "stderr":
+                # LiveKit's voice detection says so on a busy machine. It is no fault of the notebook.
+                lines = [line for line in output.text.splitlines() if "slower than realtime" not in line]
+                assert lines == [], output.text
+        cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
     assert substance(made) == substance(stored), f"stale: make notebooks ONLY={path.stem}"
 
 
