@@ -357,6 +357,20 @@ def test_what_custom_nodes_write_counts_as_if_nothing_were_frozen(happened: list
         calls.check()
 
 
+def test_what_a_turn_wrote_while_it_was_a_guess_counts_from_when_it_was_written() -> None:
+    calls = Calls()
+    calls.begin(1.0)
+    calls.write(1.0)
+    for _ in range(4):
+        for what in ("begin", "commit_last", "write_outside", "settle"):
+            getattr(calls, what)(2.0)
+            calls.check()
+    assert [t.is_past for t in calls.turns] == [False, True, True, False, False]
+    calls.commit(3.0)
+    calls.check()
+    assert calls.freezing.others["log"] == ["turn 1", *["outside"] * 4]
+
+
 def test_words_behind_which_all_was_overwritten_long_ago_are_not_lost() -> None:
     calls = Calls()
     for what in ("begin", "commit", "overwrite", "settle", *("begin", "commit", "settle") * 2):
