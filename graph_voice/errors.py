@@ -9,6 +9,7 @@ GraphVoiceError
 +-- ModelError              RuntimeError    no chat model could be made
 |   +-- NoModelError                        an agent has no model at all
 +-- SaverError              RuntimeError    the durable copy can't be written or read
+|   +-- ThreadTakenError                    another call has taken the thread up
 +-- TurnError               RuntimeError    a turn was told what its contract forbids
 +-- UserdataError           ValueError      the userdata does not fit its class
 +-- testing.PlanError       AssertionError  in a test: the moment of a plan never came
@@ -24,6 +25,7 @@ __all__ = [
     "ModelError",
     "NoModelError",
     "SaverError",
+    "ThreadTakenError",
     "TurnError",
     "UserdataError",
 ]
@@ -63,6 +65,10 @@ class NoModelError(ModelError):
 
 class SaverError(GraphVoiceError, RuntimeError):
     """The durable copy of a call can't be written or read as asked. The message says how far behind it is."""
+
+
+class ThreadTakenError(SaverError):
+    """Another call has taken the thread up, so what this call remembers from then on is not stored."""
 
 
 class TurnError(GraphVoiceError, RuntimeError):

@@ -10,26 +10,24 @@ from typing import Any, TypeGuard, cast
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
-from langgraph.types import StateSnapshot
+from langgraph.types import Interrupt, StateSnapshot
 from tenacity import AsyncRetrying, retry_if_not_exception_type, wait_exponential
 
 from graph_voice.agents.handoff import TransferTool
 from graph_voice.agents.tools import FunctionTool
-from graph_voice.call.journal import ASKING, Journal
+from graph_voice.call.journal import ASKING, QUESTION, Journal
 from graph_voice.call.live_state import LiveState
 from graph_voice.call.state import CallState
 from graph_voice.errors import SaverError, TurnError, UserdataError
 from graph_voice.graph.build import runtime_of
 from graph_voice.messages.pairs import ACTED, placeholder, without_transfer
 from graph_voice.storage.live_saver import LiveSaver
+from graph_voice.storage.ownership import OWNER, Claim, NotClaimedError
 from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.answer import answer
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ToolCallRecord
 from graph_voice.turn.run import NO_HANDOFF
-
-_Read = tuple[CheckpointTuple, StateSnapshot, list[CheckpointTuple]]
-"""The thread's head, its state, and the checkpoints of its waiting subgraphs."""
 
 __all__ = ["RESUME", "UNKNOWN", "Durable", "Resumed"]
 
@@ -58,6 +56,22 @@ class Resumed:
     """Names of the tools that were running and may or may not have taken effect."""
     seconds: float = field(default=0.0, compare=False)
     """Seconds since the call was last stored, by the clocks of the two machines."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a thread holds."""
+
+    claim: str | None
+    """Of this call, which owns the thread from now on. None: the store takes no writes now, or is slow."""
+    newest: str | None = None
+    """The id of its newest checkpoint."""
+    head: CheckpointTuple | None = None
+    """The last checkpoint of the call before. None: the call is new."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    interrupts: tuple[Interrupt, ...] = ()
+    run: Sequence[CheckpointTuple] = ()
+    """The run that waits in `interrupt()`, and its subgraphs."""
 
 
 class Durable:
@@ -95,7 +109,7 @@ class Durable:
         self._opening = asyncio.Lock()
         self._opened = False
         self._changed = False
-        """Whether something changed before the thread was read."""
+        """Whether something is to be written as soon as the thread is read: what changed before, and what was found."""
         self._late = False
 
     @property
@@ -125,10 +139,15 @@ class Durable:
         return self._question
 
     async def _open(self, patience: float | None) -> Pending | None:
-        read = await self._read() if patience is None else await self._read_soon(patience)
-        return self._restore(*read) if read is not None else None
+        read = await self._read(None) if patience is None else await self._read_soon(patience)
+        if read is None:
+            return None
+        if read.head is not None:
+            return self._restore(read, read.head)
+        self.journal.begin(read.claim, None, {})
+        return None
 
-    async def _read_soon(self, patience: float) -> "_Read | None":
+    async def _read_soon(self, patience: float) -> _Read | None:
         retrying = AsyncRetrying(
             retry=retry_if_not_exception_type((UserdataError, asyncio.CancelledError)),  # neither gets better
             wait=wait_exponential(multiplier=0.05, max=1),
@@ -141,7 +160,7 @@ class Durable:
                 async for attempt in retrying:
                     with attempt:
                         try:
-                            return await self._read()
+                            return await self._read(patience / 10)
                         except Exception as failed:
                             error = repr(failed)
                             raise
@@ -149,39 +168,74 @@ class Durable:
             logger.error("thread %s can't be read, and the call goes on as a new one: %s", self._call.thread_id, error)
         return None
 
-    async def _read(self) -> "_Read | None":
-        head = await self.saver.aget_tuple(self.config)
-        if head is None:
+    async def _take_up(self, patience: float | None) -> Claim | None:
+        """Become the thread's owner before it is read. None: later, when the store takes writes."""
+        try:
+            async with asyncio.timeout(patience):
+                return await self.saver.take_up(self._call.thread_id)
+        except (NotClaimedError, TimeoutError) as error:
+            logger.warning("thread %s can't be taken up before it is read: %r", self._call.thread_id, error)
             return None
-        graph = self._call.graph.copy(update={"checkpointer": self.saver})
-        found = await graph.aget_state(self.config, subgraphs=True)
-        return head, found, [t for where in _inner(found) if (t := await self.saver.aget_tuple(where)) is not None]
 
-    def _restore(self, head: CheckpointTuple, found: StateSnapshot, inner: Sequence[CheckpointTuple]) -> Pending | None:
+    async def _read(self, patience: float | None) -> _Read:
+        taken = await self._take_up(patience)
+        claim, last_owner = (taken.id, taken.previous) if taken is not None else (None, None)
+        newest = await self.saver.aget_tuple(self.config)
+        if newest is None:
+            return _Read(claim)
+        head = await self._of_owner(newest, last_owner)
+        graph = self._call.graph.copy(update={"checkpointer": self.saver})
+        found = await graph.aget_state(self.config if head is newest else head.config, subgraphs=True)
+        question = _about(head).get(QUESTION)
+        if question is None:
+            asking, asked = head, found
+        else:  # mostly asked before the last owner took the thread up: its run is where it was then
+            where: RunnableConfig = {"configurable": {**head.config["configurable"], "checkpoint_id": question}}
+            if (waits := await self.saver.aget_tuple(where)) is None:
+                return _Read(claim, newest.checkpoint["id"], head, found.values)
+            asking, asked = waits, await graph.aget_state(where, subgraphs=True)
+        run = [asking, *[t for inner in _inner(asked) if (t := await self.saver.aget_tuple(inner)) is not None]]
+        return _Read(claim, newest.checkpoint["id"], head, found.values, asked.interrupts, run)
+
+    async def _of_owner(self, newest: CheckpointTuple, owner: str | None) -> CheckpointTuple:
+        """The last checkpoint of the thread's last owner. An owner before it may have written since, with a later id: a
+        run that waits in `interrupt()` has the id of its own time."""
+        writer = _about(newest).get(OWNER)
+        if owner is None or writer is None or writer >= owner:
+            return newest
+        own: RunnableConfig = {"configurable": {"thread_id": self._call.thread_id, "checkpoint_ns": ""}}
+        async for found in self.saver.alist(own, filter={OWNER: owner}, limit=1):
+            return found
+        return newest  # it has not written
+
+    def _restore(self, read: _Read, head: CheckpointTuple) -> Pending | None:
         """Remember what was read. This awaits nothing, since somebody may be speaking."""
         # Copies: a message as the serializer made it takes twice as long to read, and each turn reads all of them.
-        loaded = [message.model_copy() for message in found.values.get("messages") or ()]
-        messages = _with_open_transfers(loaded, found.values.get("handoffs") or ())
-        self._live.restore({**found.values, "messages": messages}, head.checkpoint["channel_values"])
-        self.journal.begin(head, self._live.checkpoint_values(found.values.get("messages") or ()))
+        loaded = [message.model_copy() for message in read.values.get("messages") or ()]
+        messages = _with_open_transfers(loaded, read.values.get("handoffs") or ())
+        self._live.restore({**read.values, "messages": messages}, head.checkpoint["channel_values"])
+        remembered = self._live.checkpoint_values(read.values.get("messages") or ())
+        self.journal.begin(read.claim, head, remembered, after=read.newest)
+        # Written whole, even if nothing changes: what an earlier owner still writes must not stand for it.
+        self._changed = True
         unfinished, question = _unfinished(messages), None
-        if found.interrupts:
-            asked_by = cast(dict[str, Any], head.metadata).get(ASKING)
+        if read.interrupts:
+            asked_by = _about(head).get(ASKING)
             asking = next((m for m in reversed(unfinished) if asked_by in (m.id, None)), None)
             calls = {} if asking is None else _calls(asking, messages)
-            run = RunSaver.of([head, *inner])
-            question = Pending(found.interrupts, run, calls, asking.id if asking else None, stored=True)
+            run = RunSaver.of(read.run)
+            question = Pending(read.interrupts, run, calls, asking.id if asking else None, stored=True)
             unfinished = [m for m in unfinished if m is not asking]
         again, unknown = list[str](), list[str]()
         for message in unfinished:
             # Nothing waits for the rest of an earlier batch: the caller has moved on since.
-            self._take_up(message, messages, again, unknown, last=message is unfinished[-1])
+            self._settle_calls(message, messages, again, unknown, last=message is unfinished[-1])
         away = datetime.now(UTC) - datetime.fromisoformat(head.checkpoint["ts"])
         unanswered = _unanswered(messages) or bool(unfinished)
         self.resumed = Resumed(unanswered, tuple(again), tuple(unknown), max(0.0, away.total_seconds()))
         return question
 
-    def _take_up(
+    def _settle_calls(
         self, asking: AIMessage, messages: Sequence[AnyMessage], again: list[str], unknown: list[str], *, last: bool
     ) -> None:
         """Decide about the tool calls that were running: only an idempotent tool of the last batch may act again."""
@@ -230,8 +284,10 @@ class Durable:
         """
         if self._late and self.saver.lag.error is not None:
             return False
+        if self.journal.taken:
+            return False
         done = await self.journal.barrier(_PATIENCE, upto=upto)
-        if not done and not self._late:
+        if not done and not self._late and not self.journal.taken:
             logger.warning("thread %s: the durable copy is late, and the call goes on", self._call.thread_id)
         self._late = not done
         return done
@@ -243,7 +299,7 @@ class Durable:
 
     def closing_message(self) -> str | None:
         """What is said instead of an answer, when the call must end because its store is too late."""
-        words = self.saver.closing_message(self._call.value("userdata"))
+        words = self.saver.closing_message(self._call.value("userdata"), behind=self.journal.seconds_behind)
         if words is not None:
             logger.error("thread %s: the durable copy is too late; the call ends", self._call.thread_id)
         return words
@@ -255,6 +311,7 @@ class Durable:
 
     async def _complete(self, timeout: float | None) -> None:
         if not await self.journal.barrier(timeout):
+            self.journal.require_owner()
             lag = self.saver.lag
             raise SaverError(
                 f"thread {self._call.thread_id!r} is not durable after {timeout} s; the oldest write has waited "
@@ -286,6 +343,11 @@ class Durable:
                 "A conversation with a saver reads its thread before its first turn: `await conversation.open()`, or "
                 "`async with Conversation(..., saver=...) as conversation:`."
             )
+
+
+def _about(found: CheckpointTuple) -> dict[str, Any]:
+    """The metadata, with what the journal has added to LangGraph's."""
+    return cast(dict[str, Any], found.metadata)
 
 
 def _with_open_transfers(messages: Sequence[AnyMessage], handoffs: Sequence[Mapping[str, Any]]) -> list[AnyMessage]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +14,19 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, empty_checkpoint
 
+from graph_voice.errors import ThreadTakenError
 from graph_voice.storage.live_saver import LiveSaver
+from graph_voice.storage.ownership import OWNER, later_id
 from graph_voice.turn.pending import Pending
 
-__all__ = ["ASKING", "Journal"]
+__all__ = ["ASKING", "QUESTION", "Journal"]
 
 logger = logging.getLogger("graph_voice")
 
 ASKING = "graph_voice_asking"
 """In the metadata of a run that waits in `interrupt()`: the id of the message whose tool calls wait."""
+QUESTION = "graph_voice_question"
+"""In the metadata of a checkpoint: the id of an earlier one, whose run still waits in `interrupt()`."""
 Values = Mapping[str, Any]
 _SNAPSHOT_EVERY = 256
 """How many items are written as differences before a list is written whole again. A longer list waits for as many
@@ -30,6 +35,9 @@ items as it had when it was last written whole."""
 
 class Journal:
     """Writes what is remembered of a call, whenever it changes, one checkpoint at a time.
+
+    A thread has one owner, the call that took it up last. When another call has taken it up since, this one stops
+    writing: what it remembers from then on is not durable.
 
     Changes that come meanwhile go into the next checkpoint. So a slow store makes checkpoints larger, not the queue
     longer. The call's lists (`DeltaChannel`s: `messages`, `handoffs`) are written as differences, so a turn costs the
@@ -63,10 +71,12 @@ class Journal:
         self._waiting = waiting
         self._interval = interval
         self._line = _ThreadWriter(saver)
+        self._claimed = False
         self._changes = 0
         self._tried = 0
         self._durable = 0
         self._failing_since: float | None = None
+        self._taken_at: float | None = None
         self._lost: list[str] = []
         self._next: asyncio.TimerHandle | None = None
         """When the next checkpoint is made; None while one is on its way, and when there is nothing new."""
@@ -74,21 +84,46 @@ class Journal:
         self._hurried = False
         """Whether something waits for what the next checkpoint holds."""
         self._moved = asyncio.Event()
-        """Set, and replaced by a new one, whenever a checkpoint is durable or refused."""
+        """Set, and replaced by a new one, whenever a checkpoint is durable or refused, or the thread is lost."""
 
     @property
     def seconds_behind(self) -> float:
         """How long it has been that what is remembered could not be stored; 0 while it can be."""
-        return 0.0 if self._failing_since is None else time.monotonic() - self._failing_since
+        since = self._taken_at if self.taken else self._failing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def take_lost(self) -> list[str]:
         """The values that are not stored as they were, since this was last asked."""
         lost, self._lost = self._lost, []
         return lost
 
-    def begin(self, head: CheckpointTuple | None, values: Values) -> None:
-        """Continue after this checkpoint, which holds these values."""
-        self._line.begin(head, values)
+    def begin(
+        self, claim: str | None, head: CheckpointTuple | None, values: Values, *, after: str | None = None
+    ) -> None:
+        """Continue this checkpoint, which holds these values.
+
+        Args:
+            claim: by which the call owns the thread. None: the thread is taken up with the first write.
+            head: the last checkpoint of the call before.
+            values: what it holds.
+            after: the id of the thread's newest checkpoint, if that is another one.
+        """
+        self._claimed = claim is not None
+        self._line.begin(claim, head, values, after)
+
+    @property
+    def taken(self) -> bool:
+        """Whether another call has taken the thread up."""
+        return self._taken_at is not None
+
+    def require_owner(self) -> None:
+        """Raise `ThreadTakenError` when another call has taken the thread up, and this one has gone on since."""
+        if self.taken and self._durable < self._changes:
+            behind = self.seconds_behind
+            raise ThreadTakenError(
+                f"thread {self._thread_id!r}: another call has taken it up, {behind:.1f} s ago or more. What this "
+                "call has remembered since is not stored. A thread belongs to the conversation that was opened last."
+            )
 
     def changed(self) -> None:
         """What is remembered has changed: write it soon."""
@@ -106,7 +141,7 @@ class Journal:
     async def barrier(self, timeout: float | None = None, *, upto: int | None = None) -> bool:
         """Wait until all that is remembered now is durable.
 
-        Returns False when `timeout` seconds pass first, or the store refuses it.
+        Returns False when `timeout` seconds pass first, the store refuses it, or another call has taken the thread up.
 
         Args:
             timeout: seconds. None: no limit.
@@ -120,7 +155,7 @@ class Journal:
         self.hurry()
         try:
             async with asyncio.timeout(timeout):
-                while self._tried < wanted:
+                while self._tried < wanted and not self.taken:
                     await self._moved.wait()
         except TimeoutError:
             return False
@@ -135,7 +170,7 @@ class Journal:
     # ---- one checkpoint after the other
 
     def _plan(self) -> None:
-        if self._next is None and not self._on_its_way and self._tried < self._changes:
+        if self._next is None and not self._on_its_way and self._tried < self._changes and not self.taken:
             seconds = 0 if self._hurried else self._interval
             # An empty context: it must not keep alive the turn that happened to change something, nor be traced in it.
             context = contextvars.Context()
@@ -149,6 +184,16 @@ class Journal:
     def _write(self, *, again: bool = False) -> None:
         """Write what is remembered now. If it is refused, all of it is written, once; then as something changes."""
         self._next, self._on_its_way, self._hurried = None, True, False
+        if not self._claimed:  # the store took no writes when the call began
+            self._claimed = True
+            self.saver.put_claim(self._thread_id, self._line.claim)
+        if _is_own(self._waiting()):
+            # Its checkpoint has an id of its own, which might come after those of the thread's next owner.
+            self._if_owned(lambda: self._put(again=again))
+        else:
+            self._put(again=again)
+
+    def _put(self, *, again: bool) -> None:
         upto = self._changes
         try:
             self._line.put(self._thread_id, dict(self._values()), self._lists, self._waiting())
@@ -156,7 +201,22 @@ class Journal:
             logger.exception("thread %s: what is remembered could not be written", self._thread_id)
             self._over(upto, stored=False, again=again)
         else:
-            self.saver.written(self._thread_id).add_done_callback(lambda _: self._written(upto, again=again))
+            self._if_owned(lambda: self._written(upto, again=again))
+
+    def _if_owned(self, act: Callable[[], None]) -> None:
+        """When all that was put is written: do this, if the thread is still the call's. Only what its owner writes is
+        what a later call reads."""
+        asked = self.saver.ask_owner(self._thread_id)
+
+        def answered(_: Any) -> None:
+            if asked.allows(self._line.claim):
+                act()
+                return
+            logger.warning("thread %s: another call has taken it up; this one is stored no more", self._thread_id)
+            self._on_its_way, self._taken_at = False, time.monotonic()
+            self._tell()
+
+        self.saver.written(self._thread_id).add_done_callback(answered)
 
     def _written(self, upto: int, *, again: bool) -> None:
         report = self.saver.take_report(self._thread_id)
@@ -173,9 +233,12 @@ class Journal:
         self._failing_since = None if stored else self._failing_since or time.monotonic()
         self._tried = max(self._tried, upto)
         self._durable = max(self._durable, upto) if stored else self._durable
+        self._tell()
+        self._plan()
+
+    def _tell(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-        self._plan()
 
 
 class _ThreadWriter:
@@ -183,29 +246,35 @@ class _ThreadWriter:
 
     def __init__(self, saver: LiveSaver) -> None:
         self._saver = saver
-        self._id = empty_checkpoint()["id"]
-        """The id of the last checkpoint; at first, an id that the first one comes after."""
+        self.claim = later_id()
+        """By which the call owns the thread."""
+        self._id = self.claim
+        """The id of the last checkpoint of this owner; at first, an id that the first one comes after."""
         self._step = -1
-        self._parent: Checkpoint | None = None
+        self._parent: str | None = None
+        """The id of the last checkpoint, at first of an earlier owner."""
         self._written: dict[str, Any] = {}
         self._behind: dict[str, int] = {}
         """List -> how many items were written as differences since it was last written whole."""
         self._whole: dict[str, int] = {}
         """List -> its length when it was last written whole."""
-        self._must_be_whole = False
+        self._must_be_whole = True
+        """Nothing is written as a difference to what an earlier owner has written: another one may still write."""
         self._versions: dict[str, Any] = {}
         self._counter: Any = None
+        self._question: str | None = None
 
-    def begin(self, head: CheckpointTuple | None, values: Values) -> None:
+    def begin(self, claim: str | None, head: CheckpointTuple | None, values: Values, after: str | None) -> None:
+        newest = max(head.checkpoint["id"] if head is not None else "", after or "")
+        self.claim = claim or later_id(newest or None)
+        self._id = self.claim if self.claim > newest else later_id(newest)
         if head is None:
             return
-        self._id, self._parent = head.checkpoint["id"], head.checkpoint
+        self._parent = head.checkpoint["id"]
         self._step = head.metadata.get("step", -1)
         self._versions = dict(head.checkpoint["channel_versions"])
-        self._counter = max(self._versions.values(), default=None)
+        self._counter = _apart(max(self._versions.values(), default=None))
         self._written = dict(values)
-        # The head's pending writes are its run's own, not what is remembered.
-        self._must_be_whole = bool(head.pending_writes)
 
     def start_over(self) -> None:
         """The last write is not stored, or not all of it: the next one holds everything."""
@@ -213,23 +282,30 @@ class _ThreadWriter:
         self._written = {}
 
     def put(self, thread_id: str, values: dict[str, Any], lists: Sequence[str], waiting: Pending | None) -> None:
-        if waiting is not None and self._comes_last(waiting):
+        if waiting is not None and _is_own(waiting):
+            ahead, first = self._id, self._parent is None
             self._put_waiting(thread_id, values, waiting)
-            return
-        changed = [name for name, value in values.items() if not _same(self._written.get(name, _NOTHING), value)]
+            if self._id >= ahead or first:
+                return
+            self._id = ahead  # asked before something else was written: the run's own time does not make it the head
+        question = _id_of(waiting) if waiting is not None else None
+        whole = self._must_be_whole
+        # What is written whole gets a new version: a saver may keep values by their versions (Postgres does), and
+        # another owner's would stand for it.
+        changed = [n for n, value in values.items() if whole or not _same(self._written.get(n, _NOTHING), value)]
         changed += [name for name in self._written if name not in values]
-        if not changed and not self._must_be_whole and self._parent is not None:
+        if not changed and question == self._question:
             return  # what changed meanwhile was changed back
         writes: list[tuple[str, Any]] = []
         held = {name: value for name, value in values.items() if name not in lists}
         for name in lists:
             value = values.get(name)
-            if value is None or (name not in changed and not self._must_be_whole):
+            if value is None or name not in changed:
                 continue
             update = _difference(self._written.get(name) or [], value)
             behind = self._behind.get(name, 0) + len(update or ())
             limit = max(_SNAPSHOT_EVERY, self._whole.get(name, 0))
-            if update is None or behind > limit or self._must_be_whole or self._parent is None:
+            if update is None or behind > limit or whole:
                 held[name] = value
                 self._behind[name], self._whole[name] = 0, len(value)
             elif update:
@@ -240,7 +316,11 @@ class _ThreadWriter:
             where = self._where(thread_id)
             self._saver.put_writes(where, writes, f"graph_voice-{self._step}", f"graph_voice:{self._step:012}")
         self._must_be_whole = False
-        self._put(thread_id, self._next_id(), held, changed, {"source": "update", "step": self._step, "parents": {}})
+        metadata: dict[str, Any] = {"source": "update", "step": self._step, "parents": {}, OWNER: self.claim}
+        if waiting is not None:
+            metadata |= {QUESTION: question, ASKING: waiting.asking}
+        self._question = question
+        self._put(thread_id, self._next_id(), held, changed, metadata)
         self._written = dict(values)
 
     def _put(
@@ -255,22 +335,15 @@ class _ThreadWriter:
         checkpoint["channel_versions"] = dict(self._versions)
         checkpoint["updated_channels"] = sorted(changed)
         self._saver.put(self._where(thread_id), checkpoint, metadata, new)
-        self._id, self._parent = checkpoint_id, checkpoint
-
-    def _comes_last(self, waiting: Pending) -> bool:
-        """Whether this run can be stored as it is. The head of a thread is the checkpoint with the greatest id: a run
-        whose question was asked after those of newer runs would never be it."""
-        if self._parent is None:
-            return True  # nothing is written yet
-        ids = [found.checkpoint["id"] for found, _ in waiting.saver.export() if not _namespace(found)]
-        return all(found >= self._id for found in ids)
+        self._id = self._parent = checkpoint_id
 
     def _put_waiting(self, thread_id: str, values: dict[str, Any], waiting: Pending) -> None:
         """Store a run that waits in `interrupt()` as it is, but with what is remembered instead of what it wrote."""
+        self._question = None
         number = _Versions(self._saver, self._counter)
         for found, writes in waiting.saver.export():
             checkpoint = number.translate(found.checkpoint)
-            metadata: Any = {**found.metadata, ASKING: waiting.asking}
+            metadata: Any = {**found.metadata, ASKING: waiting.asking, OWNER: self.claim}
             namespace = _namespace(found)
             where: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace}}
             if namespace == "":
@@ -279,11 +352,11 @@ class _ThreadWriter:
                     **dict.fromkeys(values, number.first),
                     **checkpoint["channel_versions"],
                 }
-                if checkpoint["id"] != self._id and self._parent is not None:
+                if checkpoint["id"] > (self._parent or ""):
                     where = self._where(thread_id)
                 self._step = found.metadata.get("step", self._step)
                 self._versions = dict(checkpoint["channel_versions"])
-                self._id, self._parent = checkpoint["id"], checkpoint
+                self._id = self._parent = checkpoint["id"]
             put = self._saver.put(where, checkpoint, metadata, checkpoint["channel_versions"])
             for task_id, task_writes in writes.items():
                 self._saver.put_writes(put, task_writes, task_id)
@@ -294,14 +367,30 @@ class _ThreadWriter:
     def _where(self, thread_id: str) -> RunnableConfig:
         where: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
         if self._parent is not None:
-            where["configurable"]["checkpoint_id"] = self._id
+            where["configurable"]["checkpoint_id"] = self._parent
         return where
 
     def _next_id(self) -> str:
         """The id right after the last one, not one made from the current time. The head of a thread is the checkpoint
         with the greatest id. A run that began earlier and waits in `interrupt()` later must come after this one, and
-        keeps its own id, from which its task ids are made."""
+        keeps its own id, from which its task ids are made. And all ids of one owner come before those of the next."""
         return str(uuid.UUID(int=uuid.UUID(self._id).int + 1))
+
+
+def _is_own(waiting: Pending | None) -> bool:
+    """Whether a run of this call waits. One that an earlier owner has stored stays where it is: a second copy under its
+    id could be overwritten by that owner, and under another id its tasks would not be found."""
+    return waiting is not None and not waiting.stored
+
+
+def _id_of(waiting: Pending) -> str:
+    return next(found.checkpoint["id"] for found, _ in waiting.saver.export() if not _namespace(found))
+
+
+def _apart(counter: Any) -> Any:
+    """Where this owner's versions begin. Savers that number them at random need no help; a plain number would be given
+    to a value of another owner as well."""
+    return counter + random.getrandbits(30) if isinstance(counter, int) else counter
 
 
 class _Versions:

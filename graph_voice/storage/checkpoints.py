@@ -1,5 +1,6 @@
 """Checkpoints in memory, as LangGraph passes them: nothing is serialized, and unchanged values are shared."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,15 @@ from langgraph.checkpoint.base import (
     writes_sort_key,
 )
 
-__all__ = ["Checkpoints", "Kept", "Lineage", "lineage_of", "place", "walk"]
+__all__ = ["Checkpoints", "Kept", "Lineage", "either", "lineage_of", "place", "walk"]
+
+
+async def either(awaited: Callable[..., Any], blocking: Callable[..., Any], *args: Any) -> Any:
+    """Call a checkpointer's asynchronous method; if it has none, the synchronous one in a thread."""
+    try:
+        return await awaited(*args)
+    except NotImplementedError:
+        return await asyncio.to_thread(blocking, *args)
 
 
 class Lineage(NamedTuple):

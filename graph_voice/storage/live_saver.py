@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from functools import cache, partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, get_args
@@ -22,7 +22,8 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.types import ERROR
 
 from graph_voice.errors import SaverError
-from graph_voice.storage.checkpoints import Checkpoints, Kept, Lineage, lineage_of, walk
+from graph_voice.storage.checkpoints import Checkpoints, Kept, Lineage, either, lineage_of, walk
+from graph_voice.storage.ownership import AskedOwner, Claim, owner_of, put_claim, take
 from graph_voice.storage.storable import SaysWhatIsLost, Storing, storable_in_json, stored
 from graph_voice.storage.write_behind import Lag, Op, Report, WriteBehind
 
@@ -41,8 +42,9 @@ class LiveSaver(BaseCheckpointSaver[Any]):
     Reading the head needs no decoding, and writing returns at once. Writes become durable soon after, in order.
     Everything older than the head is read from the durable saver (time travel, `alist`), after all pending writes.
 
-    It must be the only writer of its threads: use one `LiveSaver` for a worker's process, or one for each call. As
-    everywhere in LangGraph, what is put must not be changed afterwards: it is kept, not copied.
+    Use one `LiveSaver` for a worker's process, or one for each call. A graph that is compiled on it must be the only
+    writer of its threads. As everywhere in LangGraph, what is put must not be changed afterwards: it is kept, not
+    copied.
 
     Args:
         durable: the checkpointer behind it (`AsyncSqliteSaver`, `AsyncPostgresSaver`, ...), open and set up. If it has
@@ -100,9 +102,14 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """Whether the durable copy is so far behind that its calls must end."""
         return self.at_max_lag == "end_call" and self.lag.seconds > self._behind.max_lag
 
-    def closing_message(self, userdata: Any) -> str | None:
-        """What a call says before it ends because the durable copy is too far behind; None while it is not."""
-        if not self.is_too_late:
+    def closing_message(self, userdata: Any, *, behind: float = 0.0) -> str | None:
+        """What a call says before it ends because the durable copy is too far behind; None while it is not.
+
+        Args:
+            userdata: for a function of it.
+            behind: seconds that this call's copy is behind, if that is more than the saver's own lag.
+        """
+        if not self.is_too_late and (self.at_max_lag != "end_call" or behind <= self._behind.max_lag):
             return None
         if not callable(self._closing_message):
             return self._closing_message
@@ -131,6 +138,30 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """What was lost or given up of this thread since the last `take_report` or `flush`."""
         return self._behind.take_report(thread_id)
 
+    async def take_up(self, thread_id: str) -> Claim:
+        """Become the owner of a thread, whoever has written it before; then read it. Raises as `ownership.take`."""
+        await self._behind.wait(thread_id)
+        claim = await take(self.durable, thread_id)
+        self._memory.forget(self._memory.lines(thread_id))  # another process may have written since
+        return claim
+
+    def put_claim(self, thread_id: str, claim: str) -> None:
+        """Take a thread up by this claim, behind all that was put before: for a store that took no writes earlier."""
+        self._later(thread_id, partial(put_claim, self.durable, thread_id, claim))
+
+    def ask_owner(self, thread_id: str) -> AskedOwner:
+        """Ask for the owner of a thread, behind all that was put before."""
+        asked = AskedOwner()
+
+        async def ask() -> None:
+            asked.claim = await owner_of(self.durable, thread_id)
+
+        self._later(thread_id, ask)
+        return asked
+
+    def _later(self, thread_id: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._behind.put(Op(thread_id, lambda _: work(), lambda _: asyncio.run(work()), lambda: None))
+
     async def abandon(self) -> None:
         """Stop at once, without writing the rest, like a process that crashes."""
         await self._behind.abandon()
@@ -155,7 +186,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             return _answer(kept, config)
         if self._behind.is_pending(line.thread_id):
             await self._behind.wait(line.thread_id, timeout=self._timeout)
-        found = await _either(self.durable.aget_tuple, self.durable.get_tuple, config)
+        found = await either(self.durable.aget_tuple, self.durable.get_tuple, config)
         return self._loaded(line, checkpoint_id, found)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -208,7 +239,7 @@ class LiveSaver(BaseCheckpointSaver[Any]):
             await self._behind.wait(line.thread_id, timeout=self._timeout)
         durable = self.durable
         found: Mapping[str, DeltaChannelHistory] = _history_as_it_was(
-            await _either(
+            await either(
                 partial(durable.aget_delta_channel_history, config=config, channels=channels),
                 partial(durable.get_delta_channel_history, config=config, channels=channels),
             )
@@ -434,10 +465,3 @@ def _with_namespace(config: RunnableConfig) -> RunnableConfig:
     if "checkpoint_ns" in where:
         return config
     return {**config, "configurable": {**where, "checkpoint_ns": ""}}
-
-
-async def _either(awaited: Callable[..., Any], blocking: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return await awaited(*args)
-    except NotImplementedError:
-        return await asyncio.to_thread(blocking, *args)

@@ -88,6 +88,32 @@ async def test_the_same_thread_goes_on_with_its_agent_its_history_and_its_userda
     assert "connected again" in str(model.prompts[0])
 
 
+async def test_a_caller_who_is_back_before_the_old_job_has_ended_has_the_thread(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    saver = InMemorySaver()
+    built, model = graph("One.", "Lost.")
+    old = GraphAgent(built, thread_id="t", saver=saver)
+    async with a_text_call(old, model) as dropped:
+        await dropped.run(user_input="one")
+        await old.conversation.flush()
+        built, model = graph("We were cut off.", "Two.")
+        new = GraphAgent(built, thread_id="t", saver=saver)
+        async with a_text_call(new, model) as back:
+            await asyncio.sleep(1)
+            await back.run(user_input="two")
+            await dropped.run(user_input="nobody reads this")
+            await asyncio.sleep(1)
+            assert old.conversation.durable_lag > 0
+            assert new.conversation.durable_lag == 0
+        await new.aclose()
+    await old.aclose()
+    assert "call t: the durable copy lacks its end" in caplog.text
+    assert "another call has taken it up" in caplog.text
+    found = await built.compile(checkpointer=saver).aget_state({"configurable": {"thread_id": "t"}})
+    assert [m.text for m in found.values["messages"]] == ["one", "One.", "We were cut off.", "two", "Two."]
+
+
 async def test_a_call_goes_on_from_sqlite(tmp_path: Path) -> None:
     path = str(tmp_path / "calls.db")
     with SqliteSaver.from_conn_string(path) as saver:  # in a thread that the virtual clock knows of
