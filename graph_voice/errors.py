@@ -10,6 +10,7 @@ GraphVoiceError
 |   +-- NoModelError                        an agent has no model at all
 +-- SaverError              RuntimeError    the durable copy can't be written or read
 |   +-- ThreadTakenError                    another call has taken the thread up
++-- StateError              ValueError      the state was given a value that it can't hold
 +-- TurnError               RuntimeError    a turn was told what its contract forbids
 +-- UserdataError           ValueError      the userdata does not fit its class
 +-- testing.PlanError       AssertionError  in a test: the moment of a plan never came
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "NoModelError",
     "SaverError",
+    "StateError",
     "ThreadTakenError",
     "TurnError",
     "UserdataError",
@@ -65,6 +67,10 @@ class NoModelError(ModelError):
 
 class SaverError(GraphVoiceError, RuntimeError):
     """The durable copy of a call can't be written or read as asked. The message says how far behind it is."""
+
+
+class StateError(GraphVoiceError, ValueError):
+    """A channel of the state was given a value that it can't hold, by a node, a run's input or an edit in Studio."""
 
 
 class ThreadTakenError(SaverError):

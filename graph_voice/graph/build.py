@@ -1,6 +1,7 @@
 """From agents to a LangGraph `StateGraph`: agents are nodes, handoffs are labeled conditional edges."""
 
 import difflib
+import logging
 import warnings
 from collections.abc import Sequence
 from itertools import chain
@@ -23,6 +24,8 @@ from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
 
 __all__ = ["GO_ON", "METADATA", "create_voice_graph", "definition_of", "runtime_of"]
+
+logger = logging.getLogger("graph_voice")
 
 METADATA = "graph_voice"
 """The metadata key under which a library node describes itself."""
@@ -103,7 +106,7 @@ def create_voice_graph(
         context_schema = studio_context(members)
     editable = is_editable(context_schema)
     builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
-        schema_for(state_schema, userdata, secrets), context_schema=context_schema
+        schema_for(state_schema, userdata, secrets, [*names, *external]), context_schema=context_schema
     )
     for member in members:
         if isinstance(member, Agent):
@@ -124,8 +127,13 @@ def create_voice_graph(
 
     # Async, like the nodes: LangGraph runs a sync path function in a thread, which costs more than the function does.
     async def first(state: dict[str, Any]) -> str:
-        return state.get("active_agent") or start
+        active = state.get("active_agent") or start
+        if active in known:
+            return active
+        logger.warning('the state\'s active agent "%s" is none of this graph: "%s" answers', active, start)
+        return start
 
+    known = {*names, *external}
     builder.add_conditional_edges(START, first, {name: name for name in (*names, *external)})
     _warn_of_unreachable(members, start, external)
     return builder

@@ -87,6 +87,8 @@ class ToolsNode:
         None: the turn ends without a reply, or this node runs once more. A handoff that this node has just made leads
         to its target by itself. That it is read from the state too is for a state that was edited.
         """
+        if not any(isinstance(m, AIMessage) and m.tool_calls for m in state.get("messages") or ()):
+            return self.agent.name  # an edit in the name of this node, in a state in which it has nothing to do
         asking, answers = _batch(state["messages"])
         found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
         for message in found:

@@ -20,7 +20,7 @@ from langchain_core.messages import (
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Overwrite
 
-from graph_voice.errors import HistoryError
+from graph_voice.errors import HistoryError, StateError
 from graph_voice.history.operation import KINDS, Operation, from_dict, run_pure
 from graph_voice.history.pure_operations import exceeds
 from graph_voice.messages.pairs import paired
@@ -47,7 +47,7 @@ def merge_messages(current: Messages | None, update: Any) -> Messages:
         current: the list so far.
         update: a message, or what `convert_to_messages` takes, or a list of those (or of such lists).
 
-    Raises `HistoryError` for a history operation: policies shape `chat_ctx` only.
+    Raises `HistoryError` for a history operation: policies shape `chat_ctx` only; `StateError` for what is no message.
     """
     current = _as_messages(current)
     items = list(_flat(update))
@@ -56,7 +56,12 @@ def merge_messages(current: Messages | None, update: Any) -> Messages:
             f"{found} shapes what the model is shown, not `messages`, which keeps everything. Write "
             '{"chat_ctx": ...} instead, or give your own channel history.reducer().'
         )
-    return _merge(current, _messages(items))
+    try:
+        return _merge(current, _messages(items))
+    except NotImplementedError as error:  # LangChain's
+        raise StateError(
+            f'messages={update!r:.80}: write messages, {{"messages": [{{"role": "user", "content": "..."}}]}}.'
+        ) from error
 
 
 def appended(new: Sequence[BaseMessage], is_taken: Callable[[str], bool]) -> Messages | None:

@@ -62,13 +62,14 @@ def _json(answer: httpx.Response) -> Any:
 
 
 @contextmanager
-def langgraph_dev(folder: Path) -> Iterator[Studio]:
-    """The server, in this folder, until the block ends."""
+def langgraph_dev(folder: Path, graphs: dict[str, str] | None = None) -> Iterator[Studio]:
+    """The server, in this folder, until the block ends. `graphs`: what it serves; default: the repository's."""
     outbound = folder / "outbound"
     config = json.loads((ROOT / "langgraph.json").read_text())
     config["dependencies"] = [str(ROOT)]
     config["graphs"] = {name: str(ROOT / spec) for name, spec in config["graphs"].items()}
     config["graphs"]["asking"] = f"{HERE / 'asking.py'}:graph"
+    config["graphs"] = graphs or config["graphs"]
     (folder / "langgraph.json").write_text(json.dumps(config))
     with _Provider() as provider, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -78,7 +79,8 @@ def langgraph_dev(folder: Path) -> Iterator[Studio]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         env |= {"LANGSMITH_TRACING": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true"}
         env |= {"ANTHROPIC_API_KEY": "key", "ANTHROPIC_BASE_URL": provider.url, "ANTHROPIC_API_URL": provider.url}
-        env |= {"OUTBOUND_CALLS": str(outbound), "PYTHONPATH": str(HERE.parent / "watched"), "NO_COLOR": "1"}
+        path = [str(HERE.parent / "watched"), *filter(None, [env.get("PYTHONPATH")])]
+        env |= {"OUTBOUND_CALLS": str(outbound), "PYTHONPATH": os.pathsep.join(path), "NO_COLOR": "1"}
         command = [Path(sys.executable).with_name("langgraph"), "dev", "--no-browser", "--no-reload"]
         log = folder / "log"
         with log.open("w") as file:
