@@ -214,6 +214,7 @@ class Journal:
                 return
             logger.warning("thread %s: another call has taken it up; this one is stored no more", self._thread_id)
             self._on_its_way, self._taken_at = False, time.monotonic()
+            self.saver.note(self._thread_id, "another call has taken it up, so one goes on that is not stored")
             self._tell()
 
         self.saver.written(self._thread_id).add_done_callback(answered)

@@ -149,6 +149,10 @@ class LiveSaver(BaseCheckpointSaver[Any]):
         """Take a thread up by this claim, behind all that was put before: for a store that took no writes earlier."""
         self._later(thread_id, partial(put_claim, self.durable, thread_id, claim))
 
+    def note(self, thread_id: str, what: str) -> None:
+        """Say in `lag.lost`, and to `on_lag`, what the durable copy of a thread lacks."""
+        self._behind.note(thread_id, what)
+
     def ask_owner(self, thread_id: str) -> AskedOwner:
         """Ask for the owner of a thread, behind all that was put before."""
         asked = AskedOwner()

@@ -162,6 +162,12 @@ class WriteBehind:
         logger.log(logging.ERROR if gone else logging.WARNING, "thread %s: in the durable copy, %s", thread_id, loss)
         self._report(self.lag)
 
+    def note(self, thread_id: str, what: str) -> None:
+        """The durable copy of a thread lacks something, which no write of it will change."""
+        with self._lock:
+            self._last_lost.append(f"thread {thread_id}: {what}")
+        self._report(self.lag)
+
     async def wait(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
         """As `flush`, without raising for what was lost."""
         try:

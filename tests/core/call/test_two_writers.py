@@ -24,6 +24,7 @@ from graph_voice import Agent, Conversation, LiveSaver, VoiceState, create_voice
 from graph_voice.call.journal import ASKING
 from graph_voice.errors import SaverError, ThreadTakenError
 from graph_voice.storage.ownership import later_id, put_claim
+from graph_voice.storage.write_behind import Lag
 from graph_voice.testing import ScriptedModel, call
 from graph_voice.testing.clock import run as run_virtual
 from graph_voice.testing.invariants import check_invariants
@@ -146,6 +147,20 @@ async def test_a_job_that_has_lost_its_thread_goes_on_or_ends_with_a_word_as_wit
     for conversation in (old, new):
         with contextlib.suppress(SaverError):
             await conversation.aclose()
+
+
+async def test_whoever_watches_the_store_is_told_of_a_call_that_goes_on_unstored() -> None:
+    store, seen = InMemorySaver(), list[Lag]()
+    async with LiveSaver(store, on_lag=seen.append) as saver:
+        old = await Conversation(graph(), thread_id="t", saver=saver).open()
+        new = await opened(store)
+        await old.run("lost")
+        with pytest.raises(ThreadTakenError):
+            await old.flush()
+        assert ["another call has taken it up" in lost for lag in seen for lost in lag.lost] == [True]
+        for conversation in (old, new):
+            with contextlib.suppress(SaverError):
+                await conversation.aclose()
 
 
 async def test_a_call_that_had_stored_all_when_it_lost_its_thread_ends_without_a_complaint() -> None:
