@@ -97,7 +97,7 @@ def main(method: str, preloaded: str, idle: str, rounds: str) -> None:
     from graph_voice_livekit.worker.server import PRELOADED
 
     logging.getLogger("livekit.agents").setLevel(logging.ERROR)
-    modules = list(PRELOADED) if preloaded == "ours" else []
+    modules = [PRELOADED] if preloaded == "ours" else []
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(asyncio.run(measure(method, modules, int(idle), int(rounds), Path(folder)))))
 

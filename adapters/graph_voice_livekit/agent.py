@@ -16,6 +16,7 @@ from graph_voice import Agent as GraphDefinition
 from graph_voice import Conversation, Voice, history
 from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph.build import METADATA, definition_of
+from graph_voice.graph.given import as_compiled
 from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
 from graph_voice_livekit.session.bridge import Bridge
@@ -237,7 +238,7 @@ class GraphAgent(NodeAgent):
         on_resume: Hook = None,
     ) -> None:
         self.conversation: Conversation[Any] = Conversation(
-            graph,
+            as_compiled(graph, "GraphAgent"),
             thread_id=thread_id,
             userdata=userdata,
             messages=messages,

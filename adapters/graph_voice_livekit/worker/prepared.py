@@ -12,10 +12,10 @@ from graph_voice.errors import GraphVoiceError, MissingDependencyError, ModelErr
 from graph_voice.graph.build import require_models
 from graph_voice.launch.loading import load_graph
 
-__all__ = ["APOLOGY", "Describe", "Plan", "Plugin", "Prepared", "Prewarm", "prepare"]
+__all__ = ["APOLOGY", "Describe", "Plan", "PluginMaker", "Prepared", "Prewarm", "prepare"]
 
 APOLOGY = "I'm sorry, I can't take your call right now. Please try again later."
-Plugin = str | Callable[[], Any] | None
+PluginMaker = str | Callable[[], Any] | None
 Describe = Callable[[JobContext], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 Prewarm = Callable[[JobProcess], Any]
 _PREPARED = "graph_voice"
@@ -26,7 +26,7 @@ class Plan:
     """What a job process needs to hold a call."""
 
     graph: str
-    plugins: Mapping[str, Plugin]
+    plugins: Mapping[str, PluginMaker]
     call: Describe | None
     options: Mapping[str, Any] = field(default_factory=dict)
     apology: str | None = APOLOGY

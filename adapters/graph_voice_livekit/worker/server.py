@@ -5,14 +5,18 @@ plugins by module-level functions.
 """
 
 import asyncio
+import contextlib
+import difflib
 import inspect
 import logging
 import pickle
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import metadata
 from typing import Any
 
-from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess
+from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess, Plugin
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice.errors import BuildError, LoadError
@@ -23,7 +27,7 @@ from graph_voice_livekit.session.resume import PATIENCE
 from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
 from graph_voice_livekit.worker.failed_call import tell_caller
 from graph_voice_livekit.worker.job_saver import JobSaver
-from graph_voice_livekit.worker.prepared import APOLOGY, Describe, Plan, Plugin, Prepared, Prewarm, prepare
+from graph_voice_livekit.worker.prepared import APOLOGY, Describe, Plan, PluginMaker, Prepared, Prewarm, prepare
 from graph_voice_livekit.worker.rehearsal import Rehearsal
 
 __all__ = ["create_server"]
@@ -31,16 +35,16 @@ __all__ = ["create_server"]
 logger = logging.getLogger("graph_voice.livekit")
 MAX_TOOL_STEPS = 1000
 """Instead of LiveKit's 3, which would stop a graph that calls more tools in a row: a graph has its own limits."""
-PRELOADED = ("graph_voice_livekit.worker.server", "langchain.chat_models", "langchain_core.tracers.langchain")
-"""Imported once per worker, where the platform can fork. The fork server skips what is not installed."""
+PRELOADED = "graph_voice_livekit.worker.preloaded"
+"""Imported once per worker, where the platform can fork."""
 
 
 def create_server(
     graph: str,
     *,
-    stt: Plugin = None,
-    tts: Plugin = None,
-    vad: Plugin = None,
+    stt: PluginMaker = None,
+    tts: PluginMaker = None,
+    vad: PluginMaker = None,
     call: Describe | None = None,
     session: Mapping[str, Any] | None = None,
     apology: str | None = APOLOGY,
@@ -96,6 +100,10 @@ def create_server(
         )
     if "setup_fnc" in server:
         raise BuildError("create_server(setup_fnc=...): the setup function loads the graph. Write prewarm=... instead.")
+    if not isinstance(session or {}, Mapping):
+        raise BuildError(f"create_server(session={session!r:.60}): write a dict of AgentSession's arguments.")
+    _refuse_unknown("", server, AgentServer, create_server)
+    _refuse_unknown("session", session or {}, AgentSession)
     plugins = {"stt": stt, "tts": tts, "vad": vad}
     plan = Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, active_agent_attribute, prewarm)
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
@@ -103,9 +111,24 @@ def create_server(
         _check_pickles(name, value)
     setup = partial(_prewarm, plan=plan)
     rehearsal = Rehearsal(plan, server.get("initialize_process_timeout"))
-    made = _Server(rehearsal, setup_fnc=setup, preload_modules=[*PRELOADED, *preload_modules], **server)
+    made = _Server(rehearsal, setup_fnc=setup, preload_modules=[PRELOADED, *preload_modules], **server)
     made.rtc_session(partial(_serve, plan=plan), agent_name=agent_name)
     return made
+
+
+def _refuse_unknown(where: str, given: Mapping[str, Any], livekit: Any, *more: Callable[..., Any]) -> None:
+    """Raise `BuildError` for an argument that LiveKit's class does not have: it would raise in the first call."""
+    parameters = inspect.signature(livekit).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # it takes any
+    own = (inspect.signature(function).parameters for function in more)
+    known = {*parameters, *(name for names in own for name in names)} - {"graph", "server"}
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {close[0]}?" if close else f"The arguments are {', '.join(sorted(known))}."
+            written = f'{where}={{"{name}": ...}}' if where else f"{name}=..."
+            raise BuildError(f"create_server({written}): there is no such argument; {meant}")
 
 
 def _check_pickles(name: str, value: Any) -> None:
@@ -229,3 +252,18 @@ async def _described(job: JobContext, call: Describe | None) -> Mapping[str, Any
             "arguments; {} for none."
         )
     return described
+
+
+def _register() -> None:
+    """LiveKit's fork server imports the packages of all plugins, so an entrypoint of one's own has what `create_server`
+    has. LiveKit registers plugins in the main thread only."""
+    if threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            Plugin.register_plugin(_Preloading("graph_voice", metadata.version("graph-voice"), PRELOADED, logger))
+
+
+class _Preloading(Plugin):
+    """What LiveKit's worker knows of this package."""
+
+
+_register()

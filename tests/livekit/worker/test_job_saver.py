@@ -153,4 +153,4 @@ def test_what_every_job_needs_is_imported_once(monkeypatch: pytest.MonkeyPatch) 
     init = AgentServer.__init__
     monkeypatch.setattr(AgentServer, "__init__", lambda s, **given: (options.update(given), init(s, **given))[1])
     create_server(WORKER, preload_modules=["my_package.agents"])
-    assert options["preload_modules"] == [*PRELOADED, "my_package.agents"]
+    assert options["preload_modules"] == [PRELOADED, "my_package.agents"]

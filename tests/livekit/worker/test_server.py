@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import worker_agent
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 from livekit.agents import AgentServer, AgentSession
 from livekit.agents.testing import fake_job_context
 
 from graph_voice.errors import BuildError, LoadError
-from graph_voice_livekit import create_server
+from graph_voice_livekit import GraphAgent, create_server
 from graph_voice_livekit.worker import server as server_module
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -228,3 +229,40 @@ def test_the_graph_is_found_from_another_working_directory(monkeypatch: pytest.M
     assert "host" in prepared.graph.nodes
     assert isinstance(prepared.graph, Pregel)  # compiled before the call comes
     assert prepared.plugins == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"ttss": "a/voice"}, r"create_server\(ttss=\.\.\.\): there is no such argument; did you mean tts\?"),
+        ({"num_idle_process": 1}, "did you mean num_idle_processes"),
+        ({"zzz": 1}, "The arguments are .*active_agent_attribute"),
+        ({"session": {"max_tool_stepz": 3}}, r'session={"max_tool_stepz": \.\.\.}.*did you mean max_tool_steps\?'),
+        ({"session": 5}, "write a dict of AgentSession's arguments"),
+    ],
+)
+def test_an_argument_that_livekit_does_not_have_is_refused_with_the_one_that_is_meant(
+    options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(BuildError, match=told):
+        create_server(WORKER, **options)
+
+
+def test_each_argument_that_livekit_has_is_taken() -> None:
+    session = {"max_tool_steps": 3, "user_away_timeout": None, "turn_handling": {"turn_detection": "manual"}}
+    assert isinstance(create_server(WORKER, session=session, max_retry=3, prometheus_port=0), AgentServer)
+
+
+@pytest.mark.parametrize(
+    ("graph", "told"),
+    [
+        (None, "write what create_voice_graph"),
+        ("my_agent.py:graph", r"GraphAgent\(graph\)"),
+        (Path("my_agent.py"), r"from my_agent import graph"),
+        (RemoteGraph("x", url="http://127.0.0.1:9"), "runs elsewhere"),
+        ([], r"GraphAgent\(create_voice_graph\(\[\.\.\.\]\)\)"),
+    ],
+)
+def test_what_is_no_graph_is_refused_with_what_to_give(graph: Any, told: str) -> None:
+    with pytest.raises(BuildError, match=told):
+        GraphAgent(graph)
