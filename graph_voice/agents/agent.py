@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -101,6 +101,12 @@ class Agent:
                 setattr(self, attribute, value)
         if isinstance(self.voice, str):
             self.voice = Voice(tts=self.voice)  # as LiveKit's Agent(tts="cartesia/sonic-3")
+        if self.voice is not None and not isinstance(self.voice, Voice):
+            hint = ", ".join(f"{key}=..." for key in self.voice) if isinstance(self.voice, dict) else 'tts="..."'
+            raise BuildError(f'Agent("{self.name}", voice={self.voice!r:.60}): write voice=Voice({hint}).')
+        for attribute in ("tools", "handoffs"):
+            if not isinstance(value := getattr(self, attribute), Iterable):
+                raise BuildError(f'Agent("{self.name}", {attribute}={value!r:.60}): write a list, {attribute}=[...].')
         if isinstance(self.handoffs, list | tuple):
             self.handoffs = [handoff.name if isinstance(handoff, Agent) else handoff for handoff in self.handoffs]
         for attribute in ("instructions", "on_enter"):
@@ -133,7 +139,7 @@ class Agent:
         seen: set[str] = set()
         for tool in self.all_tools:
             if tool.name in seen:
-                raise BuildError(f'agent "{self.name}" has two tools named "{tool.name}"; rename one.')
+                self._refuse_twice(tool.name)
             if not _TOOL_NAME.match(tool.name):
                 hint = f'Handoff("{tool.handoff.to}", name="...")' if isinstance(tool, TransferTool) else "rename it"
                 raise BuildError(
@@ -145,6 +151,8 @@ class Agent:
     def _check(self) -> None:
         """Raise `BuildError` for what would fail in the middle of a call."""
         name = self.name
+        if name == "":
+            raise BuildError('Agent(...): give it a name first, Agent("billing", instructions="...").')
         if not isinstance(name, str) or not _NAME.match(name):
             raise BuildError(
                 f"Agent({name!r}): a name is up to 64 letters, digits, '_' and '-', and starts with a letter or '_'. "
@@ -189,6 +197,16 @@ class Agent:
                 f'agent "{name}": context={self.context!r} is not a history operation. Write '
                 "context=history.when(max_items=60, then=history.summarize(keep_last_turns=6))."
             )
+
+    def _refuse_twice(self, tool: str) -> None:
+        made = next((t.handoff for t in self.transfers if t.name == tool), None)
+        if made is None or not any(own.name == tool for own in self.own_tools):
+            raise BuildError(f'agent "{self.name}" has two tools named "{tool}"; rename one.')
+        raise BuildError(
+            f'agent "{self.name}" has a tool of its own named "{tool}", and Handoff("{made.to}") makes one of that '
+            f'name. If your tool makes the handoff: Handoff("{made.to}", tool=False). If both stay: '
+            f'Handoff("{made.to}", name="...").'
+        )
 
     @property
     def all_tools(self) -> list[BaseTool]:

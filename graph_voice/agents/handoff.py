@@ -48,7 +48,7 @@ class Handoff:
     With `tool=False` there is no such tool: the agent's own tools return `ctx.handoff("<to>")`, and this declares what
     the handoff does (`history`, `say`, `result`).
 
-    Raises `BuildError` when `to` is empty.
+    Raises `BuildError` for a target that is no name, and for texts that can't be said or shown.
     """
 
     to: str
@@ -75,6 +75,16 @@ class Handoff:
             object.__setattr__(self, "to", self.to.name)  # type: ignore[attr-defined]  # an agent itself was given
         if not self.to:
             raise BuildError("Handoff(to=...) needs the name of the agent to hand off to.")
+        if not isinstance(self.to, str):
+            raise BuildError(f'Handoff({self.to!r:.60}): write the name of the target, Handoff("billing").')
+        for name in ("description", "result", "name"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise BuildError(f'Handoff("{self.to}", {name}={value!r:.60}): write a text, {name}="...".')
+        if not isinstance(self.say, str | Reply | None) and not callable(self.say):
+            raise BuildError(
+                f'Handoff("{self.to}", say={self.say!r:.60}): write a text, a function of the userdata, or '
+                'Reply("instructions for the line").'
+            )
         if self.on_interruption not in get_args(OnInterruption):
             raise BuildError(
                 f'Handoff("{self.to}", on_interruption={self.on_interruption!r}): write "cancel" or "complete".'

@@ -174,12 +174,16 @@ def function_tool(
     The function stays an ordinary function: a test can call it directly. Any other LangChain tool (such as an MCP
     tool) declares `filler`, `filler_after` and `late` in its `metadata`.
 
-    Raises `BuildError` for a filler that can't be said, a delay that is not above 0, and an unknown policy.
+    Raises `BuildError` for a filler that can't be said, seconds that are not above 0, and an unknown policy.
     """
 
     def mark(target: Any) -> Any:
         if isinstance(target, BaseTool):
             raise BuildError(f"{target.name} is already a LangChain tool: list it in tools=[...] as it is.")
+        if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
+            raise BuildError(
+                f"@function_tool(timeout={timeout!r}): write seconds above 0, or leave it out for no limit."
+            )
         function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
         function.__graph_voice_tool__ = {
             "name": name or function.__name__,

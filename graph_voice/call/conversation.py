@@ -18,6 +18,7 @@ from graph_voice.call.call import Call
 from graph_voice.call.durable import RESUME, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT
 from graph_voice.call.state import CallState, U
+from graph_voice.errors import BuildError
 from graph_voice.graph.agent_runtime import Apology
 from graph_voice.graph.build import load_models
 from graph_voice.messages.content import Content
@@ -50,7 +51,8 @@ class Conversation(Generic[U]):
         saver: where the call is stored while it goes on: a `LiveSaver`, or any LangGraph checkpointer, which is then
             wrapped in one. The same `thread_id` continues from there, even in another process: `await open()` first.
 
-    Raises `BuildError` when the graph has no `messages` channel, or no node in it speaks.
+    Raises `BuildError` for what is no graph, when the graph has no `messages` channel or no node in it speaks, and for
+    an argument of another kind.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Conversation(Generic[U]):
         apology: Apology | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
+        _check(messages, config, apology, saver)
         state = CallState[U](
             graph,
             thread_id=thread_id,
@@ -368,3 +371,18 @@ def hear(turn: Turn, event: events.Event) -> None:
                 turn.allow(call.id)
         case events.HandedOff(call_id=call_id):
             turn.confirm_handoff(call_id)
+
+
+def _check(messages: Any, config: Any, apology: Any, saver: Any) -> None:
+    """Raise `BuildError` for arguments that would fail later, in words that name none of them."""
+    if messages is not None and (not isinstance(messages, Sequence) or isinstance(messages, str)):
+        raise BuildError(f"Conversation(messages={messages!r:.60}): write a list of messages.")
+    if config is not None and not isinstance(config, Mapping):
+        raise BuildError(f'Conversation(config={config!r:.60}): write {{"configurable": {{...}}, "tags": [...]}}.')
+    if apology is not None and not isinstance(apology, str) and not callable(apology):
+        raise BuildError(f"Conversation(apology={apology!r:.60}): write a text, or a function of the userdata.")
+    if saver is not None and not isinstance(saver, BaseCheckpointSaver):
+        raise BuildError(
+            f"Conversation(saver={saver!r:.60}): write a LangGraph checkpointer or a LiveSaver. What "
+            "`AsyncSqliteSaver.from_conn_string(...)` gives is opened first: async with ... as saver."
+        )

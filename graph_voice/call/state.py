@@ -20,9 +20,10 @@ from typing_extensions import TypeVar
 from graph_voice import history as _history
 from graph_voice.agents.handoff import AgentHandoff, handoff_record
 from graph_voice.call.live_state import LiveState
-from graph_voice.errors import BuildError, TurnError
+from graph_voice.errors import BuildError, TurnError, UserdataError
 from graph_voice.graph.agent_runtime import USUAL_APOLOGY, Apology
 from graph_voice.graph.build import runtime_of
+from graph_voice.graph.given import as_compiled
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.state import merge_messages
 from graph_voice.history.context import carry, resolve, view
@@ -32,7 +33,7 @@ from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
 from graph_voice.turn.run import TurnRun
-from graph_voice.userdata.channel import UserdataChannel
+from graph_voice.userdata.channel import UserdataChannel, required
 
 __all__ = ["CallState", "pending_after"]
 
@@ -75,7 +76,7 @@ class CallState(Generic[U]):
         silent: Sequence[str],
         apology: Apology | None,
     ) -> None:
-        self.graph: Pregel[Any, Any, Any, Any] = graph.compile() if isinstance(graph, StateGraph) else graph
+        self.graph = as_compiled(graph, "Conversation")
         self.thread_id = thread_id or f"call-{uuid.uuid4().hex[:12]}"
         self.config: RunnableConfig = config or {}
         self.context = context
@@ -83,6 +84,11 @@ class CallState(Generic[U]):
         channels = {k: c for k, c in self.graph.channels.items() if isinstance(c, BaseChannel)}
         if "messages" not in channels:
             named = ", ".join(name for name in channels if not name.startswith("__") and ":" not in name)
+            if not isinstance(getattr(self.graph, "builder", None), StateGraph):
+                raise BuildError(
+                    "An @entrypoint workflow has no state, so a conversation has no place in it. Let a node or a tool "
+                    "of a graph call it: a StateGraph whose state extends LangGraph's MessagesState."
+                )
             raise BuildError(
                 "This graph has no `messages` channel, so a conversation has no place in it. Let its state extend "
                 f"LangGraph's MessagesState, or rename the key that holds the conversation. Its keys are: {named}."
@@ -120,7 +126,12 @@ class CallState(Generic[U]):
     @property
     def userdata(self) -> U:
         """The caller's facts. LiveKit's `session.userdata`."""
-        found: U = self.live.others["userdata"]
+        if not isinstance(self.graph.channels.get("userdata"), UserdataChannel):
+            raise UserdataError(
+                "This graph has no userdata: its state extends another class than VoiceState. What its own channels "
+                "hold is in `state`."
+            )
+        found: U = required(self.live.others)
         return found
 
     @property

@@ -3,12 +3,12 @@
 import difflib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
@@ -16,7 +16,7 @@ from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.tools import FunctionTool
-from graph_voice.errors import BuildError
+from graph_voice.errors import BuildError, TurnError
 from graph_voice.graph.agent_node import AgentNode
 from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
 from graph_voice.graph.arrival import ExternalNode
@@ -86,6 +86,9 @@ def create_voice_graph(
     """
     if isinstance(agents, Agent | Pregel | type):
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
+    if not isinstance(agents, Iterable) or isinstance(agents, str):
+        raise BuildError(f"create_voice_graph({agents!r:.60}): write a list of agents, create_voice_graph([agent]).")
+    _check_options(external, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, secrets)
     members = [_instance(agent) for agent in agents]
     names = [_name(member) for member in members]
     external = [external] if isinstance(external, str) else list(external)
@@ -134,9 +137,43 @@ def create_voice_graph(
         return start
 
     known = {*names, *external}
-    builder.add_conditional_edges(START, first, {name: name for name in (*names, *external)})
+    builder.add_conditional_edges(
+        START, RunnableLambda(_refuse_sync, first, name="first"), {name: name for name in (*names, *external)}
+    )
     _warn_of_unreachable(members, start, external)
     return builder
+
+
+def _check_options(
+    external: Any, retry: Any, timeout: Any, max_hops: Any, max_tool_calls: Any, apology: Any, secrets: Any
+) -> None:
+    """Raise `BuildError` for what would fail in the middle of a call."""
+
+    def refuse(name: str, value: Any, fix: str) -> None:
+        raise BuildError(f"create_voice_graph({name}={value!r:.60}): {fix}")
+
+    if not isinstance(external, Iterable):
+        refuse("external", external, 'write the names of the agents, external=["human_desk"].')
+    for name, number in (("max_hops", max_hops), ("max_tool_calls", max_tool_calls)):
+        if not isinstance(number, int) or number < 0:
+            refuse(name, number, "write a whole number, 0 or more.")
+    if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
+        refuse("first_token_timeout", timeout, "write seconds above 0, or None for no limit.")
+    if not isinstance(apology, str) and not callable(apology):
+        refuse("apology", apology, "write a text, or a function of the userdata.")
+    if not isinstance(retry, RetryPolicy):
+        refuse(
+            "retry_policy", retry, "write LangGraph's RetryPolicy(max_attempts=2); RetryPolicy(max_attempts=1): once."
+        )
+    if secrets is not None and not hasattr(secrets, "dumps_typed"):
+        refuse("secrets", secrets, "write LangGraph's EncryptedSerializer.from_pycryptodome_aes().")
+
+
+def _refuse_sync(state: Any) -> str:
+    raise TurnError(
+        "A voice graph's nodes are async, so graph.invoke(...) and graph.stream(...) can't run it: write "
+        "`await graph.ainvoke(...)` or `async for ... in graph.astream(...)`; in a script, asyncio.run(...)."
+    )
 
 
 class _VoiceGraph(StateGraph[Any, Any, Any, Any]):

@@ -23,10 +23,11 @@ from langgraph.prebuilt import ToolNode
 from pydantic import BaseModel, Field
 
 from graph_voice.errors import MissingDependencyError
+from graph_voice.history.summaries import REQUEST
 from graph_voice.messages.prompt import OPENER, inline_instructions
 from graph_voice_livekit.offline import embedding as embedding_module
 from graph_voice_livekit.offline.examples import ExamplesError
-from graph_voice_livekit.offline.router import IntentRouter, ToolChoiceError
+from graph_voice_livekit.offline.router import CannotSummarizeError, IntentRouter, ToolChoiceError
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
 SYSTEM = SystemMessage("You work for Acorn Broadband.")
@@ -397,6 +398,34 @@ async def test_a_node_without_a_section_is_refused(service: IntentRouter) -> Non
     builder.add_edge(START, "sales")
     with pytest.raises(ExamplesError, match=r"customer_service\.examples\.yaml: has no agent 'sales'.*agents\.sales"):
         await builder.compile().ainvoke({"messages": [HumanMessage("Hello.")]})
+
+
+async def in_the_tools_node(asks: Any) -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("billing_tools", asks)
+    builder.add_edge(START, "billing_tools")
+    await builder.compile().ainvoke({"messages": [HumanMessage("Hello.")]})
+
+
+async def test_a_line_that_a_tool_generates_is_its_agents(service: IntentRouter) -> None:
+    said: list[str] = []
+
+    async def asks(state: MessagesState) -> dict[str, Any]:
+        said.append((await service.ainvoke([HumanMessage("Hello.")])).text)
+        return {}
+
+    await in_the_tools_node(asks)
+    greeting = next(i for i in service.examples.agents["billing"].intents if i.name == "greeting")
+    assert said[0] in greeting.reply
+
+
+async def test_a_summary_is_refused_wherever_it_is_asked_for_and_names_no_node(service: IntentRouter) -> None:
+    async def asks(state: MessagesState) -> dict[str, Any]:
+        with pytest.raises(CannotSummarizeError, match="no language model"):
+            await service.ainvoke([HumanMessage(f"{REQUEST}\n\n<user>Hello.</user>")])
+        return {}
+
+    await in_the_tools_node(asks)
 
 
 def test_without_the_embedding_model_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

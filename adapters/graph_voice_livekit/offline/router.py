@@ -208,6 +208,8 @@ class IntentRouter(BaseChatModel):
 
     def _speaker(self, node: str | None, tools: frozenset[str]) -> str:
         """Choose the agent of the file: `agent`, else the node, else the one whose tools are bound."""
+        if node is not None and node not in self.examples.agents:
+            node = node.removesuffix("_tools")  # a line that a tool of the agent generates
         if self.agent is not None or (node is not None and node in self.examples.agents):
             return self.agent or str(node)
         tools_of = {name: agent.tools for name, agent in self.examples.agents.items() if agent.tools <= tools}
@@ -219,10 +221,11 @@ class IntentRouter(BaseChatModel):
     def _decide(self, messages: Sequence[BaseMessage], node: str | None, kwargs: Mapping[str, Any]) -> Said:
         """Choose words and tool calls. It takes milliseconds, but seconds the first time, so not on the event loop."""
         choice = _Choice.of(kwargs.get("tools") or [], kwargs.get("tool_choice"))
-        agent = self._speaker(node, choice.bound)
-        section, prompt = self._section(agent), RouterPrompt(messages)
+        prompt = RouterPrompt(messages)
         if prompt.words.startswith(REQUEST):
             raise CannotSummarizeError("the intent router is no language model, so it can't summarize a conversation.")
+        agent = self._speaker(node, choice.bound)
+        section = self._section(agent)
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
         answering = bool(prompt.words) and not instructed
         wishes = self._wishes(prompt, agent) if answering else []
