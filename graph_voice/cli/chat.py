@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from graph_voice.cli.options import SPEAK, userdata_of
+from graph_voice.cli.options import SPEAK, USERDATA, userdata_of
 
 if TYPE_CHECKING:
     from graph_voice.cli.chat_loop import Chat
@@ -42,7 +42,7 @@ def chat(
     ] = None,
     userdata: Annotated[
         str | None,
-        typer.Option(metavar="JSON", help='What is known about the caller at the start: \'{"name": "Ada"}\'.'),
+        typer.Option(metavar="JSON", help=USERDATA),
     ] = None,
     speak: Annotated[
         list[str] | None,

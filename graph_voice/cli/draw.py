@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graph_voice.errors import GraphVoiceError
+from graph_voice.cli.options import OutputError
 
 
 class Format(StrEnum):
@@ -17,10 +17,6 @@ class Format(StrEnum):
     SVG = "svg"
     MERMAID = "mermaid"
     ASCII = "ascii"
-
-
-class OutputError(GraphVoiceError, OSError):
-    """A command can't write its output file."""
 
 
 _BY_SUFFIX = {

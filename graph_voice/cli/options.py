@@ -1,16 +1,53 @@
-"""Options that commands share: `--speak`, and `--userdata`, JSON that becomes an instance of the graph's class."""
+"""Options that commands share: `--speak`, `--output`, and `--userdata`, JSON that becomes the graph's class."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-from graph_voice.errors import UserdataError
+from graph_voice.errors import GraphVoiceError, UserdataError
 
-__all__ = ["SPEAK", "userdata_of"]
+__all__ = ["SPEAK", "USERDATA", "OutputError", "check_file", "check_folder", "userdata_of"]
+
+
+class OutputError(GraphVoiceError, OSError):
+    """A command can't write its output."""
+
 
 SPEAK = (
     "A node that speaks, of a graph that doesn't say so itself. Repeatable. Default: the only node that calls a model."
 )
 """The help of `--speak`, the same in every command."""
+USERDATA = 'What is known about the caller at the start: \'{"name": "Ada"}\'.'
+"""The help of `--userdata`, the same in every command."""
+
+
+def check_file(path: Path) -> None:
+    """Raise `OutputError` if this file can't be written later. A file that is there stays as it is."""
+    try:
+        there = path.exists()
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = f"the folder {path.parent} does not exist" if missing else error.strerror or error
+        raise OutputError(f"--output: can't write {path}: {why}. Name another file, or make the folder.") from error
+    if not there:
+        path.unlink()
+
+
+def check_folder(path: Path) -> None:
+    """Make this folder, with those above it. Raise `OutputError` if files can't be written to it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        check_file(path / ".writable")
+    except FileExistsError as error:
+        raise OutputError(f"--output: {path} is a file: name a folder.") from error
+    except NotADirectoryError as error:
+        raise OutputError(f"--output: can't make the folder {path}: a part of its path is a file.") from error
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"--output: can't make the folder {path}: {error.strerror or error}.") from error
 
 
 def userdata_of(graph: Any, text: str | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from graph_voice.cli.options import SPEAK
+from graph_voice.cli.options import SPEAK, USERDATA, check_file, check_folder, userdata_of
 from graph_voice.drawing import to_svg
 from graph_voice.graph.speakers import speakers_of
 from graph_voice.launch.loading import load_graph, name_of
@@ -40,6 +40,7 @@ SttModel = Annotated[
 ]
 VoiceFile = Annotated[Path | None, typer.Option("--voice", help="A piper voice, .onnx. Default: the packaged one.")]
 Speak = Annotated[list[str] | None, typer.Option(metavar="NODE", help=SPEAK)]
+Userdata = Annotated[str | None, typer.Option(metavar="JSON", help=USERDATA)]
 Language = Annotated[str, typer.Option(help="What is spoken, as a language code.")]
 
 
@@ -53,6 +54,7 @@ def talk(
     voice: VoiceFile = None,
     language: Language = "en",
     speak: Speak = None,
+    userdata: Userdata = None,
     limit: Annotated[float, typer.Option(help="Seconds after which the call is ended.")] = 600.0,
 ) -> None:
     """Talk to a graph by voice: with your microphone, or with a recording as the caller.
@@ -60,16 +62,20 @@ def talk(
     The call is a real LiveKit session in this process; no server and no key is needed. With --input, the file is played
     in real time, and what the agents say is recorded: caller left, agents right.
     """
-    choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or ())
+    choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
     if input is None:
         from graph_voice_livekit.console.microphone import talk_with_microphone
 
         if output is not None:
             raise typer.BadParameter("--output records calls with --input only.", param_hint="--output")
+        userdata_of(load_graph(graph), userdata)  # before LiveKit's console begins
         talk_with_microphone(choices)
         return
     console = Console(highlight=False)
     recording = FileAudioInput(input, held=True)  # before anything is loaded, so that a bad file is reported at once
+    if output is not None:
+        check_file(output)
+    userdata_of(load_graph(graph), userdata)
     _quiet_logs()
     parts = prepare(choices, console)
     result = asyncio.run(_talk(parts, recording, console, limit))
@@ -103,6 +109,7 @@ def demo(
     voice: VoiceFile = None,
     language: Language = "en",
     speak: Speak = None,
+    userdata: Userdata = None,
     limit: Annotated[float, typer.Option(help="Seconds after which the call is ended.")] = 300.0,
 ) -> None:
     """Hear a whole call: a simulated caller speaks, interrupts, and is handed from agent to agent.
@@ -110,15 +117,17 @@ def demo(
     It writes a folder with the recording, the transcript, the drawing of the graph, a timeline and the state.
     """
     console = Console(highlight=False)
-    choices = Choices(graph, llm, base_url, stt_model, voice, language, seed, speak or ())
+    choices = Choices(graph, llm, base_url, stt_model, voice, language, seed, speak or (), userdata)
     # A missing graph is reported as such, not as missing example sentences.
-    speakers_of(load_graph(graph), choices.speak)
+    target = load_graph(graph)
+    speakers_of(target, choices.speak)
+    userdata_of(target, userdata)
     script = ScriptLines.of(say) if say else _script_beside(graph)
-    _quiet_logs()
-    parts = prepare(choices, console)
     name = name_of(graph)
     folder = output or Path("calls") / f"{name}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
+    _quiet_logs()
+    parts = prepare(choices, console)
     who = f"Agents: {', '.join(parts.agents)}." if parts.agents else f"Speaks: {', '.join(parts.speak)}."
     console.print(f"Model: {parts.model_name}. {who}\n")
     asyncio.run(_demo(parts, script, folder, seed, name, console, limit))

@@ -1,5 +1,6 @@
 """`graph-voice talk` without a file: LiveKit's own console, with this machine's microphone and speakers."""
 
+import copy
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -84,4 +85,5 @@ def _vad(options: dict[str, Any]) -> Any:
 
 def _describe(options: dict[str, Any], job: JobContext) -> dict[str, Any]:
     parts = _load(options)
-    return {"voices": parts.voices(), "config": parts.config}
+    known = copy.deepcopy(parts.userdata)
+    return {"voices": parts.voices(), "config": parts.config, "speak": parts.speak, "userdata": known}

@@ -1,5 +1,6 @@
 """Preparing a call for `talk`, `demo` and `hear`: a model, voices, and the offline speech parts."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from livekit.agents import stt as lk_stt
 from rich.console import Console
 
 from graph_voice import Conversation, Voice
+from graph_voice.cli.options import userdata_of
 from graph_voice.graph.speakers import speakers_of
 from graph_voice.launch.loading import load_graph
 from graph_voice.launch.model_choice import ModelChoice, choose_model
@@ -36,6 +38,8 @@ class Choices:
     seed: int = 0
     speak: Sequence[str] = ()
     """The nodes that speak, for a graph that doesn't say so itself."""
+    userdata: str | None = None
+    """What is known about the caller, as JSON. None: the graph's own default."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class CallParts:
     speech: OfflineParts
     speak: Sequence[str] = ()
     """The nodes that speak besides the agents."""
+    userdata: Any = None
+    """What each call begins with. None: the graph's own default."""
 
     @property
     def model_name(self) -> str:
@@ -73,7 +79,8 @@ class CallParts:
 
     def agent(self) -> GraphAgent:
         """A new call with the graph."""
-        return GraphAgent(self.graph, voices=self.voices(), config=self.config, speak=self.speak)
+        known = copy.deepcopy(self.userdata)
+        return GraphAgent(self.graph, voices=self.voices(), config=self.config, speak=self.speak, userdata=known)
 
 
 def prepare(choices: Choices, console: Console) -> CallParts:
@@ -84,10 +91,12 @@ def prepare(choices: Choices, console: Console) -> CallParts:
         MissingDependencyError: a package is missing; the message says how to get it.
         ModelError: no model was given, and the graph has no example sentences beside it.
         BuildError: the graph doesn't say which nodes speak, and it can't be told.
+        UserdataError: the userdata does not fit the graph's class, or is needed and was not given.
     """
     with console.status("Loading the graph...") as status:
         graph = load_graph(choices.graph)
         speak = speakers_of(graph, choices.speak)
+        userdata = userdata_of(graph, choices.userdata)
         status.update("Choosing the model...")
         chosen = choose_model(
             graph,
@@ -115,4 +124,4 @@ def prepare(choices: Choices, console: Console) -> CallParts:
     agents = [name for name in roles.nodes if name in roles.agents]
     agents.sort(key=lambda name: name != conversation.active_agent)
     heard = [name for name in roles.nodes if name in roles.custom_speakers]
-    return CallParts(graph, agents, chosen, speech, heard)
+    return CallParts(graph, agents, chosen, speech, heard, userdata)
