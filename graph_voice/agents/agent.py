@@ -151,12 +151,11 @@ class Agent:
     def _check(self) -> None:
         """Raise `BuildError` for what would fail in the middle of a call."""
         name = self.name
-        if name == "":
-            raise BuildError('Agent(...): give it a name first, Agent("billing", instructions="...").')
         if not isinstance(name, str) or not _NAME.match(name):
+            first = 'give it a name first, Agent("billing", instructions="..."): ' if name == "" else ""
             raise BuildError(
-                f"Agent({name!r}): a name is up to 64 letters, digits, '_' and '-', and starts with a letter or '_'. "
-                "It becomes a node of the graph and part of a tool's name."
+                f"Agent({name!r}): {first}a name is up to 64 letters, digits, '_' and '-', and starts with a letter or "
+                "'_'. It becomes a node of the graph and part of a tool's name."
             )
         written = self.instructions
         if not written or (isinstance(written, str) and not written.strip()):
@@ -203,8 +202,8 @@ class Agent:
         if made is None or not any(own.name == tool for own in self.own_tools):
             raise BuildError(f'agent "{self.name}" has two tools named "{tool}"; rename one.')
         raise BuildError(
-            f'agent "{self.name}" has a tool of its own named "{tool}", and Handoff("{made.to}") makes one of that '
-            f'name. If your tool makes the handoff: Handoff("{made.to}", tool=False). If both stay: '
+            f'agent "{self.name}" has two tools named "{tool}": one of its own, and the one that Handoff("{made.to}") '
+            f'makes. If your tool makes the handoff: Handoff("{made.to}", tool=False). If both stay: '
             f'Handoff("{made.to}", name="...").'
         )
 

@@ -56,11 +56,14 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: agent(tools=5), r"write a list, tools=\[\.\.\.\]"),
     (lambda: agent(tools=[5]), "5 is not a tool"),
     (lambda: agent(handoffs=5), r"write a list, handoffs=\[\.\.\.\]"),
-    (lambda: Agent(instructions="I."), r'give it a name first, Agent\("billing", instructions="\.\.\."\)'),
+    (
+        lambda: Agent(instructions="I."),
+        r'give it a name first, Agent\("billing", instructions="\.\.\."\): a name is up to 64',
+    ),
     (lambda: Agent("", instructions="I."), "give it a name first"),
     (
         lambda: agent(tools=[transfer_to_b], handoffs=[Handoff("b", "Bills.")]),
-        r'a tool of its own named "transfer_to_b".*Handoff\("b", tool=False\).*Handoff\("b", name="\.\.\."\)',
+        r'two tools named "transfer_to_b": one of its own.*Handoff\("b", tool=False\).*Handoff\("b", name="\.\.\."\)',
     ),
     (lambda: agent(tools=[transfer_to_b, transfer_to_b]), 'two tools named "transfer_to_b"; rename one'),
     (lambda: timed(-1), r"@function_tool\(timeout=-1\): write seconds above 0"),

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, Turn, create_voice_graph, events, function_tool
 from graph_voice.call.conversation import hear
+from graph_voice.errors import TurnError
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 from graph_voice.turn.event_stream import TurnListener
 
@@ -349,9 +350,8 @@ async def test_langgraphs_control_exceptions_pass_through_when_the_other_calls_a
 
 
 async def test_a_sync_run_says_that_voice_graphs_are_async() -> None:
-    """LangGraph's own error, which says what to call instead."""
     graph, _ = build(["Hi."])
-    with pytest.raises(TypeError, match=r"(?s)No synchronous function provided.*ainvoke"):
+    with pytest.raises(TurnError, match=r"nodes are async.*await graph\.ainvoke"):
         graph.compile().invoke({"messages": [HumanMessage("Hi")]})
 
 

@@ -15,6 +15,7 @@ from langgraph.types import interrupt
 from turn_support import play, told
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool
+from graph_voice.errors import ThreadTakenError
 from graph_voice.messages.pairs import RUNNING
 from graph_voice.testing import Call, ScriptedModel, call
 from graph_voice.testing.invariants import check_invariants
@@ -224,10 +225,10 @@ async def test_another_process_asks_the_open_question_and_says_what_became_of_th
             assert [(m.id, m.text) for m in third.messages] == [(m.id, m.text) for m in second.messages]
 
 
-async def test_a_run_that_asked_before_newer_ones_is_stored_as_words_and_its_tool_call_is_not_running_for_ever() -> (
+async def test_a_run_that_asked_before_newer_ones_waits_in_the_store_too_and_its_tool_call_does_not_run_for_ever() -> (
     None
 ):
-    """The head of a thread is its newest checkpoint, so a run that is older than the head can't be stored as it is."""
+    """The head of a thread is its newest checkpoint, so it says where the older run is that still waits."""
 
     @function_tool
     async def plan(ctx: RunContext[Any]) -> str:
@@ -257,8 +258,11 @@ async def test_a_run_that_asked_before_newer_ones_is_stored_as_words_and_its_too
     assert [i.value for i in first.interrupts] == ["Really?"]
     async with Conversation(graph, thread_id="t", saver=saver) as second:
         assert [m.text for m in second.messages if m.type == "human"] == ["plan", "Friday", "noon"]
+        assert [i.value for i in second.interrupts] == ["Really?"]
         await second.run("go on")
         assert still_running(second.messages) == []
+        assert "tool: paid go on" in told(second)
     await first.run("yes")
     assert told(first)[-1] == "ai: Done."
-    await first.aclose()
+    with pytest.raises(ThreadTakenError):
+        await first.aclose()
