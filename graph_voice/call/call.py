@@ -85,6 +85,10 @@ class Call:
         return self.state.apology
 
     @property
+    def active_agent(self) -> str | None:
+        return self.state.live.others.get("active_agent")
+
+    @property
     def default_speaker(self) -> str:
         return self.state.default_speaker
 
@@ -149,11 +153,11 @@ class Call:
 
     def require_open(self) -> None:
         """Raise where the program's author sees it: during the run it would become an apology to the caller."""
+        if self.closed:
+            raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
         if self.durable is not None:
             self.durable.require_open()
         self.require_models()
-        if self.closed:
-            raise TurnError("This call is over (aclose()), so no turn can begin. Make another Conversation.")
 
     def require_models(self) -> None:
         """Raise `ModelError` or `MissingDependencyError` if an agent has no model, or one that can't be asked."""

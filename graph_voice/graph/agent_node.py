@@ -199,8 +199,8 @@ class AgentNode:
         work: WorkingCopy | None,
     ) -> tuple[dict[str, Any], Handoff | None]:
         """Run the `on_enter` method. Returns what it has changed, and the handoff that it asks for."""
-        if turn is not None and not await turn.record.handoffs.decided():
-            return {}, None  # the method acts, and nobody has handed over to this agent after all
+        if turn is not None and not await turn.enters(self.agent.name):
+            return {}, None  # the method acts, and this agent is not the active one after all
         work = work or WorkingCopy(state)
         ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
         try:

@@ -72,6 +72,15 @@ class NodesSide:
         """The agent that is active in the graph now."""
         return self.run.speaker
 
+    async def enters(self, agent: str) -> bool:
+        """Wait until it is certain who is active. Is it this agent? Its handoff may not have happened, and the program
+        may have made another agent active since."""
+        if not await self.record.handoffs.decided():
+            return False
+        for handoff in self.record.handoffs:
+            await handoff.entered()
+        return self.call.active_agent in (agent, None)
+
     def cuttable(self, may_be_cut: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
         """Let `interrupt()` cancel the block at its next await. The block then ends without an exception.
 

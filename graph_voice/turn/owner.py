@@ -35,6 +35,10 @@ class TurnOwner(Protocol[T]):
         """What is said when something failed."""
 
     @property
+    def active_agent(self) -> str | None:
+        """The active agent; None if the graph has written none yet, or has no such channel."""
+
+    @property
     def default_speaker(self) -> str:
         """Who speaks in a turn that has handed off to nobody."""
 

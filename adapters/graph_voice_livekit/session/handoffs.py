@@ -127,6 +127,9 @@ class Handoffs:
                 await agent.show(self._conversation.chat_ctx)
             if self._resume.found:
                 await agent.show(self._conversation.chat_ctx)
+            if self._conversation.closed:
+                return False  # the session has closed meanwhile
+            if self._resume.found:
                 if (turn := self._resume.begin()) is None:
                     return True
                 driver = call.drive(turn)
@@ -155,6 +158,8 @@ class Handoffs:
         call = self._call
         await driver.turn.wait_finished()  # only then the graph has written which agent is active
         driver.maybe_close()
+        if self._conversation.closed:
+            return  # the session has closed meanwhile
         if (lost := self._recovery.take()) is None:
             call.speak(call.drive(self._conversation.enter()))
         else:

@@ -246,6 +246,34 @@ async def test_update_agent_outlives_what_the_old_agents_turn_writes_later() -> 
     assert {e.agent for e in seen if isinstance(e, events.Text)} == {"b"}
 
 
+async def test_an_agent_that_the_program_has_moved_on_from_does_not_enter() -> None:
+    entered: list[str] = []
+
+    async def enter(ctx: RunContext[Any]) -> None:
+        entered.append(ctx.agent)
+
+    async def leave(ctx: RunContext[Any]) -> None:
+        await asyncio.sleep(3)
+
+    agents = [
+        Agent("a", instructions="A", handoffs=[Handoff("b", on_interruption="complete")], on_exit=leave),
+        Agent("b", instructions="B", on_enter=enter),
+        Agent("c", instructions="C", on_enter=enter),
+    ]
+    with pytest.warns(UserWarning, match="can't be reached"):
+        graph = create_voice_graph(agents, llm=ScriptedModel({"a": [say(call("transfer_to_b"))], "c": ["C here."]}))
+    conversation: Conversation[Any] = Conversation(graph)
+    turn = conversation.turn("to b")
+    handoff = await to_handoff(turn)
+    turn.confirm_handoff(handoff.call_id)
+    await conversation.update_agent("c")  # while the old agent still leaves
+    await rest(turn)
+    turn.close()
+    assert (entered, conversation.active_agent) == ([], "c")
+    await rest(conversation.enter())
+    assert entered == ["c"]
+
+
 async def test_update_agent_survives_the_discard_of_a_live_turn() -> None:
     conversation = three({"a": ["A."], "b": ["B."]})
     turn = conversation.turn("perhaps")
