@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from graph_voice.agents.agent import Agent
     from graph_voice.agents.handoff import Handoff, Reply
     from graph_voice.agents.run_context import RunContext
-    from graph_voice.agents.tools import StopResponse, ToolError, function_tool
+    from graph_voice.agents.task import Task
+    from graph_voice.agents.task_end import Done
+    from graph_voice.agents.tool_errors import StopResponse, TaskFailed, ToolError
+    from graph_voice.agents.tools import function_tool
     from graph_voice.agents.voice import Voice
     from graph_voice.call.conversation import Conversation
     from graph_voice.call.durable import Resumed
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "Conversation",
+    "Done",
     "GraphVoiceError",
     "Handoff",
     "LiveSaver",
@@ -42,6 +46,8 @@ __all__ = [
     "Resumed",
     "RunContext",
     "StopResponse",
+    "Task",
+    "TaskFailed",
     "ToolError",
     "Turn",
     "TurnListener",
@@ -67,8 +73,11 @@ _HOMES = {
     "Reply": "agents.handoff",
     "Resumed": "call.durable",
     "RunContext": "agents.run_context",
-    "StopResponse": "agents.tools",
-    "ToolError": "agents.tools",
+    "StopResponse": "agents.tool_errors",
+    "Done": "agents.task_end",
+    "Task": "agents.task",
+    "TaskFailed": "agents.tool_errors",
+    "ToolError": "agents.tool_errors",
     "Turn": "turn.turn",
     "TurnListener": "turn.event_stream",
     "TurnState": "turn.state",

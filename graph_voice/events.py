@@ -97,6 +97,9 @@ class ToolResult(Event):
     """Why the tool wants no reply of the model, if it does; see `ends_turn`. None: the model speaks next."""
     hands_off: bool = False
     """Whether a `HandedOff` of this tool call follows."""
+    waits: bool = False
+    """Whether the tool call waits for a task: this is a placeholder, and the result comes in another `ToolResult`, maybe
+    in a later turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class HandedOff(Event):
     new_agent: str
     shown: "tuple[AnyMessage, ...]" = ()
     """What the handoff's policy shows an external agent. The graph's own agents find it in the state."""
+    task: Literal["begin", "end"] | None = None
+    """Whether a task takes over the conversation, or gives it back; None for any other handoff."""
     on_interruption: OnInterruption = "cancel"
     """What to do when the caller interrupts before the new agent is active. "cancel": `reject_handoff`. "complete":
     `confirm_handoff`, and the new agent answers the caller's words."""

@@ -36,6 +36,7 @@ class Agent:
         instructions: the system prompt: text, or a function of the userdata. Rendered for each model call.
         tools: `@function_tool` functions, plain functions, LangChain tools, or tools that the model's provider runs
             itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
+        tasks: the `Task`s that its tools and its `on_enter` method run with `ctx.run_task`.
         handoffs: `Handoff`s, and names of targets that the tools hand off to with `ctx.handoff(name)`.
         on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
             agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
@@ -60,6 +61,7 @@ class Agent:
     is_graph_agent: ClassVar[bool] = True
     tools: Sequence[Any] = ()
     handoffs: Sequence[Handoff | str] = ()
+    tasks: Sequence[Any] = ()
     llm: BaseChatModel | str | None = None
     fallback: BaseChatModel | str | None = None
     voice: Voice | None = None
@@ -75,6 +77,7 @@ class Agent:
         instructions: Text | None = None,
         tools: Sequence[Any] | None = None,
         handoffs: Sequence[Handoff | str] | None = None,
+        tasks: Sequence[Any] | None = None,
         on_enter: str | Callable[[Any], Any] | None = None,
         on_exit: Callable[[Any], Any] | None = None,
         llm: BaseChatModel | str | None = None,
@@ -88,6 +91,7 @@ class Agent:
             "instructions": instructions,
             "tools": tools,
             "handoffs": handoffs,
+            "tasks": tasks,
             "on_enter": on_enter,
             "on_exit": on_exit,
             "llm": llm,
@@ -104,7 +108,7 @@ class Agent:
         if self.voice is not None and not isinstance(self.voice, Voice):
             hint = ", ".join(f"{key}=..." for key in self.voice) if isinstance(self.voice, dict) else 'tts="..."'
             raise BuildError(f'Agent("{self.name}", voice={self.voice!r:.60}): write voice=Voice({hint}).')
-        for attribute in ("tools", "handoffs"):
+        for attribute in ("tools", "handoffs", "tasks"):
             if not isinstance(value := getattr(self, attribute), Iterable):
                 raise BuildError(f'Agent("{self.name}", {attribute}={value!r:.60}): write a list, {attribute}=[...].')
         if isinstance(self.handoffs, list | tuple):
@@ -135,7 +139,10 @@ class Agent:
         self.provider_tools = [tool for tool in self.tools if is_provider_tool(tool)]
         """Tools that the model's provider runs, as it wants them declared."""
         own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
+        own += self._extra_tools(own)
         self.own_tools: list[BaseTool] = [as_tool(tool, agent=self.name) for tool in own]
+        self.own_tasks = self._declared_tasks()
+        """The tasks that it may run, by name."""
         seen: set[str] = set()
         for tool in self.all_tools:
             if tool.name in seen:
@@ -147,6 +154,27 @@ class Agent:
                     f"64 letters, digits, '_' and '-': {hint}."
                 )
             seen.add(tool.name)
+
+    def _extra_tools(self, given: Sequence[Any]) -> list[Any]:
+        """Tools that come with the kind of agent."""
+        return []
+
+    def _declared_tasks(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for task in self.tasks:
+            if not getattr(type(task), "is_task", False):
+                raise BuildError(f'agent "{self.name}": tasks has {task!r:.60}. Write the task itself, tasks=[get_email].')
+            found[task.name] = task
+        for tool in self.own_tools:
+            for task in getattr(tool, "tasks", ()):
+                if getattr(type(task), "is_task", False):
+                    found.setdefault(task.name, task)
+                elif task not in found:
+                    raise BuildError(
+                        f'agent "{self.name}": tool "{tool.name}" runs the task "{task}", which the agent does not '
+                        f'declare: Agent("{self.name}", ..., tasks=[{task}]).'
+                    )
+        return found
 
     def _check(self) -> None:
         """Raise `BuildError` for what would fail in the middle of a call."""

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.runtime import Runtime
@@ -12,6 +12,8 @@ from langgraph.store.base import BaseStore
 from typing_extensions import TypeVar
 
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
+from graph_voice.agents.replay import Replay, RunnableTask
+from graph_voice.agents.task_end import Done, Ends
 from graph_voice.errors import HandoffError, TurnError
 from graph_voice.events import OnInterruption
 from graph_voice.history import Operation
@@ -19,6 +21,8 @@ from graph_voice.history import Operation
 __all__ = ["RunContext", "running"]
 
 U = TypeVar("U", default=Any)
+D = TypeVar("D", default=Any)
+R = TypeVar("R")
 
 running: ContextVar["RunContext[Any] | None"] = ContextVar("graph_voice_running", default=None)
 """The context of the tool call or hook that runs in this task."""
@@ -29,7 +33,7 @@ def new_id(kind: str) -> str:
 
 
 @dataclass
-class RunContext(Generic[U]):
+class RunContext(Generic[U, D]):
     """The context of one tool call, or of an agent's `on_enter` or `on_exit`.
 
     A tool gets it by a parameter annotated `RunContext[Caller]`, whatever the parameter's name.
@@ -66,6 +70,16 @@ class RunContext(Generic[U]):
     """The tool or hook has ended. What it started may still run."""
     ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
     """The agent's declared handoffs, by target."""
+    draft: D = cast(Any, None)
+    """In a task: its scratch, which lives as long as the task runs. Shared by the tools of one batch."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """In a task: what `ctx.run_task(task, **inputs)` gave it."""
+    task: Ends | None = field(default=None, repr=False)
+    """The task that the active agent is; None if it is none."""
+    finished: Done | None = field(default=None, repr=False)
+    replay: Replay | None = field(default=None, repr=False)
+    """The tasks of this tool call; None where none can be run."""
+    cut: Callable[[], bool] | None = field(default=None, repr=False)
 
     @classmethod
     def current(cls) -> "RunContext[Any]":
@@ -137,6 +151,56 @@ class RunContext(Generic[U]):
         if self.speak is None:
             raise TurnError("This RunContext can't speak: it was made by hand.")
         return await self.speak(new_id("say"), line)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the caller has cut in since this turn began. After `run_task`: since the task has ended."""
+        return self.cut is not None and self.cut()
+
+    # ---- tasks
+
+    async def run_task(self, task: RunnableTask[R], /, **inputs: Any) -> R:
+        """Let a task take over the conversation, and get its result. LiveKit's `await AgentTask()`.
+
+        The tool call waits meanwhile, over any number of turns, and a crash. When the result is there, the tool runs
+        again from its start: each `run_task` returns the result that it has already, `say` is not said twice, and what
+        was assigned to the userdata is undone and made again. So let it act only behind the last `run_task`, or declare
+        the task by `@function_tool(needs={"email": get_email})`.
+
+        Args:
+            task: declared by the agent, `Agent(tasks=[task])`.
+            inputs: what the task is given: `ctx.inputs` in its tools.
+
+        Raises `TaskFailed` when the task was given up, and `TurnError` for a task that is not declared, and in
+        `on_exit`.
+        """
+        if self.replay is None:
+            raise TurnError(
+                f'run_task("{task.name}"): a task can be run by a tool or an on_enter method of an agent, not here '
+                "(on_exit, or a RunContext that was made by hand)."
+            )
+        return self.replay.result_of(task, inputs)
+
+    def complete(self, result: Any) -> Done:
+        """Return this from a tool of a task to end it with its result: `return ctx.complete(Email(address=...))`.
+        LiveKit's `AgentTask.complete`.
+
+        Raises `ToolError`, which the model is told, for a result that does not fit the task's, and `TurnError` outside
+        a task.
+        """
+        return self._task("complete").done(result)
+
+    def fail(self, reason: str) -> Done:
+        """Return this from a tool of a task to give it up: whoever runs the task gets `TaskFailed(reason)`.
+
+        Raises `TurnError` outside a task.
+        """
+        return self._task("fail").failed(reason)
+
+    def _task(self, method: str) -> Ends:
+        if self.task is None:
+            raise TurnError(f'ctx.{method}(...): agent "{self.agent}" is no task, so there is nothing to end.')
+        return self.task
 
     def disallow_interruptions(self) -> None:
         """The caller can't interrupt from here to the end of this tool call. LiveKit's method of the same name."""

@@ -6,7 +6,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, overload
 
 from langchain_core.messages import ToolMessage
@@ -20,7 +20,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.livekit_names import is_livekit, refused_tool
+from graph_voice.agents.replay import RunnableTask, TaskWanted
 from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.task_end import Done
+from graph_voice.agents.tool_errors import StopResponse, ToolError
 from graph_voice.errors import BuildError, HandoffError
 from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
 from graph_voice.secrets.values import secret_texts
@@ -50,19 +53,6 @@ Filler = str | Sequence[str] | Callable[[Any], str | None]
 
 LatePolicy = Literal["announce", "merge"]
 """What happens to a result that comes after the caller was answered without it."""
-
-
-class ToolError(Exception):
-    """Raised by a tool to tell the model what went wrong: the model reads this message. LiveKit's `ToolError`."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-
-
-class StopResponse(Exception):  # LiveKit's name
-    """Raised by a tool to end the turn without a reply, unless another tool call of its batch needs one. LiveKit's
-    `StopResponse`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +112,12 @@ class FunctionTool(StructuredTool):
     """Whether the tool may run again for the same tool call after a crash."""
     slow: SlowTool = SlowTool()
     """What is said while it takes long, and what happens to a result that comes late."""
+    tasks: tuple[Any, ...] = ()
+    """The `Task`s, or their names, that this tool may run."""
+    on_enter: bool = True
+    """Whether the agent's first reply may use it."""
+    available: Any = None
+    """A function of the tool's `RunContext` that says whether the model has the tool now. None: always."""
 
 
 @overload
@@ -132,11 +128,15 @@ def function_tool(
     name: str | None = None,
     description: str | None = None,
     handoffs: Sequence[str] = (),
+    tasks: Sequence[RunnableTask[Any] | str] = (),
+    needs: Mapping[str, RunnableTask[Any]] | None = None,
     timeout: float | None = None,
     idempotent: bool = False,
     filler: Filler | None = None,
     filler_after: float = FILLER_AFTER,
     late: LatePolicy = "announce",
+    on_enter: bool = True,
+    available: Callable[[Any], bool] | None = None,
 ) -> Callable[[F], F]: ...
 def function_tool(
     fn: Any = None,
@@ -145,11 +145,15 @@ def function_tool(
     name: str | None = None,
     description: str | None = None,
     handoffs: Sequence[str] = (),
+    tasks: Sequence[RunnableTask[Any] | str] = (),
+    needs: Mapping[str, RunnableTask[Any]] | None = None,
     timeout: float | None = None,
     idempotent: bool = False,
     filler: Filler | None = None,
     filler_after: float = FILLER_AFTER,
     late: LatePolicy = "announce",
+    on_enter: bool = True,
+    available: Callable[[Any], bool] | None = None,
 ) -> Any:
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
@@ -161,6 +165,10 @@ def function_tool(
         name: the tool's name. Default: the function's.
         description: what the model reads. Default: the docstring.
         handoffs: agents that the tool may hand off to with `ctx.handoff(...)`, so that the drawing shows it.
+        tasks: the tasks that it may run with `await ctx.run_task(task)`, so that the drawing shows it. It runs again
+            from its start when a result is there, and finds the results that it has.
+        needs: parameter -> the task whose result it is. The model does not see the parameter; the task runs before the
+            function, which runs once.
         timeout: seconds after which the model is told that the tool did not answer. Default: no limit.
         idempotent: the tool may run again for the same `ctx.tool_call_id` after a crash.
         filler: said once when the tool keeps the caller waiting: a text, a function of the userdata, or a list of
@@ -170,6 +178,9 @@ def function_tool(
         late: what happens to a result that comes after a barge-in, when the caller was answered without it.
             "announce": the active agent tells the caller of it unasked, unless a reply has done so meanwhile;
             "merge": it is remembered, and the next model call sees it.
+        on_enter: whether the agent's first reply may use it. LiveKit's `ToolFlag.IGNORE_ON_ENTER`.
+        available: a function of the `RunContext` (`run.userdata`, `run.draft`) that says whether the model has the tool
+            now. Default: always.
 
     The function stays an ordinary function: a test can call it directly. Any other LangChain tool (such as an MCP
     tool) declares `filler`, `filler_after` and `late` in its `metadata`.
@@ -191,6 +202,10 @@ def function_tool(
             "handoffs": tuple(handoffs),
             "timeout": timeout,
             "idempotent": idempotent,
+            "tasks": (*tasks, *(needs or {}).values()),
+            "needs": dict(needs or {}),
+            "on_enter": on_enter,
+            "available": available,
             "slow": SlowTool(filler, filler_after, late).check(name or function.__name__),
         }
         return target
@@ -206,6 +221,9 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
     """A LangChain tool made of an item of `Agent(tools=[...])`. Raises `BuildError` for what can't be one."""
     if (why := refused_tool(value)) is not None:
         raise BuildError(f"agent {agent!r}: {why}")
+    if getattr(type(value), "is_task", False):
+        made_of_task: BaseTool = value.as_tool()
+        return made_of_task
     if isinstance(value, BaseTool):
         return with_redacted_arguments(value)
     if is_function_tool(value):
@@ -292,6 +310,10 @@ def _build(
     timeout: float | None = None,
     idempotent: bool = False,
     slow: SlowTool | None = None,
+    tasks: tuple[Any, ...] = (),
+    needs: Mapping[str, RunnableTask[Any]] | None = None,
+    on_enter: bool = True,
+    available: Any = None,
 ) -> FunctionTool:
     context, config = _context_parameter(fn), _config_parameter(fn)
     for parameter in inspect.signature(fn).parameters.values():
@@ -303,7 +325,7 @@ def _build(
     schema = create_schema_from_function(
         name,
         fn,
-        filter_args=[name for name in (context, config) if name is not None],
+        filter_args=[name for name in (context, config, *(needs or ())) if name is not None],
         parse_docstring=True,
         error_on_invalid_docstring=False,
     )
@@ -317,12 +339,14 @@ def _build(
         return arguments
 
     async def call_async(**arguments: Any) -> Any:
-        arguments = bound(arguments)
         try:
+            for parameter, task in (needs or {}).items():
+                arguments[parameter] = await RunContext.current().run_task(task)
+            arguments = bound(arguments)
             result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
             if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
                 result = await result
-        except GraphInterrupt:
+        except (GraphInterrupt, TaskWanted):
             # It will run again from its start, so what it has assigned by now would count twice. Undo it at once,
             # before another tool call of the batch builds on it.
             if (assignments := Assignments.current()) is not None:
@@ -352,6 +376,9 @@ def _build(
         idempotent=idempotent,
         slow=slow or SlowTool(),
         takes_context=context is not None,
+        tasks=tasks,
+        on_enter=on_enter,
+        available=available,
     )
     return with_redacted_arguments(made)
 
@@ -367,6 +394,9 @@ def _output(result: Any) -> Any:
     """What a function returned, as LangChain takes it: text, or messages and commands as they are."""
     if isinstance(result, Handoff):
         RunContext.current().request_handoff(result)
+        return result.answer
+    if isinstance(result, Done):
+        RunContext.current().finished = result
         return result.answer
     if isinstance(result, Command):
         return _with_answer(result)

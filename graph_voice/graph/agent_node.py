@@ -7,16 +7,20 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.graph import END
-from langgraph.runtime import Runtime
+from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import Command
 
 from graph_voice.agents.handoff import Handoff, TransferTool
+from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.run_context import new_id
+from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
 from graph_voice.graph.arrival import WAY, arrive, plain
+from graph_voice.graph.frames import returned_to, stack_of
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, within_limit, without_calls
 from graph_voice.graph.studio_context import edited
+from graph_voice.graph.task_steps import TaskSteps, answers_of, merged
 from graph_voice.graph.tool_node import ToolsNode
 from graph_voice.history.context import resolve, shortened, view
 from graph_voice.messages.pairs import GOTO, keep_calls
@@ -27,7 +31,7 @@ from graph_voice.secrets.spoken import open_words
 from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.userdata.channel import required
-from graph_voice.userdata.working_copy import WorkingCopy
+from graph_voice.userdata.working_copy import Assignments, WorkingCopy
 
 __all__ = ["AgentNode"]
 
@@ -65,8 +69,9 @@ class AgentNode:
         turn = current_turn.get()
         if turn is not None and turn.interrupted:
             return {}
-        if self._has_open_batch(state):
-            return {}  # a crash came before its calls had ended: they run first
+        returned = returned_to(state, self.agent.name)
+        if self._has_open_batch(state) or (returned is not None and returned["call_id"] is not None):
+            return {}  # a crash came before its calls had ended, or a task has ended: they run first
         arrived = await arrive(state, config, runtime, turn, self.agent.name, self.runtime.settings)
         if arrived is None:
             return {}
@@ -74,6 +79,10 @@ class AgentNode:
         state = {**state, **update}
         if arrived.work is not None:
             state["userdata"] = arrived.work.current
+        if (left := await self._abandoned(state, turn)) is None:
+            return {}
+        update |= left
+        state |= left | {"messages": merged(state.get("messages") or [], left.get("messages", []))}
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
             update["chat_ctx"] = state["chat_ctx"] = resolved
@@ -89,9 +98,14 @@ class AgentNode:
             state["chat_ctx"] = update["chat_ctx"]
             # The caller spoke before the agent's first words: answer the caller instead of greeting.
             entering = not _caller_waits(state)
+        if returned is not None:
+            entering = True  # its on_enter method waits for a task
         if entering and self.agent.enters_by_method:
             entered, handoff = await self._enter(state, config, runtime, turn, arrived.work)
             update |= entered
+            if isinstance(handoff, TaskWanted):
+                control = await self._begin_task(handoff, state, entered, config, turn)
+                return [Command(update=update), Command(update=control, goto=handoff.task)]
             if handoff is None:
                 return update
             update["chat_ctx"] = {**state["chat_ctx"], WAY: plain(handoff, self.agent.ways[handoff.to], None)}
@@ -118,6 +132,8 @@ class AgentNode:
             return END
         if (target := self._transferred_to(state)) is not None:
             return target
+        if (returned := returned_to(state, self.agent.name)) is not None and returned["call_id"] is not None:
+            return self.tools.name
         return self.tools.name if self._has_open_batch(state) else END
 
     def _has_open_batch(self, state: dict[str, Any]) -> bool:
@@ -197,15 +213,24 @@ class AgentNode:
         runtime: Runtime[Any],
         turn: NodesSide | None,
         work: WorkingCopy | None,
-    ) -> tuple[dict[str, Any], Handoff | None]:
-        """Run the `on_enter` method. Returns what it has changed, and the handoff that it asks for."""
+    ) -> tuple[dict[str, Any], Handoff | TaskWanted | None]:
+        """Run the `on_enter` method. Returns what it has changed, and the handoff or the task that it asks for."""
         if turn is not None and not await turn.enters(self.agent.name):
             return {}, None  # the method acts, and this agent is not the active one after all
         work = work or WorkingCopy(state)
-        ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value)
+        ctx = self.runtime.context(state, config, runtime, turn, userdata=work.value, tasks=True)
+        returned = returned_to(state, self.agent.name)
+        ctx.already_said = list(returned["said"]) if returned is not None else []
+        assignments = Assignments()
+        wanted: TaskWanted | None = None
         try:
-            await self.runtime.run_hook(self.agent.on_enter, ctx)
+            with work.assigned_by(assignments):
+                await self.runtime.run_hook(self.agent.on_enter, ctx)
+        except TaskWanted as asked:
+            wanted = asked
+            assignments.undo()
         finally:
+            assignments.over = True
             if turn is not None:
                 turn.entered()
         work.undo_invalid()
@@ -222,7 +247,57 @@ class AgentNode:
             update["userdata"] = changes
         if ctx.ending and turn is not None:
             turn.call_ends()
+        if wanted is not None and not (turn is not None and turn.interrupted):
+            return update, wanted
+        if returned is not None:
+            update["stack"] = stack_of(state)[:-1]
         return update, None if turn is not None and turn.interrupted else handoff
+
+    async def _begin_task(
+        self,
+        wanted: TaskWanted,
+        state: dict[str, Any],
+        entered: dict[str, Any],
+        config: RunnableConfig,
+        turn: NodesSide | None,
+    ) -> dict[str, Any]:
+        """Let the task take over that an `on_enter` method asks for."""
+        spoken = entered.get("messages", [])
+        messages = merged(state.get("messages") or [], spoken)
+        returned = returned_to(state, self.agent.name)
+        said = [*(returned["said"] if returned is not None else ()), *(line.text for line in spoken)]
+        return await TaskSteps(self.runtime).begin(
+            wanted, {**state, "messages": messages}, config, turn, call_id=None, asking=None, said=said
+        )
+
+    async def _abandoned(self, state: dict[str, Any], turn: NodesSide | None) -> dict[str, Any] | None:
+        """Answer the tool calls whose tasks were left for this agent. None: the handoff to it has not happened."""
+        if not any(frame.get("left") for frame in stack_of(state)):
+            return {}
+        if turn is not None and not await turn.floor_is_back():
+            return None
+        told = answers_of(stack_of(state), state.get("messages") or [])
+        for message in told:
+            if turn is not None:
+                turn.result(self.agent.name, message)
+        return {"stack": [], **({"messages": told} if told else {})}
+
+    def _unavailable(
+        self, state: dict[str, Any], userdata: Any, config: RunnableConfig, turn: NodesSide | None, *, entering: bool
+    ) -> frozenset[str]:
+        """The agent's tools that its model does not have now."""
+        found = set[str]()
+        for tool in self.agent.own_tools:
+            if not isinstance(tool, FunctionTool):
+                continue
+            if entering and not tool.on_enter:
+                found.add(tool.name)
+            elif tool.available is not None:
+                draft = TaskSteps(self.runtime).draft(state)
+                ctx = self.runtime.context(state, config, get_runtime(), turn, userdata=userdata, draft=draft)
+                if not tool.available(ctx):
+                    found.add(tool.name)
+        return frozenset(found)
 
     async def _reply(
         self,
@@ -241,6 +316,10 @@ class AgentNode:
             tools = [t for t in tools if not isinstance(t, TransferTool)]
             withheld = frozenset(t.name for t in agent.transfers)
             may_call = may_call and agent.on_enter_tools != "none"
+        not_now = self._unavailable(state, userdata, config, turn, entering=entering)
+        tools = [t for t in tools if t.name not in not_now]
+        withheld |= not_now
+        may_call = may_call and bool(tools)
         instructions = agent.render_on_enter(userdata) if entering else None
         if turn is not None:
             asked = turn.take_instructions()

@@ -16,7 +16,9 @@ from langgraph.types import RetryPolicy
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.task import Task
 from graph_voice.errors import GraphVoiceError
+from graph_voice.graph.frames import frame_of, replay_of
 from graph_voice.graph.generate import Generated
 from graph_voice.graph.retry import RETRY, ask
 from graph_voice.history.context import view
@@ -145,6 +147,8 @@ class AgentRuntime:
         step_id: str | None = None,
         host: Any = None,
         shown: Sequence[AnyMessage] | None = None,
+        draft: Any = None,
+        tasks: bool = False,
     ) -> RunContext[Any]:
         """The context of a tool call or a hook.
 
@@ -158,7 +162,10 @@ class AgentRuntime:
             step_id: of the message that made the tool call.
             host: the front end's own context.
             shown: what the agent's model was shown of this state, if that is known already.
+            draft: of the task that the agent is.
+            tasks: whether it may run tasks.
         """
+        frame = frame_of(state, self.agent.name)
         ctx: RunContext[Any] = RunContext(
             agent=self.agent.name,
             userdata=userdata,
@@ -169,7 +176,13 @@ class AgentRuntime:
             host=host,
             ways=self.agent.ways,
             hold=turn.hold if turn is not None else None,
+            draft=draft,
+            inputs=frame["inputs"] if frame is not None else {},
+            task=self.agent if isinstance(self.agent, Task) else None,
+            cut=(lambda: turn.interrupted) if turn is not None else None,
         )
+        if tasks:
+            ctx.replay = replay_of(state, self.agent.name, self.agent.own_tasks, tool_call_id)
 
         async def speak(message_id: str, line: Utterance) -> str:
             text = await self.speak(

@@ -17,6 +17,7 @@ from langgraph.runtime import Runtime
 from graph_voice.agents.handoff import Handoff, Reply, handoff_record
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, Settings
+from graph_voice.graph.frames import abandon
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.turn.handoff import HandoffInProgress
@@ -92,6 +93,8 @@ async def arrive(
         "chat_ctx": shown if external else {**shown, "entering": True},
         "contexts": {old: carry(view(before), messages)},
     }
+    if (left := abandon(state)) is not None:
+        update["stack"] = left
     if changes := work.changes():
         update["userdata"] = changes
     if turn is not None and announced is not None:

@@ -15,6 +15,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
+from graph_voice.agents.task import Task
 from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import BuildError, TurnError
 from graph_voice.graph.agent_node import AgentNode
@@ -111,6 +112,7 @@ def create_voice_graph(
     builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
         schema_for(state_schema, userdata, secrets, [*names, *external]), context_schema=context_schema
     )
+    _check_tasks(members, start)
     for member in members:
         if isinstance(member, Agent):
             _check_tools(member)
@@ -216,6 +218,24 @@ def _check_tools(agent: Agent) -> None:
             )
     if agent.name in agent.targets:
         raise BuildError(f'agent "{agent.name}" declares a handoff to itself.')
+
+
+def _check_tasks(members: Sequence[Any], start: str) -> None:
+    """Raise `BuildError` for a task that nobody runs, and for one that is run and not there."""
+    agents = [member for member in members if isinstance(member, Agent)]
+    there = {member.name for member in agents if isinstance(member, Task)}
+    run = {name: member.name for member in agents for name in member.own_tasks}
+    for name, by in run.items():
+        if name not in there:
+            raise BuildError(
+                f'agent "{by}" runs the task "{name}", which is not in the graph: list it, '
+                f"create_voice_graph([..., {name}])."
+            )
+    for name in sorted(there - set(run) - {start}):
+        raise BuildError(
+            f'nobody runs the task "{name}": declare it with who does, Agent(..., tasks=[{name}]), and run it, '
+            f"await ctx.run_task({name})."
+        )
 
 
 def _name(member: Any) -> str:
@@ -345,7 +365,9 @@ def _joined(names: dict[str, list[str]]) -> dict[str, str]:
 def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[str]) -> None:
     reached, frontier = {start}, [start]
     by_name = {_name(m): m for m in members}
-    ways = {name: m.targets - set(external) for name, m in by_name.items() if isinstance(m, Agent)}
+    ways = {
+        name: (m.targets - set(external)) | m.own_tasks.keys() for name, m in by_name.items() if isinstance(m, Agent)
+    }
     if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
         return  # a compiled graph, or a node that is added later, may lead anywhere
     while frontier:

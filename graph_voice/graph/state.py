@@ -52,6 +52,11 @@ def last_agent(current: str | None, update: str | None) -> str:
     return update or current or ""
 
 
+def last_stack(current: list[Any] | None, update: list[Any] | None) -> list[Any]:
+    """The reducer of `stack`: the last one of a step wins."""
+    return list(current or []) if update is None else list(update)
+
+
 def _one_of(agents: Sequence[str]) -> Any:
     """The type of `active_agent` in a graph of these agents: a choice in Studio's form, and nothing else is taken."""
 
@@ -86,8 +91,8 @@ class VoiceState(TypedDict, Generic[U]):
     """The name of the active agent. Empty: the start agent."""
     handoffs: NotRequired[Annotated[list[AgentHandoff], DeltaChannel(append_handoffs)]]
     """Every handoff that happened."""
-    stack: NotRequired[list[Any]]
-    """Tasks that take over the conversation for a while and then give it back."""
+    stack: NotRequired[Annotated[list[Any], last_stack]]
+    """The tasks that run, and the tool calls that wait for them, outermost first: `graph.frames.TaskFrame`."""
 
 
 def schema_for(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +20,9 @@ from pydantic import ValidationError
 
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.livekit_names import is_livekit
+from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.task_end import Done
 from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolError, slow_tool, takes_state
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
@@ -52,12 +54,28 @@ class Outcome:
     request: Handoff | None = None
     asked: GraphInterrupt | None = None
     """Set while it waits in `interrupt()`: it runs again from its start when the answer comes."""
+    wants: TaskWanted | None = None
+    """Set while it waits for a task: it runs again from its start when the result is there."""
+    done: Done | None = None
+    """Set when it has ended the task that it is a tool of."""
     ending: bool = False
     spoken: list[AIMessage] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     """What a `Command` of the tool writes to other channels."""
     additions: list[AnyMessage] = field(default_factory=list)
     """Messages that a `Command` of the tool adds after the tool results."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the conversation goes to another agent by it."""
+        return self.request is not None or self.wants is not None or self.done is not None
+
+    @property
+    def where(self) -> str:
+        """The end of the sentence that says why another tool call does not move it."""
+        if self.request is not None:
+            return f"the caller is being transferred to {self.request.to}"
+        return f"{self.wants.task} has taken over" if self.wants is not None else "the task has ended"
 
 
 @dataclass
@@ -73,6 +91,10 @@ class ToolBatch:
     filler: BatchFiller
     node: str
     """The name of the node that runs them."""
+    draft: Any = None
+    """The draft of the task whose tools they are."""
+    waited: Collection[str] = ()
+    """The tool calls that have waited for a task, since an earlier turn or step: they have had their permission."""
     redacted: dict[str, AnyMessage] = field(default_factory=dict)
     """Message id -> the message without the secrets that tool calls of this batch have taken."""
 
@@ -120,7 +142,7 @@ class ToolRunner:
         """
         name, turn = call["name"], batch.turn
         host = None
-        if turn is not None:
+        if turn is not None and call_id not in batch.waited:
             permission = await turn.permission(call_id)
             if not permission.run:
                 return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
@@ -156,13 +178,16 @@ class ToolRunner:
             step_id=batch.asking.id,
             host=host,
             shown=batch.shown,
+            draft=batch.draft,
+            tasks=True,
         )
         ctx.already_said = list(said)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
         with self._watched(call, call_id, turn) as run:
             outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
             run.outcome = _how(outcome)
-        if name in self._sees_state and outcome.asked is None and (wrong := batch.work.undo_invalid()) is not None:
+        asks = outcome.asked is not None or outcome.wants is not None
+        if name in self._sees_state and not asks and (wrong := batch.work.undo_invalid()) is not None:
             outcome = Outcome(answer(call_id, name, f"Not stored, invalid: {wrong}", is_error=True))
         outcome.spoken, outcome.ending = ctx.spoken, ctx.ending
         return outcome
@@ -220,6 +245,9 @@ class ToolRunner:
         except GraphInterrupt as asked:
             assignments.undo()
             return Outcome(placeholder(call_id, name), asked=asked)
+        except TaskWanted as wanted:
+            assignments.undo()
+            return Outcome(placeholder(call_id, name), wants=wanted)
         except GraphBubbleUp:
             raise
         except (Exception, asyncio.CancelledError, BaseExceptionGroup) as error:
@@ -255,7 +283,7 @@ class ToolRunner:
 
     def _read(self, raw: Any, call_id: str, tool: BaseTool, ctx: RunContext[Any]) -> Outcome:
         """Read what LangGraph's `ToolNode` returned for one tool call: a message, and updates by a `Command`."""
-        outcome = Outcome(answer(call_id, tool.name, ""), request=ctx.requested)
+        outcome = Outcome(answer(call_id, tool.name, ""), request=ctx.requested, done=ctx.finished)
         for part in raw if isinstance(raw, list) else [raw]:
             if isinstance(part, Command):
                 outcome.request = self._goto(part, ctx) or outcome.request
@@ -291,7 +319,7 @@ class ToolRunner:
 
 
 def _how(outcome: Outcome) -> Literal["done", "failed", "asking"]:
-    if outcome.asked is not None:
+    if outcome.asked is not None or outcome.wants is not None:
         return "asking"
     return "failed" if outcome.message.status == "error" else "done"
 

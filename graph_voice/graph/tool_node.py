@@ -16,9 +16,11 @@ from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain
 from graph_voice.graph.filler import BatchFiller
+from graph_voice.graph.frames import TASKS, abandon, frame_of, moved_to, returned_to
 from graph_voice.graph.generate import DROPPED
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
+from graph_voice.graph.task_steps import TaskSteps, merged
 from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, placeholder, without_transfer
@@ -52,6 +54,7 @@ class ToolsNode:
         self.agent = runtime.agent
         self.name = f"{self.agent.name}_tools"
         self._runner = ToolRunner(runtime)
+        self._tasks = TaskSteps(runtime)
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
         """The node: updates of the state, and where a handoff leads."""
@@ -63,14 +66,21 @@ class ToolsNode:
         self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], *, node: str
     ) -> list[Command[Any]]:
         """Run the tool calls of the last message that has any. `node`: the name of the node that does it."""
-        asking, answers = _batch(state["messages"])
         turn = current_turn.get()
+        frame = returned_to(state, self.agent.name)
+        if frame is not None and turn is not None and not await turn.floor_is_back():
+            return []  # it acts, and the task has not ended after all
+        asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)
         filler = BatchFiller(turn, self.agent.name, asking.id)
         batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node)
+        batch.waited = [call_id for call_id, m in answers.items() if m.additional_kwargs.get(WAITS, {}).get("task")]
+        batch.draft = self._tasks.draft(state)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
         known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
         to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
-        if known:
+        if frame is not None:
+            to_run = [(call, call_id) for call, call_id in to_run if call_id == frame["call_id"]]
+        elif known:
             to_run = to_run[:1]
         ran = dict(zip((call_id for _, call_id in to_run), await self._run(to_run, batch, answers), strict=True))
         outcomes = {call_id: ran.get(call_id) or known.get(call_id) for _, call_id in calls}
@@ -78,6 +88,8 @@ class ToolsNode:
         if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
             raise asked
         if any(o is None or o.asked is not None for o in outcomes.values()):
+            if (wants := self._next_task(outcomes, ran, turn)) is not None:
+                return await self._begin_task(wants, [o or Outcome(answers[i]) for i, o in outcomes.items()], ran, batch)
             return self._wait(outcomes, ran, answers, batch)
         return await self._finish([o for o in outcomes.values() if o is not None], list(ran.values()), batch)
 
@@ -89,6 +101,8 @@ class ToolsNode:
         """
         if not any(isinstance(m, AIMessage) and m.tool_calls for m in state.get("messages") or ()):
             return self.agent.name  # an edit in the name of this node, in a state in which it has nothing to do
+        if (node := moved_to(state, self.agent.name)) is not None:
+            return node
         asking, answers = _batch(state["messages"])
         found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
         for message in found:
@@ -126,7 +140,11 @@ class ToolsNode:
         if dropped and call_id == batch.asking.tool_calls[-1]["id"]:
             note = f"[{dropped} more tool calls of this message were not run: make fewer at once]"
             outcome.message = outcome.message.model_copy(update={"content": f"{outcome.message.text}\n{note}"})
-        if outcome.request is None and outcome.asked is None:
+        frame = returned_to(batch.state, self.agent.name)
+        if frame is not None and frame["call_id"] == call_id and not outcome.message.additional_kwargs.get("placeholder"):
+            marks = {**outcome.message.additional_kwargs, TASKS: frame["begun"][1]}
+            outcome.message = outcome.message.model_copy(update={"additional_kwargs": marks})
+        if not outcome.moves and outcome.asked is None:
             self._ended(outcome, batch)
             self._answer(outcome.message, batch.turn)
         return outcome
@@ -161,7 +179,7 @@ class ToolsNode:
         for call_id, outcome in outcomes.items():
             if outcome is None:
                 message = answers[call_id]
-            elif outcome.request is not None or outcome.asked is not None:
+            elif outcome.request is not None or outcome.asked is not None or outcome.wants is not None:
                 message = self._placeholder(outcome, batch.work.current)
                 if batch.turn is not None:
                     batch.turn.waits(message)
@@ -188,6 +206,8 @@ class ToolsNode:
         """The placeholder in the state for an undecided tool call. It says how to go on."""
         made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
         known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
+        if outcome.wants is not None:
+            known["task"] = True
         if (request := outcome.request) is not None:
             own = outcome.message.additional_kwargs.get(ACTED)
             known = {"handoff": plain(request, self.agent.ways[request.to], userdata), ACTED: own}
@@ -196,20 +216,24 @@ class ToolsNode:
     # ---- the batch
 
     def _choose(self, outcomes: Sequence[Outcome], batch: ToolBatch) -> Outcome | None:
-        """The winner is the first handoff, in the tool calls' order. Each other one is answered as not done."""
+        """The winner is the first handoff or task, in the tool calls' order. Each other one is answered as not done, but
+        tool calls that want a task wait for the one that has begun."""
         turn = batch.turn
         winner: Outcome | None = None
         for outcome in outcomes:
-            if outcome.request is None:
+            if not outcome.moves:
                 continue
-            if turn is not None and turn.interrupted and (turn.closed or outcome.request.on_interruption == "cancel"):
+            policy = outcome.request.on_interruption if outcome.request is not None else "cancel"
+            if turn is not None and turn.interrupted and (turn.closed or policy == "cancel"):
                 why = "the caller interrupted before the transfer"
-            elif winner is not None and winner.request is not None:
-                why = f"the caller is being transferred to {winner.request.to}"
-            else:
+            elif winner is None:
                 winner = outcome
                 continue
-            outcome.request = None
+            elif outcome.wants is not None and winner.wants is not None:
+                continue
+            else:
+                why = winner.where
+            outcome.request = outcome.wants = outcome.done = None
             outcome.message = without_transfer(outcome.message, f"not done: {why}.", why=why)
             self._answer(outcome.message, batch.turn)
         return winner
@@ -218,6 +242,10 @@ class ToolsNode:
         self, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: ToolBatch
     ) -> list[Command[Any]]:
         winner = self._choose(outcomes, batch)
+        if winner is not None and winner.wants is not None:
+            return await self._begin_task(winner, outcomes, {o.message.tool_call_id: o for o in ran}, batch)
+        if winner is not None and winner.done is not None:
+            return await self._complete_task(winner, outcomes, ran, batch)
         spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
         control = await self._hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
         messages: list[AnyMessage] = [o.message for o in outcomes]
@@ -245,7 +273,71 @@ class ToolsNode:
             update["messages"].insert(0, _with_lines(batch.asking, spoken))
         if changes := batch.work.changes():
             update["userdata"] = changes
+        ended = [o.message.tool_call_id for o in ran if o.asked is None and o.wants is None]
+        if (stack := self._tasks.stack_after(batch.state, batch.draft, ended)) is not None:
+            update["stack"] = stack
         return [*(Command(update=u) for o in ran for u in o.updates), Command(update=update)]
+
+    # ---- tasks
+
+    def _next_task(
+        self, outcomes: Mapping[str, Outcome | None], ran: Mapping[str, Outcome], turn: NodesSide | None
+    ) -> Outcome | None:
+        """The tool call whose task begins now, though others have no result yet. Behind a handoff, none begins."""
+        moving = next((o for o in outcomes.values() if o is not None and o.moves), None)
+        if moving is None or moving.wants is None or any(o.asked is not None for o in ran.values()):
+            return None
+        if turn is not None and turn.interrupted:
+            moving.wants = None
+            moving.message = without_transfer(moving.message, "not done: the caller interrupted before the transfer.")
+            self._answer(moving.message, turn)
+            return None
+        return moving
+
+    async def _begin_task(
+        self, winner: Outcome, outcomes: Sequence[Outcome], ran: Mapping[str, Outcome], batch: ToolBatch
+    ) -> list[Command[Any]]:
+        """Write what is finished, and let the task take over. Tool calls that want another task wait behind it."""
+        assert winner.wants is not None
+        turn, call_id = batch.turn, winner.message.tool_call_id
+        for outcome in outcomes:
+            if outcome.wants is None:
+                continue
+            outcome.message = self._placeholder(outcome, batch.work.current)
+            if turn is not None and outcome is not winner:
+                turn.result(self.agent.name, outcome.message, waits=True)
+        if turn is not None:
+            turn.result(self.agent.name, winner.message, hands_off=True, waits=True)
+        messages: list[AnyMessage] = [o.message for o in outcomes]
+        spoken = [*batch.filler.spoken, *(line for o in ran.values() for line in o.spoken)]
+        written = self._written(messages, spoken, list(ran.values()), batch)
+        control = await self._tasks.begin(
+            winner.wants, _after(batch, messages, written), batch.config, turn, call_id=call_id, asking=batch.asking.id
+        )
+        return [*written, Command(update=control, goto=winner.wants.task)]
+
+    async def _complete_task(
+        self, winner: Outcome, outcomes: Sequence[Outcome], ran: Sequence[Outcome], batch: ToolBatch
+    ) -> list[Command[Any]]:
+        """End the task: whoever waits for it goes on."""
+        assert winner.done is not None
+        turn, call_id = batch.turn, winner.message.tool_call_id
+        spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
+        waited_for = frame_of(batch.state, self.agent.name) is not None
+        if not waited_for:
+            winner.message = winner.message.model_copy(
+                update={"additional_kwargs": {**winner.message.additional_kwargs, NO_REPLY: "stopped"}}
+            )
+        if turn is not None:
+            self._ended(winner, batch)
+            turn.result(self.agent.name, winner.message, hands_off=waited_for)
+        messages: list[AnyMessage] = [o.message for o in outcomes]
+        written = self._written(messages, spoken, ran, batch)
+        after = _after(batch, messages, written)
+        control, node = await self._tasks.complete(winner.done, after, batch.config, turn, call_id=call_id)
+        if node is None:
+            return [*written, Command(update=control)]
+        return [*written, Command(update=control, goto=node)]
 
     async def _hand_off(
         self, winner: Outcome, outcomes: Sequence[Outcome], spoken: list[AIMessage], batch: ToolBatch
@@ -289,7 +381,9 @@ class ToolsNode:
             await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
         if shown is None:
             shown = await self._carried(request, call_id, messages, batch)
+        left = abandon(batch.state)
         return {
+            **({} if left is None else {"stack": left}),
             "active_agent": request.to,
             "handoffs": [record],
             "chat_ctx": {**shown, "entering": True},
@@ -345,15 +439,24 @@ class ToolsNode:
         return [AIMessage(text, id=message_id, name=self.agent.name)]
 
 
-def _batch(messages: Sequence[AnyMessage]) -> tuple[AIMessage, dict[str, ToolMessage]]:
-    """The last message that has tool calls, and their results so far."""
+def _batch(messages: Sequence[AnyMessage], asking: str | None = None) -> tuple[AIMessage, dict[str, ToolMessage]]:
+    """The last message that has tool calls, or the one of this id, and the results so far."""
     answers: dict[str, ToolMessage] = {}
     for message in reversed(messages):
         if isinstance(message, ToolMessage):
             answers[message.tool_call_id] = message
-        elif isinstance(message, AIMessage) and message.tool_calls:
-            return message, answers
+        elif isinstance(message, AIMessage) and message.tool_calls and asking in (None, message.id):
+            own = {call["id"] for call in message.tool_calls}
+            return message, {call_id: found for call_id, found in answers.items() if call_id in own}
     raise AssertionError("the tool node runs after a message that has tool calls")
+
+
+def _after(batch: ToolBatch, results: Sequence[AnyMessage], written: Sequence[Command[Any]]) -> dict[str, Any]:
+    """The state with what a batch has written."""
+    values: Any = written[-1].update
+    stack = values.get("stack", batch.state.get("stack"))
+    messages = merged(batch.state["messages"], results)
+    return {**batch.state, "messages": messages, "userdata": batch.work.current, "stack": stack}
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

@@ -20,7 +20,7 @@ from graph_voice.history.operation import Operation, from_dict
 from graph_voice.history.summaries import summarized_or_kept
 from graph_voice.messages.pairs import calls_of, keep_calls, pair_safe
 
-__all__ = ["carry", "earlier_context", "merge_chat_ctx", "resolve", "shortened", "view"]
+__all__ = ["carry", "divided", "earlier_context", "merge_chat_ctx", "resolve", "shortened", "view"]
 
 ChatContext = dict[str, Any]
 """`{"carried": [...], "since": [ids], "pending": [...], "entering": bool}`; all keys are optional.
@@ -88,6 +88,13 @@ def earlier_context(state: Mapping[str, Any], agent: str) -> list[AnyMessage]:
         return []
     messages: list[AnyMessage] = state.get("messages") or []
     return view({"messages": messages[: _start(messages, ctx)], "chat_ctx": ctx})
+
+
+def divided(state: Mapping[str, Any], ctx: ChatContext) -> tuple[list[AnyMessage], list[AnyMessage]]:
+    """What this `chat_ctx`, which `carry` made earlier, showed then, and the messages that have come since."""
+    messages: list[AnyMessage] = state.get("messages") or []
+    start = _start(messages, ctx)
+    return view({"messages": messages[:start], "chat_ctx": ctx}), messages[start:]
 
 
 def _start(messages: Sequence[AnyMessage], ctx: ChatContext) -> int:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
@@ -71,6 +71,11 @@ class NodesSide:
     def speaker(self) -> str:
         """The agent that is active in the graph now."""
         return self.run.speaker
+
+    async def floor_is_back(self) -> bool:
+        """Wait until it is certain that the handoffs of this turn have happened. False: one of them has not."""
+        await self.run.wait_committed()
+        return await self.record.handoffs.decided()
 
     async def enters(self, agent: str) -> bool:
         """Wait until it is certain who is active. Is it this agent? Its handoff may not have happened, and the program
@@ -205,13 +210,14 @@ class NodesSide:
         self.run.changed()
         return permission
 
-    def result(self, agent: str, message: ToolMessage, *, hands_off: bool = False) -> None:
+    def result(self, agent: str, message: ToolMessage, *, hands_off: bool = False, waits: bool = False) -> None:
         """A tool call has its result. One that never started is not remembered, as if it had never been made.
 
         Args:
             agent: who made the tool call.
             message: the result.
             hands_off: whether `handed_off` for this tool call follows at once.
+            waits: whether it is a placeholder, since the tool call waits for a task.
         """
         if (found := self.record.call(message.tool_call_id)) is not None:
             step, call = found
@@ -222,6 +228,8 @@ class NodesSide:
         elif (earlier := self.run.tool_call(message.tool_call_id)) is not None:
             earlier.status, earlier.result = "done", message
             self.remember([message])
+        else:
+            self.remember([message])  # it has waited for a task since an earlier turn
         self._new_result = True
         self.emit(
             events.ToolResult(
@@ -232,6 +240,7 @@ class NodesSide:
                 message.status == "error",
                 message.additional_kwargs.get(NO_REPLY),
                 hands_off,
+                waits,
             )
         )
         self.run.changed()
@@ -277,9 +286,10 @@ class NodesSide:
         new: str,
         shown: Sequence[AnyMessage] = (),
         on_interruption: events.OnInterruption = "cancel",
+        task: Literal["begin", "end"] | None = None,
     ) -> HandoffInProgress:
         """The graph moves on to another agent: announce it. What acts waits until it is `decided`."""
-        event = events.HandedOff(call_id, old, new, tuple(shown), on_interruption)
+        event = events.HandedOff(call_id, old, new, tuple(shown), task, on_interruption)
         handoff = self.record.handoffs.announce(event)
         if self.closed:
             self.run.reject(handoff, NO_HANDOFF)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 CallStatus = Literal["waiting", "running", "done", "refused"]
-CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts")
+CONTROL = ("active_agent", "handoffs", "chat_ctx", "contexts", "stack")
 """The channels that a handoff writes. A handoff that did not happen leaves them unchanged."""
 
 Place = tuple[float, int]

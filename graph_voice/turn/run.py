@@ -145,8 +145,17 @@ class TurnRun:
             call.result = without_transfer(call.result or answer(call.id, call.name, ""), reason)
             if self.record.call(call_id) is None:
                 self.remember([call.result])  # a tool call of an earlier process or an earlier turn
+        if handoff.event.task == "begin":
+            self._end_waiting(handoff, reason)
         if self.interruption.on_rejected is not None:
             self.interruption.on_rejected()
+
+    def _end_waiting(self, handoff: HandoffInProgress, reason: str) -> None:
+        """Answer the tool calls that wait behind the task that has not begun."""
+        found = self.record.call(handoff.event.call_id or "")
+        for call in found[0].calls.values() if found is not None else ():
+            if call.result is not None and call.result.additional_kwargs.get("placeholder"):
+                call.result = without_transfer(call.result, reason)
 
     def _release(self) -> None:
         """Stop everything that waits for the front end."""

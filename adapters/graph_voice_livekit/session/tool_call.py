@@ -31,10 +31,16 @@ class LiveToolCall:
     """LiveKit's answer to a released tool call, which gets the real result when it comes."""
 
     @property
+    def waits(self) -> bool:
+        """Whether it waits for a task."""
+        return self.result is not None and self.result.waits
+
+    @property
     def asks(self) -> bool:
-        """Whether it waits for the caller's answer (LangGraph's `interrupt()`), which comes in a later turn."""
-        asked = self.batch is None or self.batch.asks
-        return asked and self.item is not None and self.result is None
+        """Whether its result comes in a later turn: it waits for the caller's answer (LangGraph's `interrupt()`), or for
+        a task."""
+        asked = (self.batch is None or self.batch.asks) and self.result is None
+        return (asked or self.waits) and self.item is not None
 
     def answer(self, result: events.ToolResult) -> None:
         """The graph has its result. LiveKit's history and judges have it as well."""

@@ -121,3 +121,5 @@ class ToolCalls:
             else:
                 # A tool that acted keeps its own words, in LiveKit's history as in the graph's.
                 call.tell_rejected(handoff.reject(output.output))
+        elif call.waits:
+            call.item = output

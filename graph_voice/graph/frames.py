@@ -1,0 +1,187 @@
+"""The stack of tasks: who waits for whom, as plain data in the state.
+
+A frame is one tool call (or `on_enter` method) that waits for a task, with the results that it has had so far. While
+its task runs, the task's agent is active. When the task has ended, the frame is done: the agent is active again, and
+its tool call runs once more, from its start, with the results.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NotRequired
+
+from langchain_core.messages import AnyMessage, HumanMessage
+from typing_extensions import TypedDict
+
+from graph_voice.agents.replay import MAX_DEPTH, Replay, TaskWanted
+from graph_voice.agents.task_end import Done
+
+__all__ = [
+    "TASKS",
+    "TaskFrame",
+    "abandon",
+    "begun",
+    "ended",
+    "frame_of",
+    "moved_to",
+    "node_of",
+    "replay_of",
+    "returned_to",
+    "stack_of",
+    "whole_call",
+]
+
+
+TASKS = "tasks"
+"""Marks the result of a tool call that ran tasks: how many since the caller last spoke."""
+
+
+class TaskFrame(TypedDict):
+    """One task that runs, or has just ended."""
+
+    id: str
+    task: str
+    """The task's name."""
+    agent: str | None
+    """Who waits for it; None when the task is the whole call."""
+    call_id: str | None
+    """The tool call that waits; None for an `on_enter` method."""
+    asking: str | None
+    """The id of the message that made the tool call."""
+    chat_ctx: dict[str, Any]
+    """What the agent that waits was shown when the task began, with the boundary to what came later."""
+    results: list[dict[str, Any]]
+    """The results that the tool call has had so far: `{"task": name, "value": ...}`, or `"error"`."""
+    inputs: dict[str, Any]
+    draft: Any
+    done: bool
+    """Whether the task has ended, and the tool call can go on."""
+    said: list[str]
+    """What an `on_enter` method has said so far."""
+    begun: list[Any]
+    """The id of the caller's last message, and the number of tasks that began since."""
+    left: NotRequired[bool]
+    """Whether the conversation has gone to somebody else: the task is abandoned."""
+
+
+def stack_of(state: Mapping[str, Any]) -> list[TaskFrame]:
+    """The frames, outermost first."""
+    return list(state.get("stack") or ())
+
+
+def frame_of(state: Mapping[str, Any], task: str) -> TaskFrame | None:
+    """The frame in which this task runs; None when nobody runs it."""
+    running = [frame for frame in stack_of(state) if not frame["done"]]
+    return running[-1] if running and running[-1]["task"] == task else None
+
+
+def returned_to(state: Mapping[str, Any], agent: str) -> TaskFrame | None:
+    """The frame of this agent whose task has ended, so that its tool call goes on now."""
+    stack = stack_of(state)
+    top = stack[-1] if stack else None
+    return top if top is not None and top["done"] and top["agent"] == agent else None
+
+
+def moved_to(state: Mapping[str, Any], agent: str) -> str | None:
+    """The node to go to, when the conversation has gone from this agent to a task, or from a task to who waited."""
+    stack = stack_of(state)
+    if not stack or state.get("active_agent") == agent:
+        return None
+    top = stack[-1]
+    if not top["done"]:
+        return top["task"] if top["agent"] == agent and state.get("active_agent") == top["task"] else None
+    if top["task"] != agent or top["agent"] != state.get("active_agent"):
+        return None
+    return node_of(top)
+
+
+def node_of(frame: TaskFrame) -> str:
+    """The node that goes on when this task has ended."""
+    return f"{frame['agent']}_tools" if frame["call_id"] is not None else str(frame["agent"])
+
+
+def begun(
+    state: Mapping[str, Any],
+    wanted: TaskWanted,
+    *,
+    agent: str,
+    call_id: str | None,
+    asking: str | None,
+    chat_ctx: Mapping[str, Any],
+    draft: Any,
+    said: Sequence[str] = (),
+) -> list[TaskFrame]:
+    """The stack when a task begins. A tool call that has had results already keeps them."""
+    stack, results = stack_of(state), list[dict[str, Any]]()
+    if (before := returned_to(state, agent)) is not None and before["call_id"] == call_id:
+        stack, results = stack[:-1], before["results"]
+    user, _ = _begun_since(state)
+    own = before["begun"][1] if before is not None and results and before["begun"][0] == user else 0
+    frame = TaskFrame(
+        id=f"task-{uuid.uuid4().hex[:12]}",
+        task=wanted.task,
+        agent=agent,
+        call_id=call_id,
+        asking=asking,
+        chat_ctx=dict(chat_ctx),
+        results=results,
+        inputs=wanted.inputs,
+        draft=draft,
+        done=False,
+        said=list(said),
+        begun=[user, own + 1],
+    )
+    return [*stack, frame]
+
+
+def ended(state: Mapping[str, Any], end: Done) -> list[TaskFrame]:
+    """The stack when its innermost task has ended."""
+    *below, top = stack_of(state)
+    return [*below, {**top, "done": True, "draft": None, "results": [*top["results"], end.result()]}]
+
+
+def whole_call(end: Done) -> list[TaskFrame]:
+    """The stack when a task that nobody waits for has ended."""
+    return [
+        TaskFrame(
+            id=f"task-{uuid.uuid4().hex[:12]}",
+            task=end.task,
+            agent=None,
+            call_id=None,
+            asking=None,
+            chat_ctx={},
+            results=[end.result()],
+            inputs={},
+            draft=None,
+            done=True,
+            said=[],
+            begun=[None, 0],
+        )
+    ]
+
+
+def replay_of(state: Mapping[str, Any], agent: str, tasks: Collection[str], call_id: str | None) -> Replay:
+    """The tasks of a tool call that runs now, with the results that it has had."""
+    before = returned_to(state, agent)
+    own = before is not None and before["call_id"] == call_id
+    waiting = [frame["task"] for frame in stack_of(state) if not frame["done"]]
+    _, number = _begun_since(state)
+    results = before["results"] if own and before is not None else ()
+    return Replay(agent, tasks, results, waiting, MAX_DEPTH - number)
+
+
+def _begun_since(state: Mapping[str, Any]) -> tuple[str | None, int]:
+    """The id of the caller's last message, and the number of tasks that have begun since."""
+    messages: Sequence[AnyMessage] = state.get("messages") or ()
+    number, user = 0, None
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            user = message.id
+            break
+        number += message.additional_kwargs.get(TASKS, 0)
+    return user, number + sum(f["begun"][1] for f in stack_of(state) if f["begun"][0] == user)
+
+
+def abandon(state: Mapping[str, Any]) -> list[TaskFrame] | None:
+    """The stack when the conversation goes to somebody else: every task is abandoned. None: there is none."""
+    stack = [frame for frame in stack_of(state) if frame["agent"] is not None]
+    return [{**frame, "left": True} for frame in stack] if stack else None

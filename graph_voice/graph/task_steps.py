@@ -1,0 +1,187 @@
+"""The steps of a task in an agent's nodes: it begins, it ends, it is abandoned."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AnyMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+
+from graph_voice.agents.handoff import handoff_record
+from graph_voice.agents.replay import TaskWanted
+from graph_voice.agents.task import Task
+from graph_voice.agents.task_end import Done
+from graph_voice.errors import TurnError
+from graph_voice.graph.agent_runtime import AgentRuntime
+from graph_voice.graph.frames import TaskFrame, begun, ended, frame_of, node_of, returned_to, stack_of, whole_call
+from graph_voice.history.apply import run
+from graph_voice.history.context import carry, divided, resolve, view
+from graph_voice.history.summaries import summarized_or_kept
+from graph_voice.turn.answer import answer
+from graph_voice.turn.nodes_side import NodesSide
+
+__all__ = ["ABANDONED", "TaskSteps", "answers_of", "merged"]
+
+ABANDONED = "not done: the task was abandoned."
+"""The result of a tool call that waited for a task when the conversation went to somebody else."""
+
+
+class TaskSteps:
+    """The tasks that one agent runs, and the task that it is.
+
+    Args:
+        runtime: the agent.
+    """
+
+    def __init__(self, runtime: AgentRuntime) -> None:
+        self.runtime = runtime
+        self.agent = runtime.agent
+        self.task = runtime.agent if isinstance(runtime.agent, Task) else None
+
+    # ---- the draft
+
+    def draft(self, state: Mapping[str, Any]) -> Any:
+        """The draft that the tools of one batch share; None if the agent is no task."""
+        if self.task is None:
+            return None
+        frame = frame_of(state, self.task.name)
+        return self.task.read_draft(frame["draft"] if frame is not None else None)
+
+    def stack_after(self, state: Mapping[str, Any], draft: Any, ended: Collection[str | None]) -> list[TaskFrame] | None:
+        """The stack that a batch leaves, if it has changed it: with the draft, without a tool call that has its result.
+
+        Args:
+            state: the state when the batch began.
+            draft: as the batch has left it.
+            ended: the tool calls that have their result now.
+        """
+        stack = before = stack_of(state)
+        returned = returned_to(state, self.agent.name)
+        if returned is not None and returned["call_id"] in ended:
+            stack = stack[:-1]
+        if self.task is not None and (frame := frame_of(state, self.task.name)) is not None:
+            kept = self.task.plain_draft(draft)
+            if kept != frame["draft"]:
+                stack = [{**found, "draft": kept} if found is frame else found for found in stack]
+        return None if stack is before else stack
+
+    # ---- a task begins
+
+    async def begin(
+        self,
+        wanted: TaskWanted,
+        state: Mapping[str, Any],
+        config: RunnableConfig,
+        turn: NodesSide | None,
+        *,
+        call_id: str | None,
+        asking: str | None,
+        said: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Let a task of this agent take over. Returns the update of the state.
+
+        Args:
+            wanted: the task.
+            state: with the results of the batch, placeholders of what waits among them.
+            config: the node's.
+            turn: the turn; None outside of one.
+            call_id: the tool call that waits.
+            asking: the id of its message.
+            said: what an `on_enter` method has said so far.
+        """
+        task: Task[Any] = self.agent.own_tasks[wanted.task]
+        messages: list[AnyMessage] = state["messages"]
+        record = handoff_record(self.agent.name, task.name, call_id)
+        if turn is not None:
+            turn.handed_off(call_id, self.agent.name, task.name, task="begin")
+        shown = carry(view(state), messages)
+        carried = await resolve(
+            state, model=lambda: self.runtime.model(config), operation=task.history, agent=task.name
+        )
+        stack = begun(
+            state,
+            wanted,
+            agent=self.agent.name,
+            call_id=call_id,
+            asking=asking,
+            chat_ctx=shown,
+            draft=task.plain_draft(task.new_draft()),
+            said=said,
+        )
+        return {
+            "active_agent": task.name,
+            "handoffs": [record],
+            "chat_ctx": {**(carried or {}), "entering": True},
+            "contexts": {self.agent.name: shown},
+            "stack": stack,
+        }
+
+    # ---- the task ends
+
+    async def complete(
+        self,
+        end: Done,
+        state: Mapping[str, Any],
+        config: RunnableConfig,
+        turn: NodesSide | None,
+        *,
+        call_id: str,
+    ) -> tuple[dict[str, Any], str | None]:
+        """End the task that this agent is. Returns the update of the state, and the node that goes on (None: nobody
+        has waited for it).
+
+        Args:
+            end: how.
+            state: with the results of the batch.
+            config: the node's.
+            turn: the turn; None outside of one.
+            call_id: the tool call that has ended it.
+        """
+        assert self.task is not None
+        frame = frame_of(state, self.task.name)
+        if frame is None or frame["agent"] is None:
+            return {"stack": whole_call(end)}, None
+        agent, messages = frame["agent"], list[AnyMessage](state["messages"])
+        if turn is not None:
+            turn.handed_off(call_id, self.agent.name, agent, task="end")
+        before, since = divided(state, frame["chat_ctx"])
+        model = self.runtime.model(config) if self.task.returns.asks_model else None
+        talk = await run(
+            self.task.returns,
+            since,
+            userdata=state.get("userdata"),
+            model=model,
+            summarize=summarized_or_kept,
+        )
+        update = {
+            "active_agent": agent,
+            "handoffs": [handoff_record(self.agent.name, agent, call_id)],
+            "chat_ctx": carry([*before, *talk], messages),
+            "contexts": {self.agent.name: carry(view(state), messages)},
+            "stack": ended(state, end),
+        }
+        return update, node_of(frame)
+
+    def require_task(self) -> Task[Any]:
+        """The task that this agent is. Raises `TurnError` if it is none."""
+        if self.task is None:
+            raise TurnError(f'agent "{self.agent.name}" is no task, so there is nothing to end.')
+        return self.task
+
+
+def merged(messages: Sequence[AnyMessage], results: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The messages with these, each at the place of an earlier one with its id."""
+    by_id = {m.id: m for m in results}
+    return [*(by_id.pop(m.id, m) for m in messages), *by_id.values()]
+
+
+def answers_of(stack: Sequence[TaskFrame], messages: Sequence[AnyMessage]) -> list[ToolMessage]:
+    """The results of the tool calls whose tasks were abandoned, and of those that waited behind them."""
+    asking = {frame["asking"] for frame in stack if frame.get("left")}
+    waiting: list[ToolMessage] = []
+    inside = False
+    for message in messages:
+        if not isinstance(message, ToolMessage):
+            inside = message.id in asking
+        elif inside and message.additional_kwargs.get("placeholder"):
+            waiting.append(answer(message.tool_call_id, message.name or "", ABANDONED, is_error=True))
+    return waiting
