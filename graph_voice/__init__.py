@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graph_voice.agents.run_context import RunContext
     from graph_voice.agents.task import Task
     from graph_voice.agents.task_end import Done
+    from graph_voice.agents.task_group import TaskGroup
     from graph_voice.agents.tool_errors import StopResponse, TaskFailed, ToolError
     from graph_voice.agents.tools import function_tool
     from graph_voice.agents.voice import Voice
@@ -48,6 +49,7 @@ __all__ = [
     "StopResponse",
     "Task",
     "TaskFailed",
+    "TaskGroup",
     "ToolError",
     "Turn",
     "TurnListener",
@@ -77,6 +79,7 @@ _HOMES = {
     "Done": "agents.task_end",
     "Task": "agents.task",
     "TaskFailed": "agents.tool_errors",
+    "TaskGroup": "agents.task_group",
     "ToolError": "agents.tool_errors",
     "Turn": "turn.turn",
     "TurnListener": "turn.event_stream",

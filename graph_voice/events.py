@@ -98,8 +98,8 @@ class ToolResult(Event):
     hands_off: bool = False
     """Whether a `HandedOff` of this tool call follows."""
     waits: bool = False
-    """Whether the tool call waits for a task: this is a placeholder, and the result comes in another `ToolResult`, maybe
-    in a later turn."""
+    """Whether the tool call waits for a task: this is a placeholder, and the result comes in another `ToolResult`,
+    maybe in a later turn."""
 
 
 @dataclass(frozen=True, slots=True)

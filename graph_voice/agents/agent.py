@@ -141,6 +141,8 @@ class Agent:
         own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
         own += self._extra_tools(own)
         self.own_tools: list[BaseTool] = [as_tool(tool, agent=self.name) for tool in own]
+        self.own_groups: dict[str, Any] = {}
+        """The groups of tasks that it may run, by name."""
         self.own_tasks = self._declared_tasks()
         """The tasks that it may run, by name."""
         seen: set[str] = set()
@@ -162,14 +164,23 @@ class Agent:
     def _declared_tasks(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for task in self.tasks:
+            if getattr(type(task), "is_task_group", False):
+                self.own_groups[task.name] = task
+                found.update((step.name, step) for step in task.steps)
+                continue
             if not getattr(type(task), "is_task", False):
-                raise BuildError(f'agent "{self.name}": tasks has {task!r:.60}. Write the task itself, tasks=[get_email].')
+                raise BuildError(
+                    f'agent "{self.name}": tasks has {task!r:.60}. Write the task itself, tasks=[get_email].'
+                )
             found[task.name] = task
         for tool in self.own_tools:
             for task in getattr(tool, "tasks", ()):
-                if getattr(type(task), "is_task", False):
+                if getattr(type(task), "is_task_group", False):
+                    self.own_groups[task.name] = task
+                    found.update((step.name, step) for step in task.steps)
+                elif getattr(type(task), "is_task", False):
                     found.setdefault(task.name, task)
-                elif task not in found:
+                elif task not in found and task not in self.own_groups:
                     raise BuildError(
                         f'agent "{self.name}": tool "{tool.name}" runs the task "{task}", which the agent does not '
                         f'declare: Agent("{self.name}", ..., tasks=[{task}]).'

@@ -23,16 +23,33 @@ class RunnableTask(Protocol[R]):
 
     name: str
 
-    def read(self, found: Mapping[str, Any]) -> R:
-        """The result as the tool gets it. Raises `TaskFailed`."""
+    async def run(self, ctx: Any, inputs: Mapping[str, Any]) -> R:
+        """The result, for a tool call with this `RunContext`. Raises `TaskWanted` while it is not there."""
 
 
 class TaskWanted(GraphBubbleUp):
-    """A tool asks for a task whose result is not there yet."""
+    """A tool asks for a task whose result is not there yet.
 
-    def __init__(self, task: str, inputs: Mapping[str, Any]) -> None:
+    Args:
+        task: its name.
+        inputs: what the task is given.
+        group: the group that it is a step of.
+        earlier: the steps of the group that have run.
+        draft: with which it begins, as plain data. None: a new one.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        inputs: Mapping[str, Any],
+        *,
+        group: str | None = None,
+        earlier: Sequence[str] = (),
+        draft: Any = None,
+    ) -> None:
         super().__init__(task)
         self.task, self.inputs = task, dict(inputs)
+        self.group, self.earlier, self.draft = group, list(earlier), draft
 
 
 @dataclass
@@ -54,13 +71,25 @@ class Replay:
     left: int = MAX_DEPTH
     position: int = field(default=0, init=False)
 
-    def result_of(self, task: "RunnableTask[R]", inputs: Mapping[str, Any]) -> R:
-        """The task's result.
+    @property
+    def at_end(self) -> bool:
+        """Whether the result that was taken last is the newest."""
+        return self.position == len(self.results)
 
-        Raises `TaskWanted` when it is not there yet, `TaskFailed` when the task was given up, `ToolError` for what the
-        model is told, and `TurnError` for a task that is not declared.
+    def take(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        *,
+        group: str | None = None,
+        earlier: Sequence[str] = (),
+        draft: Any = None,
+    ) -> Mapping[str, Any]:
+        """How the task ended, as the stack keeps it; `group`, `earlier`, `draft`: see `TaskWanted`.
+
+        Raises `TaskWanted` when it has not ended yet, `ToolError` for what the model is told, and `TurnError` for a
+        task that is not declared.
         """
-        name = task.name
         if name not in self.tasks:
             known = ", ".join(sorted(self.tasks)) or "none"
             raise TurnError(
@@ -72,11 +101,11 @@ class Replay:
             self.position += 1
             if found["task"] != name:
                 raise ToolError(f"not done: the tool asked for {found['task']} before, and now for {name}.")
-            return task.read(found)
+            return found
         if name in self.waiting:
             raise ToolError(f"not done: the task {name} can't be run within itself.")
         if len(self.waiting) >= MAX_DEPTH:
             raise ToolError(f"not done: {MAX_DEPTH} tasks wait for each other already.")
         if self.left <= 0:
             raise ToolError("not done: too many tasks were begun since the caller last spoke. Answer the caller.")
-        raise TaskWanted(name, inputs)
+        raise TaskWanted(name, inputs, group=group, earlier=earlier, draft=draft)

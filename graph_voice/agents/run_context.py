@@ -1,10 +1,10 @@
 """What a tool, or an agent's `on_enter` and `on_exit`, can see and do. LiveKit's `RunContext`."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, cast
+from typing import Any, Generic
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.runtime import Runtime
@@ -23,6 +23,7 @@ __all__ = ["RunContext", "running"]
 U = TypeVar("U", default=Any)
 D = TypeVar("D", default=Any)
 R = TypeVar("R")
+_NO_DRAFT: Any = None
 
 running: ContextVar["RunContext[Any] | None"] = ContextVar("graph_voice_running", default=None)
 """The context of the tool call or hook that runs in this task."""
@@ -70,10 +71,12 @@ class RunContext(Generic[U, D]):
     """The tool or hook has ended. What it started may still run."""
     ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
     """The agent's declared handoffs, by target."""
-    draft: D = cast(Any, None)
+    draft: D = _NO_DRAFT
     """In a task: its scratch, which lives as long as the task runs. Shared by the tools of one batch."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """In a task: what `ctx.run_task(task, **inputs)` gave it."""
+    earlier_steps: Sequence[str] = ()
+    """In a step of a `TaskGroup`: the steps that have run."""
     task: Ends | None = field(default=None, repr=False)
     """The task that the active agent is; None if it is none."""
     finished: Done | None = field(default=None, repr=False)
@@ -179,7 +182,7 @@ class RunContext(Generic[U, D]):
                 f'run_task("{task.name}"): a task can be run by a tool or an on_enter method of an agent, not here '
                 "(on_exit, or a RunContext that was made by hand)."
             )
-        return self.replay.result_of(task, inputs)
+        return await task.run(self, inputs)
 
     def complete(self, result: Any) -> Done:
         """Return this from a tool of a task to end it with its result: `return ctx.complete(Email(address=...))`.

@@ -2,8 +2,9 @@
 `AgentTask`.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
@@ -16,7 +17,7 @@ from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.run_context import RunContext
 from graph_voice.agents.task_end import Done
 from graph_voice.agents.tool_errors import TaskFailed, ToolError
-from graph_voice.agents.tools import FunctionTool, function_tool
+from graph_voice.agents.tools import FunctionTool, as_tool, function_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.history import Operation
@@ -60,6 +61,8 @@ class Task(Agent, Generic[R]):
     history: Operation = _history.fresh()
     returns: Operation = _history.exclude_tool_calls()
     give_up: str | None = None
+    made_of: "Task[R] | None" = None
+    """The task that this one, a step of a group, is a copy of."""
 
     def __init__(
         self,
@@ -152,7 +155,7 @@ class Task(Agent, Generic[R]):
 
         run.__name__ = self.name
         described = self.description or f"Let {self.name.replace('_', ' ')} take over, and get its result."
-        return cast(BaseTool, _as_tool(function_tool(name=self.name, description=described, tasks=[self])(run)))
+        return as_tool(function_tool(name=self.name, description=described, tasks=[self])(run))
 
     # ---- its result and its draft, as plain data
 
@@ -167,6 +170,18 @@ class Task(Agent, Generic[R]):
     def failed(self, reason: str) -> Done:
         """The end without one."""
         return Done(self.name, error=reason)
+
+    async def run(self, ctx: RunContext[Any, Any], inputs: Mapping[str, Any]) -> R:
+        """The result, for a tool call with this context (`ctx.run_task`)."""
+        assert ctx.replay is not None
+        return self.read(ctx.replay.take(self.name, inputs))
+
+    def with_tools(self, more: Sequence[BaseTool]) -> Self:
+        """A copy of this task with more tools."""
+        made = copy.copy(self)
+        made.own_tools = [*self.own_tools, *more]
+        made.made_of = self
+        return made
 
     def read(self, found: Mapping[str, Any]) -> R:
         """The result as the tool that ran the task gets it. Raises `TaskFailed` when the task was given up."""
@@ -204,9 +219,3 @@ def _give_up_tool(when: str) -> Any:
         return ctx.fail(reason)
 
     return give_up
-
-
-def _as_tool(function: Any) -> BaseTool:
-    from graph_voice.agents.tools import as_tool
-
-    return as_tool(function)

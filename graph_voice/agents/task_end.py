@@ -15,16 +15,24 @@ class Done:
     """The result, as plain data."""
     error: str | None = None
     """Why it was given up; None if it was not."""
+    revisit: tuple[str, ...] | None = None
+    """The earlier steps of its group to go back to, before this one runs again."""
+    draft: Any = None
+    """Its draft, as plain data, if it runs again."""
 
     @property
     def answer(self) -> str:
         """What the tool answers."""
         said = self.task.replace("_", " ")
+        if self.revisit is not None:
+            return f"Back to {', '.join(self.revisit)}."
         return f"{said} is complete." if self.error is None else f"{said} was given up: {self.error}"
 
     def result(self) -> dict[str, Any]:
         """As the stack keeps it."""
         kept: dict[str, Any] = {"task": self.task}
+        if self.revisit is not None:
+            return kept | {"revisit": list(self.revisit), "draft": self.draft}
         return kept | ({"value": self.value} if self.error is None else {"error": self.error})
 
 

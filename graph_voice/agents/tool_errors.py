@@ -16,7 +16,7 @@ class StopResponse(Exception):  # LiveKit's name
     `StopResponse`."""
 
 
-class TaskFailed(ToolError):  # noqa: N818  # it is told to the model, and LiveKit names no such error
+class TaskFailed(ToolError):  # it is told to the model, and LiveKit names no such error
     """`ctx.run_task` raises it when the task was given up (`ctx.fail`, its `give_up` tool). A tool that does not catch
     it hands the reason to the model."""
 

@@ -271,6 +271,7 @@ class Call:
         for turn in list(self.state.live.turns):
             turn.face.close()
         await stop(self._running, timeout)
+        self.state.abandon_tasks()
         await self.compaction.aclose()
         await self.summaries.aclose()
         if update := await leave_call(self.state, self.traces, reason, timeout):

@@ -203,6 +203,14 @@ class Conversation(Generic[U]):
         """What the graph waits for (LangGraph's `interrupt()`); the next `turn(text)` answers the first one."""
         return self._state.interrupts
 
+    @property
+    def result(self) -> Any:
+        """The result of the task that is the whole call, `create_voice_graph([task])`; None while it has none.
+
+        Raises `TaskFailed` if the task was given up. LiveKit's `session.run(output_type=...)`.
+        """
+        return self._state.result
+
     # ---- what happens outside a turn
 
     def add(self, message: Any, at: float | None = None) -> None:

@@ -20,7 +20,8 @@ from graph_voice.call.live_state import LiveState
 from graph_voice.call.state import CallState
 from graph_voice.errors import SaverError, TurnError, UserdataError
 from graph_voice.graph.build import runtime_of
-from graph_voice.messages.pairs import ACTED, placeholder, without_transfer
+from graph_voice.graph.frames import TaskFrame, stack_of
+from graph_voice.messages.pairs import ACTED, placeholder, waits_for_task, without_transfer
 from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.storage.ownership import OWNER, Claim, NotClaimedError
 from graph_voice.storage.run_saver import RunSaver
@@ -54,6 +55,8 @@ class Resumed:
     """Names of the tools that were running and run again, since they are declared `idempotent`."""
     unknown: tuple[str, ...] = ()
     """Names of the tools that were running and may or may not have taken effect."""
+    task: str | None = None
+    """The task that was running; None if none was."""
     seconds: float = field(default=0.0, compare=False)
     """Seconds since the call was last stored, by the clocks of the two machines."""
 
@@ -218,7 +221,10 @@ class Durable:
         self.journal.begin(read.claim, head, remembered, after=read.newest)
         # Written whole, even if nothing changes: what an earlier owner still writes must not stand for it.
         self._changed = True
-        unfinished, question = _unfinished(messages), None
+        again, unknown = list[str](), list[str]()
+        stack = self._settle_task(stack_of(read.values), messages, again, unknown)
+        waiting = {frame["asking"] for frame in stack}
+        unfinished, question = [m for m in _unfinished(messages) if m.id not in waiting], None
         if read.interrupts:
             asked_by = _about(head).get(ASKING)
             asking = next((m for m in reversed(unfinished) if asked_by in (m.id, None)), None)
@@ -226,14 +232,43 @@ class Durable:
             run = RunSaver.of(read.run)
             question = Pending(read.interrupts, run, calls, asking.id if asking else None, stored=True)
             unfinished = [m for m in unfinished if m is not asking]
-        again, unknown = list[str](), list[str]()
         for message in unfinished:
             # Nothing waits for the rest of an earlier batch: the caller has moved on since.
             self._settle_calls(message, messages, again, unknown, last=message is unfinished[-1])
         away = datetime.now(UTC) - datetime.fromisoformat(head.checkpoint["ts"])
         unanswered = _unanswered(messages) or bool(unfinished)
-        self.resumed = Resumed(unanswered, tuple(again), tuple(unknown), max(0.0, away.total_seconds()))
+        self.resumed = Resumed(
+            unanswered,
+            tuple(again),
+            tuple(unknown),
+            stack[-1]["task"] if stack and not stack[-1]["done"] else None,
+            max(0.0, away.total_seconds()),
+        )
         return question
+
+    def _settle_task(
+        self, stack: list[TaskFrame], messages: list[AnyMessage], again: list[str], unknown: list[str]
+    ) -> list[TaskFrame]:
+        """Decide about the tool call that went on after its task had ended. Returns the stack as it is then.
+
+        Only if it is idempotent it may go on once more. A tool call whose task runs has not acted, and just waits.
+        """
+        top = stack[-1] if stack else None
+        if top is None or not top["done"] or not top.get("goes_on") or top["agent"] is None:
+            return stack
+        call_id = top["call_id"]
+        called = next((m for m in messages if isinstance(m, ToolMessage) and m.tool_call_id == call_id), None)
+        name = (called.name if called is not None else None) or ""
+        if self._is_idempotent(top["agent"], name):
+            again.append(name)
+            return stack
+        if called is not None:
+            unknown.append(name)
+            told = answer(called.tool_call_id, name, UNKNOWN, is_error=True)
+            messages[messages.index(called)] = told
+            self._call.add(told)
+        self._call.apply({"stack": stack[:-1]})
+        return stack[:-1]
 
     def _settle_calls(
         self, asking: AIMessage, messages: Sequence[AnyMessage], again: list[str], unknown: list[str], *, last: bool
@@ -244,7 +279,7 @@ class Durable:
         repeated = [call for call in open_calls if last and self._is_idempotent(asking.name or "", call.name)]
         lost = [call for call in open_calls if call not in repeated]
         for call in lost:
-            if _is_transfer(call.result):
+            if _is_transfer(call.result) or waits_for_task(call.result):
                 told = without_transfer(call.result, NO_HANDOFF)
             else:
                 told = answer(call.id, call.name, UNKNOWN, is_error=True)

@@ -19,13 +19,16 @@ from typing_extensions import TypeVar
 
 from graph_voice import history as _history
 from graph_voice.agents.handoff import AgentHandoff, handoff_record
+from graph_voice.agents.task import Task
 from graph_voice.call.live_state import LiveState
 from graph_voice.errors import BuildError, TurnError, UserdataError
 from graph_voice.graph.agent_runtime import USUAL_APOLOGY, Apology
 from graph_voice.graph.build import runtime_of
+from graph_voice.graph.frames import abandon, stack_of
 from graph_voice.graph.given import as_compiled
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.state import merge_messages
+from graph_voice.graph.task_steps import answers_of
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.content import Content
 from graph_voice.messages.pairs import stands_alone
@@ -239,6 +242,7 @@ class CallState(Generic[U]):
         known = self.roles.agents | self.roles.external
         if name not in known:
             raise TurnError(f'update_agent("{name}"): the agents are {", ".join(sorted(known))}.')
+        self.abandon_tasks()
         state = self.state
         messages = state.get("messages") or []
         active = self.active_agent
@@ -258,6 +262,25 @@ class CallState(Generic[U]):
             },
             changes_active_agent=old is None,
         )
+
+    def abandon_tasks(self) -> None:
+        """No task goes on: the tool calls that wait for them are answered as not done."""
+        if (left := abandon(self.live.others)) is None:
+            return
+        for told in answers_of(left, self.messages):
+            self.add(told)
+        self.apply({"stack": []})
+
+    @property
+    def result(self) -> Any:
+        """The result of the task that is the whole call (`create_voice_graph([task])`); None while it has none."""
+        stack = stack_of(self.live.others)
+        if not stack or stack[0]["agent"] is not None:
+            return None
+        runtime = runtime_of(self.graph, stack[0]["task"])
+        assert runtime is not None
+        assert isinstance(runtime.agent, Task)
+        return runtime.agent.read(stack[0]["results"][-1])
 
     def update_userdata(self, userdata: U) -> None:
         """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`).

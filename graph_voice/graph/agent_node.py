@@ -251,6 +251,8 @@ class AgentNode:
             return update, wanted
         if returned is not None:
             update["stack"] = stack_of(state)[:-1]
+        if (chat_ctx := await TaskSteps(self.runtime).group_over(state, config, None)) is not None:
+            update["chat_ctx"] = chat_ctx
         return update, None if turn is not None and turn.interrupted else handoff
 
     async def _begin_task(

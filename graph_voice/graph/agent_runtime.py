@@ -178,6 +178,7 @@ class AgentRuntime:
             hold=turn.hold if turn is not None else None,
             draft=draft,
             inputs=frame["inputs"] if frame is not None else {},
+            earlier_steps=frame.get("earlier", ()) if frame is not None else (),
             task=self.agent if isinstance(self.agent, Task) else None,
             cut=(lambda: turn.interrupted) if turn is not None else None,
         )

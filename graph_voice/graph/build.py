@@ -16,6 +16,7 @@ from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.task import Task
+from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import BuildError, TurnError
 from graph_voice.graph.agent_node import AgentNode
@@ -54,7 +55,8 @@ def create_voice_graph(
     """Wire agents into LangGraph's own `StateGraph`. Compile it with any checkpointer and store, or none.
 
     Args:
-        agents: `Agent`s (instances, or subclasses that need no arguments), or named compiled graphs.
+        agents: `Agent`s (instances, or subclasses that need no arguments), `Task`s and `TaskGroup`s, or named compiled
+            graphs.
         userdata: the userdata class: a pydantic model or a dataclass. None: a dict.
         start: the name of the agent that is active first. Default: the first of the list.
         llm: the model of agents that have none of their own. None: the run names it
@@ -90,7 +92,7 @@ def create_voice_graph(
     if not isinstance(agents, Iterable) or isinstance(agents, str):
         raise BuildError(f"create_voice_graph({agents!r:.60}): write a list of agents, create_voice_graph([agent]).")
     _check_options(external, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, secrets)
-    members = [_instance(agent) for agent in agents]
+    members = _members(agents)
     names = [_name(member) for member in members]
     external = [external] if isinstance(external, str) else list(external)
     _check_names(names, external)
@@ -119,7 +121,8 @@ def create_voice_graph(
             runtime = AgentRuntime(member, llm, settings, fallback)
             runtime.editable = editable
             settings.runtimes[member.name] = runtime
-            _add_agent(builder, member, runtime, start=member.name == start)
+            waiting = [f"{m.name}_tools" if m.all_tools else m.name for m in _run_by(members, member.name)]
+            _add_agent(builder, member, runtime, start=member.name == start, waiting=waiting)
         else:
             about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
             builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
@@ -197,6 +200,13 @@ class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
         return super().validate(interrupt)
 
 
+def _members(agents: Iterable[Any]) -> list[Any]:
+    """The agents, with the steps of each group of tasks. A task that is a step too is there once."""
+    found = [_instance(m) for agent in agents for m in (agent.steps if isinstance(agent, TaskGroup) else [agent])]
+    copied = [member.made_of for member in found if isinstance(member, Task) and member.made_of is not None]
+    return [member for member in found if not any(member is original for original in copied)]
+
+
 def _instance(agent: Any) -> Any:
     if not isinstance(agent, type):
         return agent
@@ -218,6 +228,11 @@ def _check_tools(agent: Agent) -> None:
             )
     if agent.name in agent.targets:
         raise BuildError(f'agent "{agent.name}" declares a handoff to itself.')
+
+
+def _run_by(members: Sequence[Any], task: str) -> list[Agent]:
+    """The agents that run this task."""
+    return [member for member in members if isinstance(member, Agent) and task in member.own_tasks]
 
 
 def _check_tasks(members: Sequence[Any], start: str) -> None:
@@ -302,7 +317,15 @@ def _runtime(builder: Any, name: str) -> AgentRuntime | None:
     return node.runtime if isinstance(node, AgentNode) else None
 
 
-def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: AgentRuntime, *, start: bool) -> None:
+def _add_agent(
+    builder: StateGraph[Any, Any, Any, Any],
+    agent: Agent,
+    runtime: AgentRuntime,
+    *,
+    start: bool,
+    waiting: Sequence[str] = (),
+) -> None:
+    """Add the nodes and edges of an agent. `waiting`: the nodes that go on when it has ended, if it is a task."""
     name, node = agent.name, AgentNode(runtime)
     voice = agent.voice.describe() if agent.voice is not None else {}
     about = {"agent": name, "start": start, "tools": [t.name for t in agent.all_tools], "voice": voice}
@@ -320,7 +343,7 @@ def _add_agent(builder: StateGraph[Any, Any, Any, Any], agent: Agent, runtime: A
         builder.add_node(
             tools.name,
             cast(Any, tools.step),
-            destinations={name: name, **by_tools},
+            destinations={name: name, **by_tools, **dict.fromkeys(waiting, "task ends")},
             metadata={METADATA: {"tools_of": name}},
         )
 
@@ -350,12 +373,28 @@ def _handoffs(agent: Agent) -> tuple[dict[str, str], dict[str, str]]:
     for tool in agent.own_tools:
         for target in tool.handoffs if isinstance(tool, FunctionTool) else ():
             returned.setdefault(target, []).append(tool.name)
+    for tool in agent.own_tools:
+        for task in _tasks_of(agent, tool):
+            returned.setdefault(task, []).append(tool.name)
     # What no tool names is for any of the agent's own tools; without any, for its `on_enter`.
     unnamed = returned if agent.own_tools else transfers
     for target in agent.ways:
         if target not in transfers and target not in returned:
             unnamed[target] = [f"handoff to {target}"]
+    for task in agent.own_tasks:
+        if task not in transfers and task not in returned:
+            unnamed[task] = ["task begins"]
     return _joined(transfers), _joined(returned)
+
+
+def _tasks_of(agent: Agent, tool: Any) -> list[str]:
+    """The names of the tasks that a tool declares; those of a group are its steps."""
+    found: list[str] = []
+    for task in tool.tasks if isinstance(tool, FunctionTool) else ():
+        name = getattr(task, "name", task)
+        group = agent.own_groups.get(name)
+        found += [name] if group is None else [step.name for step in group.steps]
+    return found
 
 
 def _joined(names: dict[str, list[str]]) -> dict[str, str]:

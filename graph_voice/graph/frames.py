@@ -22,6 +22,8 @@ __all__ = [
     "begun",
     "ended",
     "frame_of",
+    "goes_on_with",
+    "going_on",
     "moved_to",
     "node_of",
     "replay_of",
@@ -59,6 +61,12 @@ class TaskFrame(TypedDict):
     """What an `on_enter` method has said so far."""
     begun: list[Any]
     """The id of the caller's last message, and the number of tasks that began since."""
+    goes_on: NotRequired[bool]
+    """Whether the tool call has gone on after its task had ended: it may have acted."""
+    group: NotRequired[str | None]
+    """The group that the task is a step of."""
+    earlier: NotRequired[list[str]]
+    """The steps of the group that have run."""
     left: NotRequired[bool]
     """Whether the conversation has gone to somebody else: the task is abandoned."""
 
@@ -79,6 +87,17 @@ def returned_to(state: Mapping[str, Any], agent: str) -> TaskFrame | None:
     stack = stack_of(state)
     top = stack[-1] if stack else None
     return top if top is not None and top["done"] and top["agent"] == agent else None
+
+
+def going_on(state: Mapping[str, Any]) -> list[TaskFrame]:
+    """The stack when the tool call whose task has ended goes on."""
+    *below, top = stack_of(state)
+    return [*below, {**top, "goes_on": True}]
+
+
+def goes_on_with(frame: TaskFrame, call_id: str) -> TaskFrame:
+    """The frame when another tool call of its batch goes on, which has had no task yet."""
+    return {**frame, "call_id": call_id, "results": [], "goes_on": False}
 
 
 def moved_to(state: Mapping[str, Any], agent: str) -> str | None:
@@ -129,6 +148,8 @@ def begun(
         done=False,
         said=list(said),
         begun=[user, own + 1],
+        group=wanted.group,
+        earlier=wanted.earlier,
     )
     return [*stack, frame]
 

@@ -10,12 +10,23 @@ from graph_voice.agents.handoff import handoff_record
 from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.task import Task
 from graph_voice.agents.task_end import Done
-from graph_voice.errors import TurnError
 from graph_voice.graph.agent_runtime import AgentRuntime
-from graph_voice.graph.frames import TaskFrame, begun, ended, frame_of, node_of, returned_to, stack_of, whole_call
+from graph_voice.graph.frames import (
+    TaskFrame,
+    begun,
+    ended,
+    frame_of,
+    goes_on_with,
+    node_of,
+    returned_to,
+    stack_of,
+    whole_call,
+)
+from graph_voice.history import Operation, full
 from graph_voice.history.apply import run
 from graph_voice.history.context import carry, divided, resolve, view
 from graph_voice.history.summaries import summarized_or_kept
+from graph_voice.messages.pairs import pair_safe
 from graph_voice.turn.answer import answer
 from graph_voice.turn.nodes_side import NodesSide
 
@@ -46,18 +57,21 @@ class TaskSteps:
         frame = frame_of(state, self.task.name)
         return self.task.read_draft(frame["draft"] if frame is not None else None)
 
-    def stack_after(self, state: Mapping[str, Any], draft: Any, ended: Collection[str | None]) -> list[TaskFrame] | None:
+    def stack_after(
+        self, state: Mapping[str, Any], draft: Any, *, ended: Collection[str | None], waiting: Sequence[str]
+    ) -> list[TaskFrame] | None:
         """The stack that a batch leaves, if it has changed it: with the draft, without a tool call that has its result.
 
         Args:
             state: the state when the batch began.
             draft: as the batch has left it.
             ended: the tool calls that have their result now.
+            waiting: those that want a task of their own. The first one goes on.
         """
         stack = before = stack_of(state)
         returned = returned_to(state, self.agent.name)
         if returned is not None and returned["call_id"] in ended:
-            stack = stack[:-1]
+            stack = [*stack[:-1], *([goes_on_with(returned, waiting[0])] if waiting else [])]
         if self.task is not None and (frame := frame_of(state, self.task.name)) is not None:
             kept = self.task.plain_draft(draft)
             if kept != frame["draft"]:
@@ -93,10 +107,16 @@ class TaskSteps:
         record = handoff_record(self.agent.name, task.name, call_id)
         if turn is not None:
             turn.handed_off(call_id, self.agent.name, task.name, task="begin")
-        shown = carry(view(state), messages)
-        carried = await resolve(
-            state, model=lambda: self.runtime.model(config), operation=task.history, agent=task.name
-        )
+        returned = returned_to(state, self.agent.name)
+        if returned is not None and wanted.group is not None and returned.get("group") == wanted.group:
+            # The next step of a group: it is shown what was said since the group began.
+            shown = returned["chat_ctx"]
+            carried: dict[str, Any] | None = carry(_talk(state, shown), messages)
+        else:
+            shown = carry(view(state), messages)
+            carried = await resolve(
+                state, model=lambda: self.runtime.model(config), operation=task.history, agent=task.name
+            )
         stack = begun(
             state,
             wanted,
@@ -104,7 +124,7 @@ class TaskSteps:
             call_id=call_id,
             asking=asking,
             chat_ctx=shown,
-            draft=task.plain_draft(task.new_draft()),
+            draft=task.plain_draft(task.new_draft()) if wanted.draft is None else wanted.draft,
             said=said,
         )
         return {
@@ -143,29 +163,44 @@ class TaskSteps:
         agent, messages = frame["agent"], list[AnyMessage](state["messages"])
         if turn is not None:
             turn.handed_off(call_id, self.agent.name, agent, task="end")
-        before, since = divided(state, frame["chat_ctx"])
-        model = self.runtime.model(config) if self.task.returns.asks_model else None
-        talk = await run(
-            self.task.returns,
-            since,
-            userdata=state.get("userdata"),
-            model=model,
-            summarize=summarized_or_kept,
-        )
+        # A group decides at its end what is shown of all its steps.
+        returns = self.task.returns if frame.get("group") is None else full()
         update = {
             "active_agent": agent,
             "handoffs": [handoff_record(self.agent.name, agent, call_id)],
-            "chat_ctx": carry([*before, *talk], messages),
+            "chat_ctx": await self.shown_after(frame, returns, state, config),
             "contexts": {self.agent.name: carry(view(state), messages)},
             "stack": ended(state, end),
         }
         return update, node_of(frame)
 
-    def require_task(self) -> Task[Any]:
-        """The task that this agent is. Raises `TurnError` if it is none."""
-        if self.task is None:
-            raise TurnError(f'agent "{self.agent.name}" is no task, so there is nothing to end.')
-        return self.task
+    async def shown_after(
+        self, frame: TaskFrame, returns: Operation, state: Mapping[str, Any], config: RunnableConfig
+    ) -> dict[str, Any]:
+        """What the agent that waits is shown from now on: what it was shown before, and this of the talk since."""
+        before, since = divided(state, frame["chat_ctx"])
+        talk = await run(
+            returns,
+            since,
+            userdata=state.get("userdata"),
+            model=self.runtime.model(config) if returns.asks_model else None,
+            summarize=summarized_or_kept,
+        )
+        return carry([*before, *talk], state["messages"])
+
+    async def group_over(
+        self, state: Mapping[str, Any], config: RunnableConfig, wanted: TaskWanted | None
+    ) -> dict[str, Any] | None:
+        """The `chat_ctx` when a tool call has gone on and its group of tasks is over; None if none is."""
+        frame = returned_to(state, self.agent.name)
+        group = frame.get("group") if frame is not None else None
+        if frame is None or group is None or (wanted is not None and wanted.group == group):
+            return None
+        return await self.shown_after(frame, self.agent.own_groups[group].returns, state, config)
+
+
+def _talk(state: Mapping[str, Any], chat_ctx: Mapping[str, Any]) -> list[AnyMessage]:
+    return pair_safe(divided(state, dict(chat_ctx))[1])
 
 
 def merged(messages: Sequence[AnyMessage], results: Sequence[AnyMessage]) -> list[AnyMessage]:

@@ -93,6 +93,8 @@ class ToolBatch:
     """The name of the node that runs them."""
     draft: Any = None
     """The draft of the task whose tools they are."""
+    chat_ctx: dict[str, Any] | None = None
+    """What its agent is shown from now on, if a group of tasks has ended."""
     waited: Collection[str] = ()
     """The tool calls that have waited for a task, since an earlier turn or step: they have had their permission."""
     redacted: dict[str, AnyMessage] = field(default_factory=dict)

@@ -16,25 +16,23 @@ from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain
 from graph_voice.graph.filler import BatchFiller
-from graph_voice.graph.frames import TASKS, abandon, frame_of, moved_to, returned_to
+from graph_voice.graph.frames import TASKS, TaskFrame, abandon, frame_of, going_on, moved_to, returned_to
 from graph_voice.graph.generate import DROPPED
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, merged
 from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, placeholder, without_transfer
+from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, WAITS, placeholder, waits_for_task, without_transfer
 from graph_voice.messages.prompt import add_words
 from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.record import Write
 from graph_voice.userdata.working_copy import WorkingCopy
 
 __all__ = ["ToolsNode"]
 
 logger = logging.getLogger("graph_voice")
-
-WAITS = "waits"
-"""Marks the placeholder of an undecided tool call. Its value is what is known of the tool call, as plain data."""
 
 
 class ToolsNode:
@@ -70,10 +68,13 @@ class ToolsNode:
         frame = returned_to(state, self.agent.name)
         if frame is not None and turn is not None and not await turn.floor_is_back():
             return []  # it acts, and the task has not ended after all
+        if frame is not None and turn is not None:
+            # Durable before it acts: after a crash it is known that the tool call had gone on.
+            turn.wrote(Write(node, {"stack": going_on(state)}, agent=self.agent.name))
         asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)
         filler = BatchFiller(turn, self.agent.name, asking.id)
         batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node)
-        batch.waited = [call_id for call_id, m in answers.items() if m.additional_kwargs.get(WAITS, {}).get("task")]
+        batch.waited = [call_id for call_id, message in answers.items() if waits_for_task(message)]
         batch.draft = self._tasks.draft(state)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
         known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
@@ -84,12 +85,15 @@ class ToolsNode:
             to_run = to_run[:1]
         ran = dict(zip((call_id for _, call_id in to_run), await self._run(to_run, batch, answers), strict=True))
         outcomes = {call_id: ran.get(call_id) or known.get(call_id) for _, call_id in calls}
+        await self._end_group(list(ran.values()), batch)
         asked = next((o.asked for o in ran.values() if o.asked is not None), None)
         if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
             raise asked
         if any(o is None or o.asked is not None for o in outcomes.values()):
             if (wants := self._next_task(outcomes, ran, turn)) is not None:
-                return await self._begin_task(wants, [o or Outcome(answers[i]) for i, o in outcomes.items()], ran, batch)
+                return await self._begin_task(
+                    wants, [o or Outcome(answers[i]) for i, o in outcomes.items()], ran, batch
+                )
             return self._wait(outcomes, ran, answers, batch)
         return await self._finish([o for o in outcomes.values() if o is not None], list(ran.values()), batch)
 
@@ -103,6 +107,8 @@ class ToolsNode:
             return self.agent.name  # an edit in the name of this node, in a state in which it has nothing to do
         if (node := moved_to(state, self.agent.name)) is not None:
             return node
+        if returned_to(state, self.agent.name) is not None:
+            return None  # another tool call of the batch goes on
         asking, answers = _batch(state["messages"])
         found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
         for message in found:
@@ -141,7 +147,11 @@ class ToolsNode:
             note = f"[{dropped} more tool calls of this message were not run: make fewer at once]"
             outcome.message = outcome.message.model_copy(update={"content": f"{outcome.message.text}\n{note}"})
         frame = returned_to(batch.state, self.agent.name)
-        if frame is not None and frame["call_id"] == call_id and not outcome.message.additional_kwargs.get("placeholder"):
+        if (
+            frame is not None
+            and frame["call_id"] == call_id
+            and not outcome.message.additional_kwargs.get("placeholder")
+        ):
             marks = {**outcome.message.additional_kwargs, TASKS: frame["begun"][1]}
             outcome.message = outcome.message.model_copy(update={"additional_kwargs": marks})
         if not outcome.moves and outcome.asked is None:
@@ -216,8 +226,8 @@ class ToolsNode:
     # ---- the batch
 
     def _choose(self, outcomes: Sequence[Outcome], batch: ToolBatch) -> Outcome | None:
-        """The winner is the first handoff or task, in the tool calls' order. Each other one is answered as not done, but
-        tool calls that want a task wait for the one that has begun."""
+        """The winner is the first handoff or task, in the tool calls' order. Each other one is answered as not done.
+        Only tool calls that want a task wait for the one that has begun."""
         turn = batch.turn
         winner: Outcome | None = None
         for outcome in outcomes:
@@ -273,12 +283,43 @@ class ToolsNode:
             update["messages"].insert(0, _with_lines(batch.asking, spoken))
         if changes := batch.work.changes():
             update["userdata"] = changes
-        ended = [o.message.tool_call_id for o in ran if o.asked is None and o.wants is None]
-        if (stack := self._tasks.stack_after(batch.state, batch.draft, ended)) is not None:
+        if (stack := self._stack_after(messages, ran, batch)) is not None:
             update["stack"] = stack
+        if batch.chat_ctx is not None:
+            update["chat_ctx"] = batch.chat_ctx
         return [*(Command(update=u) for o in ran for u in o.updates), Command(update=update)]
 
     # ---- tasks
+
+    async def _end_group(self, ran: Sequence[Outcome], batch: ToolBatch) -> None:
+        """When a tool call has gone on behind a group of tasks, show its agent what the group leaves."""
+        if any(outcome.asked is not None for outcome in ran):
+            return
+        wanted = next((outcome.wants for outcome in ran if outcome.wants is not None), None)
+        chat_ctx = await self._tasks.group_over(batch.state, batch.config, wanted)
+        if chat_ctx is not None:
+            batch.chat_ctx = chat_ctx
+            batch.state = {**batch.state, "chat_ctx": chat_ctx}
+
+    def _stack_after(
+        self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch
+    ) -> list[TaskFrame] | None:
+        return self._tasks.stack_after(
+            batch.state,
+            batch.draft,
+            ended=[o.message.tool_call_id for o in ran if o.asked is None and o.wants is None],
+            waiting=[m.tool_call_id for m in messages if waits_for_task(m)],
+        )
+
+    def _after(self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch) -> dict[str, Any]:
+        """The state with what a batch writes."""
+        stack = self._stack_after(messages, ran, batch)
+        return {
+            **batch.state,
+            "messages": merged(batch.state["messages"], messages),
+            "userdata": batch.work.current,
+            "stack": batch.state.get("stack") if stack is None else stack,
+        }
 
     def _next_task(
         self, outcomes: Mapping[str, Outcome | None], ran: Mapping[str, Outcome], turn: NodesSide | None
@@ -310,10 +351,11 @@ class ToolsNode:
             turn.result(self.agent.name, winner.message, hands_off=True, waits=True)
         messages: list[AnyMessage] = [o.message for o in outcomes]
         spoken = [*batch.filler.spoken, *(line for o in ran.values() for line in o.spoken)]
-        written = self._written(messages, spoken, list(ran.values()), batch)
+        after = self._after(messages, list(ran.values()), batch)
         control = await self._tasks.begin(
-            winner.wants, _after(batch, messages, written), batch.config, turn, call_id=call_id, asking=batch.asking.id
+            winner.wants, after, batch.config, turn, call_id=call_id, asking=batch.asking.id
         )
+        written = self._written(messages, spoken, list(ran.values()), batch)
         return [*written, Command(update=control, goto=winner.wants.task)]
 
     async def _complete_task(
@@ -332,9 +374,13 @@ class ToolsNode:
             self._ended(winner, batch)
             turn.result(self.agent.name, winner.message, hands_off=waited_for)
         messages: list[AnyMessage] = [o.message for o in outcomes]
-        written = self._written(messages, spoken, ran, batch)
-        after = _after(batch, messages, written)
+        after = self._after(messages, ran, batch)
         control, node = await self._tasks.complete(winner.done, after, batch.config, turn, call_id=call_id)
+        if node is not None and self.agent.on_exit is not None:
+            if turn is not None and not await turn.floor_is_back():
+                return self._written(messages, spoken, ran, batch)
+            await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
+        written = self._written(messages, spoken, ran, batch)
         if node is None:
             return [*written, Command(update=control)]
         return [*written, Command(update=control, goto=node)]
@@ -449,14 +495,6 @@ def _batch(messages: Sequence[AnyMessage], asking: str | None = None) -> tuple[A
             own = {call["id"] for call in message.tool_calls}
             return message, {call_id: found for call_id, found in answers.items() if call_id in own}
     raise AssertionError("the tool node runs after a message that has tool calls")
-
-
-def _after(batch: ToolBatch, results: Sequence[AnyMessage], written: Sequence[Command[Any]]) -> dict[str, Any]:
-    """The state with what a batch has written."""
-    values: Any = written[-1].update
-    stack = values.get("stack", batch.state.get("stack"))
-    messages = merged(batch.state["messages"], results)
-    return {**batch.state, "messages": messages, "userdata": batch.work.current, "stack": stack}
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

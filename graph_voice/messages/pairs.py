@@ -4,7 +4,7 @@ Everything that a model is shown, and everything that is remembered, goes throug
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
 
@@ -15,6 +15,7 @@ __all__ = [
     "GOTO",
     "NO_REPLY",
     "RUNNING",
+    "WAITS",
     "calls_of",
     "keep_calls",
     "pair_safe",
@@ -22,6 +23,7 @@ __all__ = [
     "placeholder",
     "stands_alone",
     "transfer_answer",
+    "waits_for_task",
     "without_transfer",
 ]
 
@@ -34,6 +36,9 @@ GOTO = "goto"
 NO_REPLY = "no_reply"
 """Marks the result of a tool that wants no reply from the model: "stopped" (StopResponse), "direct" (return_direct), or
 "none" (it returned None, and wants no reply if the model has said something)."""
+
+WAITS = "waits"
+"""Marks the placeholder of an undecided tool call. Its value is what is known of the tool call, as plain data."""
 
 ACTED = "acted"
 """Marks the result of a tool that ran before it asked for a handoff: its own words, which may be empty."""
@@ -87,6 +92,11 @@ def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
         id=f"result-{call_id}",
         additional_kwargs={"placeholder": True},
     )
+
+
+def waits_for_task(message: BaseMessage | None) -> TypeGuard[ToolMessage]:
+    """Whether this is the placeholder of a tool call that waits for a task. Its tool has not acted yet."""
+    return isinstance(message, ToolMessage) and bool(message.additional_kwargs.get(WAITS, {}).get("task"))
 
 
 def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:

@@ -37,8 +37,8 @@ class LiveToolCall:
 
     @property
     def asks(self) -> bool:
-        """Whether its result comes in a later turn: it waits for the caller's answer (LangGraph's `interrupt()`), or for
-        a task."""
+        """Whether its result comes in a later turn: it waits for the caller's answer (LangGraph's `interrupt()`), or
+        for a task."""
         asked = (self.batch is None or self.batch.asks) and self.result is None
         return (asked or self.waits) and self.item is not None
 

@@ -57,6 +57,24 @@ async def test_the_snippets_of_the_userdata_page_run() -> None:
     await conversation.aclose()
 
 
+async def test_the_snippets_of_the_tasks_page_run() -> None:
+    model = ScriptedModel(
+        {
+            "desk": [call("book", {"slot": "noon"}), "Noon is yours."],
+            "get_email": ["Your email?", call("complete_get_email", {"address": "ada@example.org"})],
+        }
+    )
+    names: dict[str, Any] = {"model": model, "__name__": __name__}
+    await run_page("tasks.md", names)
+    results = [m.text for m in names["conversation"].messages if m.type == "tool"]
+    assert results[0] == "Booked noon for ada@example.org."
+    assert set(names["intake_graph"].nodes) == {
+        "clerk",
+        "clerk_tools",
+        *(f"{step}{tools}" for step in ("get_name", "get_city") for tools in ("", "_tools")),
+    }
+
+
 async def test_the_snippets_of_the_durability_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for round_ in ("first", "second"):

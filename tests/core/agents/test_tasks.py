@@ -1,0 +1,283 @@
+"""Tasks that are written wrong, and the state as plain data: in `ainvoke`, in the drawing, after a crash."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
+
+from graph_voice import (
+    Agent,
+    Conversation,
+    Handoff,
+    RunContext,
+    Task,
+    TaskFailed,
+    TaskGroup,
+    create_voice_graph,
+    function_tool,
+)
+from graph_voice.errors import BuildError, TurnError
+from graph_voice.messages.pairs import RUNNING
+from graph_voice.testing import ScriptedModel, call, say
+
+pytestmark = pytest.mark.virtual_clock
+
+
+def city(**options: Any) -> Task[str]:
+    return Task("get_city", **{"result": str, "instructions": "Which city?", **options})
+
+
+def desk_of(task: Task[Any], body: Any = None, **options: Any) -> Agent:
+    @function_tool(**options)
+    async def travel(ctx: RunContext[Any]) -> str:
+        """Travel."""
+        return str(await ctx.run_task(task)) if body is None else str(await body(ctx))
+
+    return Agent("desk", instructions="Desk.", tools=[travel], tasks=[task])
+
+
+SCRIPT: dict[str, Any] = {
+    "desk": [call("travel"), "Done."],
+    "get_city": ["Which city?", call("complete_get_city", {"value": "Rome"})],
+}
+
+
+# ---- written wrong
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: create_voice_graph([Agent("a", instructions="A."), city()]), "nobody runs the task"),
+        (lambda: create_voice_graph([desk_of(city())]), "which is not in the graph: list it"),
+        (lambda: Task("t", result=asyncio.Lock, instructions="T."), "can't read and write it as JSON"),
+        (lambda: Task("t", draft=Strict, instructions="T."), "made without arguments"),
+        (lambda: Task("t", instructions="T.", returns="all"), "write a history operation"),
+        (lambda: Agent("a", instructions="A.", tasks=["get_city"]), "Write the task itself"),
+        (lambda: create_voice_graph([desk_of(city()), Agent("get_city", instructions="A."), city()]), "two agents"),
+    ],
+)
+def test_what_is_written_wrong_is_refused_with_words(make: Any, words: str) -> None:
+    with pytest.raises(BuildError, match=words):
+        make()
+
+
+class Strict(BaseModel):
+    needed: str
+
+
+def test_a_tool_that_runs_a_task_by_name_needs_it_declared() -> None:
+    @function_tool(tasks=["get_city"])
+    async def travel(ctx: RunContext[Any]) -> str:
+        """Travel."""
+        return ""
+
+    with pytest.raises(BuildError, match=r'runs the task "get_city", which the agent does not declare'):
+        Agent("desk", instructions="Desk.", tools=[travel])
+    Agent("desk", instructions="Desk.", tools=[travel], tasks=[city()])
+
+
+async def test_a_task_that_is_not_declared_and_one_outside_a_tool_are_turn_errors() -> None:
+    told: list[str] = []
+    other = Task("other", instructions="Other.")
+
+    async def body(ctx: RunContext[Any]) -> str:
+        with pytest.raises(TurnError, match=r'may not run the task "other".*tasks=\[other\]'):
+            await ctx.run_task(other)
+        with pytest.raises(TurnError, match=r'agent "desk" is no task, so there is nothing to end'):
+            ctx.complete("x")
+        with pytest.raises(TurnError, match=r"ctx.fail"):
+            ctx.fail("x")
+        told.append("tool")
+        return "ok"
+
+    async def leave(ctx: RunContext[Any]) -> None:
+        with pytest.raises(TurnError, match="can be run by a tool or an on_enter method"):
+            await ctx.run_task(task)
+        told.append("on_exit")
+
+    task = city()
+    desk = desk_of(task, body)
+    desk = Agent("desk", instructions="Desk.", tools=desk.tools, tasks=[task], on_exit=leave)
+    conversation = Conversation(create_voice_graph([desk, task], llm=ScriptedModel({"desk": [call("travel"), "Ok."]})))
+    await conversation.run("Go.")
+    await conversation.aclose()
+    assert told == ["tool", "on_exit"]
+
+
+# ---- plain data
+
+
+async def test_a_task_is_entered_and_answered_by_ainvoke_as_in_studio() -> None:
+    task = city()
+    graph = create_voice_graph([desk_of(task), task], llm=ScriptedModel(SCRIPT)).compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    state = await graph.ainvoke({"messages": [("user", "To Rome.")]}, config)
+    assert (state["active_agent"], state["messages"][-1].text) == ("get_city", "Which city?")
+    assert [m.text for m in state["messages"] if isinstance(m, ToolMessage)] == [RUNNING]
+    state = await graph.ainvoke({"messages": [("user", "Rome.")]}, config)
+    assert (state["active_agent"], state["messages"][-1].text, state["stack"]) == ("desk", "Done.", [])
+    assert next(m.text for m in state["messages"] if isinstance(m, ToolMessage)) == "Rome"
+
+
+async def test_a_frame_that_is_edited_in_studio_gives_another_result() -> None:
+    task = city()
+    script = {"desk": [call("travel"), "Done."], "get_city": ["Which city?"]}
+    graph = create_voice_graph([desk_of(task), task], llm=ScriptedModel(script)).compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    state = await graph.ainvoke({"messages": [("user", "To Rome.")]}, config)
+    frame = {**state["stack"][-1], "done": True, "results": [{"task": "get_city", "value": "Paris"}]}
+    await graph.aupdate_state(config, {"stack": [frame], "active_agent": "desk"}, as_node="get_city")
+    state = await graph.ainvoke({"messages": [("user", "Well?")]}, config)
+    assert [m.text for m in state["messages"] if isinstance(m, ToolMessage)] == ["Paris"]
+
+
+def test_the_drawing_shows_where_a_task_begins_and_where_it_ends() -> None:
+    task = city()
+    drawn = create_voice_graph([desk_of(task), task]).compile().get_graph()
+    found = {(e.source, e.target): e.data for e in drawn.edges}
+    assert found["desk_tools", "get_city"] == "task begins"
+    assert found["get_city_tools", "desk_tools"] == "task ends"
+    named = create_voice_graph([desk_of(task, tasks=[task]), task]).compile().get_graph()
+    assert {(e.source, e.target): e.data for e in named.edges}["desk_tools", "get_city"] == "travel"
+
+
+# ---- a crash
+
+
+async def crashed(saver: Any, conversation: Conversation[Any]) -> None:
+    await conversation.call.durable.flush(5)  # type: ignore[union-attr]
+    await conversation.call.abandon()
+
+
+async def test_resumed_names_the_open_task() -> None:
+    task, saver = city(), InMemorySaver()
+    graph = create_voice_graph([desk_of(task), task], llm=ScriptedModel(SCRIPT))
+    first: Conversation[Any] = Conversation(graph, thread_id="1", saver=saver)
+    await first.open()
+    await first.run("To Rome.")
+    await crashed(saver, first)
+    second: Conversation[Any] = Conversation(graph, thread_id="1", saver=saver)
+    await second.open()
+    resumed = second.resumed
+    assert resumed is not None
+    assert (resumed.task, resumed.unknown) == ("get_city", ())
+    await second.run("Rome.")
+    assert next(m.text for m in second.messages if isinstance(m, ToolMessage)) == "Rome"
+    await second.aclose()
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_a_process_that_ends_while_the_waiting_call_goes_on(idempotent: bool) -> None:
+    """Rule 3 of the architecture: it may have acted, so it runs again only if it is idempotent."""
+    task, saver, acted = city(), InMemorySaver(), list[str]()
+    hang, began = asyncio.Event(), asyncio.Event()
+
+    async def body(ctx: RunContext[Any]) -> str:
+        found = await ctx.run_task(task)
+        acted.append(found)
+        began.set()
+        if len(acted) == 1:
+            await hang.wait()
+        return found
+
+    script = {"desk": [call("travel"), "Done."], "get_city": SCRIPT["get_city"]}
+    desk = desk_of(task, body, idempotent=idempotent)
+    graph = create_voice_graph([desk, task], llm=ScriptedModel(script))
+    first: Conversation[Any] = Conversation(graph, thread_id="1", saver=saver)
+    await first.open()
+    await first.run("To Rome.")
+    running = asyncio.create_task(first.run("Rome."))
+    await began.wait()
+    await crashed(saver, first)
+    running.cancel()
+    second: Conversation[Any] = Conversation(graph, thread_id="1", saver=saver)
+    await second.open()
+    resumed = second.resumed
+    assert resumed is not None
+    await second.run("Hello?")
+    results = [m.text for m in second.messages if isinstance(m, ToolMessage)]
+    if idempotent:
+        assert (resumed.again, results[0], acted) == (("travel",), "Rome", ["Rome", "Rome"])
+    else:
+        assert (resumed.unknown, acted) == (("travel",), ["Rome"])
+        assert "unknown" in results[0] or "may" in results[0]
+    assert second.state["stack"] == []
+    await second.aclose()
+
+
+async def test_a_changed_program_answers_the_call_and_never_gives_another_tasks_result() -> None:
+    task, other, saver = city(), Task("get_name", instructions="Name?"), InMemorySaver()
+    model = ScriptedModel({**SCRIPT, "desk": [call("travel"), "Well."]})
+    before = create_voice_graph([desk_of(task), task], llm=model)
+    first: Conversation[Any] = Conversation(before, thread_id="1", saver=saver)
+    await first.open()
+    await first.run("To Rome.")
+    await crashed(saver, first)
+
+    async def body(ctx: RunContext[Any]) -> str:
+        return await ctx.run_task(other)
+
+    desk = Agent("desk", instructions="Desk.", tools=desk_of(task, body).tools, tasks=[task, other])
+    second: Conversation[Any] = Conversation(
+        create_voice_graph([desk, task, other], llm=model), thread_id="1", saver=saver
+    )
+    await second.open()
+    await second.run("Rome.")
+    answer = next(m.text for m in second.messages if isinstance(m, ToolMessage))
+    assert answer == "not done: the tool asked for get_city before, and now for get_name."
+    await second.aclose()
+
+
+async def test_the_result_of_a_task_that_is_the_whole_call_may_be_that_it_was_given_up() -> None:
+    task = city(give_up="The caller does not want to.")
+    script = {"get_city": ["Which city?", say(call("give_up", {"reason": "private"}))]}
+    conversation: Conversation[Any] = Conversation(create_voice_graph([task], llm=ScriptedModel(script)))
+    await conversation.run("Hello.")
+    await conversation.run("No.")
+    with pytest.raises(TaskFailed, match="private"):
+        _ = conversation.result
+
+
+async def test_the_tool_calls_that_wait_are_answered_when_the_task_does_not_begin() -> None:
+    task = city()
+    script = {"desk": [say(call("travel"), call("travel")), "Well."]}
+    conversation: Conversation[Any] = Conversation(
+        create_voice_graph([desk_of(task), task], llm=ScriptedModel({**script, "get_city": lambda m: "Which?"}))
+    )
+    from graph_voice import events
+
+    turn = conversation.turn("To Rome.")
+    turn.commit()
+    async for event in turn:
+        if isinstance(event, events.ToolCalls):
+            for asked in event.calls:
+                turn.allow(asked.id)
+        if isinstance(event, events.HandedOff):
+            turn.reject_handoff(event.call_id, "not done: the caller interrupted.")
+            turn.interrupt()
+    turn.close()
+    assert conversation.active_agent == "desk"
+    assert [m.text for m in conversation.messages if isinstance(m, ToolMessage)] == [
+        "not done: the caller interrupted."
+    ] * 2
+    assert conversation.state.get("stack", []) == []
+
+
+def test_a_handoff_and_a_task_of_one_agent_may_lead_to_the_same_place_once() -> None:
+    task = city(handoffs=[Handoff("other")])
+    graph = create_voice_graph([desk_of(task), task, Agent("other", instructions="O.")]).compile()
+    assert {e.target for e in graph.get_graph().edges if e.source == "get_city"} >= {"other"}
+
+
+def test_a_group_that_can_not_work_is_refused() -> None:
+    one, two = Task("one", instructions="1."), Task("two", instructions="2.")
+    with pytest.raises(BuildError, match="at least two steps"):
+        TaskGroup("g", [one])
+    with pytest.raises(BuildError, match='two steps are named "one"'):
+        TaskGroup("g", [one, one])
+    with pytest.raises(BuildError, match="on_failure"):
+        TaskGroup("g", [one, two], on_failure="ignore")  # type: ignore[arg-type]
