@@ -69,6 +69,8 @@ class Call:
         self.on_tool: Callable[[ToolRun], None] | None = None
         """Called when a tool's code starts in a turn, and when it ends. For logs and tests."""
         self._running: set[asyncio.Task[Any]] = set()
+        self._going_on: set[tuple[str, str | None, int]] = set()
+        """The tool calls that have gone on after their tasks had ended: frame, tool call, results."""
         self._closing: asyncio.Task[None] | None = None
 
     # ---- what a turn asks (`TurnOwner`)
@@ -104,6 +106,13 @@ class Call:
 
     def next_order(self) -> int:
         return self.state.next_order()
+
+    def goes_on(self, frame: str, call_id: str | None, results: int) -> bool:
+        key = (frame, call_id, results)
+        if key in self._going_on:
+            return False
+        self._going_on.add(key)
+        return True
 
     def redact(self, message: M) -> M:
         return self.state.redact(message)

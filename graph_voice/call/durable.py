@@ -259,15 +259,17 @@ class Durable:
         call_id = top["call_id"]
         called = next((m for m in messages if isinstance(m, ToolMessage) and m.tool_call_id == call_id), None)
         name = (called.name if called is not None else None) or ""
-        if self._is_idempotent(top["agent"], name):
+        waits = called is not None and called.additional_kwargs.get("placeholder")
+        if waits and self._is_idempotent(top["agent"], name):
             again.append(name)
+            self._call.apply({"stack": {"set": {top["id"]: {"goes_on": False}}}})
             return stack
-        if called is not None:
+        if called is not None and waits:
             unknown.append(name)
             told = answer(called.tool_call_id, name, UNKNOWN, is_error=True)
             messages[messages.index(called)] = told
             self._call.add(told)
-        self._call.apply({"stack": stack[:-1]})
+        self._call.apply({"stack": {"drop": [top["id"]]}})
         return stack[:-1]
 
     def _settle_calls(

@@ -131,7 +131,7 @@ class LiveState:
         for name, value in entry.values.items():
             if name == "handoffs" and entry.changes_active_agent and active is not None:
                 yield name, [{**record, "old_agent_id": active} for record in value]
-            elif not (stale and name in CONTROL):
+            elif name == "stack" or not (stale and name in CONTROL):
                 yield name, value
 
     # ---- the past

@@ -24,7 +24,7 @@ from graph_voice.call.live_state import LiveState
 from graph_voice.errors import BuildError, TurnError, UserdataError
 from graph_voice.graph.agent_runtime import USUAL_APOLOGY, Apology
 from graph_voice.graph.build import runtime_of
-from graph_voice.graph.frames import abandon, stack_of
+from graph_voice.graph.frames import abandon, merge_stack, stack_of
 from graph_voice.graph.given import as_compiled
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.state import merge_messages
@@ -267,9 +267,9 @@ class CallState(Generic[U]):
         """No task goes on: the tool calls that wait for them are answered as not done."""
         if (left := abandon(self.live.others)) is None:
             return
-        for told in answers_of(left, self.messages):
+        for told in answers_of(merge_stack(stack_of(self.live.others), left), self.messages):
             self.add(told)
-        self.apply({"stack": []})
+        self.apply({"stack": {"drop": list(left["set"])}})
 
     @property
     def result(self) -> Any:

@@ -17,7 +17,7 @@ from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, hops
 from graph_voice.graph.arrival import WAY, arrive, plain
-from graph_voice.graph.frames import returned_to, stack_of
+from graph_voice.graph.frames import merge_stack, returned_to, stack_of
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, within_limit, without_calls
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, answers_of, merged
@@ -82,7 +82,8 @@ class AgentNode:
         if (left := await self._abandoned(state, turn)) is None:
             return {}
         update |= left
-        state |= left | {"messages": merged(state.get("messages") or [], left.get("messages", []))}
+        state["messages"] = merged(state.get("messages") or [], left.get("messages", []))
+        state["stack"] = merge_stack(state.get("stack"), left.get("stack"))
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
             update["chat_ctx"] = state["chat_ctx"] = resolved
@@ -250,7 +251,7 @@ class AgentNode:
         if wanted is not None and not (turn is not None and turn.interrupted):
             return update, wanted
         if returned is not None:
-            update["stack"] = stack_of(state)[:-1]
+            update["stack"] = {"drop": [returned["id"]]}
         if (chat_ctx := await TaskSteps(self.runtime).group_over(state, config, None)) is not None:
             update["chat_ctx"] = chat_ctx
         return update, None if turn is not None and turn.interrupted else handoff
@@ -274,7 +275,8 @@ class AgentNode:
 
     async def _abandoned(self, state: dict[str, Any], turn: NodesSide | None) -> dict[str, Any] | None:
         """Answer the tool calls whose tasks were left for this agent. None: the handoff to it has not happened."""
-        if not any(frame.get("left") for frame in stack_of(state)):
+        left = [frame["id"] for frame in stack_of(state) if frame.get("left")]
+        if not left:
             return {}
         if turn is not None and not await turn.floor_is_back():
             return None
@@ -282,7 +284,7 @@ class AgentNode:
         for message in told:
             if turn is not None:
                 turn.result(self.agent.name, message)
-        return {"stack": [], **({"messages": told} if told else {})}
+        return {"stack": {"drop": left}, **({"messages": told} if told else {})}
 
     def _unavailable(
         self, state: dict[str, Any], userdata: Any, config: RunnableConfig, turn: NodesSide | None, *, entering: bool

@@ -14,9 +14,11 @@ from typing_extensions import TypedDict
 
 from graph_voice.agents.replay import MAX_DEPTH, Replay, TaskWanted
 from graph_voice.agents.task_end import Done
+from graph_voice.errors import StateError
 
 __all__ = [
     "TASKS",
+    "StackUpdate",
     "TaskFrame",
     "abandon",
     "begun",
@@ -24,6 +26,7 @@ __all__ = [
     "frame_of",
     "goes_on_with",
     "going_on",
+    "merge_stack",
     "moved_to",
     "node_of",
     "replay_of",
@@ -35,6 +38,10 @@ __all__ = [
 
 TASKS = "tasks"
 """Marks the result of a tool call that ran tasks: how many since the caller last spoke."""
+
+
+StackUpdate = dict[str, Any]
+"""What a node changes of the stack: see `merge_stack`."""
 
 
 class TaskFrame(TypedDict):
@@ -71,6 +78,25 @@ class TaskFrame(TypedDict):
     """Whether the conversation has gone to somebody else: the task is abandoned."""
 
 
+def merge_stack(current: Sequence[Any] | None, update: Any) -> list[TaskFrame]:
+    """The reducer of `stack`. Turns may overlap, so a node says what it changes: `{"push": [frame], "drop": [id],
+    "set": {id: {"done": True}}}`, all keys optional. A list replaces the value.
+
+    Raises `StateError` for anything else.
+    """
+    if update is None:
+        return list(current or ())
+    if isinstance(update, list | tuple):
+        return list(update)
+    if not isinstance(update, Mapping) or set(update) - {"push", "drop", "set"}:
+        raise StateError(f"stack={update!r:.80}: write a list of frames, or leave it out.")
+    changed: Mapping[str, Any] = update.get("set", {})
+    kept = [f for f in current or () if f["id"] not in update.get("drop", ())]
+    kept = [{**frame, **changed[frame["id"]]} if frame["id"] in changed else frame for frame in kept]
+    known = {frame["id"] for frame in kept}
+    return [*kept, *(frame for frame in update.get("push", ()) if frame["id"] not in known)]
+
+
 def stack_of(state: Mapping[str, Any]) -> list[TaskFrame]:
     """The frames, outermost first."""
     return list(state.get("stack") or ())
@@ -84,20 +110,19 @@ def frame_of(state: Mapping[str, Any], task: str) -> TaskFrame | None:
 
 def returned_to(state: Mapping[str, Any], agent: str) -> TaskFrame | None:
     """The frame of this agent whose task has ended, so that its tool call goes on now."""
-    stack = stack_of(state)
+    stack = [frame for frame in stack_of(state) if not frame.get("goes_on")]
     top = stack[-1] if stack else None
     return top if top is not None and top["done"] and top["agent"] == agent else None
 
 
-def going_on(state: Mapping[str, Any]) -> list[TaskFrame]:
-    """The stack when the tool call whose task has ended goes on."""
-    *below, top = stack_of(state)
-    return [*below, {**top, "goes_on": True}]
+def going_on(frame: TaskFrame) -> StackUpdate:
+    """The tool call whose task has ended goes on. No other turn lets it go on as well."""
+    return {"set": {frame["id"]: {"goes_on": True}}}
 
 
-def goes_on_with(frame: TaskFrame, call_id: str) -> TaskFrame:
-    """The frame when another tool call of its batch goes on, which has had no task yet."""
-    return {**frame, "call_id": call_id, "results": [], "goes_on": False}
+def goes_on_with(frame: TaskFrame, call_id: str) -> StackUpdate:
+    """Another tool call of the batch goes on, which has had no task yet."""
+    return {"set": {frame["id"]: {"call_id": call_id, "results": [], "goes_on": False}}}
 
 
 def moved_to(state: Mapping[str, Any], agent: str) -> str | None:
@@ -128,13 +153,13 @@ def begun(
     chat_ctx: Mapping[str, Any],
     draft: Any,
     said: Sequence[str] = (),
-) -> list[TaskFrame]:
-    """The stack when a task begins. A tool call that has had results already keeps them."""
-    stack, results = stack_of(state), list[dict[str, Any]]()
-    if (before := returned_to(state, agent)) is not None and before["call_id"] == call_id:
-        stack, results = stack[:-1], before["results"]
+) -> StackUpdate:
+    """A task begins. A tool call that has had results already keeps them."""
+    results, dropped, own = list[dict[str, Any]](), list[str](), 0
     user, _ = _begun_since(state)
-    own = before["begun"][1] if before is not None and results and before["begun"][0] == user else 0
+    if (before := returned_to(state, agent)) is not None and before["call_id"] == call_id:
+        dropped, results = [before["id"]], before["results"]
+        own = before["begun"][1] if results and before["begun"][0] == user else 0
     frame = TaskFrame(
         id=f"task-{uuid.uuid4().hex[:12]}",
         task=wanted.task,
@@ -151,33 +176,31 @@ def begun(
         group=wanted.group,
         earlier=wanted.earlier,
     )
-    return [*stack, frame]
+    return {"drop": dropped, "push": [frame]}
 
 
-def ended(state: Mapping[str, Any], end: Done) -> list[TaskFrame]:
-    """The stack when its innermost task has ended."""
-    *below, top = stack_of(state)
-    return [*below, {**top, "done": True, "draft": None, "results": [*top["results"], end.result()]}]
+def ended(frame: TaskFrame, end: Done) -> StackUpdate:
+    """Its task has ended."""
+    return {"set": {frame["id"]: {"done": True, "draft": None, "results": [*frame["results"], end.result()]}}}
 
 
-def whole_call(end: Done) -> list[TaskFrame]:
-    """The stack when a task that nobody waits for has ended."""
-    return [
-        TaskFrame(
-            id=f"task-{uuid.uuid4().hex[:12]}",
-            task=end.task,
-            agent=None,
-            call_id=None,
-            asking=None,
-            chat_ctx={},
-            results=[end.result()],
-            inputs={},
-            draft=None,
-            done=True,
-            said=[],
-            begun=[None, 0],
-        )
-    ]
+def whole_call(end: Done) -> StackUpdate:
+    """A task that nobody waits for has ended."""
+    frame = TaskFrame(
+        id=f"task-{uuid.uuid4().hex[:12]}",
+        task=end.task,
+        agent=None,
+        call_id=None,
+        asking=None,
+        chat_ctx={},
+        results=[end.result()],
+        inputs={},
+        draft=None,
+        done=True,
+        said=[],
+        begun=[None, 0],
+    )
+    return {"push": [frame]}
 
 
 def replay_of(state: Mapping[str, Any], agent: str, tasks: Collection[str], call_id: str | None) -> Replay:
@@ -202,7 +225,7 @@ def _begun_since(state: Mapping[str, Any]) -> tuple[str | None, int]:
     return user, number + sum(f["begun"][1] for f in stack_of(state) if f["begun"][0] == user)
 
 
-def abandon(state: Mapping[str, Any]) -> list[TaskFrame] | None:
-    """The stack when the conversation goes to somebody else: every task is abandoned. None: there is none."""
-    stack = [frame for frame in stack_of(state) if frame["agent"] is not None]
-    return [{**frame, "left": True} for frame in stack] if stack else None
+def abandon(state: Mapping[str, Any]) -> StackUpdate | None:
+    """The conversation goes to somebody else: every task is abandoned. None: there is none."""
+    left = {f["id"]: {"left": True} for f in stack_of(state) if f["agent"] is not None and not f.get("goes_on")}
+    return {"set": left} if left else None

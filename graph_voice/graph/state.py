@@ -12,6 +12,7 @@ from typing_extensions import TypedDict, TypeVar
 
 from graph_voice.agents.handoff import AgentHandoff
 from graph_voice.errors import BuildError, StateError
+from graph_voice.graph.frames import merge_stack
 from graph_voice.history.context import merge_chat_ctx
 from graph_voice.history.reducers import merge_messages
 from graph_voice.userdata.channel import UserdataChannel, check_class
@@ -52,11 +53,6 @@ def last_agent(current: str | None, update: str | None) -> str:
     return update or current or ""
 
 
-def last_stack(current: list[Any] | None, update: list[Any] | None) -> list[Any]:
-    """The reducer of `stack`: the last one of a step wins."""
-    return list(current or []) if update is None else list(update)
-
-
 def _one_of(agents: Sequence[str]) -> Any:
     """The type of `active_agent` in a graph of these agents: a choice in Studio's form, and nothing else is taken."""
 
@@ -91,7 +87,7 @@ class VoiceState(TypedDict, Generic[U]):
     """The name of the active agent. Empty: the start agent."""
     handoffs: NotRequired[Annotated[list[AgentHandoff], DeltaChannel(append_handoffs)]]
     """Every handoff that happened."""
-    stack: NotRequired[Annotated[list[Any], last_stack]]
+    stack: NotRequired[Annotated[list[Any], merge_stack]]
     """The tasks that run, and the tool calls that wait for them, outermost first: `graph.frames.TaskFrame`."""
 
 

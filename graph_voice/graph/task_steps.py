@@ -12,6 +12,7 @@ from graph_voice.agents.task import Task
 from graph_voice.agents.task_end import Done
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.frames import (
+    StackUpdate,
     TaskFrame,
     begun,
     ended,
@@ -19,7 +20,6 @@ from graph_voice.graph.frames import (
     goes_on_with,
     node_of,
     returned_to,
-    stack_of,
     whole_call,
 )
 from graph_voice.history import Operation, full
@@ -59,8 +59,8 @@ class TaskSteps:
 
     def stack_after(
         self, state: Mapping[str, Any], draft: Any, *, ended: Collection[str | None], waiting: Sequence[str]
-    ) -> list[TaskFrame] | None:
-        """The stack that a batch leaves, if it has changed it: with the draft, without a tool call that has its result.
+    ) -> StackUpdate:
+        """What a batch changes of the stack: the draft, and a tool call that has its result.
 
         Args:
             state: the state when the batch began.
@@ -68,15 +68,15 @@ class TaskSteps:
             ended: the tool calls that have their result now.
             waiting: those that want a task of their own. The first one goes on.
         """
-        stack = before = stack_of(state)
+        update: StackUpdate = {}
         returned = returned_to(state, self.agent.name)
         if returned is not None and returned["call_id"] in ended:
-            stack = [*stack[:-1], *([goes_on_with(returned, waiting[0])] if waiting else [])]
+            update = goes_on_with(returned, waiting[0]) if waiting else {"drop": [returned["id"]]}
         if self.task is not None and (frame := frame_of(state, self.task.name)) is not None:
             kept = self.task.plain_draft(draft)
             if kept != frame["draft"]:
-                stack = [{**found, "draft": kept} if found is frame else found for found in stack]
-        return None if stack is before else stack
+                update = {**update, "set": {**update.get("set", {}), frame["id"]: {"draft": kept}}}
+        return update
 
     # ---- a task begins
 
@@ -117,7 +117,7 @@ class TaskSteps:
             carried = await resolve(
                 state, model=lambda: self.runtime.model(config), operation=task.history, agent=task.name
             )
-        stack = begun(
+        update = begun(
             state,
             wanted,
             agent=self.agent.name,
@@ -132,7 +132,7 @@ class TaskSteps:
             "handoffs": [record],
             "chat_ctx": {**(carried or {}), "entering": True},
             "contexts": {self.agent.name: shown},
-            "stack": stack,
+            "stack": update,
         }
 
     # ---- the task ends
@@ -170,7 +170,7 @@ class TaskSteps:
             "handoffs": [handoff_record(self.agent.name, agent, call_id)],
             "chat_ctx": await self.shown_after(frame, returns, state, config),
             "contexts": {self.agent.name: carry(view(state), messages)},
-            "stack": ended(state, end),
+            "stack": ended(frame, end),
         }
         return update, node_of(frame)
 

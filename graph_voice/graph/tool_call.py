@@ -300,6 +300,8 @@ class ToolRunner:
         if outcome.request is not None:
             own = outcome.request.result if outcome.message.text == outcome.request.answer else outcome.message.text
             outcome.message = _marked_as(outcome.message, ACTED, own or "")
+        if outcome.done is not None:
+            outcome.message = _marked_as(outcome.message, ACTED, "")
         if tool.return_direct and outcome.message.status != "error":
             outcome.message = _marked(outcome.message, "direct")
         elif ctx.returned_none and outcome.request is None:

@@ -16,7 +16,7 @@ from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain
 from graph_voice.graph.filler import BatchFiller
-from graph_voice.graph.frames import TASKS, TaskFrame, abandon, frame_of, going_on, moved_to, returned_to
+from graph_voice.graph.frames import TASKS, StackUpdate, abandon, frame_of, going_on, merge_stack, moved_to, returned_to
 from graph_voice.graph.generate import DROPPED
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
@@ -69,8 +69,11 @@ class ToolsNode:
         if frame is not None and turn is not None and not await turn.floor_is_back():
             return []  # it acts, and the task has not ended after all
         if frame is not None and turn is not None:
+            if not turn.call.goes_on(frame["id"], frame["call_id"], len(frame["results"])):
+                # An earlier turn, which the caller has interrupted, lets it go on.
+                return [Command(update={"stack": going_on(frame)}, goto=self.agent.name)]
             # Durable before it acts: after a crash it is known that the tool call had gone on.
-            turn.wrote(Write(node, {"stack": going_on(state)}, agent=self.agent.name))
+            turn.wrote(Write(node, {"stack": going_on(frame)}, agent=self.agent.name))
         asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)
         filler = BatchFiller(turn, self.agent.name, asking.id)
         batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node)
@@ -283,7 +286,7 @@ class ToolsNode:
             update["messages"].insert(0, _with_lines(batch.asking, spoken))
         if changes := batch.work.changes():
             update["userdata"] = changes
-        if (stack := self._stack_after(messages, ran, batch)) is not None:
+        if stack := self._stack_after(messages, ran, batch):
             update["stack"] = stack
         if batch.chat_ctx is not None:
             update["chat_ctx"] = batch.chat_ctx
@@ -301,9 +304,7 @@ class ToolsNode:
             batch.chat_ctx = chat_ctx
             batch.state = {**batch.state, "chat_ctx": chat_ctx}
 
-    def _stack_after(
-        self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch
-    ) -> list[TaskFrame] | None:
+    def _stack_after(self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch) -> StackUpdate:
         return self._tasks.stack_after(
             batch.state,
             batch.draft,
@@ -313,12 +314,11 @@ class ToolsNode:
 
     def _after(self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch) -> dict[str, Any]:
         """The state with what a batch writes."""
-        stack = self._stack_after(messages, ran, batch)
         return {
             **batch.state,
             "messages": merged(batch.state["messages"], messages),
             "userdata": batch.work.current,
-            "stack": batch.state.get("stack") if stack is None else stack,
+            "stack": merge_stack(batch.state.get("stack"), self._stack_after(messages, ran, batch)),
         }
 
     def _next_task(

@@ -18,6 +18,8 @@ class Interruption:
         self.on_rejected: Callable[[], None] | None = None
         """Called when a handoff did not happen, so that nothing behind it may run."""
         self._cuttable: list[tuple[asyncio.Task[Any], Callable[[], bool]]] = []
+        self._cut: set[asyncio.Task[Any]] = set()
+        """Tasks that the interruption has canceled, inside a block that may be cut."""
 
     def happens(self) -> None:
         """Stop what may be stopped. Only the first interruption counts."""
@@ -26,6 +28,7 @@ class Interruption:
         self.happened = True
         for task, may_be_cut in self._cuttable:
             if may_be_cut():
+                self._cut.add(task)
                 task.cancel()
         if self.on_stop is not None:
             self.on_stop()
@@ -43,13 +46,14 @@ class Interruption:
         entry = (task, may_be_cut)
         self._cuttable.append(entry)
         if self.happened and may_be_cut():
+            self._cut.add(task)
             task.cancel()
         try:
             yield
         except asyncio.CancelledError:
-            # An interruption comes while this task is suspended inside the block. So a cancellation that arrives after
-            # it is the interruption's, unless something else canceled the task as well.
-            if not self.happened or is_discarded() or task.uncancel() > 0:
+            # The cancellation is the interruption's, unless something else canceled the task as well (a process ends).
+            if task not in self._cut or is_discarded() or task.uncancel() > 0:
                 raise
         finally:
+            self._cut.discard(task)
             self._cuttable.remove(entry)

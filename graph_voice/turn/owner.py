@@ -55,6 +55,9 @@ class TurnOwner(Protocol[T]):
     def next_order(self) -> int:
         """The next sequence number of the call: the place of what happens now."""
 
+    def goes_on(self, frame: str, call_id: str | None, results: int) -> bool:
+        """Whether the tool call that waited for a task goes on now; False: another turn lets it go on already."""
+
     def redact(self, message: M) -> M:
         """The caller's message, with the numbers that may be secrets redacted."""
 

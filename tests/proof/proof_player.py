@@ -130,6 +130,7 @@ class Player(ABC):
             "tool": lambda: self.world.running > 0,
             "question": lambda: "Which" in (self.audible or ""),
             "line": lambda: "hold" in (self.audible or ""),
+            "task": lambda: self.current_agent.startswith("form") and self.audible is not None,
             "entry": lambda: self.current_agent != floor and self.audible is not None,
             "exit": lambda: self.world.leaving > 0,
             "any": lambda: True,

@@ -7,10 +7,10 @@ __all__ = ["MOMENTS", "VALUES", "Scenario", "make"]
 
 Scenario = dict[str, Any]
 
-MOMENTS = ("thinking", "first word", "mid sentence", "tool", "question", "line", "entry", "exit", "any")
+MOMENTS = ("thinking", "first word", "mid sentence", "tool", "question", "line", "task", "entry", "exit", "any")
 """When a caller barges in: before the first word, on it, later, between a tool call and its result, while a tool asks
-the caller something, while a transfer is announced, on the new agent's first words, while the old agent leaves, after
-some seconds."""
+the caller something, while a transfer is announced, on the first words of a task, on the new agent's first words, while
+the old agent leaves, after some seconds."""
 
 VALUES = [
     *(None, None, "22 digits", "not a number", "half a character", "zero", "a mark of ours", "deep", "nested"),
@@ -18,7 +18,7 @@ VALUES = [
 ]
 """What the model passes to a tool, and the tool notes in the userdata: JSON as models write it, then other data."""
 
-_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch", "pass"]
+_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch", "pass", "form", "forms"]
 _WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
 _TRANSFERS = ["transfer 0", "transfer 1"]
 _ASKS = {
@@ -28,6 +28,7 @@ _ASKS = {
     "tool": ["search", *_TOOLS],
     "question": ["which"],
     "line": [*_TRANSFERS, "send", "pass"],
+    "task": ["form", "forms"],
     "entry": [*_TRANSFERS, "send", "pass"],
     "exit": [*_TRANSFERS, "send", "pass"],
     "any": [*_WISHES, *_TRANSFERS, *_TRANSFERS],
@@ -62,8 +63,24 @@ def make(seed: int, *, calm: bool = False, rounds: int = 6) -> Scenario:
         "custom": dice.choice([None, None, "behind", "on the way"]),
         "hangs_up": not calm and dice.random() < 0.2,
         "value": dice.choice(VALUES),
+        "tasks": _tasks(dice) if dice.random() < 0.6 else [],
     }
     return made
+
+
+def _tasks(dice: random.Random) -> list[dict[str, Any]]:
+    """Three tasks; the last two are the steps of a group."""
+    return [
+        {
+            "name": f"form{number}",
+            "history": dice.choice(_HISTORIES),
+            "returns": dice.choice(["full", "truncate", "last_turns"]),
+            "on_enter": dice.choice([None, "instructions", "says", "acts"]),
+            "on_exit": dice.choice([None, None, 0.8, 3.0]),
+            "say": dice.choice([None, "Thank you, I have it all now."]),
+        }
+        for number in range(3)
+    ]
 
 
 def _agent(dice: random.Random, number: int, count: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import math
 import operator
+import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from graph_voice import (
     Reply,
     RunContext,
     StopResponse,
+    Task,
+    TaskGroup,
     ToolError,
     VoiceState,
     create_voice_graph,
@@ -95,6 +98,8 @@ WISHES = {
     "pass": ["passes"],
     "goodbye": ["hangs_up"],
     "many": ["narrates", "words", "sends", "search"],
+    "forms": ["needs_forms"],
+    "form": ["needs_form", "search", "needs_form"],
 }
 """What the model calls when the caller's words hold this one."""
 _TAKES_VALUE = {"charge", "search", "narrates", "words", "holds", "notes", "asks", "fetches"}
@@ -154,7 +159,8 @@ class World:
         return self.said[-1]
 
     def graph(self, voice: Callable[[str], Any] = lambda name: None) -> Any:
-        agents = []
+        agents: list[Any] = []
+        self._tasks = self._make_tasks(voice)
         for data in self.scenario["agents"]:
             ways = [
                 Handoff(
@@ -186,6 +192,8 @@ class World:
                     **options,
                 )
             )
+        agents += self._tasks[:1]
+        agents += [self._group] if self._tasks else []
         if (custom := self.scenario.get("custom")) is None:
             return create_voice_graph(agents, llm=self.model, apology="Pardon me.")
         graph = create_voice_graph(agents, llm=self.model, apology="Pardon me.", state_schema=Audited)
@@ -198,6 +206,41 @@ class World:
                 graph.add_node(f"look_{name}", self._look)
                 graph.add_edge(f"look_{name}", name)
         return graph
+
+    def _make_tasks(self, voice: Callable[[str], Any]) -> list[Task[str]]:
+        found = []
+        for data in self.scenario.get("tasks") or ():
+            enters = {"instructions": "Ask the caller.", "says": self._says_first, "acts": self._enter}
+            options = {"on_enter": enters[data["on_enter"]]} if data["on_enter"] else {}
+            if data["on_exit"]:
+                options["on_exit"] = self._leaves(data["on_exit"])
+            found.append(
+                Task(
+                    data["name"],
+                    result=str,
+                    instructions=f"You are {data['name']}.",
+                    tools=[self._fills()],
+                    give_up="The caller does not want to.",
+                    history=HISTORIES[data["history"]],
+                    returns=HISTORIES[data["returns"]],
+                    voice=voice(data["name"]),
+                    **options,
+                )
+            )
+        if found:
+            self._group: TaskGroup[Any] = TaskGroup("forms", found[1:])
+        return found
+
+    def _fills(self) -> Any:
+        @function_tool
+        async def fills(ctx: RunContext[Any]) -> Any:
+            """Fill the form in: it acts."""
+            return ctx.complete(await self._act(ctx, "fills", 0.4))
+
+        return fills
+
+    async def _says_first(self, ctx: RunContext[Any]) -> None:
+        await ctx.say("Welcome to this form.")
 
     async def _look(self, state: Any) -> dict[str, Any]:
         """A custom node: it acts."""
@@ -308,8 +351,24 @@ class World:
             interrupt("Which of them do you mean?")
             return await self._act(ctx, "asks", 0.5)
 
+        more: list[Any] = []
+        if self._tasks:
+
+            @function_tool(tasks=self._tasks[:1])
+            async def needs_form(ctx: RunContext[Any]) -> str:
+                """Act, once the form is filled in."""
+                await ctx.run_task(self._tasks[0])
+                return await self._act(ctx, "needs_form", 0.6)
+
+            @function_tool(tasks=[self._group])
+            async def needs_forms(ctx: RunContext[Any]) -> str:
+                """Act, once two forms are filled in."""
+                await ctx.run_task(self._group)
+                return await self._act(ctx, "needs_forms", 0.6)
+
+            more = [needs_form, needs_forms]
         own = [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks, fetches]
-        return [*own, passes, hangs_up]
+        return [*own, passes, hangs_up, *more]
 
     def _starts(self, ctx: RunContext[Any], name: str) -> str:
         call_id = str(ctx.tool_call_id)
@@ -369,6 +428,8 @@ class World:
             return STORY
         if "down" in text:
             return fail(RuntimeError("the provider is down"), after_tokens=2, text="Well, let me see.")
+        if "fills" in tools:
+            return self._in_a_form(text, may_call)
         wanted = next((tools for word, tools in WISHES.items() if word in text), [])
         if "transfer" in text:
             ways = [name for name in tools if name.startswith("transfer_to_")]
@@ -378,6 +439,20 @@ class World:
         if wanted and may_call:
             return say("One moment please.", *(call(name, self._args(name), id=self._id()) for name in wanted))
         return "I hear you well."
+
+    def _in_a_form(self, text: str, may_call: bool) -> Any:
+        """The model of a task: every other word of the caller fills the form in."""
+        number = re.search(r"number (\d+)", text)
+        if not may_call or number is None:
+            return "What shall I write?"
+        if "refuse" in text:
+            return say(call("give_up", {"reason": "no wish"}, id=self._id()))
+        if "forms" in text and "go_back" in self.model.prompts[-1].tools:
+            return say(call("go_back", {"steps": ["form1"]}, id=self._id()))
+        if int(number[1]) % 2:
+            return "I did not get that."
+        line = self.scenario["tasks"][0]["say"]
+        return say(*([line] if line else []), call("fills", id=self._id()))
 
     def _args(self, name: str) -> dict[str, Any]:
         value = self.scenario.get("value")
@@ -413,7 +488,9 @@ class World:
         results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
         for call_id, name in self.started:
             assert call_id in results, f"{call_id} ran, and is not remembered"
-            assert (call_id in conversation.userdata) == results[call_id].startswith(f"{name} done"), (
+            said = results[call_id]
+            whole = said.startswith(f"{name} done") or (name == "fills" and _is_of_a_form(said))
+            assert (call_id in conversation.userdata) == whole, (
                 f"{call_id} is remembered as {results[call_id]!r}; userdata knows {list(conversation.userdata)}"
             )
         self.finished = [call_id for call_id in self.finished if call_id in conversation.userdata]
@@ -443,7 +520,8 @@ class World:
         for call_id, name in self.started:
             if call_id in self.finished:
                 told = results.get(call_id) or ""
-                assert told == f"{name} done" or (name == "passes" and told.startswith("passes done")), (
+                whole = name == "passes" and told.startswith("passes done")
+                assert told == f"{name} done" or whole or (name == "fills" and _is_of_a_form(told)), (
                     f"{call_id} ended; remembered: {told}"
                 )
 
@@ -454,6 +532,11 @@ class World:
         assert last < 0 or any(isinstance(m, AIMessage | ToolMessage) for m in messages[last + 1 :]), (
             f"nobody answered {messages[last].text!r}"
         )
+
+
+def _is_of_a_form(told: str) -> bool:
+    """Whether this is what a tool is told that has ended a task, or would have."""
+    return bool(re.fullmatch(r"form\d is complete\.", told)) or told.startswith("The transfer did not take place")
 
 
 def remembered(world: World, conversation: Conversation[Any]) -> dict[str, Any]:
