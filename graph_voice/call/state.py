@@ -4,11 +4,11 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic
 
-from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.graph import StateGraph
@@ -80,6 +80,8 @@ class CallState(Generic[U]):
         apology: Apology | None,
     ) -> None:
         self.graph = as_compiled(graph, "Conversation")
+        self.on_answered: Callable[[ToolMessage], None] | None = None
+        """Called when a tool call gets its result outside a turn: its task was abandoned."""
         self.thread_id = thread_id or f"call-{uuid.uuid4().hex[:12]}"
         self.config: RunnableConfig = config or {}
         self.context = context
@@ -269,6 +271,8 @@ class CallState(Generic[U]):
             return
         for told in answers_of(merge_stack(stack_of(self.live.others), left), self.messages):
             self.add(told)
+            if self.on_answered is not None:
+                self.on_answered(told)
         self.apply({"stack": {"drop": list(left["set"])}})
 
     @property

@@ -224,6 +224,7 @@ class Bridge:
         self._session = session
         self._told = frozenset(m.id for m in self.conversation.messages)
         self.conversation.call.on_late_result = self._announcer.wanted
+        self.conversation.call.state.on_answered = self._tool_calls.answered_outside
         for event, handler in self._handlers().items():
             session.on(event, handler)
         self._end.bind(session)

@@ -27,6 +27,8 @@ class LiveToolCall:
     result: events.ToolResult | None = None
     released: bool = False
     """Whether the mirror was released before the result came (a barge-in, or a question of the graph)."""
+    has_waited: bool = False
+    """Whether it has waited for a task."""
     item: llm.FunctionCallOutput | None = None
     """LiveKit's answer to a released tool call, which gets the real result when it comes."""
 
@@ -44,6 +46,7 @@ class LiveToolCall:
 
     def answer(self, result: events.ToolResult) -> None:
         """The graph has its result. LiveKit's history and judges have it as well."""
+        self.has_waited = self.has_waited or result.waits
         self.result = result
         self.tell(result.output, is_error=result.is_error)
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from langchain_core.messages import ToolMessage
 from livekit.agents import RunContext, ToolError, llm
 from livekit.agents.llm import ToolResult
 from livekit.agents.voice import SpeechHandle
@@ -84,6 +85,12 @@ class ToolCalls:
             if not waiting.done():
                 waiting.cancel()
 
+    def answered_outside(self, told: ToolMessage) -> None:
+        """A tool call that has waited for a task has its result, in no turn: the task was abandoned."""
+        if (call := self._tables.tool_calls.get(told.tool_call_id)) is not None:
+            is_error = told.status == "error"
+            call.answer(events.ToolResult("", call.id, told.name or "", told.text, is_error))
+
     def updated(self, event: ToolExecutionUpdatedEvent) -> None:
         """LiveKit's `tool_execution_updated`."""
         if event.update.type != "tool_call_ended":
@@ -121,5 +128,7 @@ class ToolCalls:
             else:
                 # A tool that acted keeps its own words, in LiveKit's history as in the graph's.
                 call.tell_rejected(handoff.reject(output.output))
-        elif call.waits:
-            call.item = output
+            if call.has_waited and output is not None and not output.is_error:
+                call.answered(output)  # an abandoned task has given it its result meanwhile
+        elif call.has_waited:
+            call.answered(output)
