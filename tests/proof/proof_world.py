@@ -231,11 +231,16 @@ class World:
             self._group: TaskGroup[Any] = TaskGroup("forms", found[1:])
         return found
 
+    @property
+    def _pause(self) -> float:
+        """Seconds that what has to do with a task takes. In a calm call none: a barge-in there would meet a handoff."""
+        return 0.0 if self.scenario["calm"] else 0.5
+
     def _fills(self) -> Any:
         @function_tool
         async def fills(ctx: RunContext[Any]) -> Any:
             """Fill the form in: it acts."""
-            return ctx.complete(await self._act(ctx, "fills", 0.4))
+            return ctx.complete(await self._act(ctx, "fills", self._pause))
 
         return fills
 
@@ -358,13 +363,13 @@ class World:
             async def needs_form(ctx: RunContext[Any]) -> str:
                 """Act, once the form is filled in."""
                 await ctx.run_task(self._tasks[0])
-                return await self._act(ctx, "needs_form", 0.6)
+                return await self._act(ctx, "needs_form", self._pause)
 
             @function_tool(tasks=[self._group])
             async def needs_forms(ctx: RunContext[Any]) -> str:
                 """Act, once two forms are filled in."""
                 await ctx.run_task(self._group)
-                return await self._act(ctx, "needs_forms", 0.6)
+                return await self._act(ctx, "needs_forms", self._pause)
 
             more = [needs_form, needs_forms]
         own = [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks, fetches]

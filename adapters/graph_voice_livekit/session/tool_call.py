@@ -63,7 +63,7 @@ class LiveToolCall:
 
     def tell_rejected(self, told: ToolMessage | None) -> None:
         """Its handoff did not happen: LiveKit's item says what the graph tells its model, also if it comes later."""
-        if told is None:
+        if told is None or told.additional_kwargs.get("placeholder"):
             return
         is_error = told.status == "error"
         if self.result is not None:

@@ -132,3 +132,5 @@ class ToolCalls:
                 call.answered(output)  # an abandoned task has given it its result meanwhile
         elif call.has_waited:
             call.answered(output)
+            if (found := turn.record.call(call.id)) is not None:
+                call.tell_rejected(found[1].result)  # the task before it has not begun, so its own does not either

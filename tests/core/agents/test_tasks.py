@@ -281,3 +281,25 @@ def test_a_group_that_can_not_work_is_refused() -> None:
         TaskGroup("g", [one, one])
     with pytest.raises(BuildError, match="on_failure"):
         TaskGroup("g", [one, two], on_failure="ignore")  # type: ignore[arg-type]
+
+
+async def test_a_tool_call_goes_on_behind_its_task_in_one_of_two_turns_that_begin_at_once() -> None:
+    """An edited state: the task has ended, and two turns of the caller find it so."""
+    task, acted = city(), list[str]()
+
+    async def body(ctx: RunContext[Any]) -> str:
+        acted.append(await ctx.run_task(task))
+        await asyncio.sleep(2)
+        return acted[-1]
+
+    script = {"desk": lambda m: "Yes." if len(m) > 3 else call("travel"), "get_city": ["Which city?"]}
+    graph = create_voice_graph([desk_of(task, body), task], llm=ScriptedModel(script))
+    conversation: Conversation[Any] = Conversation(graph)
+    await conversation.run("To Rome.")
+    frame = conversation.state["stack"][-1]
+    done = {"done": True, "results": [{"task": "get_city", "value": "Rome"}]}
+    conversation.call.state.apply({"stack": {"set": {frame["id"]: done}}, "active_agent": "desk"})
+    await asyncio.gather(conversation.run("Well?"), conversation.run("Hello?"))
+    assert acted == ["Rome"]
+    assert next(m.text for m in conversation.messages if isinstance(m, ToolMessage)) == "Rome"
+    assert conversation.state["stack"] == []

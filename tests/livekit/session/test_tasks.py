@@ -1,6 +1,7 @@
 """Tasks: an agent takes over the conversation for one purpose, and gives it back with a result. Each rule once, on both
 front ends."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -686,3 +687,30 @@ async def test_a_step_of_a_group_is_given_up(front_end: Any, on_failure: Any) ->
             assert isinstance(found[0]["get_name"], TaskFailed)
             assert found[0]["get_city"] == "Rome"
         assert phone.heard[-1] == "Well."
+
+
+async def test_the_caller_cuts_in_while_the_waiting_call_goes_on_and_it_acts_once(front_end: Any) -> None:
+    get_email, acted = email_task(), list[str]()
+
+    @function_tool
+    async def schedule(ctx: RunContext[Desk]) -> str:
+        """Book."""
+        email = await ctx.run_task(get_email)
+        await asyncio.sleep(4)
+        acted.append(email.address)
+        return "booked"
+
+    desk = Agent("desk", instructions="Desk.", tools=[schedule], tasks=[get_email])
+    script = [call("schedule"), "I am listening.", "By the way, it is booked."]
+    model = ScriptedModel({"desk": script, "get_email": EMAIL})
+    graph = create_voice_graph([desk, get_email], userdata=Desk)
+    async with Call(graph, llm=model, userdata=Desk(), front_end=front_end) as phone:
+        await phone.says("Book.")
+        await phone.says("ada at x dot org")
+        phone.during_tool("schedule").says("Are you there?")
+        await phone.says("Yes.")
+        await phone.silence(10)
+        assert "I am listening." in phone.heard
+        assert results(phone)["schedule"] == "booked"
+        assert phone.state["stack"] == []
+    assert acted == ["ada@x.org"]
