@@ -145,6 +145,12 @@ class CallState(Generic[U]):
         return self.live.others.get("active_agent") or self.roles.start or ""
 
     @property
+    def next_active_agent(self) -> str:
+        """The agent that a handoff makes active, one that has happened and is not written yet; else the active one."""
+        leaving = [turn.leaving for turn in self.live.turns if turn.leaving is not None]
+        return max(leaving, key=lambda handoff: handoff.order).event.new_agent if leaving else self.active_agent
+
+    @property
     def default_speaker(self) -> str:
         """Who speaks in a turn that has handed off to nobody: the active agent, else the first custom node that may."""
         return self.active_agent or next(iter(sorted(self.roles.custom_speakers)), "")

@@ -121,9 +121,10 @@ class Handoffs:
                 await self._entered_after_words(driver)
                 return True
         else:
-            if name in call.agents and (came_from is not None or self._conversation.active_agent != name):
+            state = self._conversation.call.state
+            if name in call.agents and (came_from is not None or state.next_active_agent != name):
                 policy = agent.arriving or (self._arriving if came_from is not None else None)
-                await self._conversation.call.state.update_agent(name, policy, old=came_from)
+                await state.update_agent(name, policy, old=came_from)
                 await agent.show(self._conversation.chat_ctx)
             if self._resume.found:
                 await agent.show(self._conversation.chat_ctx)
