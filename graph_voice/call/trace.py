@@ -14,6 +14,7 @@ from langsmith.utils import tracing_is_enabled
 
 from graph_voice.call.state import CallState
 from graph_voice.graph.build import runtime_of
+from graph_voice.graph.frames import running_task
 from graph_voice.messages.content import plain_text
 from graph_voice.secrets.spoken import taken
 from graph_voice.secrets.values import secret_texts
@@ -84,6 +85,8 @@ class CallTrace:
         config: RunnableConfig = {"recursion_limit": RECURSION_LIMIT, **state.config}
         configurable = {**config.get("configurable", {}), "thread_id": state.thread_id}
         metadata = {**config.get("metadata", {}), "thread_id": state.thread_id, "turn_id": turn.id}
+        if (frame := running_task(state.live.others)) is not None:
+            metadata |= {"task": frame["task"], "task_id": frame["id"]}
         if (behind := self._lag()) > PUNCTUAL:
             metadata["durable_lag_ms"] = round(behind * 1000)
         callbacks = listening(config, metadata)

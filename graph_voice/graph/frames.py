@@ -31,6 +31,7 @@ __all__ = [
     "node_of",
     "replay_of",
     "returned_to",
+    "running_task",
     "stack_of",
     "whole_call",
 ]
@@ -106,6 +107,11 @@ def frame_of(state: Mapping[str, Any], task: str) -> TaskFrame | None:
     """The frame in which this task runs; None when nobody runs it."""
     running = [frame for frame in stack_of(state) if not frame["done"]]
     return running[-1] if running and running[-1]["task"] == task else None
+
+
+def running_task(state: Mapping[str, Any]) -> TaskFrame | None:
+    """The innermost task that runs; None if none does."""
+    return next((frame for frame in reversed(stack_of(state)) if not frame["done"]), None)
 
 
 def returned_to(state: Mapping[str, Any], agent: str) -> TaskFrame | None:

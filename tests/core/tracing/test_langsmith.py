@@ -10,7 +10,17 @@ from langsmith_sink import LangSmithSink, TracedRun
 from langsmith_support import langsmith as langsmith
 from turn_support import hear, play, rest, until
 
-from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool, history
+from graph_voice import (
+    Agent,
+    Conversation,
+    Handoff,
+    RunContext,
+    Task,
+    create_voice_graph,
+    events,
+    function_tool,
+    history,
+)
 from graph_voice.call.trace import LINGER
 from graph_voice.testing import Call, ScriptedModel, call, say
 
@@ -79,6 +89,27 @@ async def test_a_turn_is_one_tree_of_agents_tools_and_handoffs(langsmith: LangSm
             assert child.ended is not None
             assert run.begun <= child.begun <= child.ended <= run.ended
             assert child.fields["dotted_order"].startswith(f"{run.fields['dotted_order']}.")
+
+
+async def test_the_turns_of_a_task_share_its_id(langsmith: LangSmithSink) -> None:
+    get_city = Task("get_city", instructions="Which city?")
+
+    @function_tool(tasks=[get_city])
+    async def travel(ctx: RunContext[Any]) -> str:
+        """Travel."""
+        return await ctx.run_task(get_city)
+
+    agents = [Agent("desk", instructions="Desk.", tools=[travel]), get_city]
+    city = ["Which city?", "Pardon?", call("complete_get_city", {"value": "Rome"})]
+    model = ScriptedModel({"desk": [call("travel"), "Done.", "Yes?"], "get_city": city})
+    conversation: Conversation[Any] = Conversation(create_voice_graph(agents, llm=model))
+    for words in ("To Rome.", "Hm.", "Rome.", "Hello?"):
+        await conversation.run(words)
+    await conversation.aclose()
+    langsmith.wait()
+    found = [root.metadata for root in sorted(langsmith.roots, key=lambda root: root.fields["start_time"])]
+    assert [metadata.get("task") for metadata in found] == [None, "get_city", "get_city", None]
+    assert found[1]["task_id"] == found[2]["task_id"]
 
 
 async def test_the_root_says_what_was_said_generated_and_heard(langsmith: LangSmithSink) -> None:
