@@ -83,7 +83,10 @@ async def _compare(turns: int, url: str, nobody: str) -> list[Row]:
         OURS: lambda: [LangChainTracer(client=client)],
         REFUSED: lambda: [LangChainTracer(client=lost)],
     }
-    agents = [Agent("a", instructions="A", handoffs=[Handoff("b")]), Agent("b", instructions="B", handoffs=["a"])]
+    agents = [
+        Agent("a", instructions="A", handoffs=[Handoff("b")]),
+        Agent("b", instructions="B", handoffs=[Handoff("a", tool=False)]),
+    ]
     words = "".join(f"word{n} " for n in range(30))
     took: dict[str, list[tuple[float, float]]] = {way: [] for way in tracers}
     order, warm = random.Random(0), 3

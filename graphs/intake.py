@@ -34,7 +34,7 @@ intake = Agent(
     "intake",
     instructions="You are an intake agent. Learn the caller's name and age.",
     tools=[record_name, record_age],
-    handoffs=["customer_service"],
+    handoffs=[Handoff("customer_service", tool=False)],
     on_enter="Greet the caller, say what the call is about, and ask for their name and age.",
 )
 

@@ -37,7 +37,8 @@ class Agent:
         tools: `@function_tool` functions, plain functions, LangChain tools, or tools that the model's provider runs
             itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
         tasks: the `Task`s that its tools and its `on_enter` method run with `ctx.run_task`.
-        handoffs: `Handoff`s, and names of targets that the tools hand off to with `ctx.handoff(name)`.
+        handoffs: `Handoff`s. A name, or an agent, is short for `Handoff(name)`: the model gets `transfer_to_<name>`.
+            A target that only tools of yours hand off to, with `ctx.handoff(name)`, is `Handoff(name, tool=False)`.
         on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
             agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
             does (`return ctx.handoff("billing")`). It runs when the handoff to the agent has happened.
@@ -60,7 +61,7 @@ class Agent:
     instructions: Text = ""
     is_graph_agent: ClassVar[bool] = True
     tools: Sequence[Any] = ()
-    handoffs: Sequence[Handoff | str] = ()
+    handoffs: "Sequence[Handoff | str | Agent]" = ()
     tasks: Sequence[Any] = ()
     llm: BaseChatModel | str | None = None
     fallback: BaseChatModel | str | None = None
@@ -76,7 +77,7 @@ class Agent:
         *,
         instructions: Text | None = None,
         tools: Sequence[Any] | None = None,
-        handoffs: Sequence[Handoff | str] | None = None,
+        handoffs: "Sequence[Handoff | str | Agent] | None" = None,
         tasks: Sequence[Any] | None = None,
         on_enter: str | Callable[[Any], Any] | None = None,
         on_exit: Callable[[Any], Any] | None = None,
@@ -111,8 +112,8 @@ class Agent:
         for attribute in ("tools", "handoffs", "tasks"):
             if not isinstance(value := getattr(self, attribute), Iterable):
                 raise BuildError(f'Agent("{self.name}", {attribute}={value!r:.60}): write a list, {attribute}=[...].')
-        if isinstance(self.handoffs, list | tuple):
-            self.handoffs = [handoff.name if isinstance(handoff, Agent) else handoff for handoff in self.handoffs]
+        if not isinstance(self.handoffs, str):
+            self.handoffs = [_as_handoff(handoff) for handoff in self.handoffs]
         for attribute in ("instructions", "on_enter"):
             # `instructions = lambda userdata: ...` in a class body is a function of the userdata, not a method.
             raw = inspect.getattr_static(self, attribute)
@@ -127,15 +128,12 @@ class Agent:
         if not self.name and type(self) is not Agent:
             self.name = _snake_case(type(self).__name__)
         self._check()
-        self.declared = [h for h in self.handoffs if isinstance(h, Handoff)]
+        self.declared = [h for h in self.handoffs if isinstance(h, Handoff)]  # all of them: a name became one above
         self.ways: dict[str, Handoff] = {}
         """Target -> the declaration that `ctx.handoff` uses: one with `tool=False` comes before a transfer tool's."""
-        for handoff in sorted(self.handoffs, key=lambda h: 2 if isinstance(h, str) else int(h.tool)):
-            way = Handoff(handoff) if isinstance(handoff, str) else handoff
+        for way in sorted(self.declared, key=lambda handoff: handoff.tool):
             self.ways.setdefault(way.to, way)
-        self.transfers: list[TransferTool] = [
-            h.transfer_tool() for h in self.handoffs if isinstance(h, Handoff) and h.tool
-        ]
+        self.transfers: list[TransferTool] = [handoff.transfer_tool() for handoff in self.declared if handoff.tool]
         self.provider_tools = [tool for tool in self.tools if is_provider_tool(tool)]
         """Tools that the model's provider runs, as it wants them declared."""
         own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
@@ -222,11 +220,10 @@ class Agent:
         if isinstance(self.handoffs, str):
             raise BuildError(f'agent "{name}": handoffs is a list: handoffs=["{self.handoffs}"].')
         for handoff in self.handoffs:
-            if not isinstance(handoff, Handoff | str):
-                hint = f'"{handoff.name}"' if isinstance(handoff, Agent) else '"billing"'
+            if not isinstance(handoff, Handoff):
                 raise BuildError(
-                    f'agent "{name}": handoffs has {handoff!r}. Write the name of the target, handoffs=[{hint}], or '
-                    f"Handoff({hint}, ...)."
+                    f'agent "{name}": handoffs has {handoff!r}. Write the name of the target, handoffs=["billing"], or '
+                    'Handoff("billing", ...).'
                 )
         if self.on_enter_tools not in ("own", "none"):
             raise BuildError(f'agent "{name}": on_enter_tools={self.on_enter_tools!r}: write "own" or "none".')
@@ -238,8 +235,13 @@ class Agent:
 
     def _refuse_twice(self, tool: str) -> None:
         made = next((t.handoff for t in self.transfers if t.name == tool), None)
-        if made is None or not any(own.name == tool for own in self.own_tools):
+        if made is None:
             raise BuildError(f'agent "{self.name}" has two tools named "{tool}"; rename one.')
+        if not any(own.name == tool for own in self.own_tools):
+            raise BuildError(
+                f'agent "{self.name}" declares two transfer tools named "{tool}". If one of them is for your own tool '
+                f'that hands off: Handoff("{made.to}", tool=False). If both stay: Handoff("{made.to}", name="...").'
+            )
         raise BuildError(
             f'agent "{self.name}" has two tools named "{tool}": one of its own, and the one that Handoff("{made.to}") '
             f'makes. If your tool makes the handoff: Handoff("{made.to}", tool=False). If both stay: '
@@ -281,6 +283,12 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _as_handoff(written: Any) -> Any:
+    """A name, or an agent, as the `Handoff` that it is short for. Anything else is refused with the others."""
+    name = written.name if isinstance(written, Agent) else written
+    return Handoff(name) if name and isinstance(name, str) else written
 
 
 def _refuse_self(kind: str, attribute: str) -> None:

@@ -126,8 +126,8 @@ class RunContext(Generic[U, D]):
         way = self.ways.get(to)
         if way is None:
             raise HandoffError(
-                f'agent "{self.agent}" may not hand off to "{to}": declare it, '
-                f'Agent("{self.agent}", ..., handoffs=["{to}"]). Declared: {", ".join(sorted(self.ways)) or "none"}.'
+                f'agent "{self.agent}" may not hand off to "{to}": declare it, Agent("{self.agent}", ..., '
+                f'handoffs=[Handoff("{to}", tool=False)]). Declared: {", ".join(sorted(self.ways)) or "none"}.'
             )
         return replace(
             way,

@@ -302,7 +302,7 @@ def _handoffs(agent: Agent) -> Iterator[Finding]:
             yield Finding(
                 Severity.WARNING,
                 f"{declared}, but has no tool that could make it.",
-                f'For a transfer tool write Handoff("{target}", "When to transfer."), not only the name.',
+                f'For a transfer tool leave tool=False out: Handoff("{target}", "When to transfer.").',
                 agent=agent.name,
             )
         else:

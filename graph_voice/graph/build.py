@@ -224,7 +224,7 @@ def _check_tools(agent: Agent) -> None:
         if undeclared:
             raise BuildError(
                 f'agent "{agent.name}": tool "{tool.name}" hands off to "{undeclared[0]}", which the agent does not '
-                f'declare: Agent("{agent.name}", ..., handoffs=["{undeclared[0]}"]).'
+                f'declare: Agent("{agent.name}", ..., handoffs=[Handoff("{undeclared[0]}", tool=False)]).'
             )
     if agent.name in agent.targets:
         raise BuildError(f'agent "{agent.name}" declares a handoff to itself.')

@@ -14,7 +14,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
-from graph_voice import Agent, LiveSaver, VoiceState, create_voice_graph
+from graph_voice import Agent, Handoff, LiveSaver, VoiceState, create_voice_graph
 from graph_voice.agents.handoff import handoff_record
 from graph_voice.call.journal import Journal
 from graph_voice.storage.run_saver import RunSaver
@@ -25,7 +25,8 @@ CONFIG: Any = {"configurable": {"thread_id": "call"}}
 CALL: Any = {"configurable": {"thread_id": "call", "checkpoint_ns": ""}}
 """Its own checkpoints: who owns the thread is in another namespace."""
 GRAPH = create_voice_graph(
-    [Agent("a", instructions="A.", handoffs=["b"]), Agent("b", instructions="B.")], llm=ScriptedModel([])
+    [Agent("a", instructions="A.", handoffs=[Handoff("b", tool=False)]), Agent("b", instructions="B.")],
+    llm=ScriptedModel([]),
 ).compile()
 
 

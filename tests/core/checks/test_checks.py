@@ -229,7 +229,7 @@ def test_a_transfer_tool_that_says_nothing_of_itself() -> None:
 
 
 def test_a_target_that_no_tool_can_take() -> None:
-    found = checked(desk(handoffs=["billing"]), billing())
+    found = checked(desk(handoffs=[Handoff("billing", tool=False)]), billing())
     told = next(f for f in found if f.agent == "desk")
     assert told.severity is Severity.WARNING
     assert "no tool that could make it" in told.problem
@@ -237,7 +237,7 @@ def test_a_target_that_no_tool_can_take() -> None:
 
 
 def test_a_target_that_no_tool_names_is_drawn_without_a_name() -> None:
-    found = only(checked(desk(handoffs=["billing"], tools=[look_up]), billing()))
+    found = only(checked(desk(handoffs=[Handoff("billing", tool=False)], tools=[look_up]), billing()))
     assert found.severity is Severity.INFO
     assert '@function_tool(handoffs=["billing"])' in found.fix
 

@@ -352,7 +352,7 @@ def test_a_voice_graph_is_drawn_with_its_agents_tools_and_declared_handoffs() ->
                 "intake",
                 instructions="Ask.",
                 tools=[record_name],
-                handoffs=["billing", Handoff("support", "For help.")],
+                handoffs=[Handoff("billing", tool=False), Handoff("support", "For help.")],
             ),
             Agent("support", instructions="Help.", handoffs=[Handoff("billing", "For money.")]),
             Agent("billing", instructions="Count."),
@@ -402,7 +402,7 @@ def test_an_agent_that_leads_to_a_place_by_a_transfer_and_by_a_tool_has_a_line_f
         """Find."""
         return "found"
 
-    a = Agent("a", instructions="A.", tools=[find], handoffs=[Handoff("lookup"), Handoff("b"), "b"])
+    a = Agent("a", instructions="A.", tools=[find], handoffs=["lookup", "b"])
     graph = create_voice_graph([a, Agent("b", instructions="B.")])
     graph.add_node("lookup", lambda state: {})
     graph.add_edge("lookup", "b")

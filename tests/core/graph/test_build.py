@@ -21,6 +21,12 @@ async def ping() -> str:
     return "up"
 
 
+@function_tool
+async def transfer_to_b(ctx: RunContext[Any]) -> Handoff:
+    """Transfer."""
+    return ctx.handoff("b")
+
+
 @function_tool(handoffs=["billing"])
 async def pay(ctx: RunContext[Any]) -> Handoff:
     """Pay."""
@@ -57,6 +63,8 @@ AGENTS: list[tuple[Any, str]] = [
     (lambda: agent(tools=[ping], handoffs=[Handoff("x", name="ping")]), 'two tools named "ping"'),
     (lambda: agent(tools=["ping"]), "'ping' is not a tool"),
     (lambda: agent(handoffs="billing"), 'handoffs=["billing"]'),
+    (lambda: agent(handoffs=["b", Handoff("b")]), 'two transfer tools named "transfer_to_b". If one of them is for'),
+    (lambda: agent(tools=[transfer_to_b], handoffs=["b"]), 'Handoff("b", tool=False)'),
     (lambda: agent(handoffs=[Handoff("b" * 60)]), f'Handoff("{"b" * 60}", name="...")'),
     (lambda: agent(handoffs=[Handoff("b", name="to b")]), 'the providers refuse the tool name "to b"'),
     (lambda: agent(handoffs=[Handoff("")]), "needs the name"),
@@ -85,7 +93,7 @@ GRAPHS: list[tuple[Any, str]] = [
     ([agent(), "billing"], "'billing' is not an agent"),
     ([NeedsArguments], "pass an instance, NeedsArguments(...)"),
     ([agent(tools=[pay])], 'tool "pay" hands off to "billing", which the agent does not declare'),
-    ([agent(handoffs=["front"])], 'agent "front" declares a handoff to itself'),
+    ([agent(handoffs=[Handoff("front", tool=False)])], 'agent "front" declares a handoff to itself'),
 ]
 
 
@@ -105,7 +113,7 @@ def test_other_arguments_are_checked_as_well() -> None:
         create_voice_graph([agent()], state_schema=Caller)
 
 
-@pytest.mark.parametrize("handoffs", [["biling"], [Handoff("biling")]], ids=["declared", "tool"])
+@pytest.mark.parametrize("handoffs", [["biling"], [Handoff("biling", tool=False)]], ids=["tool", "declared"])
 def test_an_unknown_target_is_named_when_the_graph_is_compiled(handoffs: Any) -> None:
     builder = create_voice_graph([agent(handoffs=handoffs, tools=[ping]), agent("billing")])
     with pytest.raises(BuildError) as caught:
@@ -156,4 +164,4 @@ async def test_a_target_that_a_tool_returns_and_that_is_not_declared_is_told_wit
     )
     await conversation.run("Go.")
     answer = next(m for m in conversation.messages if m.type == "tool")
-    assert 'Agent("front", ..., handoffs=["billing"])' in answer.text
+    assert 'Agent("front", ..., handoffs=[Handoff("billing", tool=False)])' in answer.text

@@ -48,7 +48,7 @@ async def record(ctx: RunContext[Caller], name: str) -> Handoff:
     return ctx.handoff("b")
 
 
-A = Agent("a", instructions="You are a.", tools=[record], handoffs=["b"])
+A = Agent("a", instructions="You are a.", tools=[record], handoffs=[Handoff("b", tool=False)])
 B = Agent("b", instructions=lambda u: f"You are b, for {u.name}.", handoffs=[Handoff("a", history=history.full())])
 
 

@@ -68,7 +68,12 @@ def test_the_newest_context_of_an_agent_counts() -> None:
 
 def two_agents(**options: Any) -> Any:
     agents = [
-        Agent("desk", instructions="D.", tools=[look_up], handoffs=[Handoff("billing", "Bills."), "human"]),
+        Agent(
+            "desk",
+            instructions="D.",
+            tools=[look_up],
+            handoffs=[Handoff("billing", "Bills."), Handoff("human", tool=False)],
+        ),
         Agent("billing", instructions="B."),
     ]
     model = ScriptedModel(lambda messages: "Yes.")

@@ -70,8 +70,9 @@ def build(
     replies: Any, tools: Any = None, *, handoffs: Any = ("billing", "support"), userdata: Any = Caller, **options: Any
 ) -> tuple[Any, ScriptedModel]:
     model = replies if isinstance(replies, ScriptedModel) else ScriptedModel(replies)
-    intake = Agent("intake", instructions="Intake.", tools=TOOLS if tools is None else tools, handoffs=handoffs)
-    billing = Agent("billing", instructions="Billing.", tools=[move], handoffs=["intake"])
+    ways = [Handoff(to, tool=False) if isinstance(to, str) else to for to in handoffs]
+    intake = Agent("intake", instructions="Intake.", tools=TOOLS if tools is None else tools, handoffs=ways)
+    billing = Agent("billing", instructions="Billing.", tools=[move], handoffs=[Handoff("intake", tool=False)])
     support = Agent("support", instructions="Support.")
     return create_voice_graph([intake, billing, support], userdata=userdata, llm=model, **options), model
 
@@ -173,7 +174,7 @@ async def test_a_command_with_a_declared_goto_is_a_handoff() -> None:
 @pytest.mark.parametrize(
     ("command", "what"),
     [
-        (Command(goto="nowhere"), 'handoffs=["nowhere"]'),
+        (Command(goto="nowhere"), 'handoffs=[Handoff("nowhere", tool=False)]'),
         (Command(goto="support", graph=Command.PARENT), 'Return ctx.handoff("<agent>") or Command(goto="<agent>")'),
         (Command(goto=["support", "billing"]), "names one target"),
     ],
@@ -193,7 +194,10 @@ async def test_a_command_that_leads_nowhere_is_told_to_the_model(command: Comman
 
 async def test_an_undeclared_target_of_a_handoff_names_the_missing_declaration() -> None:
     graph, _ = build([call("move", {"to": "nowhere"}), "Sorry."])
-    assert 'declare it, Agent("intake", ..., handoffs=["nowhere"])' in answers((await invoke(graph))["messages"])[0]
+    assert (
+        'declare it, Agent("intake", ..., handoffs=[Handoff("nowhere", tool=False)])'
+        in answers((await invoke(graph))["messages"])[0]
+    )
 
 
 async def test_any_node_may_be_the_target() -> None:
@@ -373,7 +377,7 @@ async def test_a_line_that_fails_does_not_cost_the_handoff(caplog: pytest.LogCap
 
     graph, _ = build(
         {"intake": [call("transfer_to_support")], "support": ["Support here."]},
-        handoffs=[Handoff("support", say=broken), "billing"],
+        handoffs=[Handoff("support", say=broken), Handoff("billing", tool=False)],
     )
     with caplog.at_level(logging.ERROR, logger="graph_voice"):
         result = await invoke(graph)

@@ -230,7 +230,10 @@ async def test_a_langchain_tool_that_asks_leaves_nothing_assigned_either() -> No
     log = Log()
     model = ScriptedModel([say(call("note", {"text": "x"}), call("ask_first")), "Done."])
     intake = Agent(
-        "intake", instructions="Intake.", tools=[*make_tools(log), ask_first], handoffs=["billing", "support"]
+        "intake",
+        instructions="Intake.",
+        tools=[*make_tools(log), ask_first],
+        handoffs=[Handoff("billing", tool=False), Handoff("support", tool=False)],
     )
     others = [Agent(name, instructions=name) for name in ("billing", "support")]
     graph = create_voice_graph([intake, *others], userdata=Caller, llm=model).compile(checkpointer=InMemorySaver())

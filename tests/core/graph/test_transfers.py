@@ -41,7 +41,7 @@ async def pass_on(ctx: RunContext[Any]) -> Handoff:
 def office(*first: Any, to: Handoff | None = None, tools: Any = (), **options: Any) -> tuple[Any, ScriptedModel]:
     """Agent `a`, which says this first, and then "Again a."; it hands off to `b`, which greets."""
     llm = ScriptedModel({"a": [*first, "Again a."], "b": ["B here.", "Still b."]})
-    a = Agent("a", instructions="You are a.", tools=tools, handoffs=[to or Handoff("b"), "b"], **options)
+    a = Agent("a", instructions="You are a.", tools=tools, handoffs=[to or Handoff("b")], **options)
     b = Agent("b", instructions="You are b.", on_enter="Greet.")
     return create_voice_graph([a, b], llm=llm), llm
 
@@ -409,7 +409,8 @@ def companies(draw: st.DrawFn) -> list[Agent]:
         for to in draw(st.lists(st.sampled_from(others), max_size=3), label="tools"):
             tools.append(_tool(f"{name}_tool_{len(tools)}", to if draw(st.booleans()) else None))
         plain += [to for to in others if any(to in tool.__graph_voice_tool__["handoffs"] for tool in tools)]
-        agents.append(Agent(name, instructions=name, handoffs=[*handoffs, *sorted(set(plain))], tools=tools))
+        bare = [Handoff(to, tool=False) for to in sorted(set(plain))]
+        agents.append(Agent(name, instructions=name, handoffs=[*handoffs, *bare], tools=tools))
     return agents
 
 

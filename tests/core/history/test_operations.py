@@ -263,7 +263,7 @@ async def test_an_agent_takes_up_what_it_knew() -> None:
     )
     graph = create_voice_graph(
         [
-            Agent("desk", instructions="D.", handoffs=["billing", Handoff("billing")]),
+            Agent("desk", instructions="D.", handoffs=["billing"]),
             Agent(
                 "billing",
                 instructions="B.",

@@ -130,7 +130,7 @@ def specialist_call(
     graph = create_voice_graph(
         [
             Agent("triage", instructions="Triage.", handoffs=[Handoff("specialist", history=policy, say=say)]),
-            Agent("specialist", instructions="Help.", handoffs=["triage"]),
+            Agent("specialist", instructions="Help.", handoffs=[Handoff("triage", tool=False)]),
         ],
         llm=voice,
     )
@@ -457,7 +457,7 @@ def tool_call(
     graph = create_voice_graph(
         [
             Agent("triage", instructions="Triage.", tools=[check], handoffs=[way]),
-            Agent("specialist", instructions="Help.", handoffs=["triage"]),
+            Agent("specialist", instructions="Help.", handoffs=[Handoff("triage", tool=False)]),
         ],
         llm=voice,
     )
@@ -521,10 +521,10 @@ async def test_a_summary_behind_a_limit_is_prepared_once_the_limit_is_passed() -
 
 async def test_a_tool_takes_the_way_that_was_declared_for_tools_and_the_model_its_own() -> None:
     quiet, said = Handoff("b", say="Quiet.", tool=False), Handoff("b", say="By tool.")
-    agent = Agent("a", instructions="A.", handoffs=[said, "b", quiet])
+    agent = Agent("a", instructions="A.", handoffs=[said, quiet])
     assert agent.ways["b"] is quiet
     assert [t.handoff for t in agent.transfers] == [said]
-    assert Agent("a", instructions="A.", handoffs=["b", said]).ways["b"] is said
+    assert Agent("a", instructions="A.", handoffs=[said, Handoff("c")]).ways["b"] is said
 
 
 def test_a_way_without_a_tool_takes_no_name_for_it() -> None:

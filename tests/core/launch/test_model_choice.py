@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graph_voice import Agent, create_voice_graph
+from graph_voice import Agent, Handoff, create_voice_graph
 from graph_voice.errors import MissingDependencyError, ModelError
 from graph_voice.launch.loading import load_graph
 from graph_voice.launch.model_choice import DEFAULT_OPENAI_MODEL, GROUP, ModelChoice, choose_model
@@ -50,7 +50,10 @@ def install(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
 def graph(*, own: bool) -> Any:
     llm = ScriptedModel([]) if own else None
     return create_voice_graph(
-        [Agent("a", instructions="A", llm=ScriptedModel([]), handoffs=["b"]), Agent("b", instructions="B", llm=llm)]
+        [
+            Agent("a", instructions="A", llm=ScriptedModel([]), handoffs=[Handoff("b", tool=False)]),
+            Agent("b", instructions="B", llm=llm),
+        ]
     )
 
 

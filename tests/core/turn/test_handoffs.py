@@ -121,7 +121,7 @@ async def test_a_chain_in_one_turn_keeps_what_was_confirmed() -> None:
 
     agents = [
         Agent("a", instructions="A", handoffs=[Handoff("b")]),
-        Agent("b", instructions="B", tools=[on], handoffs=["c"]),
+        Agent("b", instructions="B", tools=[on], handoffs=[Handoff("c", tool=False)]),
         Agent("c", instructions="C"),
     ]
     model = ScriptedModel({"a": [say(call("transfer_to_b"))], "b": [say(call("on"))], "c": ["C."]})

@@ -202,8 +202,8 @@ async def test_200_handoffs_in_a_row_within_one_turn_end_in_a_spoken_reply() -> 
 
     model = ScriptedModel(pass_on)
     agents = [
-        Agent("a", instructions="A.", handoffs=["b"], tools=[move]),
-        Agent("b", instructions="B.", handoffs=["a"], tools=[move]),
+        Agent("a", instructions="A.", handoffs=[Handoff("b", tool=False)], tools=[move]),
+        Agent("b", instructions="B.", handoffs=[Handoff("a", tool=False)], tools=[move]),
     ]
     hostile = HostileCall(Conversation(create_voice_graph(agents, llm=model), context=Ledger()))
     assert await hostile.says("pass me on") == "I stay."

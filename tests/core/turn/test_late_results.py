@@ -42,7 +42,7 @@ def slow_tool(seconds: float, name: str = "look_up", result: Any = "found it", *
 def host(*tools: Any, script: Any, **options: Any) -> tuple[Conversation[Any], ScriptedModel]:
     model = ScriptedModel(script)
     agents = [Agent("host", instructions="You are the host.", tools=list(tools), **options)]
-    agents += [Agent(name, instructions=f"You are {name}.") for name in options.get("handoffs", ())]
+    agents += [Agent(way.to, instructions=f"You are {way.to}.") for way in options.get("handoffs", ())]
     return Conversation(create_voice_graph(agents, llm=model)), model
 
 
@@ -246,7 +246,9 @@ async def test_a_tool_that_wants_no_reply_is_not_announced() -> None:
 
 async def test_a_handoff_that_comes_late_does_not_happen_and_is_told() -> None:
     tool = slow_tool(4, result=Handoff("billing"))
-    conversation, model = host(tool, script=[call("look_up"), "Shall I put you through now?"], handoffs=["billing"])
+    conversation, model = host(
+        tool, script=[call("look_up"), "Shall I put you through now?"], handoffs=[Handoff("billing", tool=False)]
+    )
     first = await asked_and_cut_off(conversation)
     assert not [event for event in await rest(first) if isinstance(event, events.HandedOff)]
     first.close()
@@ -261,7 +263,9 @@ async def test_a_handoff_that_comes_late_does_not_happen_and_is_told() -> None:
 async def test_the_agent_that_has_the_floor_by_then_speaks_of_it() -> None:
     model = ScriptedModel({"host": [call("look_up")], "billing": ["Billing speaking.", "By the way, it was found."]})
     agents = [
-        Agent("host", instructions="You are the host.", tools=[slow_tool(8)], handoffs=["billing"]),
+        Agent(
+            "host", instructions="You are the host.", tools=[slow_tool(8)], handoffs=[Handoff("billing", tool=False)]
+        ),
         Agent("billing", instructions="You are billing."),
     ]
     conversation = Conversation(create_voice_graph(agents, llm=model))

@@ -176,7 +176,15 @@ async def test_what_the_tools_wrote_is_in_the_session_s_userdata_when_the_liveki
     model = ScriptedModel({"support": [call("record_name", {"name": "Ann"})]})
     kind, _ = desk(["Desk speaking."])
     graph = create_voice_graph(
-        [Agent("support", instructions="S.", tools=[record_name], handoffs=["human_desk"], on_exit=on_exit)],
+        [
+            Agent(
+                "support",
+                instructions="S.",
+                tools=[record_name],
+                handoffs=[Handoff("human_desk", tool=False)],
+                on_exit=on_exit,
+            )
+        ],
         userdata=Caller,
         llm=model,
         external=["human_desk"],

@@ -86,7 +86,7 @@ async def test_three_agents_in_one_turn_are_one_trace_and_three_voices() -> None
     ga = office(
         model,
         agent("a", Handoff("b")),
-        agent("b", "c", tools=[chained("c")]),
+        agent("b", Handoff("c", tool=False), tools=[chained("c")]),
         agent("c"),
         config={"callbacks": [roots]},
     )
@@ -100,7 +100,10 @@ async def test_three_agents_in_one_turn_are_one_trace_and_three_voices() -> None
 
 async def test_seven_silent_handoffs_there_and_back_end_in_an_answer() -> None:
     graph = create_voice_graph(
-        [agent("a", "b", tools=[chained("b")]), agent("b", "a", tools=[chained("a")])],
+        [
+            agent("a", Handoff("b", tool=False), tools=[chained("b")]),
+            agent("b", Handoff("a", tool=False), tools=[chained("a")]),
+        ],
         llm=(
             model := ScriptedModel(
                 {
@@ -121,7 +124,11 @@ async def test_seven_silent_handoffs_there_and_back_end_in_an_answer() -> None:
 
 async def test_the_hop_budget_ends_a_ping_pong_with_words() -> None:
     model = ScriptedModel({"a": [call("go_on_to_b")] * 2 + ["A answers."], "b": [call("go_on_to_a")] * 2})
-    ga = office(model, agent("a", "b", tools=[chained("b")]), agent("b", "a", tools=[chained("a")]))
+    ga = office(
+        model,
+        agent("a", Handoff("b", tool=False), tools=[chained("b")]),
+        agent("b", Handoff("a", tool=False), tools=[chained("a")]),
+    )
     async with a_call(ga, model) as rig:
         await rig.user_says("hello", at=0.5)
         await rig.until_idle()
@@ -292,7 +299,7 @@ async def test_there_and_back_in_one_turn_in_text() -> None:
     model = ScriptedModel(
         {"a": [say("A.", call("transfer_to_b")), "A again."], "b": [say("B.", call("go_on_to_a"))]},
     )
-    ga = office(model, agent("a", Handoff("b")), agent("b", "a", tools=[chained("a")]))
+    ga = office(model, agent("a", Handoff("b")), agent("b", Handoff("a", tool=False), tools=[chained("a")]))
     async with a_text_call(ga, model) as session:
         await session.run(user_input="hello")
         assert session.current_agent.id == "a"

@@ -19,7 +19,7 @@ from graph_agent_support import (
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from livekit.agents import Agent as LiveKitAgent
 
-from graph_voice import Agent, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
 from graph_voice.messages.pairs import RUNNING
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit import GraphAgent
@@ -61,7 +61,7 @@ def host(model: ScriptedModel, *tools: Any, **options: Any) -> GraphAgent:
             instructions="You are the host.",
             tools=tools,
             voice=voice("host"),
-            handoffs=["billing"],
+            handoffs=[Handoff("billing", tool=False)],
         ),
         Agent("billing", instructions="You are billing.", voice=voice("billing"), on_enter="Greet."),
     ]

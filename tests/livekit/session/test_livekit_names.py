@@ -89,8 +89,32 @@ def test_what_can_be_honored_is() -> None:
     other = Agent("other", instructions="o")
     agent = Agent("a", instructions="x", voice="cartesia/sonic-3", handoffs=[other])  # type: ignore[arg-type]
     assert agent.voice == Voice(tts="cartesia/sonic-3")
-    assert agent.handoffs == ["other"]
+    assert agent.handoffs == [Handoff("other")]
+    assert [tool.name for tool in agent.transfers] == ["transfer_to_other"]
     assert Handoff(other).to == "other"  # type: ignore[arg-type]
+
+
+@both
+@pytest.mark.parametrize("ways", [["other"], [Agent("other", instructions="o")], [Handoff("other")], [Agent]])
+async def test_a_name_in_handoffs_gives_the_model_a_transfer_tool(front_end: str, ways: list[Any]) -> None:
+    other = Agent("other", instructions="o", on_enter="Greet.")
+    ways = [other] if ways == [Agent] else ways
+    model = ScriptedModel({"main": [call("transfer_to_other")], "other": ["Other here."]})
+    graph = create_voice_graph([Agent("main", instructions="x", handoffs=ways), other])
+    async with Call(graph, llm=model, front_end=front_end) as phone:
+        assert (await phone.says("go")).heard == "Other here."
+        assert phone.active_agent == "other"
+        assert model.prompts[0].tools == ("transfer_to_other",)
+
+
+@both
+async def test_a_bare_edge_gives_the_model_no_tool(front_end: str) -> None:
+    main = Agent("main", instructions="x", handoffs=[Handoff("other", tool=False)])
+    model = ScriptedModel(["Hello."])
+    graph = create_voice_graph([main, Agent("other", instructions="o")])
+    async with Call(graph, llm=model, front_end=front_end) as phone:
+        await phone.says("go")
+        assert model.prompts[0].tools == ()
 
 
 @both

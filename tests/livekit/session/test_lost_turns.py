@@ -404,7 +404,7 @@ class RandomTalk:
                 name,
                 instructions=f"You are {name}.",
                 tools=[transfer],
-                handoffs=["b" if name == "a" else "a"],
+                handoffs=[Handoff("b" if name == "a" else "a", tool=False)],
                 on_enter=dice.choice([None, "Greet the caller."]),
                 voice=Voice(tts=lambda name=name: FakeTTS(name), stt=ear(number)),
             )

@@ -196,7 +196,13 @@ async def test_a_guess_whose_tool_would_hand_off_leaves_the_floor_where_it_is() 
 
     model = ScriptedModel({"shop": [("stay", "You stay here."), ("bank", call("check"))], "bank": [("", "The bank.")]})
     agents = [
-        Agent("shop", instructions="shop", tools=[check], handoffs=["bank", Handoff("bank")], voice=voice("shop")),
+        Agent(
+            "shop",
+            instructions="shop",
+            tools=[check],
+            handoffs=[Handoff("bank")],
+            voice=voice("shop"),
+        ),
         Agent("bank", instructions="bank", voice=voice("bank")),
     ]
     ga = GraphAgent(create_voice_graph(agents, llm=model))

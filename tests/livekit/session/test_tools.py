@@ -209,7 +209,13 @@ async def test_the_line_of_a_tool_that_hands_off_is_in_the_old_agents_voice() ->
     model = ScriptedModel({"host": [call("send_on")], "billing": ["Billing."]})
     graph = create_voice_graph(
         [
-            Agent("host", instructions="Host.", tools=[send_on], handoffs=["billing"], voice=voice("host")),
+            Agent(
+                "host",
+                instructions="Host.",
+                tools=[send_on],
+                handoffs=[Handoff("billing", tool=False)],
+                voice=voice("host"),
+            ),
             Agent("billing", instructions="Billing.", voice=voice("billing")),
         ],
         llm=model,

@@ -56,7 +56,7 @@ def office(
         "support",
         instructions="Support.",
         tools=[balance, pass_on],
-        handoffs=[way or Handoff("billing", say=LINE), "billing"],
+        handoffs=[way or Handoff("billing", say=LINE)],
         on_exit=on_exit,
         voice=voice("support"),
     )

@@ -8,7 +8,7 @@ class TechnicalSupportAgent(Agent):
 
 class CustomerServiceAgent(Agent):
     instructions = "You are a friendly customer service representative."
-    handoffs = ("technical_support",)
+    handoffs = (Handoff("technical_support", tool=False),)
 
     @function_tool
     async def transfer_to_technical_support(self, context: RunContext) -> Handoff:

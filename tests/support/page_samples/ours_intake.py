@@ -11,7 +11,7 @@ class MySessionInfo:
 
 class IntakeAgent(Agent):
     instructions = "You are an intake agent. Learn the user's name and age."
-    handoffs = ("customer_service",)
+    handoffs = (Handoff("customer_service", tool=False),)
 
     @function_tool
     async def record_name(self, context: RunContext[MySessionInfo], name: str) -> Handoff | None:

@@ -19,7 +19,7 @@ triage = Agent(
     "triage",
     instructions="You are a triage agent.",
     tools=[transfer_to_specialist],
-    handoffs=["specialist"],
+    handoffs=[Handoff("specialist", tool=False)],
 )
 
 specialist = Agent("specialist", instructions=lambda case: f"You are a specialist for {case.topic}.")

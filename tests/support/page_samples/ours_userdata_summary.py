@@ -16,7 +16,7 @@ class CustomerServiceAgent(Agent):
 
 class IntakeAgent(Agent):
     instructions = "You are an intake agent. Learn the user's name and age."
-    handoffs = ("customer_service",)
+    handoffs = (Handoff("customer_service", tool=False),)
 
     @function_tool
     async def record(self, context: RunContext[MySessionInfo], name: str, age: int) -> Handoff:
