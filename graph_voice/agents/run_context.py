@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.runtime import Runtime
@@ -31,6 +31,18 @@ running: ContextVar["RunContext[Any] | None"] = ContextVar("graph_voice_running"
 
 def new_id(kind: str) -> str:
     return f"{kind}-{uuid.uuid4().hex[:12]}"
+
+
+_LIVEKITS = {
+    "session": "LiveKit's session is ctx.host.session; to speak: await ctx.say(...), await ctx.generate_reply(...).",
+    "speech_handle": "LiveKit's is ctx.host.speech_handle.",
+    "function_call": "The tool call's id is ctx.tool_call_id; LiveKit's item is ctx.host.function_call.",
+    "update": 'To speak while the tool works: await ctx.say(...), or @function_tool(filler="...").',
+    "with_filler": 'Write @function_tool(filler="...").',
+    "foreground": "await ctx.say(...) and await ctx.generate_reply(...) wait until they were played.",
+    "wait_for_playout": "await ctx.say(...) waits until it was played.",
+}
+"""What LiveKit's `RunContext` has, and what a graph has instead."""
 
 
 @dataclass
@@ -83,6 +95,12 @@ class RunContext(Generic[U, D]):
     replay: Replay | None = field(default=None, repr=False)
     """The tasks of this tool call; None where none can be run."""
     cut: Callable[[], bool] | None = field(default=None, repr=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f" {_LIVEKITS[name]}" if name in _LIVEKITS else ""
+            raise AttributeError(f"graph_voice's RunContext has no {name!r}.{hint}")
 
     @classmethod
     def current(cls) -> "RunContext[Any]":

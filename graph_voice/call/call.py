@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from graph_voice import events
@@ -68,12 +69,19 @@ class Call:
         front end takes it. For logs and tests."""
         self.on_tool: Callable[[ToolRun], None] | None = None
         """Called when a tool's code starts in a turn, and when it ends. For logs and tests."""
+        self.offers: Callable[[str, Sequence[BaseTool]], Sequence[BaseTool]] | None = None
+        """For a front end that has tools of its own: what an agent's model may call, if the agent declares these.
+
+        It runs the tool calls of its tools itself: `Turn.begin`, `Turn.resolve`."""
         self._running: set[asyncio.Task[Any]] = set()
         self._going_on: set[tuple[str, str | None, int]] = set()
         """The tool calls that have gone on after their tasks had ended: frame, tool call, results."""
         self._closing: asyncio.Task[None] | None = None
 
     # ---- what a turn asks (`TurnOwner`)
+
+    def offered(self, agent: str, own: Sequence[BaseTool]) -> Sequence[BaseTool]:
+        return own if self.offers is None else self.offers(agent, own)
 
     def acts_behind(self, node: str) -> bool:
         return self.roles.acts_behind(node)

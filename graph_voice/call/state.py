@@ -306,6 +306,12 @@ class CallState(Generic[U]):
         """Change what the active agent is shown (LiveKit's `agent.update_chat_ctx`), by a history operation."""
         self.apply({"chat_ctx": update})
 
+    def show(self, messages: Sequence[AnyMessage]) -> None:
+        """Show the active agent these messages from now on, and what is said later. What waits to be applied to what it
+        was shown before is dropped."""
+        kept = {k: v for k, v in (self.live.others.get("chat_ctx") or {}).items() if k == "entering"}
+        self.apply({"chat_ctx": {**carry(messages, self.messages), **kept}})
+
     def apply(self, values: Mapping[str, Any], *, changes_active_agent: bool = False) -> None:
         """Write these channels from outside a turn."""
         # After what the live turns have written so far, so that it is the newest.

@@ -115,6 +115,8 @@ class AgentNode:
             turn.entered()  # it answers, or its first words are the model's
         update |= await self._reply(state, config, turn, entering=entering)
         written: Update = update
+        if not self.agent.all_tools and self._asks_the_front_end(update):
+            return await self._wait_for_the_front_end(update, state, config, runtime)
         if (call_id := self._transfer_alone(update)) is not None and not (turn is not None and turn.interrupted):
             written = await self._transfer(call_id, update, state, config, runtime, turn)
         if turn is not None and turn.call.acts_behind(self.agent.name):
@@ -148,6 +150,26 @@ class AgentNode:
             asked = message.tool_calls if isinstance(message, AIMessage) else []
             return bool(self.agent.all_tools) and any(call["id"] not in answered for call in asked)
         return False
+
+    # ---- tools of the front end
+
+    def _asks_the_front_end(self, update: dict[str, Any]) -> bool:
+        """Whether this step of an agent without tools has called some: then they are the front end's own."""
+        asking = update["messages"][-1] if update.get("messages") else None
+        return isinstance(asking, AIMessage) and bool(asking.tool_calls)
+
+    async def _wait_for_the_front_end(
+        self, update: dict[str, Any], state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]
+    ) -> Update:
+        """Write the results, and let the agent speak of them. The graph has no tools node for such an agent."""
+        messages = [*(state.get("messages") or []), *update["messages"]]
+        written = await self.tools.run({**state, "messages": messages}, config, runtime, node=self.agent.name)
+        turn = current_turn.get()
+        ends = turn is not None and turn.interrupted
+        answered = [m for command in written for m in (command.update or {}).get("messages", ())]
+        ends = ends or self.tools.route({**state, "messages": [*messages, *answered]}) is None
+        told = {m.id: m for m in (*update["messages"], *answered)}
+        return [Command(update={**update, "messages": list(told.values())}, goto=END if ends else self.agent.name)]
 
     # ---- a transfer
 
@@ -312,7 +334,8 @@ class AgentNode:
         entering: bool,
     ) -> dict[str, Any]:
         agent, userdata = self.agent, required(state)
-        tools, withheld = agent.all_tools, frozenset[str]()
+        offered = list(agent.all_tools if turn is None else turn.call.offered(agent.name, agent.all_tools))
+        tools, withheld = offered, frozenset[str]()
         messages = state.get("messages") or []
         may_call = bool(tools) and hops(messages) < self.runtime.settings.max_hops
         if entering:
@@ -331,7 +354,7 @@ class AgentNode:
         options = turn.take_options() if turn is not None else ReplyOptions()
         if options.tools is not None:
             tools = [t for t in tools if t.name in options.tools]
-            withheld |= {t.name for t in agent.all_tools} - options.tools
+            withheld |= {t.name for t in offered} - options.tools
         withholds = options.tool_choice == "none" or (turn is not None and not turn.may_call_tools(agent.name))
         may_call = may_call and bool(tools) and not withholds
         must_call = {None: None, "none": None, "required": "any"}.get(options.tool_choice, options.tool_choice)
@@ -358,7 +381,7 @@ class AgentNode:
         message = made.message
         if made.cut:
             return {"messages": [message]} if message.content else {}
-        known = {tool.name for tool in agent.all_tools}
+        known = {tool.name for tool in offered}
         message = normalize_tool_calls(message, used_call_ids(messages), known) if may_call else without_calls(message)
         message = within_limit(message, self.runtime.settings.max_tool_calls)
         if withheld:

@@ -147,7 +147,8 @@ class ToolRunner:
         if turn is not None and call_id not in batch.waited:
             permission = await turn.permission(call_id)
             if not permission.run:
-                return Outcome(answer(call_id, name, permission.output, is_error=permission.is_error))
+                given = answer(call_id, name, permission.output, is_error=permission.is_error)
+                return Outcome(given if permission.reply else _marked(given, "none"))
             host = permission.host
         if name in self.runtime.secret_schemas:
             batch.redact_taken(call["args"])

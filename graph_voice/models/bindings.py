@@ -1,7 +1,7 @@
 """Models with tools bound: tools that an agent's model may call, or knows about but must not call."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -22,7 +22,7 @@ class Bindings:
     def __init__(self, agent: str = "", provider_tools: Sequence[dict[str, Any]] = ()) -> None:
         self._agent = agent
         self._provider_tools = list(provider_tools)
-        self._bound: dict[tuple[int, tuple[str, ...], bool | str], tuple[BaseChatModel, Runnable[Any, Any]]] = {}
+        self._bound: dict[Hashable, tuple[tuple[BaseChatModel, Sequence[Any]], Runnable[Any, Any]]] = {}
 
         self._thinkers: dict[int, BaseChatModel] = {}
 
@@ -61,7 +61,7 @@ class Bindings:
         if not named and not self._provider_tools:
             return model
         may_call = may_call and bool(names or self._provider_tools)
-        key = (id(model), named, may_call and (must_call or True))
+        key = (id(model), named, may_call and (must_call or True), tuple(map(id, tools)))
         if (found := self._bound.get(key)) is not None:
             return found[1]
         if len(self._bound) >= _LIMIT:
@@ -79,7 +79,7 @@ class Bindings:
                 f'agent "{self._agent}" has tools, but its model {type(model).__name__} supports none: it does not '
                 "implement bind_tools. Give the agent a model that calls tools."
             ) from error
-        self._bound[key] = (model, bound)  # the model is kept, so that no other object gets its id
+        self._bound[key] = ((model, list(tools)), bound)  # kept, so that no other object gets one of the ids
         return bound
 
 

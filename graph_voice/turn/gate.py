@@ -15,6 +15,8 @@ class Permission:
     host: Any = None
     output: str = ""
     is_error: bool = False
+    reply: bool = True
+    """Whether the model speaks of an output that the front end has given."""
 
 
 NOT_STARTED = Permission(run=False, output="not done: the tool call was not executed.", is_error=True)
@@ -34,6 +36,8 @@ class Gate:
 
     def __init__(self) -> None:
         self._permissions: dict[str, asyncio.Future[Permission]] = {}
+        self._begun: set[str] = set()
+        """Tool calls that the front end runs itself."""
         self._shut = False
 
     def permit(self, call_id: str, permission: Permission) -> None:
@@ -41,13 +45,19 @@ class Gate:
         if not future.done():
             future.set_result(permission)
 
+    def begin(self, call_id: str) -> bool:
+        """The front end runs this tool call itself: only its result answers it. False: it is answered already."""
+        if (waits := not self._of(call_id).done()) is True:
+            self._begun.add(call_id)
+        return waits
+
     async def wait(self, call_id: str) -> Permission:
         return await asyncio.shield(self._of(call_id))
 
     def shut(self) -> None:
-        """Refuse every tool call that has no permission yet, and every later one."""
+        """Refuse every tool call that has no permission yet and does not run, and every later one."""
         self._shut = True
-        for call_id in self._permissions:
+        for call_id in self._permissions.keys() - self._begun:
             self.permit(call_id, NOT_STARTED)
 
     def _of(self, call_id: str) -> "asyncio.Future[Permission]":

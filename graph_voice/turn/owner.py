@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.tools import BaseTool
 
 from graph_voice import events
 from graph_voice.tracing.feedback import Score
@@ -22,6 +23,9 @@ class TurnOwner(Protocol[T]):
 
     late: LateResults
     on_tool: Callable[[ToolRun], None] | None
+
+    def offered(self, agent: str, own: Sequence[BaseTool]) -> Sequence[BaseTool]:
+        """The tools that this agent's model may call, if the agent declares `own`."""
 
     def acts_behind(self, node: str) -> bool:
         """Whether an edge leads from this node to a custom one that may act."""

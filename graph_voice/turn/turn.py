@@ -36,7 +36,7 @@ class Turn:
       | discard(), close() ------------------------------------------> DISCARDED
       | commit(), and at once for a turn that the agent begins
       v
-    COMMITTED    for each tool call      allow() | resolve() | deny()
+    COMMITTED    for each tool call      allow() | resolve() | deny(), or begin() and later resolve()
       |          for each message        heard(), again and again
       |          for each HandedOff      confirm_handoff() | reject_handoff()
       |          when the caller cuts in interrupt()
@@ -133,9 +133,22 @@ class Turn:
             raise TurnError(f"allow({call_id!r}) before commit(). Expected: commit() first, since tools act.")
         self._permit("allow", call_id, Permission(run=True, host=host))
 
-    def resolve(self, call_id: str, output: str, is_error: bool = False) -> None:
-        """The front end has the result itself (a mock): the tool does not run. An earlier decision stands."""
-        self._permit("resolve", call_id, Permission(run=False, output=output, is_error=is_error))
+    def begin(self, call_id: str) -> None:
+        """The front end runs this tool call itself (a tool of its own): `resolve` follows, also after an interruption.
+
+        Raises `TurnError` before `commit`, after `discard`, and for a tool call that this turn never made.
+        """
+        if not self.state.happened:
+            raise TurnError(f"begin({call_id!r}) before commit(). Expected: commit() first, since tools act.")
+        self._run.require_tool_call("begin", call_id)
+        if self._run.gate.begin(call_id) and (call := self._run.tool_call(call_id)) is not None:
+            call.status = "running"
+            self._run.changed()
+
+    def resolve(self, call_id: str, output: str, is_error: bool = False, *, reply: bool = True) -> None:
+        """The front end has the result itself (a mock, or a tool of its own): the graph runs no tool. An earlier
+        decision stands. `reply`: whether the model speaks of the result."""
+        self._permit("resolve", call_id, Permission(run=False, output=output, is_error=is_error, reply=reply))
 
     def deny(self, call_id: str, reason: str) -> None:
         """This tool call must not run; the model is told why. An earlier decision stands."""

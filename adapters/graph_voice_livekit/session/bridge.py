@@ -35,6 +35,7 @@ from graph_voice_livekit.session.external import ExternalAgents
 from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
+from graph_voice_livekit.session.host_tools import HostTools
 from graph_voice_livekit.session.mirrors import Mirrors
 from graph_voice_livekit.session.open_question import OpenQuestion
 from graph_voice_livekit.session.quiet import Announcer
@@ -74,6 +75,8 @@ class Bridge:
         self.external_agents = external_agents
         self.agents = conversation.call.roles.agents
         self.tables = Tables()
+        self.host_tools = HostTools()
+        conversation.call.offers = self.host_tools.offered
         self._session: AgentSession[Any] | None = None
         self._expecting: asyncio.TimerHandle | None = None
         self._told: frozenset[str | None] = frozenset()
@@ -89,7 +92,7 @@ class Bridge:
         self._open_question = OpenQuestion(conversation, self._say)
         self.resume = Resume(self, on_resume, self._open_question)
         self.handoffs = Handoffs(self, make_agent, arriving, self.resume, self.recovery)
-        self._tool_calls = ToolCalls(self.tables, self.handoffs)
+        self._tool_calls = ToolCalls(self.tables, self.handoffs, self.host_tools.runs)
         self.mirrors = Mirrors(self._tool_calls.execute)
 
     @property
@@ -222,6 +225,7 @@ class Bridge:
     def bind(self, session: AgentSession[Any]) -> None:
         """The call is this session's from now on."""
         self._session = session
+        self.host_tools.bind(session.tools)
         self._told = frozenset(m.id for m in self.conversation.messages)
         self.conversation.call.on_late_result = self._announcer.wanted
         self.conversation.call.state.on_answered = self._tool_calls.answered_outside
@@ -308,6 +312,7 @@ class Bridge:
         session = self._session
         if session is not None:
             self.handoffs.listen()
+        self._tool_calls.abandon()
         for driver in list(self._drivers):
             await driver.aclose()
         try:

@@ -42,9 +42,12 @@ class ReplyCall(TurnCall, Protocol):
 class GraphLLM(llm.LLM[Any]):
     """Takes the place of the session's LLM for one agent of a graph."""
 
-    def __init__(self, call: ReplyCall, agent: str, on_start: Callable[[], None], tools: frozenset[str]) -> None:
+    def __init__(
+        self, call: ReplyCall, agent: str, on_start: Callable[[], None], offered: Callable[[], frozenset[str]]
+    ) -> None:
         super().__init__()
-        self._tools = tools
+        self._offered = offered
+        """The names of the tools that the agent's model may call."""
         self._times: dict[str, tuple[float, float]] = {}
         """Reply id -> seconds until the model's first token, and until its end."""
         self._on_start = on_start
@@ -80,10 +83,11 @@ class GraphLLM(llm.LLM[Any]):
         """As LiveKit's. `own_ctx`: the agent's own chat context, from which a changed one is told."""
         own = chat_ctx if own_ctx is None else own_ctx
         given = frozenset(tool.id for tool in llm.ToolContext(tools or []).flatten())
+        offered = self._offered()
         driver = self.call.driver_for_reply(
             chat_ctx,
             own,
-            tools=None if given >= self._tools else self._tools & given,
+            tools=None if given >= offered else offered & given,
             tool_choice=_chosen(tool_choice),
         )
         if driver is not None and tool_choice == "none":

@@ -31,9 +31,10 @@ class Tables:
     """LiveKit's speeches that say a line of the graph. Any other that no turn drains is the program's own."""
 
     def forget(self, driver: Driver) -> None:
-        """This turn is over. A tool call that asks the caller is answered in a later one."""
+        """This turn is over. A tool call that asks the caller is answered in a later one, and a tool of LiveKit's may
+        still run."""
         for call in list(self.tool_calls.values()):
-            if call.batch is not None and call.batch.driver is driver and not call.asks:
+            if call.batch is not None and call.batch.driver is driver and not call.asks and not call.is_livekits:
                 del self.tool_calls[call.id]
         for reply in [key for key, found in self.replies.items() if found.driver is driver]:
             del self.replies[reply]

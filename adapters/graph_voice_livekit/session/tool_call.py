@@ -29,6 +29,8 @@ class LiveToolCall:
     """Whether the mirror was released before the result came (a barge-in, or a question of the graph)."""
     has_waited: bool = False
     """Whether it has waited for a task."""
+    is_livekits: bool = False
+    """Whether LiveKit runs a tool of its own for it, past the graph."""
     item: llm.FunctionCallOutput | None = None
     """LiveKit's answer to a released tool call, which gets the real result when it comes."""
 
@@ -126,4 +128,4 @@ class Batch:
         outputs: dict[str, Any] = {i.call_id: i for i in self.speech.chat_items if i.type == "function_call_output"}
         for call in self.calls.values():
             if not call.started and (output := outputs.get(call.id)) is not None:
-                self.driver.turn.resolve(call.id, output.output, is_error=output.is_error)
+                self.driver.turn.resolve(call.id, output.output, is_error=output.is_error, reply=output.reply_required)

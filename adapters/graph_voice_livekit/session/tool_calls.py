@@ -1,15 +1,23 @@
 """The tool calls of one call, between LiveKit that executes them and the graph that runs the tools."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.messages import ToolMessage
 from livekit.agents import RunContext, ToolError, llm
 from livekit.agents.llm import ToolResult
 from livekit.agents.voice import SpeechHandle
-from livekit.agents.voice.events import FunctionToolsExecutedEvent, ToolExecutionUpdatedEvent
+from livekit.agents.voice.events import (
+    FunctionToolsExecutedEvent,
+    ToolCallEnded,
+    ToolCallStarted,
+    ToolCallUpdated,
+    ToolExecutionUpdatedEvent,
+)
 
 from graph_voice import events
+from graph_voice.errors import TurnError
 from graph_voice.messages.pairs import RUNNING
 from graph_voice_livekit.session.handoff import NO_HANDOFF
 from graph_voice_livekit.session.handoffs import Handoffs
@@ -18,6 +26,26 @@ from graph_voice_livekit.session.tool_call import Batch, LiveToolCall
 
 __all__ = ["ToolCalls"]
 
+NOT_FINISHED = "The tool call was canceled before it had a result."
+
+
+class HostContext(RunContext[Any]):
+    """LiveKit's context of a tool call, as a tool of the graph sees it (`ctx.host`)."""
+
+    def __init__(self, context: RunContext[Any]) -> None:
+        super().__init__(
+            session=context.session, speech_handle=context.speech_handle, function_call=context.function_call
+        )
+
+    async def update(self, message: Any, **options: Any) -> None:
+        """Refused: LiveKit would answer the tool call, which the graph still runs. Raises `TurnError`."""
+        del options
+        raise TurnError(
+            f"{self.function_call.name}: ctx.host.update({message!r:.60}) is for LiveKit's own tools, and the graph "
+            "would not know of it. To speak while the tool works: await ctx.say(...), ctx.generate_reply(...), or "
+            '@function_tool(filler="..."). What comes after a barge-in is told when it comes.'
+        )
+
 
 class ToolCalls:
     """Permits a tool call when LiveKit starts its mirror, and gives LiveKit the graph's result.
@@ -25,9 +53,11 @@ class ToolCalls:
     Args:
         tables: of the call.
         handoffs: what carries out those that tools ask for.
+        runs_itself: whether an agent's tool of this name is LiveKit's own.
     """
 
-    def __init__(self, tables: Tables, handoffs: Handoffs) -> None:
+    def __init__(self, tables: Tables, handoffs: Handoffs, runs_itself: Callable[[str, str], bool]) -> None:
+        self._runs_itself = runs_itself
         self._tables = tables
         self._handoffs = handoffs
 
@@ -42,7 +72,7 @@ class ToolCalls:
         driver.mirror_started(context)
         try:
             driver.turn.commit(said=False)  # LiveKit adds the caller's message, if there is one, before a tool starts
-            driver.turn.allow(call.id, host=context)
+            driver.turn.allow(call.id, host=HostContext(context))
             batch.speech = speech
             batch.resolve_not_run()
             await self._wait(speech, batch.done.wait())
@@ -93,11 +123,33 @@ class ToolCalls:
 
     def updated(self, event: ToolExecutionUpdatedEvent) -> None:
         """LiveKit's `tool_execution_updated`."""
-        if event.update.type != "tool_call_ended":
-            return
-        call = self._tables.tool_calls.get(event.update.call_id)
-        if call is not None and call.batch is not None:
-            call.batch.resolve_not_run()
+        match event.update:
+            case ToolCallStarted(function_call=made):
+                self._begin(made)
+            case ToolCallUpdated(call_id=call_id) | ToolCallEnded(call_id=call_id) as update:
+                call = self._tables.tool_calls.get(call_id)
+                if call is not None and call.batch is not None:
+                    call.batch.resolve_not_run()
+                    if call.is_livekits and isinstance(update, ToolCallEnded) and update.status == "cancelled":
+                        self._give_up(call, call.batch)
+
+    def _begin(self, made: llm.FunctionCall) -> None:
+        """LiveKit starts a tool. If it is its own, the graph waits for its result, also behind a barge-in."""
+        call = self._tables.tool_calls.get(made.call_id)
+        if call is not None and call.batch is not None and self._runs_itself(call.batch.agent, made.name):
+            call.is_livekits = True
+            call.batch.driver.turn.commit(said=False)  # as for a mirror
+            call.batch.driver.turn.begin(call.id)
+
+    def abandon(self) -> None:
+        """The session has closed: LiveKit runs no tool any more."""
+        for call in list(self._tables.tool_calls.values()):
+            if call.is_livekits and call.batch is not None:
+                self._give_up(call, call.batch)
+
+    def _give_up(self, call: LiveToolCall, batch: Batch) -> None:
+        batch.driver.turn.resolve(call.id, NOT_FINISHED, is_error=True)
+        self._tables.tool_calls.pop(call.id, None)
 
     def executed(self, event: FunctionToolsExecutedEvent) -> None:
         """LiveKit's `function_tools_executed`: a batch is over, and these are its answers in LiveKit's history."""
@@ -112,9 +164,10 @@ class ToolCalls:
     def _executed(self, call: LiveToolCall, batch: Batch, output: llm.FunctionCallOutput | None) -> None:
         turn, handoff = batch.driver.turn, batch.handoff
         if not call.started:
-            # A mock ran in place of the mirror, or LiveKit answered the tool call itself.
+            # LiveKit's own tool, or a mock, ran in place of a mirror, or LiveKit answered the tool call itself.
             text = output.output if output is not None else ""
-            turn.resolve(call.id, text, is_error=output is not None and output.is_error)
+            reply = output is not None and output.reply_required
+            turn.resolve(call.id, text, is_error=output is not None and output.is_error, reply=reply)
         elif call.released:
             call.answered(output)
         elif handoff is not None and handoff.event.call_id == call.id and output is not None:
