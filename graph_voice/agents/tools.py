@@ -22,6 +22,7 @@ from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.livekit_names import is_livekit, refused_tool
 from graph_voice.agents.replay import RunnableTask, TaskWanted
 from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.schema_extras import with_extras
 from graph_voice.agents.task_end import Done
 from graph_voice.agents.tool_errors import StopResponse, ToolError
 from graph_voice.errors import BuildError, HandoffError
@@ -225,7 +226,7 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
         made_of_task: BaseTool = value.as_tool()
         return made_of_task
     if isinstance(value, BaseTool):
-        return with_redacted_arguments(value)
+        return with_redacted_arguments(with_extras(value))
     if is_function_tool(value):
         return _build(value, **value.__graph_voice_tool__)
     if callable(value) and hasattr(value, "__name__"):
@@ -233,7 +234,7 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
             return _build(value, name=value.__name__)
         try:
             made: BaseTool = _langchain_tool(parse_docstring=True, error_on_invalid_docstring=False)(value)
-            return with_redacted_arguments(made)
+            return with_redacted_arguments(with_extras(made))
         except ValueError as error:
             raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
     if isinstance(value, dict):
@@ -380,7 +381,7 @@ def _build(
         on_enter=on_enter,
         available=available,
     )
-    return with_redacted_arguments(made)
+    return with_redacted_arguments(with_extras(made, fn))
 
 
 def _secrets(arguments: dict[str, Any]) -> list[str]:
