@@ -32,6 +32,7 @@ from graph_voice_livekit.convert.converters import said_by
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.ending import CallEnd
 from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.failures import Failures
 from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
@@ -75,6 +76,7 @@ class Bridge:
         self.external_agents = external_agents
         self.agents = conversation.call.roles.agents
         self.tables = Tables()
+        self.failures = Failures()
         self.host_tools = HostTools()
         conversation.call.offers = self.host_tools.offered
         self._session: AgentSession[Any] | None = None
@@ -205,6 +207,7 @@ class Bridge:
         for key in [k for k, v in self._users.items() if v is driver]:
             del self._users[key]
         self.tables.forget(driver)
+        self.failures.over(driver)
         self.userdata.give()
         if not self._drivers:
             self._expecting = asyncio.get_running_loop().call_later(PAUSE, self._prepare)
@@ -290,6 +293,7 @@ class Bridge:
             found = self.tables.replies.pop(mark["reply"], None)
             if found is not None:
                 turn = found.driver.turn
+                self.failures.spoke(found.driver)
                 turn.commit(said=False)
                 _agent_spoke(turn, item, found.spoken)
                 parts = split_heard(found.spoken, text, interrupted=item.interrupted)

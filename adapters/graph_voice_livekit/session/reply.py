@@ -15,6 +15,7 @@ from livekit.agents.utils import shortuuid
 
 from graph_voice import events
 from graph_voice_livekit.session.driver import Driver
+from graph_voice_livekit.session.failures import Failures
 from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.tables import Reply
 from graph_voice_livekit.session.turns import Pause, Switch, TurnCall
@@ -34,6 +35,9 @@ class ReplyCall(TurnCall, Protocol):
         self, chat_ctx: llm.ChatContext, own: llm.ChatContext, *, tools: frozenset[str] | None, tool_choice: str | None
     ) -> Driver | None:
         """The turn that this reply drains; None: it says nothing."""
+
+    @property
+    def failures(self) -> Failures: ...
 
     async def switch_by_edge(self, handoff: LiveHandoff, *, said: bool) -> None:
         """The graph changed agents without a tool. `said`: whether this reply has words."""
@@ -120,17 +124,15 @@ class GraphLLM(llm.LLM[Any]):
                 metrics.tokens_per_second = metrics.completion_tokens / metrics.duration
         super().emit(event, *args)
 
-    def report(self, error: BaseException) -> None:
-        """Emit LiveKit's `error` event, as recoverable: the graph has apologized, and the call goes on."""
-        self.emit(
-            "error",
-            llm.LLMError(
-                timestamp=time.time(),
-                label=self._label,
-                error=error if isinstance(error, Exception) else RuntimeError(str(error)),
-                recoverable=True,
-            ),
+    def report(self, driver: Driver, error: BaseException) -> None:
+        """Emit LiveKit's `error` event: all attempts of the turn have failed, and the graph apologizes."""
+        told = llm.LLMError(
+            timestamp=time.time(),
+            label=self._label,
+            error=error if isinstance(error, Exception) else RuntimeError(str(error)),
+            recoverable=False,
         )
+        self.call.failures.report(driver, self.call.session, partial(self.emit, "error", told))
 
 
 class _Reply(llm.LLMStream):
@@ -190,7 +192,7 @@ class _Reply(llm.LLMStream):
                     await self._owner.call.switch_by_edge(handoff, said=bool(spoken))
                     return
                 case events.Failed(error=error):
-                    driver.when_certain(partial(self._owner.report, error))
+                    driver.when_certain(partial(self._owner.report, driver, error))
 
     def _send(self, reply_id: str, delta: llm.ChoiceDelta) -> None:
         self._event_ch.send_nowait(llm.ChatChunk(id=reply_id, delta=delta))

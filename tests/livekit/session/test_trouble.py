@@ -1,6 +1,7 @@
 """When something goes wrong: closing in the middle, models that fail, hang, or say nothing."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from graph_agent_support import (
     words,
 )
 from livekit.agents import AgentSession
-from livekit.agents.voice.events import ErrorEvent
+from livekit.agents.voice.agent_session import SessionConnectOptions
+from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 
-from graph_voice import Agent, Handoff, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
 from graph_voice.errors import ModelError
 from graph_voice.testing import ScriptedModel, call, fail, hang, say
 from graph_voice_livekit import GraphAgent
@@ -132,17 +134,80 @@ async def test_a_model_that_fails_is_apologised_for_and_the_call_goes_on(after_t
         assert spoken(rig)[-1][1].endswith("Fine.")
     assert len(errors) == 1
     assert isinstance(errors[0].error.error, ConnectionError)
-    assert errors[0].error.recoverable
+    assert not errors[0].error.recoverable  # as LiveKit's, when its attempts are over
 
 
-async def test_ten_failures_in_a_row_do_not_close_the_call() -> None:
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("how", ["at once", "after words", "after a tool", "after a handoff"])
+async def test_a_model_that_stays_dead_ends_the_session_as_livekits_does(allowed: int, text: bool, how: str) -> None:
+    """After as many apologies as LiveKit allows errors in a row. Its own agent says nothing at all."""
+    broken = fail(ConnectionError("no line"))
+    script: Any = {
+        "at once": broken,
+        "after words": fail(ConnectionError("no line"), 3, text="I will tell you that"),
+        "after a tool": lambda ms: broken if ms[-1].type == "tool" else say("One moment.", call("look_up")),
+        "after a handoff": broken,
+    }[how]
+
+    @function_tool
+    async def look_up() -> str:
+        """Look up."""
+        return "found"
+
+    model = ScriptedModel(script if callable(script) else [("", script)])
+    members = [Agent("host", instructions="H.", tools=[look_up], voice=voice("host"))]
+    if how == "after a handoff":
+        first = ScriptedModel([("", call("transfer_to_other"))])
+        members = [
+            Agent("host", instructions="H.", handoffs=["other"], llm=first, voice=voice("host")),
+            Agent("other", instructions="O.", voice=voice("other")),
+        ]
+    left: list[str | None] = []
+
+    async def leave(ctx: RunContext[Any]) -> None:
+        left.append(ctx.close_reason)
+
+    for member in members:
+        member.on_exit = leave
+    ga = GraphAgent(create_voice_graph(members, llm=model, apology="Pardon."))
+    errors: list[ErrorEvent] = []
+    closed: list[CloseEvent] = []
+    options: dict[str, Any] = {"conn_options": SessionConnectOptions(max_unrecoverable_errors=allowed)}
+    opened = AgentSession[Any](vad=None, **options) if text else voice_rig(ga, **options)
+    async with opened as found:
+        session = found if isinstance(found, AgentSession) else found.session
+        session.on("error", errors.append)
+        session.on("close", closed.append)
+        if isinstance(found, AgentSession):
+            await session.start(ga)
+        for n in range(allowed + 1):
+            assert closed == []
+            if isinstance(found, AgentSession):
+                with contextlib.suppress(RuntimeError):
+                    await session.run(user_input=f"hello {n}")
+            else:
+                await found.user_says(f"hello {n}")
+                await asyncio.sleep(10)
+        await asyncio.sleep(5)
+    assert [event.reason for event in closed] == [CloseReason.ERROR]
+    assert isinstance(getattr(closed[0].error, "error", None), ConnectionError)
+    assert len(errors) == allowed + 1
+    assert session.conn_options.max_unrecoverable_errors == allowed
+    assert left[-1] == "error"
+    said = [words for role, words in told_by_graph(ga) if role == "assistant"]
+    assert sum("Pardon." in words for words in said) in (allowed, allowed + 1)
+
+
+async def test_a_turn_that_is_answered_begins_the_count_anew() -> None:
     model = ScriptedModel([("now", "Fine."), ("", fail(ConnectionError("no line")))])
     ga = host(model)
     async with a_text_call(ga, model) as session:
-        for n in range(10):
-            await session.run(user_input=f"hello {n}")
-        await session.run(user_input="and now")
-        assert told_by_graph(ga)[-1] == ("assistant", "Fine.")
+        for n in range(4):
+            for _ in range(3):
+                await session.run(user_input=f"hello {n}")
+            await session.run(user_input="and now")
+            assert told_by_graph(ga)[-1] == ("assistant", "Fine.")
 
 
 async def test_a_model_that_fails_after_a_tool_keeps_the_result() -> None:
