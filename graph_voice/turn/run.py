@@ -238,6 +238,13 @@ class TurnRun:
     # ---- what is known of it
 
     @property
+    def runs_tools(self) -> bool:
+        """Whether a tool of this turn's run works now. One that waits for the caller's answer does not."""
+        own = (call for step in self.record.steps() for call in step.calls.values())
+        earlier = self.resumes.calls.values() if self.resumes is not None else ()
+        return not self.finished and any(call.open for call in (*own, *earlier))
+
+    @property
     def settled(self) -> bool:
         """Whether the turn is closed and its run is over. Only a late report of what was heard can still change it."""
         return self.state.is_over and self.finished

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from livekit.agents import NOT_GIVEN, AgentSession, llm, utils
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import (
+    AgentStateChangedEvent,
     ConversationItemAddedEvent,
     EventTypes,
     SpeechCreatedEvent,
@@ -29,6 +30,7 @@ from graph_voice.graph.build import definition_of
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.state import TurnState
 from graph_voice_livekit.convert.converters import said_by
+from graph_voice_livekit.session.away import AwayHold
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.ending import CallEnd
 from graph_voice_livekit.session.external import ExternalAgents
@@ -77,6 +79,7 @@ class Bridge:
         self.agents = conversation.call.roles.agents
         self.tables = Tables()
         self.failures = Failures()
+        self._away = AwayHold(self)
         self.host_tools = HostTools()
         conversation.call.offers = self.host_tools.offered
         self._session: AgentSession[Any] | None = None
@@ -244,11 +247,16 @@ class Bridge:
             "function_tools_executed": self._tool_calls.executed,
             "tool_execution_updated": self._tool_calls.updated,
             "user_input_transcribed": self.recovery.transcribed,
-            "agent_state_changed": self.recovery.agent_state_changed,
+            "agent_state_changed": self._on_agent_state_changed,
             "user_state_changed": self._on_user_state_changed,
         }
 
+    def _on_agent_state_changed(self, event: AgentStateChangedEvent) -> None:
+        self.recovery.agent_state_changed(event)
+        self._away.state_changed(event)
+
     def _on_user_state_changed(self, event: UserStateChangedEvent) -> None:
+        self._away.state_changed(event)
         self.recovery.user_state_changed(event)
         self._open_question.user_state_changed(event)
 
