@@ -72,8 +72,15 @@ def handoffs_in_livekit(session: AgentSession[Any]) -> list[str]:
 
 
 def _floor_changes_in_livekit(session: AgentSession[Any]) -> list[tuple[str, str]]:
+    """Those of this process."""
     taken = [i for i in session.history.items if i.type == "agent_handoff" and i.old_agent_id is not None]
-    return _changes([(str(i.old_agent_id), i.new_agent_id) for i in taken])
+    return _changes([(str(i.old_agent_id), i.new_agent_id) for i in taken if not i.id.startswith("handoff-")])
+
+
+def earlier_handoffs_in_livekit(session: AgentSession[Any]) -> list[tuple[str | None, str]]:
+    """Those that a resumed call began with."""
+    found = [i for i in session.history.items if i.type == "agent_handoff" and i.id.startswith("handoff-")]
+    return [(i.old_agent_id, i.new_agent_id) for i in found]  # type: ignore[union-attr]
 
 
 def _changes(handoffs: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -111,6 +118,9 @@ def agrees(ga: GraphAgent, session: AgentSession[Any], *, closed: bool = False, 
     assert sorted(calls_in_graph(ga)) == sorted([*livekit_calls, *refused])
     happened = _changes([(str(h["old_agent_id"]), h["new_agent_id"]) for h in ga.conversation.handoffs])
     followed = _floor_changes_in_livekit(session)
+    earlier = earlier_handoffs_in_livekit(session)
+    assert earlier == [(h["old_agent_id"], h["new_agent_id"]) for h in ga.conversation.handoffs[: len(earlier)]]
+    assert not earlier or ga.conversation.resumed is not None
     if before is not None:
         # LiveKit knows those of this process, and the session's way from its first agent to the one that had the floor.
         happened = happened[before:]

@@ -19,6 +19,7 @@ from langchain_core.messages import (
 )
 from livekit.agents import llm
 
+from graph_voice.agents.handoff import AgentHandoff
 from graph_voice_livekit.convert.images import from_image, to_image
 
 __all__ = ["from_chat_context", "said_by", "to_chat_context"]
@@ -35,16 +36,28 @@ _KEPT = ("name", "response_metadata", "usage_metadata")
 # ---- LangChain -> LiveKit
 
 
-def to_chat_context(messages: Iterable[BaseMessage]) -> llm.ChatContext:
-    """The same conversation as LiveKit's `ChatContext`: same ids; a tool call and its result become items of their own.
+def to_chat_context(messages: Iterable[BaseMessage], handoffs: Iterable[AgentHandoff] | None = None) -> llm.ChatContext:
+    """The same conversation as LiveKit's `ChatContext`: same ids; a tool call and its result become items of their own,
+    and so do handoffs, which LiveKit's judges read.
 
     A message that came from LiveKit keeps its time; any other is earlier than whatever the running call adds. LiveKit
     has no place for a tool result's `artifact`, and none for a tool call whose arguments are not JSON.
+
+    Args:
+        messages: LangChain's.
+        handoffs: the state's. One that no tool has made is placed before the new agent's first words. Default: those of
+            the tool results among the messages.
     """
+    messages = list(messages)
     items: list[llm.ChatItem] = []
     names: dict[str, str] = {}
     at = 0.0
-    for message in messages:
+    changes = _placed(messages, handoffs)
+    for number, message in enumerate([*messages, None]):
+        for record in changes.get(number, ()):
+            items.append(_handoff(record, at := at + 1e-6))
+        if message is None:
+            break
         theirs: dict[str, Any] = message.additional_kwargs.get(LIVEKIT) or {}
         at = theirs.get("created_at", at + 1e-6)  # LiveKit sorts by time
         if isinstance(message, ToolMessage):
@@ -71,6 +84,38 @@ def to_chat_context(messages: Iterable[BaseMessage]) -> llm.ChatContext:
             role = "developer" if message.additional_kwargs.get(_ROLE) == "developer" else "system"
             items += _spoken(message, cast(llm.ChatRole, role), at, theirs)
     return llm.ChatContext(items)
+
+
+def _placed(messages: Sequence[BaseMessage], handoffs: Iterable[AgentHandoff] | None) -> dict[int, list[AgentHandoff]]:
+    """Number of a message -> the handoffs that come before it."""
+    results = {m.tool_call_id: number for number, m in enumerate(messages) if isinstance(m, ToolMessage)}
+    if handoffs is None:
+        made = (m.artifact for m in messages if isinstance(m, ToolMessage) and isinstance(m.artifact, dict))
+        handoffs = [
+            cast(AgentHandoff, record) for record in made if record.keys() >= AgentHandoff.__annotations__.keys()
+        ]
+    found: dict[int, list[AgentHandoff]] = {}
+    place = 0
+    for record in handoffs:
+        result = results.get(record["tool_call_id"] or "")
+        place = max(place, _next_words(messages, record["old_agent_id"], place) if result is None else result + 1)
+        found.setdefault(place, []).append(record)
+    return found
+
+
+def _next_words(messages: Sequence[BaseMessage], old: str | None, start: int) -> int:
+    """The first words that are not the old agent's any more. The new one may have said nothing."""
+    words = (n for n, m in enumerate(messages) if n >= start and isinstance(m, AIMessage) and m.name not in (None, old))
+    return next(words, len(messages))
+
+
+def _handoff(record: AgentHandoff, at: float) -> llm.AgentHandoff:
+    return llm.AgentHandoff(
+        id=f"handoff-{record['tool_call_id'] or record['created_at']}",
+        old_agent_id=record["old_agent_id"],
+        new_agent_id=record["new_agent_id"],
+        created_at=at,
+    )
 
 
 def _spoken(message: BaseMessage, role: llm.ChatRole, at: float, theirs: dict[str, Any]) -> list[llm.ChatItem]:

@@ -64,7 +64,9 @@ class Resume:
         if self._conversation.resumed is None or not messages:
             return  # nothing was said yet, so the agent greets as in a new call
         history = self._call.session.history
-        items = [i for i in to_chat_context(messages).items if history.get_by_id(i.id) is None]
+        items = [
+            i for i in to_chat_context(messages, self._conversation.handoffs).items if history.get_by_id(i.id) is None
+        ]
         history.insert(items)
         running = {m.tool_call_id for m in messages if isinstance(m, ToolMessage) and _waits(m)}
         for item in items:

@@ -9,6 +9,7 @@ from durable_support import Down, Slow, a_call_again, a_crash, left_behind
 from graph_agent_support import (
     a_call,
     a_text_call,
+    earlier_handoffs_in_livekit,
     outputs_in_graph,
     outputs_in_livekit,
     spoken,
@@ -79,6 +80,7 @@ async def test_the_same_thread_goes_on_with_its_agent_its_history_and_its_userda
     async with a_call_again(ga, model, userdata=Caller(name="Nobody")) as rig:
         await rig.until_idle()
         assert rig.session.current_agent.id == "billing"
+        assert earlier_handoffs_in_livekit(rig.session) == [("host", "billing")]
         assert rig.session.userdata == Caller(name="Ann")
         await rig.user_says("how much")
         await rig.until_idle()
