@@ -18,7 +18,7 @@ from graph_voice.errors import HandoffError, TurnError
 from graph_voice.events import OnInterruption
 from graph_voice.history import Operation
 
-__all__ = ["RunContext", "running"]
+__all__ = ["LIVEKITS", "RunContext", "running"]
 
 U = TypeVar("U", default=Any)
 D = TypeVar("D", default=Any)
@@ -33,7 +33,7 @@ def new_id(kind: str) -> str:
     return f"{kind}-{uuid.uuid4().hex[:12]}"
 
 
-_LIVEKITS = {
+LIVEKITS = {
     "session": "LiveKit's session is ctx.host.session; to speak: await ctx.say(...), await ctx.generate_reply(...).",
     "speech_handle": "LiveKit's is ctx.host.speech_handle.",
     "function_call": "The tool call's id is ctx.tool_call_id; LiveKit's item is ctx.host.function_call.",
@@ -99,7 +99,7 @@ class RunContext(Generic[U, D]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            hint = f" {_LIVEKITS[name]}" if name in _LIVEKITS else ""
+            hint = f" {LIVEKITS[name]}" if name in LIVEKITS else ""
             raise AttributeError(f"graph_voice's RunContext has no {name!r}.{hint}")
 
     @classmethod

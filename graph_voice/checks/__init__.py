@@ -1,5 +1,6 @@
 """Public. Checks of a graph without a call: what can't work, what will go wrong, what may be meant otherwise."""
 
+import importlib.util
 import os
 import traceback
 import warnings
@@ -16,6 +17,7 @@ from langgraph.pregel import Pregel
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.tools import FunctionTool, is_function_tool
 from graph_voice.checks.findings import Finding, Severity
+from graph_voice.checks.livekit_names import livekit_mistakes
 from graph_voice.checks.prompts import check_prompts
 from graph_voice.drawing.picture import EdgeKind, Picture, picture
 from graph_voice.errors import BuildError, GraphVoiceError, LoadError
@@ -23,7 +25,7 @@ from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import METADATA, definition_of, runtime_of
 from graph_voice.graph.roles import Roles
 from graph_voice.graph.speakers import is_structured, speakers_of
-from graph_voice.launch.loading import load_graph, load_module
+from graph_voice.launch.loading import load_graph, load_module, source_of
 from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
 from graph_voice.userdata.channel import UserdataChannel
 
@@ -46,14 +48,31 @@ def check_file(spec: str, *, speak: Sequence[str] = ()) -> list[Finding]:
         except LoadError as error:
             if not isinstance(cause := error.__cause__, GraphVoiceError):
                 raise
-            return [Finding(Severity.ERROR, str(cause), where=_place(cause))]
-    found = check_graph(graph, module=module, speak=speak)
+            return _with_refusal(_livekit_names(spec), cause)
+    found = [*check_graph(graph, module=module, speak=speak), *_livekit_names(spec)]
     told = {finding.problem for finding in found}
     for warning in caught:
         # The builder's own are plain; those of other packages (mostly deprecations) are not about the graph.
         if warning.category is UserWarning and str(warning.message) not in told:
             found.append(Finding(Severity.WARNING, str(warning.message)))
     return _sorted(found)
+
+
+def _livekit_names(spec: str) -> list[Finding]:
+    """The mistakes with LiveKit's names in the file itself."""
+    where = source_of(spec)
+    if not where.endswith(".py"):
+        found = importlib.util.find_spec(where)
+        where = (found.origin if found is not None else None) or ""
+    path = Path(where).expanduser()
+    return livekit_mistakes(path.read_text(encoding="utf-8"), where) if path.is_file() else []
+
+
+def _with_refusal(found: list[Finding], refused: GraphVoiceError) -> list[Finding]:
+    """What was refused while the file was imported, unless it is one of these mistakes, which have their own lines."""
+    told = Finding(Severity.ERROR, str(refused), where=_place(refused))
+    is_known = "LiveKit" in told.problem and any(f.tool is None or f.tool in told.problem for f in found)
+    return _sorted(found if is_known or any(f.where == told.where for f in found) else [told, *found])
 
 
 def check_graph(
@@ -100,7 +119,9 @@ def _sorted(findings: list[Finding]) -> list[Finding]:
 def _place(error: BaseException) -> str | None:
     """The last line outside this package that led to the error, as `file:line`."""
     package = Path(__file__).parent.parent
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not Path(f.filename).is_relative_to(package)]
+    trace = traceback.extract_tb(error.__traceback__)
+    # A dataclass's own `__init__` is in "<string>".
+    frames = [f for f in trace if not (f.filename.startswith("<") or Path(f.filename).is_relative_to(package))]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
