@@ -14,6 +14,7 @@ from livekit.agents import NOT_GIVEN, Agent, FlushSentinel, ModelSettings, llm, 
 
 from graph_voice import Agent as GraphDefinition
 from graph_voice import Conversation, Voice, history
+from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import BuildError, ModelError, TurnError
 from graph_voice.graph.build import METADATA, definition_of
 from graph_voice.graph.given import as_compiled
@@ -26,7 +27,6 @@ from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.host_tools import require_livekits
 from graph_voice_livekit.session.recovery import recognizer_of
 from graph_voice_livekit.session.reply import FLUSH, GraphLLM
-from graph_voice_livekit.session.resume import Hook
 
 __all__ = ["GraphAgent", "NodeAgent"]
 
@@ -291,7 +291,7 @@ class GraphAgent(NodeAgent):
         history: history.Operation | None = None,
         bases: Mapping[str, type[Agent]] | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
-        on_resume: Hook = None,
+        on_resume: ResumeHook = None,
     ) -> None:
         self.conversation: Conversation[Any] = Conversation(
             as_compiled(graph, "GraphAgent"),

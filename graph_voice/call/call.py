@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -67,6 +67,8 @@ class Call:
         self.on_event: Callable[[Turn, events.Event], None] | None = None
         """Called with each event of each turn, even a discarded one, when it happens in the graph and before the
         front end takes it. For logs and tests."""
+        self.on_line: Callable[[AIMessage], None] | None = None
+        """Called when an agent has spoken outside a turn (LiveKit's `session.say`). For logs and tests."""
         self.on_tool: Callable[[ToolRun], None] | None = None
         """Called when a tool's code starts in a turn, and when it ends. For logs and tests."""
         self.offers: Callable[[str, Sequence[BaseTool]], Sequence[BaseTool]] | None = None
@@ -127,6 +129,11 @@ class Call:
 
     def add(self, message: Any, at: float | None = None) -> None:
         self.state.add(message, at)
+
+    def said_outside_a_turn(self, said: BaseMessage) -> None:
+        """The front end has reported this, which no turn has produced."""
+        if self.on_line is not None and isinstance(said, AIMessage):
+            self.on_line(said)
 
     def store_now(self) -> int | None:
         return self.durable.journal.hurry() if self.durable is not None and self.durable.opened else None
@@ -272,7 +279,7 @@ class Call:
         For tests of how another process resumes the call: `graph_voice.testing.Call.crash`.
         """
         self._closing = asyncio.create_task(asyncio.sleep(0), name="graph_voice.close")
-        self.on_event = self.on_tool = self.on_userdata = self.on_late_result = None
+        self.on_event = self.on_line = self.on_tool = self.on_userdata = self.on_late_result = None
         self.state.live.on_change = lambda: None
         if self.durable is not None:
             await self.durable.abandon()

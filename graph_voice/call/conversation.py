@@ -220,7 +220,7 @@ class Conversation(Generic[U]):
             message: a LangChain message, or what `convert_to_messages` takes.
             at: when it was said, in seconds since the epoch. Default: now.
         """
-        self._state.add(message, at)
+        self.call.said_outside_a_turn(self._state.add(message, at))
 
     async def update_agent(self, name: str, history: _history.Operation | None = None) -> None:
         """Make another agent active from outside a turn. LiveKit's `session.update_agent`.

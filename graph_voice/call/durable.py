@@ -38,6 +38,10 @@ RESUME = (
     "The line was cut for a moment and the call is connected again. Say so in a few words, and go on where it was: "
     "repeat what the caller has not heard, or ask again what you wanted to know."
 )
+RESUME_ASKING = (
+    "The line was cut for a moment and the call is connected again. Say so in one short sentence, and nothing else: "
+    "the question that the caller has to answer is repeated right behind it."
+)
 UNKNOWN = "The tool call was stopped before it ended; whether it took effect is unknown."
 _INTERVAL = 0.5
 """Seconds that a change may wait for others before it is stored, unless something waits for it."""
@@ -59,6 +63,26 @@ class Resumed:
     """The task that was running; None if none was."""
     seconds: float = field(default=0.0, compare=False)
     """Seconds since the call was last stored, by the clocks of the two machines."""
+
+
+ResumeHook = str | Callable[[Resumed], str | None] | None
+"""What is said when a call is resumed: instructions for the reply, a function that returns them (or None to wait for
+the caller in silence), or None for the usual ones."""
+
+
+def resume_instructions(hook: ResumeHook, resumed: Resumed, *, asks: bool) -> str | None:
+    """The instructions for the reply with which a call is resumed. None: the agent waits for the caller.
+
+    Args:
+        hook: the program's.
+        resumed: the state of the call.
+        asks: whether a question (LangGraph's `interrupt()`) is open, which is repeated behind the reply.
+    """
+    instructions = hook(resumed) if callable(hook) else hook
+    if callable(hook) and instructions is None and not resumed.again:
+        return None
+    # In any case, what ran when the process ended runs again, and its result is told.
+    return instructions or (RESUME_ASKING if asks else RESUME)
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ class CallState(Generic[U]):
 
     # ---- what happens outside a turn
 
-    def add(self, message: Any, at: float | None = None) -> None:
+    def add(self, message: Any, at: float | None = None) -> BaseMessage:
         """Remember what was said outside a turn (LiveKit's `session.say`).
 
         Args:
@@ -221,6 +221,7 @@ class CallState(Generic[U]):
         when = time.time() if at is None else at
         group = Group(when, merge_messages([], [said]), self.next_order(), unpaired=not stands_alone(said))
         self.live.add(group)
+        return said
 
     def user_message(self, text: Content, message_id: str | None = None) -> HumanMessage:
         """What the caller says in a turn, as a message."""

@@ -117,6 +117,10 @@ def _is_summary(message: BaseMessage) -> bool:
     return bool(message.additional_kwargs.get("is_summary"))
 
 
+OWN_MODEL = "graph_voice_summary"
+"""Marks, in a run's metadata, a summary that the agent's own model makes: scripted models tell it from a reply."""
+
+
 async def summarized(
     messages: Sequence[AnyMessage], step: dict[str, Any], *, model: BaseChatModel | None
 ) -> list[AnyMessage]:
@@ -245,7 +249,8 @@ async def ask(
     ]
     config = config or {}
     tags = [*(config.get("tags") or ()), _NO_STREAM]
-    reply = await asked.ainvoke(prompt, {**config, "run_name": "summarize", "tags": tags})
+    about = {**(config.get("metadata") or {}), **({OWN_MODEL: True} if named is None else {})}
+    reply = await asked.ainvoke(prompt, {**config, "run_name": "summarize", "tags": tags, "metadata": about})
     if not (summary := reply.text.strip()):
         raise HistoryError("summarize: the model answered with nothing.")
     return summary

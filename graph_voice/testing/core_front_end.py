@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage
 from graph_voice import events
 from graph_voice.agents.tools import ToolError
 from graph_voice.call.conversation import Conversation
+from graph_voice.call.durable import Resumed, resume_instructions
 from graph_voice.errors import TurnError
 from graph_voice.graph.build import definition_of
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
@@ -85,13 +86,26 @@ class CoreFrontEnd(FrontEnd):
         self._current_agent = conversation.active_agent
         resumed = conversation.resumed
         if resumed is not None and conversation.messages:
-            if resumed.unanswered or resumed.again:
-                self._drive(conversation.resume())
+            await self._resume(resumed)
         elif not conversation.messages:
             agent = definition_of(conversation.graph, self._current_agent)
             if agent is not None and agent.on_enter is not None:
                 self._drive(conversation.enter())
         await self._rest()
+
+    async def _resume(self, resumed: Resumed) -> None:
+        """As `GraphAgent` does: the caller is told, and a question that is still open is asked again."""
+        asks = bool(self._conversation.interrupts)
+        instructions = resume_instructions(self.plan.on_resume, resumed, asks=asks)
+        if instructions is None:
+            return
+        turn = self._conversation.resume(instructions)
+        self._drive(turn)
+        await self._rest()
+        if asks and not turn.interrupted:
+            for question in self._conversation.interrupts[:1]:
+                asked = events.Interrupt(question.id, self._current_agent, question.value)
+                await self.program_says(asked.text)
 
     async def says(self, text: str, plans: list[Plan]) -> None:
         await self._play(plans, self._caller_says(text))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graph_voice.call.conversation import Conversation
+from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import GraphVoiceError, TurnError
 from graph_voice.graph.build import definition_of
 
@@ -65,6 +66,8 @@ class CallPlan:
     """Agent -> tool -> the function that replaces it."""
     said: Callable[[str, str], None]
     """Called with the caller's words, and how they were said: "says", "cuts in", "guess"."""
+    on_resume: ResumeHook = None
+    """What is said when another process resumes the call; as for `GraphAgent`."""
 
 
 class FrontEnd(ABC):

@@ -42,6 +42,7 @@ class Happening:
     """Seconds since the call began."""
     what: events.Event | CallerSaid
     turn: Turn | None = None
+    """None for what the caller or the program says, and for a question that is asked again."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def items_of(entries: Iterable[Happening]) -> list[Item]:
     for entry in entries:
         if entry.turn is not None and entry.turn.state.happened:
             found += _items(entry.turn, entry.what, seen)
+        elif entry.turn is None and isinstance(entry.what, events.Say):
+            found.append(Message(entry.what.agent, entry.what.text.strip(), message_id=entry.what.message_id))
     return found
 
 
@@ -164,6 +167,8 @@ def _lines(entry: Happening, seen: set[str]) -> Iterator[str]:
     match entry.what:
         case CallerSaid(text=text, how=how):
             yield f"caller {how}: {text}"
+        case events.Say(agent=agent, text=text) if turn is None:
+            yield f"{agent} (outside a turn): {text}"
         case (
             events.Text(agent=agent, message_id=message_id)
             | events.Say(agent=agent, message_id=message_id)

@@ -14,6 +14,9 @@ A list is used up from the front: each model call takes the next reply, even whe
 Where replies are speculative (preemptive generation), use rules: the first pattern found in the last human message
 wins (`re.search`, ignoring case). Of its replies, the one whose index is the number of assistant messages after that
 human message is used. So the same prompt always gets the same reply.
+
+`ScriptedModel([...], summary="Wants a refund.")` says what a summary is (`history.summarize()`), which is asked for in
+the background: it takes no reply of the script.
 """
 
 import asyncio
@@ -34,10 +37,14 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr
 
+from graph_voice.history.summaries import OWN_MODEL
 from graph_voice.testing.prompts import USUAL, PromptError, check_prompt, render_prompt
 from graph_voice.testing.script import Reader, ScriptedReply, ScriptError
 
-__all__ = ["Prompt", "ScriptedModel"]
+__all__ = ["SUMMARY", "Prompt", "ScriptedModel"]
+
+SUMMARY = "(a summary of the conversation)"
+"""What a scripted model answers when it is asked for a summary that it has none for."""
 
 
 @dataclass
@@ -69,6 +76,8 @@ class ScriptedModel(BaseChatModel):
     Args:
         script: replies in order, rules, a function of the messages, or one of these per agent (see the
             module).
+        summary: what it answers when a summary is needed: a text, or a script. Default: `SUMMARY`, or what the script
+            says if that is a function.
         first_token: seconds before the first token of each reply that doesn't say otherwise.
         per_token: seconds between two tokens. Delays are `asyncio.sleep`, so on the virtual clock they are free.
             The synchronous methods have no delays.
@@ -81,6 +90,10 @@ class ScriptedModel(BaseChatModel):
     """
 
     script: Any = Field(default=(), exclude=True, repr=False)
+    summary: Any = Field(default=None, exclude=True, repr=False)
+    """What it answers when an agent that it speaks for needs a summary (`history.summarize()`): a text, or a script of
+    its own. Default: a function that is the script is asked; any other script is left alone, and the summary is
+    `SUMMARY`. So a summary takes no reply of the script, whenever it is made."""
     first_token: float = 0.0
     per_token: float = 0.0
     allow: Collection[str] = USUAL
@@ -89,6 +102,7 @@ class ScriptedModel(BaseChatModel):
     errors: list[Exception] = Field(default_factory=list, exclude=True, repr=False)
     """Refused prompts and missing replies. End a test with `assert not model.errors`."""
 
+    _summaries: Reader = PrivateAttr()
     _readers: dict[str | None, Reader] = PrivateAttr(default_factory=dict)
     _call_numbers: Iterator[int] = PrivateAttr(default_factory=lambda: itertools.count(1))
 
@@ -97,6 +111,10 @@ class ScriptedModel(BaseChatModel):
         super().__init__(**{"script": script, **kwargs})
         if isinstance(script, str):
             raise TypeError(f"A script is a list of replies: write ScriptedModel([{script!r}]).")
+        asked = script if callable(script) else lambda messages: SUMMARY
+        text = self.summary
+        chosen = asked if text is None else (lambda messages: text) if isinstance(text, str) else text
+        self._summaries = Reader(chosen, f"the summaries of the model {self.name!r}")
         if isinstance(script, Mapping):
             self._readers = {agent: Reader(part, f"agent {agent!r}") for agent, part in script.items()}
         else:
@@ -215,6 +233,8 @@ class ScriptedModel(BaseChatModel):
         return prompt, line
 
     def _reader(self, metadata: Mapping[str, Any]) -> Reader:
+        if metadata.get(OWN_MODEL):
+            return self._summaries
         if None in self._readers:
             return self._readers[None]
         # An agent that is a graph of its own runs as a node "model" inside the agent's node.

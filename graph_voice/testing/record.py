@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig, ensure_config
 
+from graph_voice.history.summaries import OWN_MODEL
 from graph_voice.models import model_from
 from graph_voice.testing.models import ScriptedModel
 from graph_voice.testing.script import ScriptedReply, call, fail, say
@@ -41,13 +42,19 @@ class Recorded:
         model: the real model.
     """
 
-    def __init__(self, model: Any, lines: "dict[str, list[ScriptedReply]] | None" = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        lines: "dict[str, list[ScriptedReply]] | None" = None,
+        summaries: "list[ScriptedReply] | None" = None,
+    ) -> None:
         self._model = model
         self._lines: dict[str, list[ScriptedReply]] = {} if lines is None else lines
+        self._summaries: list[ScriptedReply] = [] if summaries is None else summaries
 
     def bind_tools(self, tools: Any, **options: Any) -> "Recorded":
         """As the model's own. What the bound model says goes into the same script."""
-        return Recorded(self._model.bind_tools(tools, **options), self._lines)
+        return Recorded(self._model.bind_tools(tools, **options), self._lines, self._summaries)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "_model":  # copying asks before there is a model
@@ -80,8 +87,9 @@ class Recorded:
     @contextlib.contextmanager
     def _recording(self, config: RunnableConfig | None) -> Iterator[Callable[[Any], None]]:
         """Record one message of the model. The order of the script is that of the requests."""
-        agent = str((ensure_config(config).get("metadata") or {}).get("langgraph_node") or "")
-        lines = self._lines.setdefault(agent, [])
+        about = ensure_config(config).get("metadata") or {}
+        agent = str(about.get("langgraph_node") or "")
+        lines = self._summaries if about.get(OWN_MODEL) else self._lines.setdefault(agent, [])
         place, whole = len(lines), list[Any]()
         lines.append(say(""))
 
@@ -103,9 +111,16 @@ class Recorded:
             return list(*self._lines.values())
         return {agent: list(lines) for agent, lines in self._lines.items()}
 
+    @property
+    def summaries(self) -> list[ScriptedReply]:
+        """For `ScriptedModel(summary=...)`: the summaries that were asked for."""
+        return list(self._summaries)
+
     def model(self) -> ScriptedModel:
-        """A model that replays the script."""
-        return ScriptedModel(self.script)
+        """A model that replays the script, and the summaries. More of these may be asked for: the last one repeats."""
+        left = self.summaries
+        summary = (lambda messages: left.pop(0) if len(left) > 1 else left[0]) if left else None
+        return ScriptedModel(self.script, summary=summary)
 
     def source(self) -> str:
         """The script as Python code that uses `graph_voice.testing`."""

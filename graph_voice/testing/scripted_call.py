@@ -8,12 +8,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self
 
-from langchain_core.messages import AnyMessage, convert_to_openai_messages
+from langchain_core.messages import AIMessage, AnyMessage, convert_to_openai_messages
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from typing_extensions import TypeVar
 
 from graph_voice import events
 from graph_voice.call.conversation import Conversation
+from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import TurnError
 from graph_voice.models import model_from
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Moment, Plan, PlanError, require_known, watched
@@ -56,6 +57,8 @@ class Call(Generic[U]):
             A name that the graph does not have raises `TurnError` when the call begins.
         check: whether to make these checks at the end.
         saver: the durable checkpointer, for `crash`: any LangGraph checkpointer except a `LiveSaver`.
+        on_resume: what the agent says when another process resumes the call, as for `GraphAgent`: instructions, or a
+            function of `graph_voice.Resumed` that returns them, or None to wait for the caller.
         options: arguments of `Conversation` (`userdata`, `thread_id`, `context`, `store`, `config`, `messages`,
             `speak`, ...).
     """
@@ -74,6 +77,7 @@ class Call(Generic[U]):
         mocks: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
         check: bool = True,
         saver: BaseCheckpointSaver[Any] | None = None,
+        on_resume: ResumeHook = None,
         **options: Any,
     ) -> None:
         self.graph = graph
@@ -96,7 +100,7 @@ class Call(Generic[U]):
             self._options["config"] = config
         self._entries: list[Happening] = []
         self._processes = Processes(
-            front_end, CallPlan(graph, self._options, self._mocks, self._caller_said), saver, self._watch
+            front_end, CallPlan(graph, self._options, self._mocks, self._caller_said, on_resume), saver, self._watch
         )
         self._plans = Plans()
         self._began: float | None = None
@@ -148,6 +152,7 @@ class Call(Generic[U]):
         require_known(self._mocks, conversation)
         conversation.call.on_event = self._happened
         conversation.call.on_tool = self._tool_ran
+        conversation.call.on_line = self._said_outside_a_turn
 
     # ---- what happens
 
@@ -165,6 +170,10 @@ class Call(Generic[U]):
             self._plans.handed_off()
         elif isinstance(event, events.Say) and self._is_transferring(turn):
             self._plans.transfer_line()
+
+    def _said_outside_a_turn(self, line: AIMessage) -> None:
+        """The program has spoken, or an open question was asked again."""
+        self._entries.append(Happening(self.now, events.Say(line.name or "", line.id or "", line.text)))
 
     def _is_transferring(self, turn: Turn) -> bool:
         """Whether a declared transfer of this turn is in progress: its line is spoken before it is answered."""
@@ -271,7 +280,8 @@ class Call(Generic[U]):
         self._crashed = True
 
     async def resume(self) -> Result:
-        """Another process resumes the call, and speaks if something was left open. Returns what it said and did."""
+        """Another process resumes the call, as `GraphAgent` does: the agent says that the line was cut (`on_resume`),
+        and a question that is still open is asked again. Returns what it said and did."""
         if not self._crashed:
             raise TurnError("resume(): the call is still running; crash() it first.")
         self._crashed = False

@@ -25,6 +25,7 @@ from livekit.agents.voice.events import (
 )
 
 from graph_voice import Conversation, Turn, history
+from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import SaverError
 from graph_voice.graph.build import definition_of
 from graph_voice.turn.reply_options import ReplyOptions
@@ -45,7 +46,7 @@ from graph_voice_livekit.session.quiet import Announcer
 from graph_voice_livekit.session.recovery import Recovery
 from graph_voice_livekit.session.reply import EXTRA
 from graph_voice_livekit.session.request import request_of
-from graph_voice_livekit.session.resume import Hook, Resume
+from graph_voice_livekit.session.resume import Resume
 from graph_voice_livekit.session.shared_userdata import SharedUserdata
 from graph_voice_livekit.session.tables import Tables
 from graph_voice_livekit.session.tool_calls import ToolCalls
@@ -71,7 +72,7 @@ class Bridge:
         make_agent: MakeAgent,
         external_agents: ExternalAgents,
         arriving: history.Operation | None,
-        on_resume: Hook = None,
+        on_resume: ResumeHook = None,
     ) -> None:
         self.conversation = conversation
         self.userdata = SharedUserdata(conversation)

@@ -1,32 +1,23 @@
 """Resuming a call that another process has begun: LiveKit's history is filled, and the caller is told."""
 
 import asyncio
-from collections.abc import Callable
 
 from langchain_core.messages import ToolMessage
 from livekit.agents import Agent
 from livekit.agents.voice.events import AgentStateChangedEvent
 
 from graph_voice import Turn
-from graph_voice.call.durable import RESUME, Resumed
+from graph_voice.call.durable import ResumeHook, resume_instructions
 from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.session.call import Call
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.open_question import OpenQuestion
 from graph_voice_livekit.session.tool_call import LiveToolCall
 
-__all__ = ["Hook", "Resume"]
-
-Hook = str | Callable[[Resumed], str | None] | None
-"""What is said when a call is resumed: instructions for the reply, a function that returns them (or None to wait for
-the caller in silence), or None for the usual ones."""
+__all__ = ["Resume"]
 
 PATIENCE = 3.0
 """Seconds that the caller may have to wait until it is known whether the store has the call."""
-ASKING = (
-    "The line was cut for a moment and the call is connected again. Say so in one short sentence, and nothing else: "
-    "the question that the caller has to answer is repeated right behind it."
-)
 
 
 class Resume:
@@ -38,7 +29,7 @@ class Resume:
         open_question: asks again what the caller has not answered.
     """
 
-    def __init__(self, call: Call, hook: Hook, open_question: OpenQuestion) -> None:
+    def __init__(self, call: Call, hook: ResumeHook, open_question: OpenQuestion) -> None:
         self._call = call
         self._conversation = call.conversation
         self._hook = hook
@@ -114,12 +105,8 @@ class Resume:
         self.found = self.moving = False
         resumed, hook = self._conversation.resumed, self._hook
         assert resumed is not None
-        instructions = hook(resumed) if callable(hook) else hook
-        if callable(hook) and instructions is None and not resumed.again:
-            return None
-        # In any case, what ran when the process ended runs again, and its result is told.
-        self.instructions = instructions or (ASKING if self._conversation.interrupts else RESUME)
-        return self._conversation.resume(self.instructions)
+        self.instructions = resume_instructions(hook, resumed, asks=bool(self._conversation.interrupts))
+        return None if self.instructions is None else self._conversation.resume(self.instructions)
 
     async def ask_behind(self, driver: Driver) -> None:
         """After this turn, ask the open question (LangGraph's `interrupt()`) again."""

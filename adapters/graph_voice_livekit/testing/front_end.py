@@ -12,7 +12,6 @@ from livekit.agents import ToolError as LiveKitToolError
 from livekit.agents import mock_tools
 
 from graph_voice import Conversation, ToolError, Voice
-from graph_voice.call.durable import RESUME
 from graph_voice.graph.roles import Roles
 from graph_voice.testing.front_end import CallPlan, FrontEnd, Plan, counting
 from graph_voice_livekit.agent import GraphAgent
@@ -71,9 +70,7 @@ class LiveKitFrontEnd(FrontEnd):
         graph = self.plan.graph.compile() if isinstance(self.plan.graph, StateGraph) else self.plan.graph
         roles = Roles(graph, options.get("speak", ()), options.get("silent", ()))
         voices = {name: Voice(tts=_voice(name)) for name in roles.agents}
-        self._agent = agent = GraphAgent(
-            graph, voices=voices, on_resume=lambda resumed: RESUME if resumed.unanswered else None, **options
-        )
+        self._agent = agent = GraphAgent(graph, voices=voices, on_resume=self.plan.on_resume, **options)
         watch(agent.conversation)
         for name, tools in self.plan.mocks.items():
             mocks = {tool: _with_livekits_errors(fake) for tool, fake in tools.items()}

@@ -15,7 +15,8 @@ from langchain_core.messages import (
 from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from graph_voice.testing import PromptError, ScriptedModel, ScriptError, call, fail, hang, say
+from graph_voice import Agent, Handoff, create_voice_graph, history
+from graph_voice.testing import Call, PromptError, ScriptedModel, ScriptError, call, fail, hang, say
 
 HI = [SystemMessage("Be brief."), HumanMessage("Hi")]
 
@@ -238,3 +239,35 @@ def test_text_behind_calls_is_refused() -> None:
 def test_a_failure_after_more_tokens_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="has 1 tokens"):
         fail(OSError(), 2, text="one")
+
+
+# ---- summaries
+
+
+@pytest.mark.virtual_clock
+@pytest.mark.parametrize("script", ["list", "mapping", "rules"])
+@pytest.mark.parametrize(
+    ("summary", "shown"), [("Wants a refund.", "Wants a refund."), (["One.", "Two."], "One."), (None, "(a summary of")]
+)
+async def test_a_summary_takes_no_reply_of_the_script_and_warns_of_nothing(
+    script: str, summary: Any, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    by_agent = {"desk": ["Yes?", "Go on.", call("transfer_to_billing")], "billing": ["Billing here."]}
+    scripts: dict[str, Any] = {
+        "list": [*by_agent["desk"], *by_agent["billing"]],
+        "mapping": by_agent,
+        "rules": [("one", "Yes?"), ("two", "Go on."), ("three", [call("transfer_to_billing"), "Billing here."])],
+    }
+    model = ScriptedModel(scripts[script], summary=summary)
+    to_billing = Handoff("billing", history=history.summarize(keep_last_turns=1))
+    graph = create_voice_graph(
+        [Agent("desk", instructions="D.", handoffs=[to_billing]), Agent("billing", instructions="B.")]
+    )
+    async with Call(graph, llm=model) as phone:
+        for words in ("one", "two", "three"):
+            await phone.says(words)
+            await phone.silence(1)
+        assert phone.active_agent == "billing"
+        assert any(shown in m.text for m in model.prompts[-1].messages)
+    assert model.errors == []
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

@@ -199,16 +199,16 @@ async def test_an_idempotent_tool_runs_again_with_the_same_id() -> None:
 
 
 async def test_a_crash_between_turns_keeps_the_call() -> None:
-    async with phone("Sure.", "Go on.", saver=InMemorySaver()) as it:
+    async with phone("Sure.", "The line was cut.", "Go on.", saver=InMemorySaver()) as it:
         await it.says("Hi.")
         await it.silence(2)
         await it.crash().resume()
         await it.says("And?")
-        assert [m.text for m in it.messages] == [HELLO, "Hi.", "Sure.", "And?", "Go on."]
+        assert [m.text for m in it.messages] == [HELLO, "Hi.", "Sure.", "The line was cut.", "And?", "Go on."]
 
 
 async def test_a_crash_and_what_the_next_process_does_may_be_apart() -> None:
-    async with phone("Sure.", "Go on.", saver=InMemorySaver()) as it:
+    async with phone("Sure.", "Go on.", saver=InMemorySaver(), on_resume=lambda resumed: None) as it:
         await it.says("Hi.")
         assert await it.crash() is it
         assert it.crashes == 1
@@ -328,7 +328,7 @@ async def test_there_is_nothing_to_cut_into_before_the_first_word() -> None:
 
 async def test_what_the_program_does() -> None:
     async with phone("Billing.", "Anything else?") as it:
-        assert (await it.program_says("We close in five minutes.")).items == []
+        assert (await it.program_says("We close in five minutes.")).heard == "We close in five minutes."
         assert it.messages[-1].text == "We close in five minutes."
         result = await it.update_agent("billing")
         assert result.heard == "Billing."
