@@ -3,8 +3,8 @@
 It is installed as a pytest plugin, and needs no configuration.
 
 - `@pytest.mark.virtual_clock` runs an async test, and its async fixtures, on a `VirtualClockLoop`. Other tests are not
-  affected. `@pytest.mark.virtual_clock(limit=60)` gives up after that many virtual seconds. It uses pytest-asyncio's
-  hook for loop factories (since 1.5).
+  affected. `@pytest.mark.virtual_clock(limit=60)` gives up after that many virtual seconds. It implies
+  pytest-asyncio's mark `asyncio`, and uses its hook for loop factories (since 1.5).
 - The fixture `open_call` makes scripted calls (`graph_voice.testing.Call`) that are closed and checked when the test
   ends.
 - A test that fails shows the transcript of each of its calls.
@@ -15,6 +15,7 @@ It is installed as a pytest plugin, and needs no configuration.
 import asyncio
 import contextlib
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,11 @@ import pytest
 
 if TYPE_CHECKING:
     from graph_voice.testing import Call
+
+try:  # in strict mode, an async fixture is one of pytest-asyncio's
+    from pytest_asyncio import fixture as _async_fixture
+except ImportError:
+    _async_fixture = pytest.fixture  # type: ignore[assignment]
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LIVE = "graph_voice_live"
@@ -45,6 +51,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "live: the test also passes with a real model (--graph-voice-live): it asserts no scripted words."
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> None:
+    """The mark `virtual_clock` means pytest-asyncio's `asyncio` as well: its strict mode, the default, asks for it."""
+    if not inspect.iscoroutinefunction(obj):
+        return
+    function: Any = getattr(obj, "__func__", obj)
+    own = {mark.name for mark in getattr(function, "pytestmark", ())}
+    if "virtual_clock" not in own and collector.get_closest_marker("virtual_clock") is None:
+        return
+    if not collector.config.hook.pytest_asyncio_loop_factories.has_spec():  # this plugin's own is there in any case
+        raise pytest.UsageError("virtual_clock needs pytest-asyncio 1.5 or later: pip install -U pytest-asyncio.")
+    if "asyncio" not in own and collector.get_closest_marker("asyncio") is None:
+        pytest.mark.asyncio(function)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
@@ -93,7 +114,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture
+@_async_fixture
 async def open_call(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., "Call[Any]"]]:
     """Makes scripted calls: `phone = open_call(graph, llm=...)`. Each is closed when the test ends, and checked unless
     the test has failed."""

@@ -1,6 +1,9 @@
 """What pytest gets with graph_voice."""
 
+import json
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 from graph_voice import Agent, RunContext, create_voice_graph, function_tool
 from graph_voice.testing import Call, ScriptedModel, call
 
+ROOT = Path(__file__).parents[2]
 GRAPH = """
 import pytest
 from graph_voice import Agent, create_voice_graph
@@ -266,3 +270,65 @@ async def test_in_another_test_langsmith_is_told_nothing() -> None:
     async with Call(_booking(), llm=ScriptedModel(["Hello."])) as phone:
         await phone.says("Hi.")
     assert "langsmith.testing" in sys.modules
+
+
+# ---- a fresh pytest, in an empty folder
+
+
+def _code(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def test_the_first_test_of_the_page_passes_in_an_empty_folder(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(_code("docs/testing.md")[0])
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_test_of_the_notebook_passes_in_an_empty_folder(pytester: pytest.Pytester) -> None:
+    cells = json.loads((ROOT / "notebooks/3_testing_a_call.ipynb").read_text())["cells"]
+    graph = next(c["source"] for c in cells if c["cell_type"] == "code")
+    pytester.makepyfile(restaurant="".join(graph))
+    (test,) = re.findall(r"```python\n(.*?)```", "".join(cells[-1]["source"]), re.DOTALL)
+    pytester.makepyfile(test)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_the_mark_alone_makes_a_test_run_on_the_virtual_clock(pytester: pytest.Pytester, mode: str) -> None:
+    pytester.makeini(f"[pytest]\nasyncio_mode = {mode}\n")
+    pytester.makepyfile(
+        GRAPH
+        + """
+import asyncio
+
+class TestMarked:
+    pytestmark = pytest.mark.virtual_clock
+
+    @pytest.mark.parametrize("seconds", [1, 3000])
+    async def test_method(self, seconds):
+        await asyncio.sleep(seconds)
+        assert type(asyncio.get_running_loop()).__name__ == "VirtualClockLoop"
+
+@pytest.mark.asyncio
+@pytest.mark.virtual_clock
+async def test_both():
+    await asyncio.sleep(3000)
+
+@pytest.mark.virtual_clock
+async def test_fixture(open_call):
+    phone = open_call(graph, llm=ScriptedModel(["Sure."]))
+    assert (await phone.says("Hi.")).heard == "Sure."
+
+@pytest.mark.virtual_clock
+def test_without_a_loop():
+    pass
+"""
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=5)
+
+
+def test_without_pytest_asyncio_the_mark_says_what_to_install(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(GRAPH + "@pytest.mark.virtual_clock\nasync def test_one():\n    pass\n")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
+    assert result.ret != 0
+    assert "virtual_clock needs pytest-asyncio 1.5 or later" in result.stdout.str() + result.stderr.str()
