@@ -58,6 +58,8 @@ class Outcome:
     """Set while it waits for a task: it runs again from its start when the result is there."""
     done: Done | None = None
     """Set when it has ended the task that it is a tool of."""
+    refused: bool = False
+    """Whether its arguments don't fit the tool's schema, so that the tool has not run."""
     ending: bool = False
     spoken: list[AIMessage] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -265,7 +267,8 @@ class ToolRunner:
                 return Outcome(
                     answer(call_id, name, f"The tool did not answer within {timeout:g} seconds.", is_error=True)
                 )
-            return Outcome(_shown(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True)))
+            told = _shown(answer(call_id, name, _told(error, tool, batch.work.current), is_error=True))
+            return Outcome(told, refused=_has_refused(tool, error))
         finally:
             assignments.over = True
             current_turn.reset(outside)
@@ -323,9 +326,11 @@ class ToolRunner:
         return ctx.handoff(targets[0])
 
 
-def _how(outcome: Outcome) -> Literal["done", "failed", "asking"]:
+def _how(outcome: Outcome) -> Literal["done", "failed", "asking", "refused"]:
     if outcome.asked is not None or outcome.wants is not None:
         return "asking"
+    if outcome.refused:
+        return "refused"
     return "failed" if outcome.message.status == "error" else "done"
 
 
@@ -368,13 +373,19 @@ def _is_canceled(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup) and error.subgroup((KeyboardInterrupt, SystemExit)) is not None
 
 
+def _has_refused(tool: BaseTool, error: BaseException) -> bool:
+    """Whether the tool's schema has refused the arguments. LangGraph takes every ValidationError for that, but the
+    tool's code may have raised it."""
+    if not isinstance(error, ToolInvocationError):
+        return False
+    return error.source.title == getattr(tool.get_input_schema(), "__name__", tool.name)
+
+
 def _told(error: BaseException, tool: BaseTool, userdata: Any) -> str:
     """What the model is told of a failure: only text meant for it, since other exceptions may hold anything."""
     cause = error
     if isinstance(cause, ToolInvocationError):
-        # LangGraph takes every ValidationError for one of the arguments, but the tool's code may have raised it.
-        title = cause.source.title
-        if title == getattr(tool.get_input_schema(), "__name__", tool.name):
+        if _has_refused(tool, cause):
             return cause.message
         cause = cause.source
     if isinstance(cause, ToolError):

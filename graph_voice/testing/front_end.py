@@ -66,6 +66,8 @@ class CallPlan:
     """Agent -> tool -> the function that replaces it."""
     said: Callable[[str, str], None]
     """Called with the caller's words, and how they were said: "says", "cuts in", "guess"."""
+    lost: Callable[[str], None] = lambda text: None
+    """Called with words of the caller that the front end, as declared, has heard nothing of."""
     on_resume: ResumeHook = None
     """What is said when another process resumes the call; as for `GraphAgent`."""
 

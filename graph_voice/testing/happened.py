@@ -212,7 +212,9 @@ class Effects:
 
     def note(self, run: ToolRun) -> None:
         """`Conversation.on_tool`."""
-        if not any(known is run for known in self._runs):
+        if run.outcome == "refused":
+            self._runs = [known for known in self._runs if known is not run]
+        elif not any(known is run for known in self._runs):
             self._runs.append(run)
 
     def of(self, tool: str) -> list[ToolRun]:
@@ -220,8 +222,9 @@ class Effects:
         return [run for run in self._runs if run.tool == tool]
 
     def count(self, tool: str) -> int:
-        """How many times this tool ran."""
-        return len(self.of(tool))
+        """How many times this tool acted. A run that waits in LangGraph's `interrupt()` has not: with the answer, the
+        tool runs again from its beginning."""
+        return sum(run.outcome != "asking" for run in self.of(tool))
 
     @property
     def call_ids(self) -> list[str]:

@@ -100,7 +100,10 @@ class Call(Generic[U]):
             self._options["config"] = config
         self._entries: list[Happening] = []
         self._processes = Processes(
-            front_end, CallPlan(graph, self._options, self._mocks, self._caller_said, on_resume), saver, self._watch
+            front_end,
+            CallPlan(graph, self._options, self._mocks, self._caller_said, self._not_heard, on_resume),
+            saver,
+            self._watch,
         )
         self._plans = Plans()
         self._began: float | None = None
@@ -195,6 +198,14 @@ class Call(Generic[U]):
         self._entries.append(Happening(self.now, CallerSaid(text, how)))
         if how != "guess":
             self.said.append(text)
+
+    def _not_heard(self, text: str) -> None:
+        """The front end, as it is declared, has heard nothing of these words."""
+        if text in self.said:
+            self.said.reverse()
+            self.said.remove(text)
+            self.said.reverse()
+            self._entries.append(Happening(self.now, CallerSaid(text, "was not heard with")))
 
     def _begin(self) -> Callable[[], Result]:
         start, entries = self.now, len(self._entries)

@@ -14,5 +14,6 @@ class ToolRun:
     tool: str
     call_id: str
     args: dict[str, Any] = field(default_factory=dict)
-    outcome: Literal["running", "done", "failed", "asking", "cancelled"] = "running"
-    """"asking": it waits in LangGraph's `interrupt()`, and will run again from the beginning."""
+    outcome: Literal["running", "done", "failed", "asking", "cancelled", "refused"] = "running"
+    """"asking": it waits in LangGraph's `interrupt()`, and will run again from the beginning. "refused": its schema
+    takes no such arguments, so its code has not run."""

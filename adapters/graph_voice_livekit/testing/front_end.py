@@ -30,7 +30,10 @@ class LiveKitFrontEnd(FrontEnd):
     """Plays a call in a real `AgentSession`: turn taking, interruptions, preemptive generation, handoffs and history
     are LiveKit's own. Each agent speaks in a `FakeTTS` of its name, four words a second, whatever its `Voice` says.
 
-    A barge-in counts after 0.1 seconds (LiveKit's default is 0.5), so that it cuts where the test says.
+    A barge-in counts after 0.1 seconds (LiveKit's default is 0.5), so that it cuts where the test says. The voices say
+    all that a model writes, also what LiveKit leaves out of speech by default (`tts_text_transforms`), so that what is
+    heard can be compared with what is remembered. What the caller says while the agent can't be interrupted counts only
+    if LiveKit answers it: by default it hears nothing then (`discard_audio_if_uninterruptible`).
     """
 
     def __init__(self, plan: CallPlan) -> None:
@@ -38,6 +41,8 @@ class LiveKitFrontEnd(FrontEnd):
         self._stack = contextlib.AsyncExitStack()
         self._agent: GraphAgent | None = None
         self._rig: VoiceRig | None = None
+        self._protected: list[str] = []
+        """What the caller has said while the agent could not be interrupted."""
 
     @property
     def agent(self) -> GraphAgent:
@@ -79,6 +84,7 @@ class LiveKitFrontEnd(FrontEnd):
             voice_rig(
                 agent,
                 turn_handling={"interruption": {"min_duration": 0.1}, "preemptive_generation": {"enabled": False}},
+                tts_text_transforms=None,
             )
         )
         await self.rig.until_idle()
@@ -127,6 +133,9 @@ class LiveKitFrontEnd(FrontEnd):
 
     async def _speak(self, text: str, preflight: str | None = None) -> None:
         seconds = max(_SHORTEST, 0.3 * len(text.split()))
+        speech = self.rig.session.current_speech
+        if speech is not None and not speech.allow_interruptions:
+            self._protected.append(text)
         await self.rig.user_says(text, seconds=seconds, preflight=preflight)
 
     async def _play(self, plans: list[Plan], caller: Any) -> None:
@@ -169,6 +178,11 @@ class LiveKitFrontEnd(FrontEnd):
     async def _rest(self) -> None:
         if not self.conversation.closed:
             await self.rig.until_idle(timeout=600)
+        heard = [m.text for m in self.conversation.messages if m.type == "human"]
+        for text in self._protected:
+            if not any(text in said for said in heard):
+                self.plan.lost(text)
+        self._protected.clear()
 
 
 def _with_livekits_errors(fake: Callable[..., Any]) -> Callable[..., Any]:
