@@ -10,38 +10,36 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
-from livekit.agents import NOT_GIVEN, Agent, FlushSentinel, ModelSettings, llm, utils
+from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 
 from graph_voice import Agent as GraphDefinition
 from graph_voice import Conversation, Voice, history
 from graph_voice.call.durable import ResumeHook
-from graph_voice.errors import BuildError, ModelError, TurnError
+from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph.build import METADATA, definition_of
 from graph_voice.graph.given import as_compiled
-from graph_voice_livekit.convert.converters import from_chat_context, to_chat_context
+from graph_voice_livekit.convert.converters import to_chat_context
 from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
 from graph_voice_livekit.session.bridge import Bridge
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
 from graph_voice_livekit.session.handoff import LiveHandoff
-from graph_voice_livekit.session.host_tools import require_livekits
+from graph_voice_livekit.session.program_calls import ProgramCalls
 from graph_voice_livekit.session.recovery import recognizer_of
 from graph_voice_livekit.session.reply import FLUSH, GraphLLM
 
 __all__ = ["GraphAgent", "NodeAgent"]
 
+
 INSTRUCTIONS = "lk.agent_task.instructions"
 """How the id of LiveKit's items with an agent's instructions begins."""
 
 
-class NodeAgent(Agent):
+class NodeAgent(ProgramCalls):
     """The LiveKit agent of one agent of a graph: its voice, mirrors of its tools, and a reply that drains the turn."""
 
-    _bridge: Bridge
     arriving: history.Operation | None = None
     """What the graph's agent is shown if the program makes it the active one; None: `GraphAgent(history=...)`."""
-    _definition: GraphDefinition | None
-    _was_active = False
     _has_entered = True
     """False for an agent with which LiveKit's session began although another agent was active in the stored call."""
     handoff: LiveHandoff | None = None
@@ -58,7 +56,7 @@ class NodeAgent(Agent):
             "id": name,
             "instructions": self._rendered(name, definition),
             "tools": tools,
-            "llm": GraphLLM(bridge, name, self._check_models, self._offered),
+            "llm": GraphLLM(bridge, name, self._check_models, self.offered),
             **voice,
         }
         if isinstance(self, _BehindBase):
@@ -91,12 +89,8 @@ class NodeAgent(Agent):
     def _check_models(self) -> None:
         """Raise what the program's author should see in `session.start`: later, the caller would hear nothing."""
         self._refuse_realtime()
-        require_livekits("AgentSession(tools=[...])", self.session.tools)
+        self.check_session_tools()
         self._bridge.conversation.call.require_models()
-
-    def _offered(self) -> frozenset[str]:
-        own = self._definition.all_tools if self._definition is not None else ()
-        return frozenset(tool.name for tool in self._bridge.host_tools.offered(self.id, own))
 
     def _refuse_realtime(self) -> None:
         model = self.session.llm
@@ -139,60 +133,14 @@ class NodeAgent(Agent):
     async def show(self, messages: Sequence[BaseMessage]) -> None:
         """Make LiveKit's chat context what the graph shows the agent: turn detectors and judges read it."""
         if (instructions := self._rendered(self.id, self._definition)) != self.instructions:
-            await super().update_instructions(instructions)
+            await super(ProgramCalls, self).update_instructions(instructions)  # LiveKit's own
         shown = to_chat_context(messages).items
         known = {item.id for item in shown}
         own = [item for item in self.chat_ctx.items if item.id not in known]
         first = [item for item in own if item.id.startswith(INSTRUCTIONS)]
         rest = [item for item in own if item not in first]
         context = llm.ChatContext([*first, *shown, *rest])
-        await super().update_chat_ctx(context, exclude_invalid_function_calls=False)
-
-    # ---- what the program changes while the call goes on
-
-    async def update_instructions(self, instructions: str) -> None:
-        """Refused: an agent's instructions are the graph's. Raises `TurnError`."""
-        raise TurnError(
-            f'agent "{self.id}": update_instructions() would change nothing: its prompt is made by the graph. Make its '
-            "instructions a function of the userdata, instructions=lambda userdata: ..., and change the userdata. For "
-            "one reply: session.generate_reply(instructions=...)."
-        )
-
-    async def update_tools(self, tools: list[llm.Tool | llm.Toolset]) -> None:
-        """LiveKit's: what the agent's model may call from now on. LiveKit runs the tools that are not the graph's.
-
-        Raises `BuildError` for tools that LiveKit can't run.
-        """
-        require_livekits(f'agent "{self.id}": update_tools()', tools)
-        await super().update_tools(tools)
-        self._bridge.host_tools.update(self.id, self.tools)
-
-    async def update_chat_ctx(self, chat_ctx: llm.ChatContext, *, exclude_invalid_function_calls: bool = True) -> None:
-        """LiveKit's: what the agent's model is shown, the graph's `chat_ctx`. `messages` keeps what was said.
-
-        Raises `TurnError` for an agent that is not active yet.
-        """
-        state = self._bridge.conversation.call.state
-        active = state.active_agent == self.id and not self._bridge.is_external
-        if not active and not self._was_active:
-            raise TurnError(
-                f'agent "{self.id}" is not active yet, so what it is shown is decided when it is: '
-                f'ga.agent("{self.id}", history=...). An earlier conversation: GraphAgent(graph, messages=[...]).'
-            )
-        await super().update_chat_ctx(chat_ctx, exclude_invalid_function_calls=exclude_invalid_function_calls)
-        if active:
-            kept = [item for item in self.chat_ctx.items if not item.id.startswith("lk.")]
-            state.show(from_chat_context(llm.ChatContext(kept)))
-
-    def update_options(self, **options: Any) -> None:
-        """LiveKit's, for its voice. Raises `TurnError` for `llm`: the models are the graph's."""
-        if utils.is_given(options.get("llm", NOT_GIVEN)):
-            raise TurnError(
-                f'agent "{self.id}": update_options(llm=...) would change nothing: the graph names the models. '
-                'Name them there, create_voice_graph(..., llm="openai:gpt-4.1"), or for one call: '
-                'GraphAgent(graph, config={"configurable": {"llm": model}}).'
-            )
-        super().update_options(**options)
+        await super(ProgramCalls, self).update_chat_ctx(context, exclude_invalid_function_calls=False)
 
     async def on_user_turn_completed(self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage) -> None:
         with self._bridge.recovery.passing(new_message):

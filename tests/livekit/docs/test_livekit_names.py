@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import livekit.agents as lk
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from livekit.agents import AgentSession, llm
@@ -99,8 +100,8 @@ async def with_session(act: Callable[[AgentSession[Any], GraphAgent], Any]) -> N
             await made
 
 
-async def start(*tools: Any) -> None:
-    ga = GraphAgent(create_voice_graph([main(), OTHER], llm=ScriptedModel([])))
+async def start(*tools: Any, graph: GraphAgent | None = None) -> None:
+    ga = graph or GraphAgent(create_voice_graph([main(), OTHER], llm=ScriptedModel([])))
     async with AgentSession[Any](vad=None, tools=list(tools)) as session:
         await session.start(ga)
 
@@ -159,6 +160,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
         lambda session, ga: session.current_agent.update_options(llm="openai/gpt-4.1")
     ),
     "`AgentSession(tools=[...])` with a graph's tool": lambda: start(ours),
+    "the session's tools, for a graph of its own as the only agent": lambda: start(
+        theirs, graph=GraphAgent(create_agent(ScriptedModel([]), tools=[], name="desk"), speak=["model"])
+    ),
     "a provider's tool of LiveKit's": lambda: start(llm.ProviderTool(id="web_search")),
     "`ctx.host.update(...)` in a graph's tool": lambda: told(using(lambda ctx: ctx.host.update("x")), name="search"),
     "`ctx.session` in a graph's tool": lambda: told(using(lambda ctx: ctx.session), name="search"),  # type: ignore[attr-defined]

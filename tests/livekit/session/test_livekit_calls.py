@@ -8,6 +8,7 @@ from typing import Any
 import livekit.agents as lk
 import pytest
 from graph_agent_support import a_call, a_text_call, outputs_in_graph, spoken, told_by_graph, voice
+from langchain.agents import create_agent
 from langchain_core.messages import ToolMessage
 from livekit.agents import AgentSession, llm
 from livekit.agents.llm import ToolFlag, Toolset
@@ -107,6 +108,37 @@ async def test_the_context_of_an_agent_that_is_not_active_yet_is_the_handoffs() 
         with pytest.raises(TurnError, match=r'agent\("other", history=\.\.\.\)'):
             await ga.agent("other").update_chat_ctx(llm.ChatContext.empty())
         await session.run(user_input="hi")
+
+
+GRAPHS_OF_THEIR_OWN: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "update_instructions": (lambda a: a.update_instructions("New."), "system_prompt="),
+    "update_tools": (lambda a: a.update_tools([opening_hours]), r"create_agent\(model, tools=\[...\]"),
+    "update_chat_ctx": (lambda a: a.update_chat_ctx(llm.ChatContext.empty()), "VoiceState"),
+}
+
+
+@pytest.mark.parametrize("mistake", GRAPHS_OF_THEIR_OWN)
+async def test_a_graph_of_its_own_refuses_what_it_would_not_know_of(mistake: str) -> None:
+    do, words = GRAPHS_OF_THEIR_OWN[mistake]
+    graph = create_agent(ScriptedModel(["Hello."]), tools=[], name="desk")
+    async with a_text_call(GraphAgent(graph, speak=["model"])) as session:
+        with pytest.raises((TurnError, BuildError), match=words):
+            await asyncio.gather(do(session.current_agent))
+        await session.run(user_input="hi")
+
+
+async def test_tools_of_a_session_that_no_agent_or_only_some_can_be_given(caplog: pytest.LogCaptureFixture) -> None:
+    alone = create_agent(ScriptedModel(["Hello."]), tools=[], name="desk")
+    session = AgentSession[Any](vad=None, tools=[opening_hours])
+    with pytest.raises(BuildError, match=r"opening_hours can't be given to model, a graph of its own.*create_agent"):
+        await session.start(GraphAgent(alone, speak=["model"]))
+    await session.aclose()
+    main = Agent("main", instructions="x", handoffs=["desk"])
+    ga = GraphAgent(create_voice_graph([main, alone], llm=ScriptedModel([call("transfer_to_desk")])))
+    async with a_text_call(ga, tools=[opening_hours]) as session:
+        await session.run(user_input="hi")
+        assert ga.conversation.active_agent == "desk"
+    assert caplog.text.count("opening_hours can't be given to desk, a graph of its own") == 1
 
 
 # ---- update_chat_ctx
