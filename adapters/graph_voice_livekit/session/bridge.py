@@ -325,7 +325,6 @@ class Bridge:
         session = self._session
         if session is not None:
             self.handoffs.listen()
-        self._tool_calls.abandon()
         for driver in list(self._drivers):
             await driver.aclose()
         try:

@@ -26,8 +26,6 @@ from graph_voice_livekit.session.tool_call import Batch, LiveToolCall
 
 __all__ = ["ToolCalls"]
 
-NOT_FINISHED = "The tool call was canceled before it had a result."
-
 
 class HostContext(RunContext[Any]):
     """LiveKit's context of a tool call, as a tool of the graph sees it (`ctx.host`)."""
@@ -126,12 +124,10 @@ class ToolCalls:
         match event.update:
             case ToolCallStarted(function_call=made):
                 self._begin(made)
-            case ToolCallUpdated(call_id=call_id) | ToolCallEnded(call_id=call_id) as update:
+            case ToolCallUpdated(call_id=call_id) | ToolCallEnded(call_id=call_id):
                 call = self._tables.tool_calls.get(call_id)
                 if call is not None and call.batch is not None:
                     call.batch.resolve_not_run()
-                    if call.is_livekits and isinstance(update, ToolCallEnded) and update.status == "cancelled":
-                        self._give_up(call, call.batch)
 
     def _begin(self, made: llm.FunctionCall) -> None:
         """LiveKit starts a tool. If it is its own, the graph waits for its result, also behind a barge-in."""
@@ -140,16 +136,6 @@ class ToolCalls:
             call.is_livekits = True
             call.batch.driver.turn.commit(said=False)  # as for a mirror
             call.batch.driver.turn.begin(call.id)
-
-    def abandon(self) -> None:
-        """The session has closed: LiveKit runs no tool any more."""
-        for call in list(self._tables.tool_calls.values()):
-            if call.is_livekits and call.batch is not None:
-                self._give_up(call, call.batch)
-
-    def _give_up(self, call: LiveToolCall, batch: Batch) -> None:
-        batch.driver.turn.resolve(call.id, NOT_FINISHED, is_error=True)
-        self._tables.tool_calls.pop(call.id, None)
 
     def executed(self, event: FunctionToolsExecutedEvent) -> None:
         """LiveKit's `function_tools_executed`: a batch is over, and these are its answers in LiveKit's history."""

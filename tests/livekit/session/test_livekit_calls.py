@@ -284,10 +284,13 @@ async def test_how_a_tool_of_livekits_may_end(ends: Any, told: str, replies: boo
 
 
 @pytest.mark.parametrize("own", [[], [look]], ids=["alone", "with tools"])
-async def test_a_tool_of_livekits_behind_a_barge_in_is_remembered_with_its_result(own: list[Any]) -> None:
+@pytest.mark.parametrize("flags", [ToolFlag.NONE, ToolFlag.CANCELLABLE])
+async def test_a_tool_of_livekits_behind_a_barge_in_is_remembered_with_its_result(
+    own: list[Any], flags: ToolFlag
+) -> None:
     ran: list[str] = []
 
-    @lk.function_tool
+    @lk.function_tool(flags=flags)
     async def pay() -> str:
         """Pay."""
         await asyncio.sleep(1)
@@ -304,8 +307,8 @@ async def test_a_tool_of_livekits_behind_a_barge_in_is_remembered_with_its_resul
         await asyncio.sleep(0.7)
         await rig.user_says("Hello?", seconds=2.5)
         await rig.until_idle()
-    assert ran == ["paid"]
     (told,) = outputs_in_graph(ga).values()
+    assert ran == ["paid"]
     assert "paid" in told
 
 
