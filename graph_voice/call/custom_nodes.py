@@ -65,8 +65,12 @@ class CustomNodes:
         return all(self._roles.speaker(path) is not None for path in leaves)
 
     def follow(self, part: Mapping[str, Any]) -> None:
-        """One part of LangGraph's stream, mode "messages" or "tasks"."""
+        """One part of LangGraph's stream: mode "messages" or "tasks", or "updates" of a graph inside the graph."""
         outer = tuple(name.partition(":")[0] for name in part["ns"])
+        if part["type"] == "updates":
+            for node, update in part["data"].items():
+                self._added((*outer, node), update)
+            return
         if part["type"] == "tasks":
             task = part["data"]
             if "triggers" in task:
@@ -87,6 +91,23 @@ class CustomNodes:
             return
         if isinstance(message, AIMessageChunk) or self._is_new(speaker, message):
             self._turn.say_text(speaker, message.id, message.text)
+
+    def _added(self, path: tuple[str, ...], update: Any) -> None:
+        """A node inside has finished: say what its messages have more than was streamed (a line that a tool said)."""
+        if (speaker := self._roles.speaker(path)) is None:
+            return
+        for part in update if isinstance(update, list) else [update]:
+            messages = part.get("messages") if isinstance(part, Mapping) else None
+            for message in messages if isinstance(messages, list) else [messages]:
+                if isinstance(message, AIMessage) and message.id is not None:
+                    self._say_rest(speaker, message.id, message.text)
+
+    def _say_rest(self, speaker: str, message_id: str, text: str) -> None:
+        """Say what this text has more than what was said already, if it begins with that."""
+        known = self._turn.record.spoken(message_id)
+        said = known[1].produced if known is not None else ""
+        if said.strip() and text.startswith(said) and text[len(said) :].strip():
+            self._turn.say_text(speaker, message_id, text[len(said) :])
 
     def _is_new(self, node: str, message: AIMessage) -> bool:
         return (
@@ -150,6 +171,8 @@ class CustomNodes:
                 step.message = message.model_copy(update=with_words(message, ""))
         if speaks and message.text and not step.words.produced:
             self._turn.say_text(node, message_id, message.text)
+        elif speaks:
+            self._say_rest(node, message_id, message.text)
 
 
 def _same(a: BaseMessage, b: BaseMessage) -> bool:

@@ -53,7 +53,7 @@ class Runner:
         """Run the graph to its end. Errors become `Failed` events and an apology; `discard` cancels it."""
         turn = self._turn
         try:
-            control = RunControl()
+            control = turn.control = RunControl()
             turn.run.interruption.on_rejected = lambda: control.request_drain("the handoff did not happen")
             if self._custom is None:
                 await self._stream(graph, payload, config, control)
@@ -90,9 +90,13 @@ class Runner:
             version="v2",
         ):
             if part["type"] == "updates":
-                # A subgraph's inner updates come as one update of its node. What a resumed run had already finished
-                # comes again as cached, and is recorded already.
-                if not part["ns"] and not part["data"].get("__metadata__", {}).get("cached"):
+                if part["ns"]:
+                    # What a subgraph's nodes write comes as one update of its node, at its end.
+                    if self._custom is not None:
+                        self._custom.follow(part)
+                    continue
+                # What a resumed run had already finished comes again as cached, and is recorded already.
+                if not part["data"].get("__metadata__", {}).get("cached"):
                     for node, update in part["data"].items():
                         self._record(node, update)
                     turn.store_results()
@@ -128,6 +132,8 @@ class Runner:
                 return None
             values["handoffs"] = [handoff_record(self._speaker, str(new), None)]
         record = values["handoffs"][-1]
+        if not self._roles.is_library(node) and record["new_agent_id"] not in self._roles.agents | self._roles.external:
+            return None  # between the agents of a graph inside this one
         handoff = self._turn.record.handoffs.to_write(record["tool_call_id"], record["new_agent_id"])
         if handoff is None and self._roles.is_library(node):
             del values["handoffs"]  # told already: the graph came to this agent by an edge

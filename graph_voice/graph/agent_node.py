@@ -28,7 +28,7 @@ from graph_voice.messages.prompt import complete_prompt, render_context
 from graph_voice.models import SilentModelError
 from graph_voice.secrets.arguments import INVALID, redact_arguments
 from graph_voice.secrets.spoken import open_words
-from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.userdata.channel import required
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
@@ -66,7 +66,7 @@ class AgentNode:
         if runtime.context is not None and (changed := await edited(self.runtime, runtime.context)) is not None:
             return await AgentNode(changed).step(state, config, runtime)
         await self.runtime.load(config)
-        turn = current_turn.get()
+        turn = turn_of(runtime)
         if turn is not None and turn.interrupted:
             return {}
         returned = returned_to(state, self.agent.name)
@@ -130,7 +130,7 @@ class AgentNode:
         A transfer that the step has just carried out leads to its target by itself. That it is read from the state too
         is for a state that was edited.
         """
-        turn = current_turn.get()
+        turn = turn_of()
         if turn is not None and turn.interrupted:
             return END
         if (target := self._transferred_to(state)) is not None:

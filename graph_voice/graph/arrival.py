@@ -21,7 +21,7 @@ from graph_voice.graph.frames import abandon
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.turn.handoff import HandoffInProgress
-from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.record import Write
 from graph_voice.userdata.working_copy import WorkingCopy
 
@@ -169,7 +169,7 @@ class ExternalNode:
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
         """The node: makes the agent active when an edge leads here. After a handoff by a tool it is active already."""
-        turn = current_turn.get()
+        turn = turn_of(runtime)
         if turn is not None and turn.interrupted:
             return {}
         arrived = await arrive(state, config, runtime, turn, self.name, self._settings, external=True)

@@ -25,7 +25,7 @@ from graph_voice.graph.arrival import ExternalNode
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
 
-__all__ = ["GO_ON", "METADATA", "create_voice_graph", "definition_of", "runtime_of"]
+__all__ = ["GO_ON", "METADATA", "create_voice_graph", "definition_of", "refuse_voice_graph", "runtime_of"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -94,6 +94,8 @@ def create_voice_graph(
     _check_options(external, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, secrets)
     members = _members(agents)
     names = [_name(member) for member in members]
+    for name, member in zip(names, members, strict=True):
+        refuse_voice_graph(name, member)
     external = [external] if isinstance(external, str) else list(external)
     _check_names(names, external)
     start = start or names[0]
@@ -187,6 +189,7 @@ class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
     def validate(self, interrupt: Sequence[str] | None = None) -> Self:
         """LangGraph's check of nodes and edges, when the graph is compiled. Raises `BuildError`."""
         for name in self.nodes:
+            refuse_voice_graph(name, self.nodes[name].runnable)
             runtime = _runtime(self, name)
             for target in sorted(runtime.agent.targets - set(self.nodes)) if runtime is not None else ():
                 close = difflib.get_close_matches(target, self.nodes, 1)
@@ -205,6 +208,16 @@ def _members(agents: Iterable[Any]) -> list[Any]:
     found = [_instance(m) for agent in agents for m in (agent.steps if isinstance(agent, TaskGroup) else [agent])]
     copied = [member.made_of for member in found if isinstance(member, Task) and member.made_of is not None]
     return [member for member in found if not any(member is original for original in copied)]
+
+
+def refuse_voice_graph(name: str, member: Any) -> None:
+    """Raise `BuildError` for a voice graph as a node of a graph whose state is a voice graph's too."""
+    if isinstance(getattr(member, "builder", None), _VoiceGraph):
+        raise BuildError(
+            f'"{name}" is a voice graph. It can\'t be a node of another one, since both keep their active agent and '
+            "their handoffs in the same state. Put its agents into the list of agents; or, to ask it as a graph of its "
+            'own, call it in a tool or in a node: await graph.ainvoke({"messages": [...]}).'
+        )
 
 
 def _instance(agent: Any) -> Any:

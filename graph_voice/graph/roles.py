@@ -10,7 +10,7 @@ from langgraph.pregel import Pregel
 
 from graph_voice.errors import BuildError
 from graph_voice.graph.agent_runtime import Apology, Settings
-from graph_voice.graph.build import GO_ON, METADATA, runtime_of
+from graph_voice.graph.build import GO_ON, METADATA, refuse_voice_graph, runtime_of
 from graph_voice.graph.speakers import could_speak, named_inside
 
 __all__ = ["Roles"]
@@ -36,7 +36,8 @@ class Roles:
         speak: nodes that speak, besides those whose metadata says so.
         silent: nodes with which a turn may end without speech, besides those whose metadata says so.
 
-    Raises `BuildError` for an unknown name in `speak` or `silent`, and when no node speaks.
+    Raises `BuildError` for an unknown name in `speak` or `silent`, when no node speaks, and for a voice graph as a node
+    of a graph with the same channels.
     """
 
     def __init__(self, graph: Pregel[Any, Any, Any, Any], speak: Sequence[str], silent: Sequence[str] = ()) -> None:
@@ -44,6 +45,8 @@ class Roles:
         for name, node in graph.nodes.items():
             if name.startswith("__"):
                 continue
+            if "active_agent" in graph.channels:
+                refuse_voice_graph(name, node.bound)
             metadata = node.metadata or {}
             about = metadata.get(METADATA) or {}
             self.nodes[name] = _Node(
@@ -80,7 +83,7 @@ class Roles:
             (namespace, name)
             for namespace, inner in graph.get_subgraphs(recurse=True)
             for name, node in getattr(inner, "nodes", {}).items()
-            if isinstance(node.bound, ToolNode)
+            if isinstance(node.bound, ToolNode) or "tools_of" in ((node.metadata or {}).get(METADATA) or {})
         }
 
     def acts_behind(self, name: str) -> bool:
@@ -110,8 +113,10 @@ class Roles:
         """
         if not path or path[0] not in self.custom_speakers:
             return None
-        # A tool of an inner agent may call a model for its own purposes.
-        return None if ("|".join(path[:-1]), path[-1]) in self._tool_nodes else path[0]
+        # A tool of an inner agent may call a model, or a whole graph, for its own purposes.
+        nodes = [name for name in path if not name.isdigit()]  # LangGraph numbers the graphs that one node runs
+        inside = any(("|".join(nodes[:end]), name) in self._tool_nodes for end, name in enumerate(nodes))
+        return None if inside else nodes[0]
 
 
 def _targets(graph: Pregel[Any, Any, Any, Any]) -> dict[str, set[str]]:

@@ -26,7 +26,7 @@ from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, WAITS, placeholder, waits_for_task, without_transfer
 from graph_voice.messages.prompt import add_words
 from graph_voice.turn.handoff import HandoffInProgress
-from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.record import Write
 from graph_voice.userdata.working_copy import WorkingCopy
 
@@ -64,7 +64,7 @@ class ToolsNode:
         self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any], *, node: str
     ) -> list[Command[Any]]:
         """Run the tool calls of the last message that has any. `node`: the name of the node that does it."""
-        turn = current_turn.get()
+        turn = turn_of(runtime)
         frame = returned_to(state, self.agent.name)
         if frame is not None and turn is not None and not await turn.floor_is_back():
             return []  # it acts, and the task has not ended after all

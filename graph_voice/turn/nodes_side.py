@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langgraph.runtime import RunControl, Runtime, get_runtime
 
 from graph_voice import events
 from graph_voice.messages.pairs import NO_REPLY
@@ -21,12 +22,30 @@ from graph_voice.turn.run import NO_HANDOFF, TurnRun
 from graph_voice.turn.state import TurnState
 from graph_voice.turn.timings import Timings
 
-__all__ = ["NodesSide", "current_turn"]
+__all__ = ["NodesSide", "current_turn", "turn_of"]
 
 logger = logging.getLogger("graph_voice")
 
 current_turn: ContextVar["NodesSide | None"] = ContextVar("graph_voice_turn", default=None)
-"""The turn whose graph run this is. None in LangGraph Studio, `ainvoke` and notebooks, where nothing is gated."""
+"""The turn in whose graph run this code runs: in its graph, or in one that its nodes run. `turn_of` tells them apart.
+None in LangGraph Studio, `ainvoke` and notebooks, where nothing is gated."""
+
+
+def turn_of(runtime: Runtime[Any] | None = None) -> "NodesSide | None":
+    """The turn whose graph this node is a node of. `runtime`: the node's own; None: that of the code that asks.
+
+    None outside of a turn, and in a graph that a node or a tool of the turn's graph runs: that is its own graph, of
+    which nothing is spoken or gated here. It may share the run's control, as a subgraph does, but then its nodes have a
+    namespace of their own.
+    """
+    turn = current_turn.get()
+    if turn is None:
+        return None
+    runtime = runtime or get_runtime()
+    if runtime is None or runtime.control is not turn.control:
+        return None
+    where = runtime.execution_info
+    return None if where is not None and "|" in where.checkpoint_ns else turn
 
 
 class NodesSide:
@@ -38,6 +57,8 @@ class NodesSide:
 
     def __init__(self, run: TurnRun) -> None:
         self.run = run
+        self.control: RunControl | None = None
+        """The control of the graph run."""
         self._speaking: str | None = None
         self._holds = 0
         self._new_result = False

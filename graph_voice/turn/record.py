@@ -120,7 +120,8 @@ class ModelStep:
             return []
         base = self.message or AIMessage(self.words.produced, id=self.words.id, name=self.agent)
         base = keep_calls(base, [c.id for c in calls])
-        exact = self.words.whole and not any(s.heard for s in lines)
+        said = base.text.strip() == self.words.produced.strip()  # a node may return other words than were said
+        exact = said and self.words.whole and not any(s.heard for s in lines)
         update: dict[str, Any] = {"id": self.words.id}
         if not exact and (heard or self.words.produced):
             update |= with_words(base, heard)
