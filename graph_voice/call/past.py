@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AnyMessage
-from langgraph.types import Overwrite
 
 from graph_voice.history.reducers import appended, merge_messages
 from graph_voice.messages.pairs import pair_safe
-from graph_voice.turn.record import Group, Place
+from graph_voice.turn.record import Group, Place, Rewrite
 
 __all__ = ["END", "Past"]
 
@@ -135,8 +134,8 @@ def _key(group: Group) -> tuple[Place, int]:
 def _merged(messages: list[AnyMessage], groups: Sequence[Group]) -> list[AnyMessage]:
     update = list[Any]()
     for group in groups:
-        if isinstance(group.raw, Overwrite):
-            messages, update = [], list(group.raw.value or ())
+        if isinstance(group.raw, Rewrite):
+            messages, update = group.raw.apply(merge_messages(messages, update)), []
         else:
             update += group.messages if group.raw is None else group.raw
     merged = merge_messages(messages, update)

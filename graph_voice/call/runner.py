@@ -1,10 +1,13 @@
 """Run the graph of one turn, and record what its nodes write."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
@@ -13,6 +16,7 @@ from langgraph.types import Interrupt
 from graph_voice.agents.handoff import handoff_record
 from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
+from graph_voice.call.retold import Attempts
 from graph_voice.call.state import CallState
 from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.answer import answer
@@ -23,6 +27,8 @@ from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import CONTROL, Write
 
 __all__ = ["Runner"]
+
+logger = logging.getLogger("graph_voice")
 
 
 class Silence(RuntimeError):
@@ -37,17 +43,22 @@ class Runner:
         self._roles = call.roles
         self._call = call
         self._saver = saver
+        self._speaks = bool(self._roles.custom_speakers)
+        self._attempts: Attempts | None = None
         self._interrupts: dict[str, Interrupt] = {}
         self._last_node: str | None = None
         self._resumed = turn.run.resumes
         """The run that this turn's words answer; None when another turn has answered it."""
-        known: dict[Any, BaseMessage] = {}
-        if not all(node.is_library for node in self._roles.nodes.values()):
-            known = {m.id: m for m in call.state["messages"]}
-            if turn.record.user is not None:
-                known[turn.record.user.id] = turn.record.user
-        self._known: Mapping[Any, BaseMessage] = known
-        self._custom = CustomNodes(turn, self._roles, known) if self._roles.custom_speakers else None
+        self._custom = None if self._roles.all_library else self._follow_custom(turn, call)
+        self._ended = 0
+        """How many steps have ended; one more than those of this run, since it begins with what it was given."""
+
+    def _follow_custom(self, turn: NodesSide, call: CallState[Any]) -> CustomNodes:
+        known: dict[Any, BaseMessage] = {m.id: m for m in call.state["messages"]}
+        if turn.record.user is not None:
+            known[turn.record.user.id] = turn.record.user
+        self._attempts = Attempts() if self._roles.retries else None
+        return CustomNodes(turn, self._roles, known, self._attempts)
 
     async def run(self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig) -> None:
         """Run the graph to its end. Errors become `Failed` events and an apology; `discard` cancels it."""
@@ -58,8 +69,9 @@ class Runner:
             if self._custom is None:
                 await self._stream(graph, payload, config, control)
             else:
-                with self._custom.stoppable(control):
+                with self._custom.stoppable(control) if self._speaks else nullcontext():
                     await self._stream(graph, payload, config, control)
+                self._custom.over()
             self._ask()
             if not self._answered():
                 raise Silence(f"the graph ended, and nothing was said (last node: {self._last_node})")
@@ -71,6 +83,7 @@ class Runner:
         except Exception as error:
             turn.apologize(self._speaker, error)
         finally:
+            self._end_custom()
             self._end_earlier_calls()
             self._end_calls()
             turn.run.interruption.on_stop = turn.run.interruption.on_rejected = None
@@ -78,32 +91,40 @@ class Runner:
     async def _stream(
         self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
     ) -> None:
-        turn = self._turn
-        modes: list[Any] = ["updates"] if self._custom is None else ["updates", "messages", "tasks"]
+        modes: list[Any] = ["updates"]
+        if self._custom is not None:
+            modes += ["values", "messages", "tasks"] if self._speaks else ["values"]
+        if self._attempts is not None:
+            config = merge_configs(config, {"callbacks": [self._attempts]})
         async for part in graph.astream(
             payload,
             config,
             context=self._call.context,
             stream_mode=modes,
-            subgraphs=self._custom is not None,
+            subgraphs=self._speaks,
             control=control,
             version="v2",
         ):
-            if part["type"] == "updates":
-                if part["ns"]:
-                    # What a subgraph's nodes write comes as one update of its node, at its end.
-                    if self._custom is not None:
-                        self._custom.follow(part)
-                    continue
-                # What a resumed run had already finished comes again as cached, and is recorded already.
-                if not part["data"].get("__metadata__", {}).get("cached"):
-                    for node, update in part["data"].items():
-                        self._record(node, update)
-                    turn.store_results()
-            elif self._custom is not None:
-                self._custom.follow(part)
+            if part["ns"] or part["type"] in ("messages", "tasks"):
+                # What a subgraph's nodes write comes as one update of its node, at its end.
+                if self._custom is not None and part["type"] != "values":
+                    self._custom.follow(part)
+            elif part["type"] == "updates":
+                self._updated(part["data"])
+            elif part["type"] == "values" and self._custom is not None and not part["interrupts"]:
+                self._ended += 1
+                self._custom.became(_messages_of(part["data"]))
 
-    def _record(self, node: str, update: Any) -> None:
+    def _updated(self, data: Mapping[str, Any]) -> None:
+        cached = bool(data.get("__metadata__", {}).get("cached"))
+        if cached and self._resumed is not None and self._ended < 2:
+            return  # what the run had finished before it waited comes again, and is recorded already
+        for node, update in data.items():
+            if node != "__metadata__":
+                self._record(node, update, cached=cached)
+        self._turn.store_results()
+
+    def _record(self, node: str, update: Any, *, cached: bool = False) -> None:
         """Record a finished node: what it has written, and what a custom node has said."""
         if node == "__interrupt__":
             self._interrupts.update((found.id, found) for found in update)
@@ -115,10 +136,12 @@ class Runner:
             handoff = self._handoff(node, values)
             if values:
                 self._turn.wrote(Write(node, values, handoff, self._roles.agent_of(node)))
-            # The library's own nodes have told the turn what they said and did.
-            if "messages" in part and not self._roles.is_library(node):
-                custom = self._custom or CustomNodes(self._turn, self._roles, self._known)
-                custom.messages(node, part["messages"])
+            if "messages" not in part or self._custom is None:
+                continue
+            if self._roles.is_library(node):
+                self._custom.library_wrote(node)  # it has told the turn what it said and did
+            else:
+                self._custom.messages(node, part["messages"], cached=cached)
 
     def _handoff(self, node: str, values: dict[str, Any]) -> HandoffInProgress | None:
         """The handoff that this update carries out. One that a custom node makes by itself is announced here."""
@@ -181,6 +204,15 @@ class Runner:
             return True
         return any(words.produced.strip() for step in turn.record.steps() for words in (step.words, *step.lines))
 
+    def _end_custom(self) -> None:
+        """Record what custom nodes have written in a step that has not ended."""
+        if self._custom is None:
+            return
+        try:
+            self._custom.over()
+        except Exception:
+            logger.exception("what the last step wrote to `messages` is not remembered")
+
     def _end_earlier_calls(self) -> None:
         """Decide about the tool calls of the run that this turn's words have resumed."""
         turn, resumed = self._turn, self._resumed
@@ -227,6 +259,11 @@ def _with_whole_handoff(parts: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[
         if rest := {k: v for k, v in part.items() if k not in of_handoff}:
             others.append(rest)
     return [*reversed(others), handoff]
+
+
+def _messages_of(state: Any) -> Sequence[Any]:
+    found = state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
+    return found or ()
 
 
 def _waits(step: Any) -> bool:

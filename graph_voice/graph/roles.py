@@ -15,6 +15,8 @@ from graph_voice.graph.speakers import could_speak, named_inside
 
 __all__ = ["Roles"]
 
+_HOOKS = {"before_agent", "before_model", "after_model", "after_agent"}
+
 
 @dataclass(frozen=True)
 class _Node:
@@ -74,6 +76,13 @@ class Roles:
         self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
         """Agents with a tool that takes a secret."""
         self.may_speculate = all(node.is_library or node.speculative for node in self.nodes.values())
+        self.all_library = all(node.is_library for node in self.nodes.values())
+        self.retries = any(
+            node.retry_policy
+            for inner in (graph, *(g for _, g in graph.get_subgraphs(recurse=True)))
+            for node in getattr(inner, "nodes", {}).values()
+        )
+        """Whether LangGraph runs a node again that has failed."""
         self._next = _targets(graph)
         self.start = next((name for name, node in self.nodes.items() if node.start), None)
         self.apology: Apology = next(
@@ -104,6 +113,12 @@ class Roles:
     def agent_of(self, name: str) -> str | None:
         """The agent whose node this is; None for a custom node."""
         return node.agent if (node := self.nodes.get(name)) is not None and node.is_library else None
+
+    @staticmethod
+    def is_hook(path: Sequence[str]) -> bool:
+        """Whether this is a hook of a middleware in a `create_agent` graph. What a model says there is for the
+        middleware (a summary, a check); what the hook returns is the agent's."""
+        return any(name.partition(".")[2] in _HOOKS for name in path)
 
     def speaker(self, path: Sequence[str]) -> str | None:
         """The custom node that speaks these words; None when they are not speech.

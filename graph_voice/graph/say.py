@@ -15,7 +15,8 @@ async def say(text: str) -> AIMessage:
     """Speak a fixed line from any node, and wait until it was played (or interrupted) before going on.
 
     The active agent says it, and what was heard of it is remembered. To show it to models that are called later in the
-    same turn, return it: `return {"messages": [await say("One moment.")]}`. Without a turn (LangGraph Studio,
+    same turn, return it: `return {"messages": [await say("One moment.")]}`. A node that LangGraph's `RetryPolicy` runs
+    again does not repeat it. Without a turn (LangGraph Studio,
     `ainvoke`), and in a graph that a tool runs, nobody listens: then `say` only makes the message.
 
     Args:
@@ -31,9 +32,17 @@ async def say(text: str) -> AIMessage:
     if ctx is not None or turn is None:
         return AIMessage(text, id=message_id)
     agent = turn.speaker
+    if (said := turn.said_before(_task(), text, message_id)) is not None:
+        return AIMessage(text, id=said, name=agent)
     turn.line(agent, message_id, text)
     await turn.wait_heard(message_id)
     return AIMessage(text, id=message_id, name=agent)
+
+
+def _task() -> tuple[str, int]:
+    """The task of this node, and which attempt this is at it (LangGraph's `RetryPolicy`)."""
+    where = get_runtime().execution_info
+    return (where.checkpoint_ns, where.node_attempt) if where is not None else ("", 1)
 
 
 def _in_another_graph(runtime: Runtime[Any]) -> bool:

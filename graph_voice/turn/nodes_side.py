@@ -60,6 +60,10 @@ class NodesSide:
         self.control: RunControl | None = None
         """The control of the graph run."""
         self._speaking: str | None = None
+        self._lines: dict[str, list[tuple[str, str]]] = {}
+        """Task -> the lines that its node has said, and their ids."""
+        self._attempts: dict[tuple[str, int], int] = {}
+        """A task, and which attempt at it -> how many lines it has said."""
         self._holds = 0
         self._new_result = False
         self._result_at: int | None = None
@@ -162,6 +166,21 @@ class NodesSide:
         self.emit(events.Say(agent, message_id, text))
         self._speaking = message_id
         self.said()
+
+    def said_before(self, task: tuple[str, int], text: str, message_id: str) -> str | None:
+        """The id of this line if an earlier attempt at the task has said it; else None, and the line is noted.
+
+        Args:
+            task: the task, and which attempt at it this is.
+            text: the line.
+            message_id: the id under which it will be said.
+        """
+        place = self._attempts[task] = self._attempts.get(task, 0) + 1
+        lines = self._lines.setdefault(task[0], [])
+        if place <= len(lines) and lines[place - 1][0] == text:
+            return lines[place - 1][1]
+        lines[place - 1 :] = [(text, message_id)]
+        return None
 
     def line_done(self, message_id: str) -> None:
         """A generated line is complete: no more `Text` comes with this id."""

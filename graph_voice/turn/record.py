@@ -4,6 +4,7 @@ Nothing is patched afterwards. At any moment `TurnRecord.groups` gives the messa
 grouped with all its tool results, so no tool call can dangle. Its text is exactly what was heard.
 """
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,7 @@ __all__ = [
     "Group",
     "ModelStep",
     "Place",
+    "Rewrite",
     "Spoken",
     "ToolCallRecord",
     "TurnRecord",
@@ -165,6 +167,40 @@ class ChannelUpdate:
     """Changes the active agent whoever that is by then: another turn or the program may have changed it meanwhile."""
 
 
+@dataclass(frozen=True)
+class Rewrite:
+    """What a step of the graph made of `messages`, where it did more than add to it.
+
+    It names the messages that the run had, and does not hold them: of each, what is remembered is what was heard. What
+    the run did not know of (another turn's words) stays where it is.
+    """
+
+    known: frozenset[str]
+    """The ids of the messages that the run had before."""
+    kept: Sequence[str | AnyMessage]
+    """What it had afterwards: a message that it had before, by its id, or one that the step has made or changed."""
+
+    def apply(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+        """The remembered messages after it."""
+        found = {message.id: message for message in messages}
+        after = [message for kept in self.kept if (message := self._remembered(kept, found)) is not None]
+        stays = {message.id for message in after}
+        between: dict[str | None, list[AnyMessage]] = {}
+        others: list[AnyMessage] = []
+        for message in messages:
+            if message.id in stays:
+                between[message.id], others = others, []
+            elif message.id not in self.known:
+                others.append(message)
+        return [*(m for message in after for m in (*between.get(message.id, ()), message)), *others]
+
+    def _remembered(self, kept: str | AnyMessage, found: Mapping[str | None, AnyMessage]) -> AnyMessage | None:
+        if isinstance(kept, str):
+            return found.get(kept)
+        never_heard = kept.id in self.known and kept.id not in found
+        return None if never_heard else kept
+
+
 @dataclass(eq=False)
 class Group:
     """Messages that belong together, and when they happened."""
@@ -174,7 +210,7 @@ class Group:
     order: int
     """The number, in the call, of the turn that they are of; outside of turns, their own."""
     raw: Any = None
-    """An update from a custom node. The reducer applies it unchanged."""
+    """An update from a custom node: a `Rewrite`, or one that the reducer applies unchanged."""
     unpaired: bool = False
     """Whether the messages may separate a tool call from its result."""
     rank: int = 0
@@ -215,6 +251,10 @@ class _Raw:
     at: float
 
 
+Item = ModelStep | _Raw
+"""What a turn has done, in its order."""
+
+
 class TurnRecord:
     """All that one turn produced, and what was acknowledged of it.
 
@@ -244,8 +284,22 @@ class TurnRecord:
         self.items.append(step)
         return step
 
-    def raw(self, update: Any, at: float) -> None:
-        self.items.append(_Raw(update, at))
+    def raw(self, update: Any, at: float) -> "Item":
+        """Record an update of `messages` that is not speech."""
+        self.items.append(item := _Raw(update, at))
+        return item
+
+    def arrange(self, items: "Sequence[Item]") -> None:
+        """Put these items of the record into this order, at the places that they have among the others."""
+        wanted = {id(item) for item in items}
+        places = [place for place, item in enumerate(self.items) if id(item) in wanted]
+        if [id(self.items[place]) for place in places] == [id(item) for item in items]:
+            return
+        for place, item in zip(places, items, strict=True):
+            self.items[place] = item
+        for item, behind in reversed(list(itertools.pairwise(items))):
+            if 0 < behind.at < item.at:
+                item.at = behind.at  # it happened before what stands behind it
 
     def steps(self) -> Iterator[ModelStep]:
         return (item for item in self.items if isinstance(item, ModelStep))
