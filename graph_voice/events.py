@@ -159,10 +159,14 @@ class Interrupt(Event):
     """What was given to `interrupt()`."""
     message_id: str = ""
     """The question is speech: acknowledge it with `Turn.heard(message_id, text)`."""
+    words: str | None = None
+    """What is said for it; None: the question itself."""
 
     @property
     def text(self) -> str:
-        """The question as text; anything that is not text as JSON."""
+        """The question in words: as the conversation says it, else as text, or as JSON if it is no text."""
+        if self.words is not None:
+            return self.words
         if isinstance(self.question, str):
             return self.question
         return json.dumps(self.question, default=str, ensure_ascii=False)

@@ -193,6 +193,8 @@ class GraphAgent(NodeAgent):
         silent: nodes with which a turn may end without a word.
         apology: said when something failed, or nothing was said: a text, or a function of the userdata. Default: the
             graph's own.
+        ask: what is said for a value that was given to `interrupt()`: a function of the value. See `Conversation`.
+        answer: what `interrupt()` returns: a function of its value and the caller's words. See `Conversation`.
         voices: agent -> `Voice`, in place of what the graph declares.
         agents: the name of an external agent -> its LiveKit `Agent` class, or a function that makes one. It is called
             at each handoff to that agent.
@@ -234,6 +236,8 @@ class GraphAgent(NodeAgent):
         speak: Sequence[str] = (),
         silent: Sequence[str] = (),
         apology: str | Callable[[Any], str] | None = None,
+        ask: Callable[[Any], str] | None = None,
+        answer: Callable[[Any, str], Any] | None = None,
         voices: Mapping[str, Voice] | None = None,
         agents: Mapping[str, Callable[[], Agent]] | None = None,
         history: history.Operation | None = None,
@@ -252,6 +256,8 @@ class GraphAgent(NodeAgent):
             speak=speak,
             silent=silent,
             apology=apology,
+            ask=ask,
+            answer=answer,
             saver=saver,
         )
         self._plugins = Voices()

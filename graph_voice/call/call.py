@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -95,6 +95,9 @@ class Call:
     @property
     def apology(self) -> str:
         return self.state.apology
+
+    def words_of_question(self, question: Any) -> str:
+        return self.state.words_of_question(question)
 
     @property
     def active_agent(self) -> str | None:
@@ -231,7 +234,7 @@ class Call:
         if self.state.store is not None:
             replaced["store"] = self.state.store
         graph = self.graph.copy(update=replaced)
-        await Runner(nodes, self.state, saver).run(graph, self._input(turn), trace.config)
+        await Runner(nodes, self.state, saver).run(graph, await self._input(turn), trace.config)
 
     def _fork(self, turn: TurnRun, pending: Pending | None) -> RunSaver:
         remembered = self.state.messages
@@ -242,15 +245,19 @@ class Call:
             return RunSaver(self.state.live.checkpoint_values(messages))
         # The run resumes after the message whose tool calls wait for the answer, with its text as it was heard.
         heard = {m.id: m for m in remembered if m.id == pending.asking}
-        own = pending.own(pending.saver.channel_value(self.state.messages_channel) or [])
+        channel = self.state.messages_channel
+        own = pending.own(pending.saver.channel_value(channel) or [])
         tail = [heard.get(m.id, m) for m in own]
-        gone = {m.id for m in tail} | {f"result-{call_id}" for call_id in pending.calls}
-        before = [m for m in remembered if m.id not in gone]
+        # What other tasks of the waiting step have written comes when the run goes on, and the results of the batch
+        # stand behind the message that asked for them.
+        gone = {m.id for m in tail} | ({*pending.saver.waiting_ids(channel)} if tail else set())
+        before = [m for m in remembered if m.id not in gone and not _answers(m, pending)]
         return RunSaver(self.state.live.checkpoint_values([*before, *tail]), pending.saver)
 
-    def _input(self, turn: TurnRun) -> Any:
+    async def _input(self, turn: TurnRun) -> Any:
         if turn.resumes is not None and turn.record.user is not None:
-            return turn.resumes.resume(words_of(turn.record.user))
+            asked = turn.resumes.interrupts[0]
+            return turn.resumes.resume(await self.state.answer_to(asked, words_of(turn.record.user)))
         payload: dict[str, Any] = {}
         if turn.record.user is not None:
             payload["messages"] = [turn.record.user]
@@ -305,6 +312,11 @@ class Call:
         self.traces.close()
         if self.durable is not None:
             await self.durable.aclose(flush_timeout)
+
+
+def _answers(message: BaseMessage, pending: Pending) -> bool:
+    """Whether this is the result of a tool call of the batch that waits."""
+    return isinstance(message, ToolMessage) and message.tool_call_id in pending.calls
 
 
 def _inside_a_turn() -> bool:

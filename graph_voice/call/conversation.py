@@ -17,6 +17,7 @@ from graph_voice.agents.handoff import AgentHandoff
 from graph_voice.call.call import Call
 from graph_voice.call.durable import RESUME, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT
+from graph_voice.call.questions import Answer, Ask
 from graph_voice.call.state import CallState, U
 from graph_voice.errors import BuildError
 from graph_voice.graph.agent_runtime import Apology
@@ -48,6 +49,12 @@ class Conversation(Generic[U]):
             with another node and nothing was said, the caller hears the apology.
         apology: said when a model or a node fails, and when nothing was said: a text, or a function of the userdata.
             Default: the graph's own.
+        ask: what is said for a value that was given to LangGraph's `interrupt()`: a function of the value. Default: a
+            text as it is; for LangChain's `HumanInTheLoopMiddleware`, the `description` of its `interrupt_on`, or "May
+            I", the tool's name and its arguments; anything else as JSON.
+        answer: what `interrupt()` returns: a function, sync or async, of its value and the caller's words. Default:
+            the words; for `HumanInTheLoopMiddleware`, "yes" approves, and anything else rejects with the words as the
+            reason.
         saver: where the call is stored while it goes on: a `LiveSaver`, or any LangGraph checkpointer, which is then
             wrapped in one. The same `thread_id` continues from there, even in another process: `await open()` first.
 
@@ -68,9 +75,14 @@ class Conversation(Generic[U]):
         speak: Sequence[str] = (),
         silent: Sequence[str] = (),
         apology: Apology | None = None,
+        ask: Ask | None = None,
+        answer: Answer | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
         _check(messages, config, apology, saver)
+        for name, function in (("ask", ask), ("answer", answer)):
+            if function is not None and not callable(function):
+                raise BuildError(f"Conversation({name}={function!r:.60}): write a function.")
         state = CallState[U](
             graph,
             thread_id=thread_id,
@@ -82,6 +94,8 @@ class Conversation(Generic[U]):
             speak=speak,
             silent=silent,
             apology=apology,
+            ask=ask,
+            answer=answer,
         )
         self.call = Call(state, saver)
         """The inside of the call, for front ends, logs and tests: `on_event`, `on_tool`, `on_late_result`, `roles`."""

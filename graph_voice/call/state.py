@@ -1,5 +1,6 @@
 """What is remembered of a call, as read and changed from outside its turns."""
 
+import inspect
 import itertools
 import logging
 import time
@@ -21,6 +22,7 @@ from graph_voice import history as _history
 from graph_voice.agents.handoff import AgentHandoff, handoff_record
 from graph_voice.agents.task import Task
 from graph_voice.call.live_state import LiveState
+from graph_voice.call.questions import Answer, Ask, answer_to, words_of_question
 from graph_voice.errors import BuildError, TurnError, UserdataError
 from graph_voice.graph.agent_runtime import USUAL_APOLOGY, Apology
 from graph_voice.graph.build import runtime_of
@@ -61,6 +63,8 @@ class CallState(Generic[U]):
         speak: nodes that speak.
         silent: nodes with which a turn may end without speech.
         apology: what is said when something failed.
+        ask: what is said for a value that was given to `interrupt()`.
+        answer: what `interrupt()` returns for the caller's words.
 
     Raises `BuildError` when the graph has no `messages` channel, or no node in it speaks.
     """
@@ -78,6 +82,8 @@ class CallState(Generic[U]):
         speak: Sequence[str],
         silent: Sequence[str],
         apology: Apology | None,
+        ask: Ask | None = None,
+        answer: Answer | None = None,
     ) -> None:
         self.graph = as_compiled(graph, "Conversation")
         self.on_answered: Callable[[ToolMessage], None] | None = None
@@ -101,6 +107,8 @@ class CallState(Generic[U]):
         self.messages_channel = channels["messages"]
         self.roles = Roles(self.graph, speak, silent)
         self._apology = apology if apology is not None else self.roles.apology
+        self._ask = ask
+        self._answer = answer
         self._order = itertools.count(1)
         self.live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
         if userdata is not None:
@@ -204,6 +212,27 @@ class CallState(Generic[U]):
         except Exception:
             logger.exception("the function that makes the apology failed; the default apology is used")
             return USUAL_APOLOGY
+
+    def words_of_question(self, question: Any) -> str:
+        """What is said for a value that was given to `interrupt()`. If the call's own function for it fails, that is
+        logged and the default is used."""
+        if self._ask is not None:
+            try:
+                return self._ask(question)
+            except Exception:
+                logger.exception("ask(...) failed; the default words are used")
+        return words_of_question(question)
+
+    async def answer_to(self, asked: Interrupt, text: str) -> Any:
+        """What `interrupt()` returns for the caller's words. If the call's own function for it fails, that is logged
+        and the default is used."""
+        if self._answer is not None:
+            try:
+                made = self._answer(asked.value, text)
+                return await made if inspect.isawaitable(made) else made
+            except Exception:
+                logger.exception("answer(...) failed; the default answer is used")
+        return answer_to(asked, text)
 
     # ---- what happens outside a turn
 

@@ -123,7 +123,8 @@ class Chat:
         taken = [f"{h['old_agent_id']} -> {h['new_agent_id']}" for h in conversation.handoffs]
         self._screen.plain(f"handoffs: {', '.join(taken) or 'none'}")
         for interrupt in conversation.interrupts:
-            self._screen.plain(f"waits for an answer: {interrupt.value}")
+            asked = conversation.call.words_of_question(interrupt.value)
+            self._screen.plain(f"waits for an answer: {asked}")
 
     def _show_history(self) -> None:
         self._screen.history(self._conversation.messages)

@@ -7,8 +7,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
-from langgraph.types import Command
+from langgraph.types import Command, Interrupt
 
 from graph_voice.agents.handoff import Handoff, handoff_record
 from graph_voice.agents.run_context import new_id
@@ -86,10 +87,13 @@ class ToolsNode:
             to_run = [(call, call_id) for call, call_id in to_run if call_id == frame["call_id"]]
         elif known:
             to_run = to_run[:1]
+            if to_run and (question := self._asked_before(to_run[0][1], batch)) is not None:
+                raise GraphInterrupt((question,))
         ran = dict(zip((call_id for _, call_id in to_run), await self._run(to_run, batch, answers), strict=True))
         outcomes = {call_id: ran.get(call_id) or known.get(call_id) for _, call_id in calls}
         await self._end_group(list(ran.values()), batch)
         asked = next((o.asked for o in ran.values() if o.asked is not None), None)
+        self._note_questions(ran, batch)
         if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
             raise asked
         if any(o is None or o.asked is not None for o in outcomes.values()):
@@ -179,6 +183,31 @@ class ToolsNode:
             turn.call.tell_late()
 
     # ---- a tool call that asks
+
+    def _note_questions(self, ran: Mapping[str, Outcome], batch: ToolBatch) -> None:
+        where = batch.runtime.execution_info
+        for call_id, outcome in ran.items():
+            found = batch.turn.run.tool_call(call_id) if batch.turn is not None else None
+            if found is None or where is None:
+                continue
+            asked: Sequence[Interrupt] = next(iter(outcome.asked.args), ()) if outcome.asked is not None else ()
+            # Its first question only: another graph's, and a second one, are answered at another place.
+            own = len(asked) == 1 and asked[0].id == Interrupt.from_ns(None, where.checkpoint_ns).id
+            found.question = asked[0] if own else None
+
+    def _asked_before(self, call_id: str, batch: ToolBatch) -> Interrupt | None:
+        """The question of a tool call that has run up to it, as this node's own. None when the tool has to run: it has
+        the answer, or the question is of a graph that it runs."""
+        where, turn = batch.runtime.execution_info, batch.turn
+        found = turn.run.tool_call(call_id) if turn is not None else None
+        if turn is None or found is None or found.question is None or where is None:
+            return None
+        if (resumes := turn.run.resumes) is not None and resumes.interrupts[0].id == found.question.id:
+            return None
+        found.question = Interrupt.from_ns(
+            found.question.value, where.checkpoint_ns, response_schema=found.question.response_schema
+        )
+        return found.question
 
     def _wait(
         self,

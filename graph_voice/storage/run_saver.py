@@ -7,6 +7,7 @@ speculative run is a fork that costs almost nothing, and a discarded run leaves 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import DeltaChannel
 from langgraph.channels.base import BaseChannel
@@ -71,6 +72,14 @@ class RunSaver(BaseCheckpointSaver[Any]):
         made = channel.from_checkpoint(history["seed"]) if "seed" in history else channel.copy()
         made.replay_writes(history["writes"])
         return made.get() if made.is_available() else None
+
+    def waiting_ids(self, channel: BaseChannel[Any, Any, Any]) -> Iterator[str]:
+        """The ids of the messages that finished tasks have written to this channel, and that no checkpoint has yet."""
+        top = self._kept.get("")
+        for _, name, value in top.writes() if top is not None else ():
+            for item in (value if isinstance(value, list) else [value]) if name == channel.key else ():
+                if isinstance(item, BaseMessage) and item.id is not None:
+                    yield item.id
 
     def export(self) -> Iterator[tuple[CheckpointTuple, dict[str, list[tuple[str, Any]]]]]:
         """Each last checkpoint, the graph's own and its subgraphs', with task id -> what it wrote on top of it."""

@@ -208,7 +208,9 @@ class NodesSide:
 
     def asked(self, agent: str, interrupt_id: str, question: Any, step_id: str | None) -> None:
         """The run ended in LangGraph's `interrupt()`: say its question, like any other speech."""
-        event = events.Interrupt(interrupt_id, agent, question, f"ask-{uuid.uuid4().hex[:12]}")
+        event = events.Interrupt(
+            interrupt_id, agent, question, f"ask-{uuid.uuid4().hex[:12]}", self.call.words_of_question(question)
+        )
         self.begin_line(agent, event.message_id, step_id).produced = event.text
         self.emit(event)
 

@@ -38,6 +38,9 @@ class TurnOwner(Protocol[T]):
     def apology(self) -> str:
         """What is said when something failed."""
 
+    def words_of_question(self, question: Any) -> str:
+        """What is said for a value that was given to LangGraph's `interrupt()`."""
+
     @property
     def active_agent(self) -> str | None:
         """The active agent; None if the graph has written none yet, or has no such channel."""

@@ -30,9 +30,9 @@ class Pending:
     """Read from the durable copy, which has the messages of the whole call: what comes after the batch is not the run's
     own."""
 
-    def resume(self, text: str) -> Command[Any]:
+    def resume(self, answer: Any) -> Command[Any]:
         """The input that gives this answer to the interrupt that asked, and to no other."""
-        return Command(resume={self.interrupts[0].id: text})
+        return Command(resume={self.interrupts[0].id: answer})
 
     def own(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         """The message whose tool calls wait, and the run's messages after it; nothing when no tool call waits.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langgraph.types import Interrupt
 
 from graph_voice.messages.pairs import keep_calls, placeholder
 from graph_voice.messages.provider_data import with_words
@@ -76,6 +77,8 @@ class ToolCallRecord:
     result: ToolMessage | None = None
     host: Any = None
     """The front end's own context, passed to `allow`."""
+    question: Interrupt | None = None
+    """What it asked when it ran. It need not run again to ask it; only the answer makes it run."""
 
     @property
     def open(self) -> bool:

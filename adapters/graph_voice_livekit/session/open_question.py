@@ -5,7 +5,7 @@ from typing import Any
 
 from livekit.agents.voice.events import UserStateChangedEvent
 
-from graph_voice import Conversation, events
+from graph_voice import Conversation
 
 __all__ = ["OpenQuestion"]
 
@@ -35,4 +35,4 @@ class OpenQuestion:
         for waiting in self._conversation.interrupts[:1]:  # the others come after its answer
             if waiting.id != self._repeated:
                 self._repeated = waiting.id
-                self._say(events.Interrupt(waiting.id, self._conversation.active_agent, waiting.value).text)
+                self._say(self._conversation.call.words_of_question(waiting.value))

@@ -1,4 +1,4 @@
-"""`CachePolicy` and `RetryPolicy` of custom nodes: a hit writes and speaks as the node would, a retry repeats nothing."""
+"""`CachePolicy` and `RetryPolicy` of custom nodes: a hit speaks as the node would, a retry repeats nothing."""
 
 import operator
 from typing import Annotated, Any
