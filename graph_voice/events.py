@@ -59,11 +59,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls(Event):
-    """A model step ended with these tool calls. None of them runs before `Turn.allow(call.id)`."""
+    """A model step ended with these tool calls. None of them runs before `Turn.allow(call.id)`, except in a custom
+    node."""
 
     agent: str
     message_id: str
     calls: tuple[ToolCall, ...]
+    custom: bool = False
+    """Whether a custom node made them. Its graph runs them by itself: there is nothing to allow, deny or resolve."""
 
 
 NoReply = Literal["none", "stopped", "direct"]
@@ -100,6 +103,8 @@ class ToolResult(Event):
     waits: bool = False
     """Whether the tool call waits for a task: this is a placeholder, and the result comes in another `ToolResult`,
     maybe in a later turn."""
+    custom: bool = False
+    """Whether a custom node made the tool call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -388,7 +388,7 @@ def hear(turn: Turn, event: events.Event) -> None:
         ):
             if (found := turn.record.spoken(message_id)) is not None:
                 turn.heard(message_id, found[1].produced)
-        case events.ToolCalls(calls=calls):
+        case events.ToolCalls(calls=calls, custom=False):
             for call in calls:
                 turn.allow(call.id)
         case events.HandedOff(call_id=call_id):

@@ -18,6 +18,7 @@ from langchain_core.messages import (
 from langgraph.runtime import RunControl
 from langgraph.types import Overwrite
 
+from graph_voice import events
 from graph_voice.call.one_by_one import OneByOne
 from graph_voice.call.retold import Attempts, Retelling
 from graph_voice.graph.roles import Roles
@@ -60,6 +61,14 @@ class CustomNodes:
         self._retold: dict[str, Retelling] = {}
         self._repeated: dict[tuple[str, int], int] = {}
         """How many messages a task that runs again has begun, by how often it has failed."""
+
+        resumed = turn.run.resumes
+        self.shown: dict[str, tuple[str, events.ToolCall] | None] = {**resumed.shown} if resumed is not None else {}
+        """The tool calls that were shown, and who has made them; None when their result was shown too."""
+        self.failed: str | None = None
+        """The node that has failed."""
+        self.asking: dict[str, str] = {}
+        """Which node has asked a question, by LangGraph's id of it."""
 
         self._list: dict[str, BaseMessage] | None = None
         """The run's `messages` after its last step."""
@@ -116,6 +125,9 @@ class CustomNodes:
             return
         path = self._running.pop(task["id"], None)
         speaker = (*where, f"{task['name']}:{task['id']}")
+        if not where:
+            self.failed = task["name"] if task.get("error") else self.failed
+            self.asking.update((found["id"], task["name"]) for found in task.get("interrupts") or ())
         says = self._roles.speaker((*outer, task["name"]))
         for found in [one for one in self._finished if one[:2] == (tuple(where), task["name"])]:
             self._finished.remove(found)
@@ -172,6 +184,10 @@ class CustomNodes:
     def _take_finished(self, says: str | None, speaker: tuple[str, ...], update: Any) -> None:
         """A task has ended: take what it has written, behind the words of those who speak before it."""
         if len(speaker) > 1:
+            root = speaker[0].partition(":")[0]
+            if root in self._roles.subgraphs:
+                for message in _messages_in(update):
+                    self._show(root, message)
             if says is not None:
                 for message in _ai_messages(update):
                     self._order.speak((*speaker, ""), partial(self._say_rest, says, message.id, message.text))
@@ -251,6 +267,7 @@ class CustomNodes:
 
     def _take_message(self, node: str, message: BaseMessage) -> None:
         record = self._turn.record
+        self._show(node, message)
         if isinstance(message, ToolMessage):
             if (found := record.call(message.tool_call_id)) is not None and found[1].result is not message:
                 found[1].result, found[1].status = message, "done"
@@ -260,6 +277,24 @@ class CustomNodes:
         known = record.spoken(self._ids.get(message.id, message.id)) if message.id is not None else None
         if known is None or known[0].message is None:
             self._finish(node, message)
+
+    def _show(self, node: str, message: BaseMessage) -> None:
+        """Tell the front end of this message's tool calls, or that it is the result of one."""
+        if self._was_there(message.id):
+            return
+        if isinstance(message, ToolMessage):
+            if (made := self.shown.get(message.tool_call_id)) is not None:
+                self.shown[message.tool_call_id] = None
+                self._turn.custom_result(*made, message)
+        elif isinstance(message, AIMessage):
+            calls = [
+                events.ToolCall(c["id"], c["name"], dict(c["args"]))
+                for c in message.tool_calls
+                if c["id"] and c["id"] not in self.shown
+            ]
+            self.shown.update((call.id, (node, call)) for call in calls)
+            if calls:
+                self._turn.custom_calls(node, self._ids.get(message.id or "", message.id or ""), calls)
 
     def _finish(self, node: str, message: AIMessage) -> None:
         speaks = node in self._roles.custom_speakers
@@ -407,11 +442,15 @@ def _listed(update: Any, *, removing: bool = False) -> list[Any]:
     return list(update) if isinstance(update, list) else [update]
 
 
-def _ai_messages(update: Any) -> list[AIMessage]:
-    """The assistant messages that a node has written, as far as they are LangChain's."""
+def _messages_in(update: Any) -> list[BaseMessage]:
+    """The messages that a node has written, as far as they are LangChain's."""
     parts = update if isinstance(update, list) else [update]
     found = [part["messages"] for part in parts if isinstance(part, Mapping) and "messages" in part]
-    return [message for one in found for message in _listed(one) if isinstance(message, AIMessage)]
+    return [message for one in found for message in _listed(one) if isinstance(message, BaseMessage)]
+
+
+def _ai_messages(update: Any) -> list[AIMessage]:
+    return [message for message in _messages_in(update) if isinstance(message, AIMessage)]
 
 
 def _same(a: BaseMessage, b: BaseMessage) -> bool:

@@ -81,7 +81,7 @@ class Runner:
             self._resumed = None
             raise
         except Exception as error:
-            turn.apologize(self._speaker, error)
+            turn.apologize(self._named(self._custom.failed if self._custom is not None else None), error)
         finally:
             self._end_custom()
             self._end_earlier_calls()
@@ -180,11 +180,14 @@ class Runner:
             calls, asked_by = {}, None
         open_already = any(pending.asked for pending in self._call.all_waiting(but=turn.run))
         interrupts = tuple(self._interrupts.values())
-        turn.run.pending = Pending(interrupts, self._saver, calls, asked_by, asked=not open_already)
+        shown = self._custom.shown if self._custom is not None else {}
+        turn.run.pending = Pending(interrupts, self._saver, calls, asked_by, asked=not open_already, shown=shown)
         if open_already:
             return
         first = interrupts[0]
-        turn.asked(self._speaker, first.id, first.value, asking.words.id if asking is not None else None)
+        node = self._custom.asking.get(first.id) if self._custom is not None else None
+        agent = asking.agent if asking is not None else self._named(node)
+        turn.asked(agent, first.id, first.value, asking.words.id if asking is not None else None)
 
     def _ask_earlier(self) -> None:
         """Ask a question that came while another was open, now that none is open any more."""
@@ -237,6 +240,10 @@ class Runner:
                     call.status = "refused"  # the node that would have run it never started
                 elif call.open:
                     call.result = answer(call.id, call.name, UNKNOWN, is_error=True)
+
+    def _named(self, node: str | None) -> str:
+        """Who speaks for this node: itself, if it may, else the active agent."""
+        return node if node in self._roles.custom_speakers else self._speaker
 
     @property
     def _speaker(self) -> str:

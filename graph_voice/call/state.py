@@ -161,7 +161,7 @@ class CallState(Generic[U]):
     @property
     def default_speaker(self) -> str:
         """Who speaks in a turn that has handed off to nobody: the active agent, else the first custom node that may."""
-        return self.active_agent or next(iter(sorted(self.roles.custom_speakers)), "")
+        return self.active_agent or next((name for name in self.roles.nodes if name in self.roles.custom_speakers), "")
 
     def is_library(self, node: str) -> bool:
         """Whether this is a library node, not a custom one."""

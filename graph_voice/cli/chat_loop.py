@@ -205,7 +205,7 @@ class _Answer(TurnListener):
                 self._say(event.agent, event.message_id, event.text)
             case events.ToolCalls():
                 screen.calls(event)
-                for call in event.calls:
+                for call in event.calls if not event.custom else ():
                     turn.allow(call.id)
             case events.ToolResult():
                 screen.result(event)

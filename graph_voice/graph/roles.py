@@ -76,6 +76,8 @@ class Roles:
         self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
         """Agents with a tool that takes a secret."""
         self.may_speculate = all(node.is_library or node.speculative for node in self.nodes.values())
+        self.subgraphs = frozenset(name for name in self.custom_speakers if isinstance(graph.nodes[name].bound, Pregel))
+        """Custom nodes that speak and are whole graphs: what their nodes write is part of the conversation."""
         self.all_library = all(node.is_library for node in self.nodes.values())
         self.retries = any(
             node.retry_policy

@@ -254,7 +254,7 @@ class CoreFrontEnd(FrontEnd):
                     line = self._line(message_id, turn, lines)
                     line.text, line.over = text, True
                     self._voice.changed()
-                case events.ToolCalls(agent=agent, message_id=message_id, calls=calls):
+                case events.ToolCalls(agent=agent, message_id=message_id, calls=calls, custom=False):
                     self._complete.add(message_id)  # its tool calls come behind the last word of a message
                     for call in calls:
                         fake = self.plan.mocks.get(agent, {}).get(call.name)

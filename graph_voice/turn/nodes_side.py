@@ -21,6 +21,7 @@ from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.run import NO_HANDOFF, TurnRun
 from graph_voice.turn.state import TurnState
 from graph_voice.turn.timings import Timings
+from graph_voice.turn.tool_run import ToolRun
 
 __all__ = ["NodesSide", "current_turn", "turn_of"]
 
@@ -236,6 +237,19 @@ class NodesSide:
             self.emit(events.ToolCalls(agent, message.id, tuple(calls)))
         self.said()
         self.run.changed()
+
+    def custom_calls(self, agent: str, message_id: str, calls: Sequence[events.ToolCall]) -> None:
+        """A custom node has made these tool calls. Nobody is asked: its graph runs them by itself."""
+        self.emit(events.ToolCalls(agent, message_id, tuple(calls), custom=True))
+
+    def custom_result(self, agent: str, call: events.ToolCall, message: ToolMessage) -> None:
+        """A tool call of a custom node has run, and this is its result."""
+        failed = message.status == "error"
+        if (watch := self.call.on_tool) is not None:
+            watch(run := ToolRun(agent, call.name, call.id, dict(call.args)))
+            run.outcome = "failed" if failed else "done"
+            watch(run)
+        self.emit(events.ToolResult(agent, call.id, call.name, message.text, failed, custom=True))
 
     async def permission(self, call_id: str) -> Permission:
         """Wait until the front end has decided about this tool call."""

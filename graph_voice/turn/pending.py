@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import AnyMessage, ToolMessage
 from langgraph.types import Command, Interrupt
 
+from graph_voice.events import ToolCall
 from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.record import ToolCallRecord
 
@@ -26,6 +27,9 @@ class Pending:
     """The id of the message whose tool calls wait; None when none does."""
     asked: bool = True
     """Whether the first question has been asked: one that came while another was open is asked after its answer."""
+    shown: Mapping[str, tuple[str, ToolCall] | None] = field(default_factory=dict)
+    """The tool calls of custom nodes that the front end was told of, and who has made them; None when it was told the
+    result too."""
     stored: bool = False
     """Read from the durable copy, which has the messages of the whole call: what comes after the batch is not the run's
     own."""

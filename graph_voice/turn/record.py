@@ -14,6 +14,7 @@ from langgraph.types import Interrupt
 
 from graph_voice.messages.pairs import keep_calls, placeholder
 from graph_voice.messages.provider_data import with_words
+from graph_voice.messages.tool_names import is_legal_name
 from graph_voice.turn.handoff import HandoffInProgress, Handoffs
 
 __all__ = [
@@ -130,6 +131,8 @@ class ModelStep:
         update: dict[str, Any] = {"id": self.words.id}
         if not exact and (heard or self.words.produced):
             update |= with_words(base, heard)
+        if base.name is None and self.words.produced and is_legal_name(self.agent):
+            update["name"] = self.agent  # a custom node's
         if self.words.cut:
             extra = update.get("additional_kwargs", base.additional_kwargs)
             update["additional_kwargs"] = {**extra, "interrupted": True}

@@ -112,6 +112,8 @@ class TurnDriver(TurnListener):
         """Sort the turn's events: words go to LiveKit's current reply, results to the mirrors."""
         batch = self._open
         match event:
+            case events.ToolCalls(custom=True) | events.ToolResult(custom=True):
+                pass  # the graph runs them by itself, and LiveKit knows none of these tools
             case events.ToolCalls():
                 self._open = Batch.of(event, self)
                 self._call.tables.tool_calls.update(self._open.calls)

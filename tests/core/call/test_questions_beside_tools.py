@@ -104,6 +104,7 @@ async def test_a_batch_with_questions_is_answered_one_by_one(kind: str, batch: t
             asked[name] += 1
         assert heard == f"Done: {', '.join(ANSWERS[name] for name in batch)}."
         assert asked == Counter({name: len(QUESTIONS[name]) for name in batch if QUESTIONS[name]})
+        assert Counter(run.tool for run in phone.effects if run.outcome == "done") == Counter(batch)
     if kind == "ours":
         assert Counter(ran) == {name: 1 + asked[name] for name in batch}
     elif kind != "ToolNode":  # LangGraph runs each task that waits again, with each answer
