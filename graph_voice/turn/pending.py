@@ -44,6 +44,8 @@ class Pending:
         Args:
             messages: the messages of the run's last checkpoint.
         """
+        if self.asking is None:
+            return []
         found = list(itertools.dropwhile(lambda m: m.id != self.asking, messages))
         if self.stored:
             found = [*found[:1], *itertools.takewhile(lambda m: isinstance(m, ToolMessage), found[1:])]
