@@ -164,7 +164,7 @@ class AgentNode:
         """Write the results, and let the agent speak of them. The graph has no tools node for such an agent."""
         messages = [*(state.get("messages") or []), *update["messages"]]
         written = await self.tools.run({**state, "messages": messages}, config, runtime, node=self.agent.name)
-        turn = current_turn.get()
+        turn = turn_of(runtime)
         ends = turn is not None and turn.interrupted
         answered = [m for command in written for m in (command.update or {}).get("messages", ())]
         ends = ends or self.tools.route({**state, "messages": [*messages, *answered]}) is None
