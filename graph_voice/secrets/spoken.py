@@ -8,11 +8,13 @@ When such a tool has been called, its secrets are redacted for that agent as wel
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
-from graph_voice.secrets.numbers import numbers_in
+from graph_voice.secrets.dates import dates_in, ways_to_write
+from graph_voice.secrets.numbers import blunt_runs, head_of, numbers_in
 from graph_voice.secrets.values import MASK, SHORTEST, Redacted
 
 __all__ = ["close", "open_words", "redact", "taken", "words_of"]
@@ -31,6 +33,11 @@ class _Said:
 
     words: str
     agents: frozenset[str]
+
+    @cached_property
+    def digits(self) -> str:
+        """The digits of the numbers in them that are redacted, one behind the other."""
+        return digits_said(self.words)
 
 
 def redact(message: M, agents: frozenset[str]) -> M:
@@ -60,6 +67,20 @@ def open_words(messages: Sequence[AnyMessage], agent: str) -> list[AnyMessage]:
 def words_of(message: BaseMessage) -> str:
     """Everything that was said, for a tool that asked for it."""
     return _with_texts(message, lambda text: _open(text, None)).text
+
+
+def digits_said(text: str) -> str:
+    """The digits of all numbers in a text that the caller may have meant as secrets, one behind the other."""
+    head = head_of(text)
+    found = [reading for n in numbers_in(text[:head]) if n.length >= SHORT for reading in n.readings[:1]]
+    return "".join([*found, *(run for _, _, run in blunt_runs(text[head:], SHORT))])
+
+
+def redacted_digits(message: BaseMessage) -> str:
+    """The digits that are redacted in the caller's words, one behind the other, as far as this process knows them."""
+    texts = [message.content] if isinstance(message.content, str) else message.content
+    found = (block.get("text") if isinstance(block, Mapping) else block for block in texts)
+    return "".join(t.secret.digits for t in found if isinstance(t, Redacted) and isinstance(t.secret, _Said))
 
 
 def taken(args: Any) -> list[str]:
@@ -133,31 +154,62 @@ def _closed(text: str, secrets: Sequence[str]) -> str:
 
 
 def _without_numbers(text: str, shortest: int) -> str:
-    return _masked(text, [(n.start, n.end) for n in numbers_in(text) if n.length >= shortest])
+    """A text without its numbers of so many digits, and without dates if short numbers are meant."""
+    head = head_of(text)
+    shown = text[:head]
+    places = [(n.start, n.end) for n in numbers_in(shown) if n.length >= shortest]
+    if shortest < LONG:
+        places += [(date.start, date.end) for date in dates_in(shown)]
+    places += [(head + start, head + end) for start, end, _ in blunt_runs(text[head:], shortest)]
+    return masked_places(text, places)
 
 
 def _without(text: str, secrets: Sequence[str]) -> str:
-    """A text without these secrets, as they are written and, for numbers, as they are said."""
+    """A text without these secrets, as they are written and, for numbers and dates, as they are said."""
     for secret in secrets:
-        digits = re.sub(r"[\s/.,-]", "", secret)
-        if digits.isdecimal() and len(digits) >= SHORT:
-            groups = {group.lstrip("0") for group in re.findall(r"\d+", secret)}
-            places = [
-                (n.start, n.end)
-                if n.length >= SHORT and len(groups) > 1 and groups.issuperset(p.digits.lstrip("0") for p in n.pieces)
-                else n.find(digits, whole_pieces=len(digits) < SHORTEST)
-                for n in numbers_in(text)
-            ]
-            text = _masked(text, [place for place in places if place is not None])
+        text = masked_places(text, list(_places(text, secret)))
         if len(secret) >= SHORTEST:
             text = re.sub(re.escape(secret), MASK, text, flags=re.IGNORECASE)
     return text
 
 
-def _masked(text: str, places: Sequence[tuple[int, int]]) -> str:
-    for start, end in reversed(places):
-        text = text[:start] + MASK + text[end:]
-    return text
+def _places(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """Where a secret that is a number, or a date, is said."""
+    digits = re.sub(r"[\s/.,-]", "", secret)
+    is_number = digits.isdecimal() and len(digits) >= SHORT
+    ways = ways_to_write(secret)
+    if not is_number and not ways:
+        return
+    head = head_of(text)
+    shown = text[:head]
+    groups = {group.lstrip("0") for group in re.findall(r"\d+", secret)}
+    for number in numbers_in(shown):
+        if any((None, reading) in ways for reading in number.readings):
+            yield number.start, number.end
+        elif not is_number:
+            continue
+        elif (
+            number.length >= SHORT
+            and len(groups) > 1
+            and groups.issuperset(p.digits.lstrip("0") for p in number.pieces)
+        ):
+            yield number.start, number.end
+        elif (found := number.find(digits, whole_pieces=len(digits) < SHORTEST)) is not None:
+            yield found
+    yield from ((date.start, date.end) for date in dates_in(shown) if (date.month, date.digits) in ways)
+    for start, end, run in blunt_runs(text[head:], SHORT):
+        if not run or digits in run or run in digits:
+            yield head + start, head + end
+
+
+def masked_places(text: str, places: Sequence[tuple[int, int]]) -> str:
+    """A text with a mask in these places, which may overlap."""
+    parts, at = list[str](), 0
+    for start, end in sorted(places):
+        if start >= at:
+            parts += [text[at:start], MASK]
+        at = max(at, end)
+    return "".join([*parts, text[at:]]) if parts else text
 
 
 def _redacted_in(data: Any) -> Iterator[Any]:
