@@ -14,6 +14,7 @@ from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.history.operation import Operation
+from graph_voice.secrets.credentials import shown
 
 __all__ = ["Agent", "Text"]
 
@@ -108,7 +109,7 @@ class Agent:
             self.voice = Voice(tts=self.voice)  # as LiveKit's Agent(tts="cartesia/sonic-3")
         if self.voice is not None and not isinstance(self.voice, Voice):
             hint = ", ".join(f"{key}=..." for key in self.voice) if isinstance(self.voice, dict) else 'tts="..."'
-            raise BuildError(f'Agent("{self.name}", voice={self.voice!r:.60}): write voice=Voice({hint}).')
+            raise BuildError(f'Agent("{self.name}", voice={shown(self.voice)!r:.60}): write voice=Voice({hint}).')
         for attribute in ("tools", "handoffs", "tasks"):
             if not isinstance(value := getattr(self, attribute), Iterable):
                 raise BuildError(f'Agent("{self.name}", {attribute}={value!r:.60}): write a list, {attribute}=[...].')

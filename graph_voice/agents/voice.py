@@ -5,16 +5,22 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from graph_voice.errors import BuildError
+from graph_voice.secrets.credentials import sealed, shown
 
 __all__ = ["Voice"]
 
+_PARTS = ("stt", "tts", "vad", "turn_handling")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Voice:
     """How an agent hears and sounds: plain data, which the LiveKit adapter resolves.
 
     Each of `stt`, `tts` and `vad` is a model string ("cartesia/sonic-3:voice-id"), a dict of arguments, or a
     zero-argument callable that returns a LiveKit plugin. None: the session's own is used.
+
+    Credentials among the arguments (`api_key`, `token`, `headers`, ..., at any depth) become `SecretStr`. Only the
+    plugin is given their values: docs/secrets.md.
     """
 
     stt: str | Mapping[str, Any] | Callable[[], Any] | None = None
@@ -34,12 +40,13 @@ class Voice:
                 "chat model. A realtime (speech-to-speech) model can't be used, since it answers without the graph: "
                 "use a chat model there, and stt and tts here."
             )
+        for part in (*_PARTS, "options"):
+            object.__setattr__(self, part, sealed(getattr(self, part)))
+
+    def __repr__(self) -> str:
+        parts = {part: value for part in (*_PARTS, "options") if (value := getattr(self, part))}
+        return f"Voice({', '.join(f'{part}={shown(value)!r}' for part, value in parts.items())})"
 
     def describe(self) -> dict[str, Any]:
-        """JSON data for drawings and LangGraph Studio; callables by their name."""
-        found: dict[str, Any] = {}
-        for name in ("stt", "tts", "vad", "turn_handling"):
-            value = getattr(self, name)
-            if value is not None:
-                found[name] = getattr(value, "__name__", repr(value)) if callable(value) else value
-        return found
+        """JSON data for drawings and LangGraph Studio: callables by their name, credentials masked."""
+        return {part: shown(value) for part in _PARTS if (value := getattr(self, part)) is not None}

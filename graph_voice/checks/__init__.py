@@ -17,6 +17,7 @@ from langgraph.pregel import Pregel
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.tools import FunctionTool, is_function_tool
 from graph_voice.checks.findings import Finding, Severity
+from graph_voice.checks.keys import check_keys
 from graph_voice.checks.livekit_names import livekit_mistakes
 from graph_voice.checks.prompts import check_prompts
 from graph_voice.drawing.picture import EdgeKind, Picture, picture
@@ -108,6 +109,7 @@ def check_graph(
             *check_prompts(agents, _all_tools(agents, module), _first_userdata(compiled), shown.start),
             *_unused(compiled, agents, module),
             *_userdata(compiled),
+            *check_keys(agents, module),
         ]
     )
 

@@ -9,6 +9,8 @@ from typing_extensions import is_typeddict
 
 from graph_voice import Voice
 from graph_voice.errors import BuildError
+from graph_voice.secrets.arguments import redact_error
+from graph_voice.secrets.credentials import credentials_in, revealed_options, shown
 
 __all__ = ["ARGUMENTS", "Voices"]
 
@@ -32,7 +34,8 @@ class Voices:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Any, Any] = {}
+        self._made: list[tuple[str, Any, Any]] = []
+        """(part, declaration, plugin). A declaration is compared, since its text would show no credential."""
 
     def check(self, agent: str, voice: Voice | None) -> None:
         """Raise `BuildError` for settings that LiveKit does not know, and would ignore."""
@@ -41,11 +44,11 @@ class Voices:
         _known(f'agent "{agent}": Voice(options=...)', voice.options, _OPTIONS)
         _known_options(f'agent "{agent}": Voice(turn_handling=...)', voice.turn_handling or {}, TurnHandlingOptions)
         for part, (kind, _) in _PARTS.items():
-            value = getattr(voice, part)
+            value = revealed_options(getattr(voice, part))
             texts = isinstance(value, str) and part != "vad"  # LiveKit has no model strings for it
             if value is not None and not (texts or isinstance(value, Mapping | kind) or callable(value)):
                 raise BuildError(
-                    f'agent "{agent}": Voice({part}={value!r}) is none of: '
+                    f'agent "{agent}": Voice({part}={shown(value)!r}) is none of: '
                     f"{'' if part == 'vad' else 'a model string, '}a dict of arguments, a function that makes a "
                     f"LiveKit {kind.__name__}, or one that is made."
                 )
@@ -54,35 +57,40 @@ class Voices:
         """Keyword arguments of LiveKit's `Agent`; the session decides what the voice leaves open."""
         if voice is None:
             return {}
-        found: dict[str, Any] = dict(voice.options)
+        found: dict[str, Any] = revealed_options(voice.options)
         for part in _PARTS:
             value = getattr(voice, part)
             if value is not None:
                 found[part] = self._plugin(part, value)
         if voice.turn_handling is not None:
-            found["turn_handling"] = dict(voice.turn_handling)
+            found["turn_handling"] = revealed_options(voice.turn_handling)
         return found
 
     def _plugin(self, part: str, value: Any) -> Any:
         kind, described = _PARTS[part]
         if isinstance(value, kind):
             return value
-        key = (part, id(value)) if callable(value) else (part, repr(value if isinstance(value, str) else dict(value)))
-        if key not in self._made:
-            # The declaration is kept with its plugin, so that no other object gets its id.
-            self._made[key] = (value, self._make(part, value, described))
-        return self._made[key][1]
+        for known, declared, plugin in self._made:
+            if known == part and (declared is value or (not callable(value) and declared == value)):
+                return plugin
+        plugin = self._make(value, described)
+        self._made.append((part, value, plugin))
+        return plugin
 
-    def _make(self, part: str, value: Any, described: Any) -> Any:
-        if isinstance(value, str):
-            return described.from_model_string(value)
-        return value() if callable(value) else described(**value)
+    def _make(self, value: Any, described: Any) -> Any:
+        if callable(value):
+            return value()
+        options = revealed_options(value)
+        try:
+            return described.from_model_string(options) if isinstance(options, str) else described(**options)
+        except Exception as error:
+            raise redact_error(error, [secret for _, secret in credentials_in(value)]) from None
 
 
 def _known_options(where: str, given: Any, options: type[Any]) -> None:
     """Check a dict, and the dicts in it, against LiveKit's."""
     if not isinstance(given, Mapping):
-        raise BuildError(f"{where}: {given!r} is no dict of options.")
+        raise BuildError(f"{where}: {shown(given)!r} is no dict of options.")
     hints = get_type_hints(options)
     _known(where, given, hints)
     for name, value in given.items():

@@ -1,12 +1,14 @@
 """What an agent's `Voice` says reaches LiveKit: plugins, turn handling, and every other setting of its `Agent`."""
 
 import contextlib
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from graph_agent_support import a_call, a_text_call, spoken
 from livekit.agents import inference, metrics
+from pydantic import SecretStr
 
 from graph_voice import Agent, Handoff, Voice, create_voice_graph
 from graph_voice.errors import BuildError
@@ -129,6 +131,43 @@ async def test_model_strings_and_dicts_are_livekit_s_inference_plugins_and_equal
     assert ga.tts is not billing.tts
     assert isinstance(ga.vad, inference.VAD)
     assert ga.vad is billing.vad
+
+
+@pytest.mark.usefixtures("cloud")
+async def test_a_plugin_gets_its_keys_and_nothing_else_shows_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    given: list[dict[str, Any]] = []
+    make = inference.TTS.__init__
+
+    def noted(self: Any, **options: Any) -> None:
+        given.append(options)
+        make(self, **options)
+
+    monkeypatch.setattr(inference.TTS, "__init__", noted)
+    options = {"model": "cartesia/sonic-3", "api_key": "one-key-1", "api_secret": SecretStr("one-secret-1")}
+    extra: dict[str, Any] = {"extra_kwargs": {"headers": {"Authorization": "Bearer one-token-1"}}}
+    ga = two(model(), Voice(tts={**options, **extra}), Voice(tts={**options, **extra}))
+    other = two(model(), Voice(tts={**options, **extra}), Voice(tts={**options, **extra, "api_key": "two-key-2"}))
+    assert ga.tts is ga.agent("billing").tts, "equal declarations are one plugin"
+    assert other.tts is not other.agent("billing").tts, "another key is another plugin"
+    assert [one.pop("api_key") for one in given] == ["one-key-1", "one-key-1", "two-key-2"]
+    assert given == 3 * [{"model": "cartesia/sonic-3", "api_secret": "one-secret-1", **extra}]
+    shown = caplog.text + "".join(repr(vars(agent)) for agent in (ga, other, ga.agent("billing")))
+    assert not [key for key in ("one-key", "one-secret", "one-token", "two-key") if key in shown]
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize("why", ["{key} is refused", "no such model"])
+async def test_a_plugin_that_can_t_be_made_says_why_without_the_key(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Any, *, api_key: str, **options: Any) -> None:
+        raise ValueError(why.format(key=api_key))
+
+    monkeypatch.setattr(inference.TTS, "__init__", refuse)
+    with pytest.raises(ValueError, match=r"is refused|no such model") as caught:
+        two(model(), Voice(tts={"api_key": "-".join(["one", "key", "1"])}), None)
+    assert "one-key-1" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_metrics_say_which_agent_s_model_it_was() -> None:
