@@ -27,6 +27,7 @@ from graph_voice.agents.task_end import Done
 from graph_voice.agents.tool_errors import StopResponse, ToolError
 from graph_voice.errors import BuildError, HandoffError
 from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
+from graph_voice.secrets.known import Known, known_here
 from graph_voice.secrets.values import secret_texts
 from graph_voice.userdata.working_copy import Assignments
 
@@ -347,7 +348,9 @@ def _build(
             result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
             if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
                 result = await result
-        except (GraphInterrupt, TaskWanted):
+        except (GraphInterrupt, TaskWanted) as asked:
+            if isinstance(asked, GraphInterrupt):
+                asked.args = _known(arguments).value(asked.args)
             # It will run again from its start, so what it has assigned by now would count twice. Undo it at once,
             # before another tool call of the batch builds on it.
             if (assignments := Assignments.current()) is not None:
@@ -356,10 +359,10 @@ def _build(
         except GraphBubbleUp:
             raise
         except Exception as error:
-            if (redacted := redact_error(error, _secrets(arguments))) is not error:
+            if (redacted := redact_error(error, _known(arguments))) is not error:
                 raise redacted from None
             raise
-        return masked_output(_output(result), _secrets(arguments))
+        return masked_output(_output(result), _known(arguments))
 
     def call_sync(**arguments: Any) -> Any:
         if is_async:
@@ -384,11 +387,11 @@ def _build(
     return with_redacted_arguments(with_extras(made, fn))
 
 
-def _secrets(arguments: dict[str, Any]) -> list[str]:
-    """The secrets that a tool call knows: those in its arguments and in the userdata."""
+def _known(arguments: dict[str, Any]) -> Known:
+    """The secrets that a tool call knows: those in its arguments, in the userdata, and what the caller has said."""
     given = [v for v in arguments.values() if not isinstance(v, RunContext)]
     contexts = [v.userdata for v in arguments.values() if isinstance(v, RunContext)]
-    return secret_texts([given, contexts])
+    return known_here.get().and_also(secret_texts([given, contexts]))
 
 
 def _output(result: Any) -> Any:

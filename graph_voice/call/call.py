@@ -130,6 +130,9 @@ class Call:
     def redact(self, message: M) -> M:
         return self.state.redact(message)
 
+    def without_secrets(self, text: str) -> str:
+        return self.state.without_secrets(text)
+
     def add(self, message: Any, at: float | None = None) -> None:
         self.state.add(message, at)
 

@@ -9,7 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic
 
-from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    ToolMessage,
+    convert_to_messages,
+)
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.graph import StateGraph
@@ -34,6 +41,7 @@ from graph_voice.graph.task_steps import answers_of
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.content import Content
 from graph_voice.messages.pairs import stands_alone
+from graph_voice.secrets.known import Known, known_of
 from graph_voice.secrets.spoken import redact
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
@@ -245,6 +253,8 @@ class CallState(Generic[U]):
         """
         # The same words may be said twice: an id made from the words would turn them into one message.
         (said,) = (self.redact(m) for m in convert_to_messages([message]))
+        if isinstance(said, AIMessage):
+            said = self._known.message(said)
         if said.id is None:
             said = said.model_copy(update={"id": f"said-{uuid.uuid4()}"})
         when = time.time() if at is None else at
@@ -264,6 +274,14 @@ class CallState(Generic[U]):
         # During a handoff it is not certain yet which agent will answer.
         hearers = {self.active_agent, *(turn.record.handoffs.new_agent for turn in self.live.turns)}
         return redact(message, self.roles.takers & hearers)
+
+    def without_secrets(self, text: str) -> str:
+        """An agent's words as they are remembered: without what is known to be secret."""
+        return self._known.text(text)
+
+    @property
+    def _known(self) -> Known:
+        return known_of(self.messages if self.roles.takers else (), self.value("userdata"))
 
     async def update_agent(
         self, name: str, history: _history.Operation | None = None, *, old: str | None = None

@@ -16,6 +16,7 @@ from graph_voice.call.state import CallState
 from graph_voice.graph.build import runtime_of
 from graph_voice.graph.frames import running_task
 from graph_voice.messages.content import plain_text
+from graph_voice.secrets.known import known_of
 from graph_voice.secrets.spoken import taken
 from graph_voice.secrets.values import secret_texts
 from graph_voice.tracing.feedback import Score, Subject, give
@@ -65,6 +66,8 @@ class CallTrace:
         self._state = state
         self._lag = lag
         runtimes = [runtime_of(state.graph, name) for name in state.roles.agents]
+        found = [tool.name for r in runtimes if r is not None for tool in r.agent.all_tools]
+        self._tools = frozenset(found)
         self._schemas: dict[str, Any] = {k: s for r in runtimes if r is not None for k, s in r.secret_schemas.items()}
         self._secrets: set[str] = set()
         self._traces: WeakKeyDictionary[TurnRun, Trace] = WeakKeyDictionary()
@@ -147,7 +150,12 @@ class CallTrace:
         for step in turn.record.steps() if turn is not None else ():
             for call in step.message.tool_calls if step.message is not None else ():
                 self.learn(call["args"])
-        return Redaction(self._schemas, self._state.roles.takers, self._secrets)
+        said = [
+            *self._state.messages,
+            *([turn.record.user] if turn is not None and turn.record.user is not None else []),
+        ]
+        known = known_of(said if self._state.roles.takers else ()).and_also(self._secrets)
+        return Redaction(self._schemas, self._state.roles.takers, known, self._tools)
 
     # ---- traces that are not sent yet
 

@@ -1,5 +1,6 @@
 """The node of an agent: one model step, or its `on_enter` method."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +28,7 @@ from graph_voice.messages.pairs import GOTO, keep_calls
 from graph_voice.messages.prompt import complete_prompt, render_context
 from graph_voice.models import SilentModelError
 from graph_voice.secrets.arguments import INVALID, redact_arguments
+from graph_voice.secrets.known import Known, known_of
 from graph_voice.secrets.spoken import open_words
 from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.reply_options import ReplyOptions
@@ -72,6 +74,9 @@ class AgentNode:
         returned = returned_to(state, self.agent.name)
         if self._has_open_batch(state) or (returned is not None and returned["call_id"] is not None):
             return {}  # a crash came before its calls had ended, or a task has ended: they run first
+        known = self.runtime.known(state, turn)
+        if turn is not None:
+            turn.known = known
         arrived = await arrive(state, config, runtime, turn, self.agent.name, self.runtime.settings)
         if arrived is None:
             return {}
@@ -113,7 +118,7 @@ class AgentNode:
             return [Command(update=update, goto=handoff.to)]
         if turn is not None:
             turn.entered()  # it answers, or its first words are the model's
-        update |= await self._reply(state, config, turn, entering=entering)
+        update |= await self._reply(state, config, turn, entering=entering, known=known)
         written: Update = update
         if not self.agent.all_tools and self._asks_the_front_end(update):
             return await self._wait_for_the_front_end(update, state, config, runtime)
@@ -265,7 +270,7 @@ class AgentNode:
             await ctx.speak(new_id("say"), handoff.say)
         update: dict[str, Any] = {}
         if ctx.spoken:
-            update["messages"] = list(ctx.spoken)
+            update["messages"] = known_of((), work.current).value(list(ctx.spoken))
         if changes := work.changes():
             update["userdata"] = changes
         if ctx.ending and turn is not None:
@@ -332,6 +337,7 @@ class AgentNode:
         turn: NodesSide | None,
         *,
         entering: bool,
+        known: Callable[[], Known],
     ) -> dict[str, Any]:
         agent, userdata = self.agent, required(state)
         offered = list(agent.all_tools if turn is None else turn.call.offered(agent.name, agent.all_tools))
@@ -367,7 +373,14 @@ class AgentNode:
                 shown = open_words(shown, agent.name)
             prompt = complete_prompt(agent.render(userdata), shown, reply_instructions=instructions)
             made = await self.runtime.ask(
-                prompt, config, turn, tools=tools, may_call=may_call, must_call=must_call, withheld=withheld
+                prompt,
+                config,
+                turn,
+                tools=tools,
+                may_call=may_call,
+                must_call=must_call,
+                withheld=withheld,
+                known=known,
             )
         except GraphBubbleUp:
             raise
@@ -380,15 +393,15 @@ class AgentNode:
             raise
         message = made.message
         if made.cut:
-            return {"messages": [message]} if message.content else {}
-        known = {tool.name for tool in offered}
-        message = normalize_tool_calls(message, used_call_ids(messages), known) if may_call else without_calls(message)
+            return {"messages": [known().message(message)]} if message.content else {}
+        names = {tool.name for tool in offered}
+        message = normalize_tool_calls(message, used_call_ids(messages), names) if may_call else without_calls(message)
         message = within_limit(message, self.runtime.settings.max_tool_calls)
         if withheld:
             message = keep_calls(
                 message, [c["id"] for c in message.tool_calls if c["id"] and c["name"] not in withheld]
             )
-        message = redact_arguments(message, self.runtime.secret_schemas)
+        message = redact_arguments(message, self.runtime.secret_schemas, names, known())
         if turn is not None:
             turn.message(agent.name, message)
         return {"messages": [message]}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from graph_voice.messages.prompt import build_prompt
 from graph_voice.models import checked, is_loaded, models_named, run_models
 from graph_voice.models.bindings import Bindings
 from graph_voice.secrets.arguments import secret_schemas
+from graph_voice.secrets.known import NOTHING, Known, known_of
 from graph_voice.turn.nodes_side import NodesSide, current_turn
 
 __all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "since_last_user"]
@@ -114,6 +116,7 @@ class AgentRuntime:
         must_call: str | None = None,
         withheld: frozenset[str] = frozenset(),
         message_id: str | None = None,
+        known: Callable[[], Known] = lambda: NOTHING,
     ) -> Generated:
         """The answer of the agent's model or its fallback; see `retry.ask`."""
         made = await ask(
@@ -130,10 +133,25 @@ class AgentRuntime:
             message_id=message_id,
             retry=self.settings.retry,
             first_token_timeout=self.settings.first_token_timeout,
+            known=known,
         )
         if turn is not None and made.message.id is not None:
             turn.call.late.shown(prompt, turn.run, made.message.id)
         return made
+
+    def known(self, state: Mapping[str, Any], turn: NodesSide | None) -> Callable[[], Known]:
+        """What is known to be secret to this agent: the userdata's own secrets, and, if it takes any, what was said.
+        It is looked for when it is first needed."""
+
+        @functools.cache
+        def find() -> Known:
+            if not self.secret_schemas:
+                return known_of((), state.get("userdata"))
+            user = turn.record.user if turn is not None else None
+            said = [*(state.get("messages") or ()), *([user] if user is not None else [])]
+            return known_of(said, state.get("userdata"), open_words=turn is None)
+
+        return find
 
     def context(
         self,

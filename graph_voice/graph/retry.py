@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -16,6 +16,7 @@ from graph_voice.graph.generate import Generated, Progress, generate
 from graph_voice.messages.thinking import shown_to
 from graph_voice.models import SilentModelError, is_transient
 from graph_voice.models.bindings import Bindings
+from graph_voice.secrets.known import NOTHING, Known
 from graph_voice.turn.nodes_side import NodesSide
 
 __all__ = ["RETRY", "ask"]
@@ -42,6 +43,7 @@ async def ask(
     message_id: str | None = None,
     retry: RetryPolicy = RETRY,
     first_token_timeout: float | None = None,
+    known: Callable[[], Known] = lambda: NOTHING,
 ) -> Generated:
     """The answer of the first model that gives one.
 
@@ -59,6 +61,7 @@ async def ask(
         message_id: the id of the message. Default: the one that LangChain gives the first chunk.
         retry: how often, and after which errors, each model is asked again.
         first_token_timeout: seconds until the first piece of an answer. None: no limit.
+        known: returns what is known to be secret. Errors may repeat the prompt.
 
     Raises what the last model raised, or `SilentModelError`. An error after a model's first word is raised at once: a
     second attempt would repeat what was said.
@@ -89,10 +92,13 @@ async def ask(
             except GraphBubbleUp:
                 raise
             except Exception as error:
-                if progress.said:
+                again = not progress.said and attempt < retry.max_attempts and _retries(retry, error)
+                failure = known().error(error)
+                if progress.said and failure is error:
                     raise
-                failure = error
-            if attempt == retry.max_attempts or not _retries(retry, failure):
+                if progress.said:
+                    raise failure from failure.__cause__
+            if not again:
                 break
             logger.warning('the model of agent "%s" failed and is asked again: %r', agent, failure)
             await _pause(_interval(retry, attempt), turn)

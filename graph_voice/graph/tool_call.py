@@ -31,7 +31,9 @@ from graph_voice.graph.generate import TOO_DEEP
 from graph_voice.history.context import view
 from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
+from graph_voice.secrets.known import NOTHING, Known, known_here, known_of
 from graph_voice.secrets.spoken import close, taken
+from graph_voice.secrets.values import MASK, revealed_in, secret_texts
 from graph_voice.turn.answer import answer
 from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.tool_run import ToolRun
@@ -93,6 +95,8 @@ class ToolBatch:
     filler: BatchFiller
     node: str
     """The name of the node that runs them."""
+    takes_secrets: bool = False
+    """Whether a tool of the agent takes a secret."""
     draft: Any = None
     """The draft of the task whose tools they are."""
     chat_ctx: dict[str, Any] | None = None
@@ -106,6 +110,20 @@ class ToolBatch:
     def shown(self) -> list[AnyMessage]:
         """What the agent's model was shown: the same for all, and long to make for a message with many tool calls."""
         return view(self.state)
+
+    @cached_property
+    def _heard(self) -> Known:
+        """What is secret of all that was said and done before this batch."""
+        if not self.takes_secrets:
+            return NOTHING
+        user = self.turn.record.user if self.turn is not None else None
+        said = [*self.state["messages"], *([user] if user is not None else [])]
+        return known_of(said, open_words=self.turn is None)
+
+    @property
+    def known(self) -> Known:
+        """What is known to be secret now: what was said, what was taken, the userdata's own secrets."""
+        return self._heard.and_also(secret_texts(self.work.current))
 
     def redact_taken(self, args: Mapping[str, Any]) -> None:
         """A tool call takes the secrets among these arguments: redact them from what was said."""
@@ -160,6 +178,9 @@ class ToolRunner:
         if (schema := self.runtime.secret_schemas.get(name)) and (lost := lost_arguments(call["args"], schema)):
             told = f"{', '.join(lost)} is secret and was not stored: ask the caller for it again, then call {name}."
             return Outcome(answer(call_id, name, told, is_error=True))
+        if self.runtime.secret_schemas and (lost := _masked_names(call["args"])):
+            told = f"{', '.join(lost)} is redacted here: write it as the caller said it, or ask for it again."
+            return Outcome(answer(call_id, name, told, is_error=True))
         tool = self._tools.get(name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
@@ -194,7 +215,9 @@ class ToolRunner:
         asks = outcome.asked is not None or outcome.wants is not None
         if name in self._sees_state and not asks and (wrong := batch.work.undo_invalid()) is not None:
             outcome = Outcome(answer(call_id, name, f"Not stored, invalid: {wrong}", is_error=True))
-        outcome.spoken, outcome.ending = ctx.spoken, ctx.ending
+        secrets = batch.known
+        outcome.message, outcome.additions = secrets.message(outcome.message), secrets.value(outcome.additions)
+        outcome.spoken, outcome.ending = secrets.value(ctx.spoken), ctx.ending
         return outcome
 
     @contextmanager
@@ -239,16 +262,17 @@ class ToolRunner:
         timeout = tool.timeout if isinstance(tool, FunctionTool) else None
         clock = asyncio.timeout(timeout)
         assignments = Assignments()
-        token = running.set(ctx)
+        token, heard = running.set(ctx), known_here.set(batch.known)
         # What the tool's code starts (a task, a graph of its own, what LiveKit does for it) is not part of this turn.
         outside = current_turn.set(None)
         try:
             with batch.work.assigned_by(assignments):
                 async with clock:
-                    raw = await self._node.ainvoke([{**call, "type": "tool_call"}], batch.config)
+                    raw = await self._node.ainvoke([{**self._given(call), "type": "tool_call"}], batch.config)
                 return self._read(raw, call_id, tool, ctx)
         except GraphInterrupt as asked:
             assignments.undo()
+            asked.args = batch.known.value(asked.args)
             return Outcome(placeholder(call_id, name), asked=asked)
         except TaskWanted as wanted:
             assignments.undo()
@@ -260,6 +284,7 @@ class ToolRunner:
                 raise
             if is_invalid_resume(error):
                 raise  # the run fails, but the question can be answered again
+            error = batch.known.error(error)
             if isinstance(error, StopResponse) or is_livekit(error, "StopResponse"):
                 return Outcome(_marked(answer(call_id, name, ""), "stopped"))
             if clock.expired():
@@ -273,9 +298,14 @@ class ToolRunner:
             assignments.over = True
             current_turn.reset(outside)
             running.reset(token)
+            known_here.reset(heard)
             ctx.over = True
             if ctx.held and batch.turn is not None:
                 batch.turn.release()
+
+    def _given(self, call: ToolCall) -> ToolCall:
+        """The tool call as the tool gets it. The schema of one that takes secrets reveals them itself."""
+        return call if call["name"] in self.runtime.secret_schemas else {**call, "args": revealed_in(call["args"])}
 
     async def _with_userdata(
         self, request: ToolCallRequest, execute: Callable[[ToolCallRequest], Awaitable[Any]]
@@ -324,6 +354,18 @@ class ToolRunner:
         if len(targets) > 1 or not isinstance(targets[0], str):
             raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
         return ctx.handoff(targets[0])
+
+
+def _masked_names(args: Mapping[str, Any]) -> list[str]:
+    """The arguments that are, or hold, nothing but a mask: a model has repeated what it was shown, or a store has kept
+    no more."""
+
+    def is_masked(value: Any) -> bool:
+        if isinstance(value, dict | list):
+            return any(map(is_masked, value.values() if isinstance(value, dict) else value))
+        return type(value) is str and value == MASK
+
+    return [name for name, value in args.items() if is_masked(value)]
 
 
 def _how(outcome: Outcome) -> Literal["done", "failed", "asking", "refused"]:

@@ -77,7 +77,8 @@ class ToolsNode:
             turn.wrote(Write(node, {"stack": going_on(frame)}, agent=self.agent.name))
         asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)
         filler = BatchFiller(turn, self.agent.name, asking.id)
-        batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node)
+        takes = bool(self.runtime.secret_schemas)
+        batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node, takes)
         batch.waited = [call_id for call_id, message in answers.items() if waits_for_task(message)]
         batch.draft = self._tasks.draft(state)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]

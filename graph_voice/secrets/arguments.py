@@ -6,15 +6,18 @@ revealed by the tool's own schema.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool
 from langgraph.types import Command
 from pydantic import BaseModel, ValidationError, model_validator
 
-from graph_voice.secrets.values import MASK, Redacted, holds_secrets, is_lost, masked, redacted_as
+from graph_voice.secrets.known import NOTHING, Known, everything, without_input
+from graph_voice.secrets.spoken import THOUGHTS, taken
+from graph_voice.secrets.values import MASK, fields_of_schema, holds_secrets, is_lost, redacted_as, revealed_in
 
 __all__ = [
     "lost_arguments",
@@ -46,7 +49,7 @@ def _opening(schema: Any) -> Any:
     """A schema that reveals what is redacted, and whose errors do not show the input."""
 
     def reveal(cls: Any, data: Any) -> Any:
-        return _revealed(data)
+        return revealed_in(data)
 
     namespace: dict[str, Any] = {
         "__module__": schema.__module__,
@@ -57,41 +60,72 @@ def _opening(schema: Any) -> Any:
     return type(schema)(schema.__name__, (schema,), namespace)
 
 
-def _revealed(data: Any) -> Any:
-    if isinstance(data, Redacted):
-        return data.secret.get_secret_value()
-    if type(data) is dict:
-        return {k: _revealed(v) for k, v in data.items()}
-    return [_revealed(item) for item in data] if type(data) is list else data
-
-
 def secret_schemas(tools: Iterable[BaseTool]) -> dict[str, Any]:
     """Tool name -> schema, for the tools that take a secret."""
     found = {tool.name: tool.args_schema for tool in tools}
     return {name: schema for name, schema in found.items() if _is_model(schema) and holds_secrets(schema)}
 
 
-def redact_arguments(message: AIMessage, schemas: Mapping[str, Any]) -> AIMessage:
-    """A model's message with the secrets in its tool calls' arguments redacted, also in the provider's copy of them.
+def redact_arguments(
+    message: AIMessage, schemas: Mapping[str, Any], tools: Set[str] | None = None, known: Known = NOTHING
+) -> AIMessage:
+    """A model's message without secrets, also in the provider's copy of its tool calls.
+
+    The arguments that a tool takes as secrets are redacted, and so is what may be one that the model has misplaced: all
+    arguments of a tool that does not exist, those that a tool with secrets does not have, those that are not JSON, and,
+    by its value, what is known or stands in a secret argument of the same message.
 
     Args:
         message: a complete message, whose tool calls no longer change.
-        schemas: those of `secret_schemas`.
+        schemas: those of `secret_schemas`. If there are none, nothing is redacted.
+        tools: the names of all tools. None: any name may be one.
+        known: what is known to be secret.
     """
-    if not any(call["name"] in schemas for call in message.tool_calls):
+    if not schemas:
         return message
-    calls = [
-        {**call, "args": redacted_as(schemas[call["name"]], call["args"])} if call["name"] in schemas else call
-        for call in message.tool_calls
-    ]
-    known = {call["id"]: call["args"] for call in calls if call["name"] in schemas}
+    args: dict[int, Any] = {
+        at: _by_schema(schemas[call["name"]], call["args"])
+        for at, call in enumerate(message.tool_calls)
+        if call["name"] in schemas
+    }
+    known = known.and_also(secret for found in args.values() for secret in taken(found))
+    for at, call in enumerate(message.tool_calls):
+        exists = tools is None or call["name"] in tools
+        args[at] = known.value(args.get(at, call["args"]) if exists else everything(call["args"]), keep=True)
+    calls = [{**call, "args": args[at]} for at, call in enumerate(message.tool_calls)]
+    changed = {
+        call["id"]: call["args"]
+        for call, old in zip(calls, message.tool_calls, strict=True)
+        if call["args"] is not old["args"] or call["name"] in schemas
+    }
+    hidden = {c["id"] for c in calls if c["name"] in schemas or not (tools is None or c["name"] in tools)}
     content: Any = message.content
     if isinstance(content, list):
-        content = [_redacted_block(block, known) for block in content]
-    extra = {k: v for k, v in message.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
+        content = [_redacted_block(block, changed) for block in content]
+        content = [known.value(block, keep=_is_thought(block)) for block in content]
+    else:
+        content = known.text(content)
+    extra = dict(message.additional_kwargs)
+    if changed:
+        extra = {k: v for k, v in extra.items() if k not in ("tool_calls", "function_call")}
     if broken := extra.get(INVALID):
-        extra[INVALID] = {k: MASK if k in known else v for k, v in broken.items()}
+        extra[INVALID] = {k: MASK if k in hidden else v for k, v in broken.items()}
+    extra = known.value(extra)
+    if not changed and content is message.content and extra == message.additional_kwargs:
+        return message
     return message.model_copy(update={"content": content, "tool_calls": calls, "additional_kwargs": extra})
+
+
+def _by_schema(schema: Any, args: Any) -> Any:
+    """Arguments with the secrets among them redacted, and all that the schema does not have."""
+    redacted = redacted_as(schema, args)
+    if not isinstance(redacted, Mapping) or not (names := fields_of_schema(schema)):
+        return redacted
+    return {name: value if name in names else everything(value) for name, value in redacted.items()}
+
+
+def _is_thought(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") in THOUGHTS
 
 
 def _redacted_block(block: Any, known: Mapping[str | None, Any]) -> Any:
@@ -118,37 +152,20 @@ def lost_arguments(args: Mapping[str, Any], schema: Any) -> list[str]:
 # ---- what comes out of a tool
 
 
-def masked_output(output: Any, secrets: list[str]) -> Any:
-    """What a tool returns, without these secrets in its texts."""
-    if not secrets:
-        return output
-    if isinstance(output, str):
-        return masked(output, secrets)
-    if isinstance(output, ToolMessage):
-        return output.model_copy(update={"content": masked_output(output.content, secrets)})
-    if isinstance(output, list):
-        return [masked_output(item, secrets) for item in output]
-    if isinstance(output, dict) and isinstance(output.get("text"), str):
-        return {**output, "text": masked(output["text"], secrets)}
-    if isinstance(output, Command) and isinstance(output.update, dict) and "messages" in output.update:
-        found = output.update["messages"]
-        output.update["messages"] = masked_output(found, secrets) if isinstance(found, list) else found
+def masked_output(output: Any, known: Known) -> Any:
+    """What a tool returns, without what is known to be secret: its text, its artifact, the messages of a `Command`.
+
+    What a `Command` writes to other channels is the program's own, and stays.
+    """
+    if not isinstance(output, Command):
+        return known.value(output)
+    if isinstance(output.update, dict) and "messages" in output.update:
+        messages = known.value(output.update["messages"])
+        if messages is not output.update["messages"]:
+            return replace(output, update={**output.update, "messages": messages})
     return output
 
 
-def redact_error(error: Exception, secrets: list[str]) -> Exception:
-    """The same error without these secrets in its text. For pydantic's errors, the input is left out altogether."""
-    if not secrets:
-        return error
-    if isinstance(error, ValidationError):
-        return without_input(error)
-    error.args = tuple(masked(arg, secrets) if isinstance(arg, str) else arg for arg in error.args)
-    if isinstance(message := getattr(error, "message", None), str):
-        error.message = masked(message, secrets)  # type: ignore[attr-defined]
-    return error
-
-
-def without_input(error: ValidationError) -> ValidationError:
-    """A validation error that does not show the wrong value, only what is wrong with it."""
-    details: Any = error.errors(include_url=False)
-    return ValidationError.from_exception_data(error.title, details, hide_input=True)
+def redact_error(error: Exception, known: Known) -> Exception:
+    """The error without what is known to be secret. For pydantic's errors, the input is left out altogether."""
+    return without_input(error) if known and isinstance(error, ValidationError) else known.error(error)

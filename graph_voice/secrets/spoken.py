@@ -15,14 +15,27 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 
 from graph_voice.secrets.dates import dates_in, ways_to_write
 from graph_voice.secrets.numbers import blunt_runs, head_of, numbers_in
-from graph_voice.secrets.values import MASK, SHORTEST, Redacted
+from graph_voice.secrets.values import MASK, SHORTEST, Misplaced, Redacted, revealed_in, was_redacted
 
-__all__ = ["close", "open_words", "redact", "taken", "words_of"]
+__all__ = [
+    "close",
+    "digits_said",
+    "masked_places",
+    "open_words",
+    "redact",
+    "redacted_digits",
+    "taken",
+    "texts_of",
+    "words_of",
+]
 
 SHORT = 3
 """Digits of the shortest number that only an agent that takes secrets is shown: a card's security code."""
 LONG = 13
 """Digits of the shortest number that is redacted whoever was spoken to: a card number."""
+
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
+"""Types of a provider's blocks that hold a model's reasoning."""
 
 M = TypeVar("M", bound=BaseMessage)
 
@@ -61,7 +74,28 @@ def redact(message: M, agents: frozenset[str]) -> M:
 
 def open_words(messages: Sequence[AnyMessage], agent: str) -> list[AnyMessage]:
     """Messages for this agent's prompt: with the original words that it may be shown."""
-    return [_with_texts(m, lambda text: _open(text, agent)) if isinstance(m, HumanMessage) else m for m in messages]
+    return [
+        _with_texts(m, lambda text: _open(text, agent))
+        if isinstance(m, HumanMessage)
+        else _with_own_thoughts(m)
+        if isinstance(m, AIMessage) and m.name == agent
+        else m
+        for m in messages
+    ]
+
+
+def _with_own_thoughts(message: AIMessage) -> AIMessage:
+    """An agent's message with its own reasoning as it was: providers refuse one that was changed."""
+    if not isinstance(message.content, list):
+        return message
+    blocks = [
+        {k: revealed_in(v) for k, v in block.items()}
+        if isinstance(block, dict) and any(map(was_redacted, block.values())) and block.get("type") in THOUGHTS
+        else block
+        for block in message.content
+    ]
+    same = all(new is old for new, old in zip(blocks, message.content, strict=True))
+    return message if same else message.model_copy(update={"content": blocks})
 
 
 def words_of(message: BaseMessage) -> str:
@@ -78,14 +112,24 @@ def digits_said(text: str) -> str:
 
 def redacted_digits(message: BaseMessage) -> str:
     """The digits that are redacted in the caller's words, one behind the other, as far as this process knows them."""
-    texts = [message.content] if isinstance(message.content, str) else message.content
-    found = (block.get("text") if isinstance(block, Mapping) else block for block in texts)
-    return "".join(t.secret.digits for t in found if isinstance(t, Redacted) and isinstance(t.secret, _Said))
+    return "".join(
+        text.secret.digits
+        for text in texts_of(message)
+        if isinstance(text, Redacted) and isinstance(text.secret, _Said)
+    )
+
+
+def texts_of(message: BaseMessage) -> list[str]:
+    """The texts in a message's content."""
+    blocks = [message.content] if isinstance(message.content, str) else message.content
+    found = (block.get("text") if isinstance(block, Mapping) else block for block in blocks)
+    return [text for text in found if isinstance(text, str)]
 
 
 def taken(args: Any) -> list[str]:
     """The secrets among the arguments of a tool call, the longest first."""
-    found = {str(value) for secret in _redacted_in(args) if (value := secret.get_secret_value()) not in (None, "")}
+    secrets = (secret for secret in _redacted_in(args) if not isinstance(secret, Misplaced))
+    found = {str(value) for secret in secrets if (value := secret.get_secret_value()) not in (None, "")}
     return sorted(found, key=len, reverse=True)
 
 

@@ -19,19 +19,21 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 __all__ = [
     "MASK",
+    "Misplaced",
     "Redact",
     "Redacted",
+    "fields_of_schema",
     "has_secret",
     "holds_secrets",
     "is_lost",
     "is_secret",
     "mapped",
-    "masked",
     "opened",
     "parts_of",
     "redact_with",
     "redacted_as",
     "revealed",
+    "revealed_in",
     "secret_texts",
     "was_redacted",
 ]
@@ -77,6 +79,11 @@ class Redacted(str):
 
     def __deepcopy__(self, memo: Any) -> "Redacted":
         return self
+
+
+class Misplaced(Secret[Any]):
+    """What a model has put where no secret belongs. The tool gets it, and everything else shows a mask. It is not known
+    to be a secret, so it is not looked for elsewhere."""
 
 
 Redact = Callable[[Any], Any]
@@ -172,6 +179,15 @@ def revealed(kind: Any, value: Any) -> Any:
     return (typing.get_origin(choice) or choice)(empty)
 
 
+def revealed_in(data: Any) -> Any:
+    """Plain data with the values of all that is redacted in it, as far as this process knows them."""
+    if isinstance(data, Redacted):
+        return data.secret.get_secret_value()
+    if type(data) is dict:
+        return {revealed_in(k): revealed_in(v) for k, v in data.items()}
+    return [revealed_in(item) for item in data] if type(data) is list else data
+
+
 # ---- which types hold secrets
 
 
@@ -228,7 +244,7 @@ def redacted_as(kind: Any, value: Any) -> Any:
     if origin is typing.Annotated:
         return redacted_as(args[0], value)
     if isinstance(value, Mapping):
-        fields = _fields(kind)
+        fields = fields_of_schema(kind)
         if fields:
             return {k: redacted_as(fields.get(k, Any), v) for k, v in value.items()}
         if len(args) == 2 and origin not in (typing.Union, types.UnionType):
@@ -241,7 +257,7 @@ def redacted_as(kind: Any, value: Any) -> Any:
     return value
 
 
-def _fields(kind: Any) -> dict[str, Any]:
+def fields_of_schema(kind: Any) -> dict[str, Any]:
     """Name, and alias, -> annotation."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         found = {name: info.annotation for name, info in kind.model_fields.items()}
@@ -293,10 +309,3 @@ def _collect(value: Any, found: set[str], seen: set[int]) -> None:
         return
     for item in items:
         _collect(item, found, seen)
-
-
-def masked(text: str, secrets: list[str]) -> str:
-    """A text without these secrets."""
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    return text

@@ -9,7 +9,7 @@ from langchain_core.messages import AnyMessage
 
 from graph_voice import events
 from graph_voice.call.conversation import Conversation
-from graph_voice.secrets.values import masked, secret_texts
+from graph_voice.secrets.known import known_of
 from graph_voice.testing.expect import Expect
 from graph_voice.testing.happened import Effects, Happening, Item, Message, items_of, transcript
 from graph_voice.userdata.channel import public_fields
@@ -113,7 +113,7 @@ def log_to_langsmith(call: PlayedCall) -> None:
     if tracked is None:
         return
     userdata = call.conversation.state.get("userdata")
-    secrets = secret_texts(userdata)
+    known = known_of(call.conversation.messages, userdata)
     outputs = {
         "transcript": call.transcript,
         "heard": call.heard,
@@ -122,16 +122,5 @@ def log_to_langsmith(call: PlayedCall) -> None:
         "trajectory": call.trajectory(),
     }
     with contextlib.suppress(ValueError):  # raised by LangSmith when it does not track this test
-        tracked.log_inputs(_without(secrets, {"said": list(call.said)}))
-        tracked.log_outputs(_without(secrets, outputs))
-
-
-def _without(secrets: list[str], value: Any) -> Any:
-    match value:
-        case str():
-            return masked(value, secrets)
-        case dict():
-            return {key: _without(secrets, item) for key, item in value.items()}
-        case list():
-            return [_without(secrets, item) for item in value]
-    return value
+        tracked.log_inputs(known.value({"said": list(call.said)}))
+        tracked.log_outputs(known.value(outputs))

@@ -1,10 +1,7 @@
 """Keeps secrets out of traces: by their value, and in what a model was shown or has generated."""
 
 import dataclasses
-import functools
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, message_chunk_to_message
@@ -12,8 +9,9 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from pydantic import BaseModel
 
 from graph_voice.secrets.arguments import redact_arguments
+from graph_voice.secrets.known import NOTHING, Known
 from graph_voice.secrets.spoken import redact
-from graph_voice.secrets.values import MASK, SHORTEST, Redacted, is_secret
+from graph_voice.secrets.values import MASK, Redacted, is_secret
 from graph_voice.tracing.log import Report
 
 __all__ = ["Redaction"]
@@ -29,18 +27,21 @@ class Redaction:
         schemas: tool name -> schema, for the tools that take a secret. In a model's own run, these arguments are
             redacted whatever their length.
         takers: agents with such a tool. Numbers that the caller says are redacted in every prompt.
-        values: the known secrets, as text. From 6 characters on, they are redacted wherever they are found.
+        known: what is known to be secret. It is redacted wherever it is found.
+        tools: the names of all tools. The arguments of any other are redacted. None: any name may be a tool's.
     """
 
     def __init__(
         self,
         schemas: Mapping[str, Any] | None = None,
         takers: frozenset[str] = frozenset(),
-        values: Iterable[str] = (),
+        known: Known = NOTHING,
+        tools: frozenset[str] | None = None,
     ) -> None:
         self._schemas = schemas or {}
         self._takers = takers
-        self._long = sorted({v for v in values if len(v) >= SHORTEST}, key=len, reverse=True)
+        self._known = known
+        self._tools = tools
 
     def report(self, report: Report) -> Report:
         """A report, without what its position makes secret."""
@@ -55,13 +56,13 @@ class Redaction:
 
     def run(self, run: dict[str, Any]) -> dict[str, Any]:
         """A run, without the known secrets."""
-        if not self._long:
+        if not self._known:
             return run
         return {key: value if key in _OWN else self._masked(value) for key, value in run.items()}
 
     def text(self, text: str) -> str:
         """A text without the known secrets."""
-        return self._pattern.sub(MASK, text) if self._long else text
+        return self._known.text(text)
 
     # ---- a model's own run
 
@@ -81,30 +82,21 @@ class Redaction:
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
             assert isinstance(message, AIMessage)
-        broken = [c for c in message.invalid_tool_calls if c["name"] in self._schemas]
-        if not broken and not any(c["name"] in self._schemas for c in message.tool_calls):
+        broken = [c for c in message.invalid_tool_calls if self._is_secret(c["name"])]
+        if not broken and not any(self._is_secret(c["name"]) for c in message.tool_calls):
             return generation
-        redacted = redact_arguments(message, self._schemas)
+        redacted = redact_arguments(message, self._schemas, self._tools, self._known)
         if broken:
             hidden = [{**c, "args": MASK} if c in broken else c for c in message.invalid_tool_calls]
             extra = {k: v for k, v in redacted.additional_kwargs.items() if k not in ("tool_calls", "function_call")}
             redacted = redacted.model_copy(update={"invalid_tool_calls": hidden, "additional_kwargs": extra})
         return ChatGeneration(message=redacted, generation_info=generation.generation_info)
 
-    # ---- by value
+    def _is_secret(self, name: str | None) -> bool:
+        """Whether a tool call of this name may have a secret argument: one of no tool may be misspelled."""
+        return name in self._schemas or (bool(self._schemas) and self._tools is not None and name not in self._tools)
 
-    @functools.cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        forms: list[str] = []
-        for secret in self._long:
-            digits = re.sub(r"[\s/.,-]", "", secret)
-            if digits.isdecimal():
-                forms.append(r"[\s/.,-]*".join(digits))
-            # As it is, and as it is escaped in JSON.
-            forms += {
-                re.escape(f) for f in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-            }
-        return re.compile("|".join(forms))
+    # ---- by value
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -112,11 +104,13 @@ class Redaction:
         if value is None or isinstance(value, bool) or is_secret(value):
             return value
         if isinstance(value, int | float):
-            return MASK if str(value) in self._long else value
+            return self._known.value(value)
         if isinstance(value, Mapping):
-            return {self.text(k) if isinstance(k, str) else k: self._masked(v) for k, v in value.items()}
+            return {
+                self.text(k) if isinstance(k, str) else k: self._masked(v) for k, v in self._known.torn(value).items()
+            }
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._masked(item) for item in value]
+            return [self._masked(item) for item in self._known.torn(dict(enumerate(value))).values()]
         if isinstance(value, BaseModel):
             return self._masked(value.model_dump())
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -16,7 +16,7 @@ from graph_voice.messages.pairs import NO_REPLY
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, AnsweredAlready, Permission
 from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.owner import TurnOwner
-from graph_voice.turn.record import Spoken, ToolCallRecord, TurnRecord, Write
+from graph_voice.turn.record import Spoken, ToolCallRecord, TurnRecord, WithoutSecrets, Write
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.run import NO_HANDOFF, TurnRun
 from graph_voice.turn.state import TurnState
@@ -60,6 +60,8 @@ class NodesSide:
         self.run = run
         self.control: RunControl | None = None
         """The control of the graph run."""
+        self.known: Callable[[], WithoutSecrets] | None = None
+        """Returns what is known to be secret to the agent whose step runs. It is said, but not remembered."""
         self._speaking: str | None = None
         self._lines: dict[str, list[tuple[str, str]]] = {}
         """Task -> the lines that its node has said, and their ids."""
@@ -141,7 +143,7 @@ class NodesSide:
     def say_text(self, agent: str, message_id: str, delta: str) -> None:
         """A piece of a reply."""
         found = self.record.spoken(message_id)
-        words = found[1] if found is not None else self.record.step(agent, message_id).words
+        words = found[1] if found is not None else self._words(self.record.step(agent, message_id).words)
         words.produced += delta
         self.timings.text(agent)
         self._speaking = message_id
@@ -156,9 +158,13 @@ class NodesSide:
     def begin_line(self, agent: str, message_id: str, step_id: str | None) -> Spoken:
         """Begin speech outside a model step: part of the step whose tools say it, or a message of its own."""
         if step_id is not None and (asking := self.record.spoken(step_id)) is not None:
-            asking[0].lines.append(words := Spoken(message_id))
+            asking[0].lines.append(words := self._words(Spoken(message_id)))
             return words
-        return self.record.step(agent, message_id).words
+        return self._words(self.record.step(agent, message_id).words)
+
+    def _words(self, words: Spoken) -> Spoken:
+        words.known = self.known
+        return words
 
     def line(self, agent: str, message_id: str, text: str, *, step_id: str | None = None) -> None:
         """Say a fixed line."""

@@ -5,9 +5,9 @@ grouped with all its tool results, so no tool call can dangle. Its text is exact
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langgraph.types import Interrupt
@@ -26,6 +26,7 @@ __all__ = [
     "Spoken",
     "ToolCallRecord",
     "TurnRecord",
+    "WithoutSecrets",
     "Write",
 ]
 
@@ -42,6 +43,13 @@ earlier is in front. What one turn did at the same time stays in the order in wh
 """
 
 
+class WithoutSecrets(Protocol):
+    """What is known to be secret (`graph_voice.secrets.known.Known`)."""
+
+    def text(self, text: str) -> str:
+        """A text without it; the same object if it has none."""
+
+
 @dataclass
 class Spoken:
     """Words of an agent: produced in pieces, reported as heard in one piece."""
@@ -54,6 +62,17 @@ class Spoken:
     """When playback began; seconds since the epoch."""
     interrupted: bool | None = None
     """Whether the front end reports that it was cut off; None when it does not say."""
+    known: Callable[[], WithoutSecrets] | None = None
+    """Returns what is secret to who says it. None: nothing."""
+
+    def hidden(self, text: str) -> str:
+        """These words as they are remembered: without what is secret."""
+        return self.known().text(text) if self.known is not None and text else text
+
+    @property
+    def remembered(self) -> str:
+        """What was heard, as it is remembered."""
+        return self.hidden(self.heard or "")
 
     @property
     def whole(self) -> bool:
@@ -115,16 +134,16 @@ class ModelStep:
     def alone(self, line: Spoken) -> AIMessage:
         """A line as a message of its own: something else came between the step and this line."""
         extra = {"interrupted": True} if line.cut else {}
-        return AIMessage(line.heard or "", id=line.id, name=self.agent, additional_kwargs=extra)
+        return AIMessage(line.remembered, id=line.id, name=self.agent, additional_kwargs=extra)
 
     def messages(self, lines: Sequence[Spoken]) -> list[AnyMessage]:
         """The assistant message as heard, with these of its lines, and its tool results directly after it."""
         started = [c for c in self.calls.values() if c.status in ("running", "done")]
         calls = list(self.calls.values()) if started else []
-        heard = _join(s.heard or "" for s in (self.words, *lines))
+        heard = _join(s.remembered for s in (self.words, *lines))
         if not heard and not calls:
             return []
-        base = self.message or AIMessage(self.words.produced, id=self.words.id, name=self.agent)
+        base = self.message or AIMessage(self.words.hidden(self.words.produced), id=self.words.id, name=self.agent)
         base = keep_calls(base, [c.id for c in calls])
         said = base.text.strip() == self.words.produced.strip()  # a node may return other words than were said
         exact = said and self.words.whole and not any(s.heard for s in lines)

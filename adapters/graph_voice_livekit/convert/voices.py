@@ -11,6 +11,7 @@ from graph_voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.secrets.arguments import redact_error
 from graph_voice.secrets.credentials import credentials_in, revealed_options, shown
+from graph_voice.secrets.known import Known
 
 __all__ = ["ARGUMENTS", "Voices"]
 
@@ -84,7 +85,7 @@ class Voices:
         try:
             return described.from_model_string(options) if isinstance(options, str) else described(**options)
         except Exception as error:
-            raise redact_error(error, [secret for _, secret in credentials_in(value)]) from None
+            raise redact_error(error, Known(secret for _, secret in credentials_in(value))) from None
 
 
 def _known_options(where: str, given: Any, options: type[Any]) -> None:

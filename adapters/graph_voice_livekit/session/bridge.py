@@ -288,12 +288,18 @@ class Bridge:
                 self.conversation.add(HumanMessage(said, id=item.id), at=item.created_at)
         elif item.type == "message" and item.role == "assistant":
             self._on_played(item)
+            self._hide(item)
 
     def _redact(self, item: llm.ChatMessage) -> None:
         """Redact in LiveKit's history the same words of the caller that the graph redacts."""
         if self.conversation.call.roles.takers:
             parts = ((c, HumanMessage(c)) if isinstance(c, str) else (c, None) for c in item.content)
             item.content = [c if said is None else self.conversation.call.redact(said).text for c, said in parts]
+
+    def _hide(self, item: llm.ChatMessage) -> None:
+        """Leave out of LiveKit's history what the graph leaves out of an agent's words."""
+        hide = self.conversation.call.without_secrets
+        item.content = [hide(part) if isinstance(part, str) else part for part in item.content]
 
     def _on_played(self, item: llm.ChatMessage) -> None:
         mark = item.extra.get(EXTRA)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from graph_agent_support import a_call, agrees
+from misplaced_support import SPELLINGS, WAYS, found_in, graph_of
 from pydantic import BaseModel, SecretStr
 
 from graph_voice import Agent, RunContext, create_voice_graph, function_tool, history
@@ -68,3 +69,46 @@ async def test_a_secret_argument_reaches_the_tool_and_no_item_of_the_sessions_hi
         assert ga.conversation.userdata.card == SecretStr(CARD)
         assert rig.session.userdata.card == SecretStr(CARD)
     assert GOT == [CARD]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "words alone",
+        "words before a tool call",
+        "words after it was taken",
+        "another tool",
+        "another tool, in parts",
+        "a misspelled parameter",
+        "a second argument",
+        "a tool's result",
+        "a tool's tool error",
+        "a tool's artifact",
+        "a tool's say",
+        "a tool's interrupt",
+        "a tool's handoff line",
+        "an error that echoes the prompt",
+    ],
+)
+@pytest.mark.parametrize("spelling", ["groups", "words"])
+async def test_livekit_keeps_no_number_that_the_graph_redacts_however_it_is_misplaced(way: str, spelling: str) -> None:
+    spelled = SPELLINGS[spelling]
+    graph, tools, model = graph_of(WAYS[way], spelled)
+    ga, told = GraphAgent(graph), list[str]()
+    async with a_call(ga, model) as rig:
+        for name in ("conversation_item_added", "function_tools_executed", "error"):
+            rig.session.on(
+                name, lambda event: told.append(repr(event) if event.type != "conversation_item_added" else "")
+            )
+        for words in WAYS[way].words:
+            await rig.user_says(words.format(spelled))
+            await rig.until_idle()
+        agrees(ga, rig.session)
+        kept = [rig.session.history, *(agent.chat_ctx for agent in (ga, ga.agent("host")))]
+        found = "\n".join(
+            [*(json.dumps(ctx.to_dict(), default=repr) for ctx in kept), *map(repr, ga.conversation.messages)]
+        )
+        assert found_in(found) is None, found_in(found)
+        assert found_in("\n".join(told)) is None
+    if way == "another tool":
+        assert tools.got == [spelled], "the tool gets what the model has written"
