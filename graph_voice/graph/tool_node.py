@@ -501,7 +501,7 @@ class ToolsNode:
         except Exception:
             logger.exception("agent %s: the line of the handoff to %s failed", self.agent.name, request.to)
             return None
-        return AIMessage(text, id=message_id, name=self.agent.name) if text else None
+        return AIMessage(batch.known.text(text), id=message_id, name=self.agent.name) if text else None
 
     def _said_directly(self, outcomes: Sequence[Outcome], turn: NodesSide | None) -> list[AnyMessage]:
         """The reply of tools with LangChain's `return_direct`: their output. After `StopResponse` there is none."""

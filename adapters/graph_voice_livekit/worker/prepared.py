@@ -33,6 +33,7 @@ class Plan:
     saver: Callable[[], Any] | None = None
     active_agent_attribute: str | None = None
     prewarm: Prewarm | None = None
+    session_host: bool | None = None
 
 
 @dataclass

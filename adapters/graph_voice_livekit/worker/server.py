@@ -53,6 +53,7 @@ def create_server(
     saver: Callable[[], Any] | None = None,
     preload_modules: Sequence[str] = (),
     active_agent_attribute: str | None = None,
+    session_host: bool | None = None,
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -82,6 +83,8 @@ def create_server(
             preloaded anyway.
         active_agent_attribute: the name of an attribute of the worker in the room, which is kept at the name of the
             active agent, for a page that shows it. None: there is none.
+        session_host: LiveKit's: whether any participant of the room can read the session, and act for the caller, over
+            the topic `lk.agent.session` (docs/secrets.md). None: unless an agent of the graph takes a secret.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
     Raises:
@@ -105,7 +108,17 @@ def create_server(
     _refuse_unknown("", server, AgentServer, create_server)
     _refuse_unknown("session", session or {}, AgentSession)
     plugins = {"stt": stt, "tts": tts, "vad": vad}
-    plan = Plan(locate(graph), plugins, call, dict(session or {}), apology, saver, active_agent_attribute, prewarm)
+    plan = Plan(
+        locate(graph),
+        plugins,
+        call,
+        dict(session or {}),
+        apology,
+        saver,
+        active_agent_attribute,
+        prewarm,
+        session_host,
+    )
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
     for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
@@ -212,8 +225,12 @@ async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
     session.on("close", closed)
     # Read the stored call while the room is connected: the agent's first words depend on it.
     opening = asyncio.create_task(agent.conversation.open(patience=PATIENCE), name="graph_voice.open")
+    hosts = plan.session_host
+    if hosts is None and agent.conversation.call.roles.takers:
+        hosts = False
+    hosting: dict[str, Any] = {} if hosts is None else {"session_host": hosts}
     try:
-        await session.start(agent=agent, room=job.room)
+        await session.start(agent=agent, room=job.room, **hosting)
         await opening
     except BaseException:
         opening.cancel()

@@ -103,6 +103,7 @@ async def serve(captured: Captured, monkeypatch: pytest.MonkeyPatch) -> tuple[li
     told: list[str] = []
 
     async def start(session: AgentSession[Any], **options: Any) -> None:
+        vars(session)["given"] = options
         sessions.append(session)
 
     async def tell(job: Any, error: BaseException, *, apology: str | None, tts: Any) -> None:
@@ -130,6 +131,32 @@ async def test_chains_of_tools_are_long_unless_the_session_says_otherwise(
     sessions, told = await serve(captured, monkeypatch)
     assert [s.options.max_tool_steps for s in sessions] == [steps]
     assert not told
+
+
+TAKES = """
+from pydantic import SecretStr
+from graph_voice import Agent, RunContext, create_voice_graph, function_tool
+@function_tool
+async def store_card(ctx: RunContext, number: SecretStr) -> str:
+    "Store the card."
+    return "Stored."
+graph = create_voice_graph([Agent("till", instructions="Pay.", tools=[store_card])], llm="openai:gpt-4.1")
+"""
+
+
+@pytest.mark.parametrize(
+    ("takes", "given", "hosts"), [(True, None, False), (True, True, True), (False, None, None), (False, False, False)]
+)
+async def test_the_room_can_not_read_the_session_of_a_graph_that_takes_a_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, takes: bool, given: bool | None, hosts: bool | None
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-used")
+    (tmp_path / "my_agent.py").write_text(TAKES, encoding="utf-8")
+    captured = Captured(monkeypatch)
+    create_server(f"{tmp_path / 'my_agent.py'}:graph" if takes else WORKER, session={"vad": None}, session_host=given)
+    (session,), told = await serve(captured, monkeypatch)
+    assert not told
+    assert vars(session)["given"].get("session_host") is hosts
 
 
 def answers_nothing(job: Any) -> Any:
