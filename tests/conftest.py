@@ -1,6 +1,8 @@
-"""What every test has: the virtual clock of the test kit, and no tracing to a server."""
+"""What every test has: the virtual clock of the test kit, no keys, and no tracing to a server."""
 
 import logging
+import os
+import re
 from collections.abc import Iterator
 
 # Hypothesis's pytest plugin imports it when the tests are over otherwise, which Python 3.11 does not always survive.
@@ -8,6 +10,14 @@ import hypothesis
 import pytest
 
 pytest_plugins = ["pytester"]
+
+# The tests need no key, and behave the same on a machine that has some: also in the processes that they start, and
+# while test files are imported.
+_KEYS = re.compile(
+    r".+_API_(KEY|SECRET)|GOOGLE_APPLICATION_CREDENTIALS|LIVEKIT_URL|GRAPH_VOICE_LLM|LANG(SMITH|CHAIN)_.+"
+)
+for _name in [name for name in os.environ if _KEYS.fullmatch(name)]:
+    del os.environ[_name]
 
 # The same examples each time, as Hypothesis itself does in CI, and no judgement of how fast the machine is.
 # `pytest --hypothesis-profile=explore` looks for new ones.
