@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langgraph.types import Interrupt
 from pydantic import BaseModel, ValidationError
 
 from graph_voice.secrets.dates import dates_in, ways_to_write
@@ -177,9 +176,6 @@ class Known:
             return self.message(value)
         if isinstance(value, BaseException):
             return self.error(value)
-        if isinstance(value, Interrupt):
-            new = self.value(value.value, deep=deep - 1)
-            return value if new is value.value else Interrupt(new, value.id)
         if isinstance(value, BaseModel):
             changed = {k: new for k, v in value.__dict__.items() if (new := self.value(v, deep=deep - 1)) is not v}
             return value.model_copy(update=changed) if changed else value

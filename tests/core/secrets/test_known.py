@@ -192,6 +192,12 @@ def test_a_password_beside_its_own_argument_is_redacted_in_the_same_message() ->
     assert shown.text == f"I take {MASK}."
 
 
+def test_a_short_code_is_redacted_in_the_provider_s_own_copy_of_the_arguments_too() -> None:
+    block: dict[str, Any] = {"type": "tool_use", "id": "1", "name": "store_card", "input": {"number": "907"}}
+    message = AIMessage([block], tool_calls=[{"name": "store_card", "args": {"number": "907"}, "id": "1"}])
+    assert "907" not in repr(redact_arguments(message, SCHEMAS))
+
+
 def test_an_agent_that_takes_no_secret_writes_what_it_wants() -> None:
     message = AIMessage(CARD, tool_calls=[{"name": "other", "args": {"n": CARD}, "id": "1"}])
     assert redact_arguments(message, {}, set(), KNOWN) is message

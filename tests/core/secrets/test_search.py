@@ -104,11 +104,12 @@ async def test_in_a_run_without_a_conversation_only_what_was_typed_has_it(way: s
     """What a run is given is stored and streamed by LangGraph, so it is cut out here."""
     path = tmp_path / "calls.sqlite"
     modes: list[Any] = ["updates", "values", "debug", "tasks", "checkpoints", "custom"]
-    typed = [words.format(spelled) for words in WAYS[way].words for spelled in SPELLINGS.values()]
+    spellings = {name: SPELLINGS[name] for name in ("plain", "groups", "words")}
+    typed = [words.format(spelled) for words in WAYS[way].words for spelled in spellings.values()]
     cut = re.compile("|".join(map(re.escape, sorted(typed, key=len, reverse=True))))
     streamed: list[str] = []
     async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-        for spelling, spelled in SPELLINGS.items():
+        for spelling, spelled in spellings.items():
             graph = graph_of(WAYS[way], spelled)[0].compile(checkpointer=saver)
             config: Any = {"configurable": {"thread_id": spelling}}
             for words in WAYS[way].words:
