@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graph_voice import events, history, testing
-    from graph_voice.agents.agent import Agent
+    from graph_voice import events, history, tasks, testing
+    from graph_voice.agents.agent import Agent, Spoken
     from graph_voice.agents.handoff import Handoff, Reply
     from graph_voice.agents.run_context import RunContext
     from graph_voice.agents.task import Task
@@ -46,6 +46,7 @@ __all__ = [
     "Reply",
     "Resumed",
     "RunContext",
+    "Spoken",
     "StopResponse",
     "Task",
     "TaskFailed",
@@ -61,6 +62,7 @@ __all__ = [
     "function_tool",
     "history",
     "say",
+    "tasks",
     "testing",
 ]
 
@@ -75,6 +77,7 @@ _HOMES = {
     "Reply": "agents.handoff",
     "Resumed": "call.durable",
     "RunContext": "agents.run_context",
+    "Spoken": "agents.agent",
     "StopResponse": "agents.tool_errors",
     "Done": "agents.task_end",
     "Task": "agents.task",
@@ -90,7 +93,7 @@ _HOMES = {
     "function_tool": "agents.tools",
     "say": "graph.say",
 }
-_MODULES = ("events", "history", "testing")
+_MODULES = ("events", "history", "tasks", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ __all__ = [
     "Failed",
     "HandedOff",
     "Interrupt",
+    "Modality",
     "NoReply",
     "OnInterruption",
     "Say",
@@ -28,6 +29,9 @@ __all__ = [
     "Usage",
     "ends_turn",
 ]
+
+Modality = Literal["audio", "text"]
+"""How the caller's words come: spoken, or typed."""
 
 OnInterruption = Literal["cancel", "complete"]
 """What happens to a handoff when the caller interrupts before the new agent is active."""

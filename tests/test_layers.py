@@ -22,6 +22,7 @@ PUBLIC = {
         "graph_voice.models",
         "graph_voice.pytest_plugin",
         "graph_voice.studio",
+        "graph_voice.tasks",
         "graph_voice.testing",
         "graph_voice.tracing",
     },

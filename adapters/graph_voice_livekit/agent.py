@@ -68,7 +68,8 @@ class NodeAgent(ProgramCalls):
         """The agent's instructions with the userdata as it is now, for LiveKit's judges and traces."""
         if definition is not None:
             with contextlib.suppress(Exception):  # the program's function; if it fails in the run, that is reported
-                return definition.render(self._bridge.conversation.call.state.value("userdata"))
+                call = self._bridge.conversation.call
+                return definition.render(call.state.value("userdata"), call.modality)
         return f"The graph's agent {name}; its prompt is the graph's own."
 
     @property

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -13,13 +14,29 @@ from graph_voice.agents.livekit_names import refused_tool
 from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
+from graph_voice.events import Modality
 from graph_voice.history.operation import Operation
 from graph_voice.secrets.credentials import shown
 
-__all__ = ["Agent", "Text"]
+__all__ = ["Agent", "Spoken", "Text", "texts_of"]
 
-Text = str | Callable[[Any], str]
-"""Fixed text, or a function of the userdata."""
+
+@dataclass(frozen=True)
+class Spoken:
+    """Instructions that differ by how the caller's words came. LiveKit's `Instructions(audio=..., text=...)`.
+
+    `Agent("desk", instructions=Spoken(audio="Expect noise.", text="Expect typing errors."))`. Which of the two counts
+    is decided for each reply: `RunContext.modality`.
+    """
+
+    audio: str | Callable[[Any], str]
+    """For a turn in which the caller spoke: text, or a function of the userdata."""
+    text: str | Callable[[Any], str]
+    """For a turn in which the caller typed."""
+
+
+Text = str | Callable[[Any], str] | Spoken
+"""Fixed text, a function of the userdata, or one of the two for each modality."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -34,14 +51,15 @@ class Agent:
 
     Args:
         name: the node's name; letters, digits, `_` and `-`.
-        instructions: the system prompt: text, or a function of the userdata. Rendered for each model call.
+        instructions: the system prompt: text, a function of the userdata, or `Spoken(audio=..., text=...)`. Rendered
+            for each model call.
         tools: `@function_tool` functions, plain functions, LangChain tools, or tools that the model's provider runs
             itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
         tasks: the `Task`s that its tools and its `on_enter` method run with `ctx.run_task`.
         handoffs: `Handoff`s. A name, or an agent, is short for `Handoff(name)`: the model gets `transfer_to_<name>`.
             A target that only tools of yours hand off to, with `ctx.handoff(name)`, is `Handoff(name, tool=False)`.
-        on_enter: instructions for the first reply after a handoff: text, or a function of the userdata. None: the
-            agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
+        on_enter: instructions for the first reply after a handoff: text, a function of the userdata, or `Spoken`. None:
+            the agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
             does (`return ctx.handoff("billing")`). It runs when the handoff to the agent has happened.
         on_exit: an async function of the `RunContext`. It runs when another agent has become active, and when the
             call ends.
@@ -80,7 +98,7 @@ class Agent:
         tools: Sequence[Any] | None = None,
         handoffs: "Sequence[Handoff | str | Agent] | None" = None,
         tasks: Sequence[Any] | None = None,
-        on_enter: str | Callable[[Any], Any] | None = None,
+        on_enter: str | Spoken | Callable[[Any], Any] | None = None,
         on_exit: Callable[[Any], Any] | None = None,
         llm: BaseChatModel | str | None = None,
         fallback: BaseChatModel | str | None = None,
@@ -195,20 +213,23 @@ class Agent:
                 f"Agent({name!r}): {first}a name is up to 64 letters, digits, '_' and '-', and starts with a letter or "
                 "'_'. It becomes a node of the graph and part of a tool's name."
             )
-        written = self.instructions
-        if not written or (isinstance(written, str) and not written.strip()):
-            raise BuildError(f'agent "{name}" has no instructions: Agent("{name}", instructions="...").')
-        if not isinstance(written, str) and not _takes_one(written):
-            raise BuildError(
-                f'agent "{name}": instructions={written!r} is neither text nor a function of the userdata that returns '
-                'text: instructions="...", or instructions=lambda userdata: f"...".'
-            )
-        if inspect.iscoroutinefunction(written):
-            raise BuildError(
-                f'agent "{name}": its instructions are an async function. Make it a plain function of the userdata, '
-                "and load what it needs in on_enter or in a tool."
-            )
-        if self.on_enter is not None and not isinstance(self.on_enter, str) and not _takes_one(self.on_enter):
+        for written in texts_of(self.instructions):
+            if not written or (isinstance(written, str) and not written.strip()):
+                raise BuildError(f'agent "{name}" has no instructions: Agent("{name}", instructions="...").')
+            if not isinstance(written, str) and not _takes_one(written):
+                raise BuildError(
+                    f'agent "{name}": instructions={written!r} is neither text nor a function of the userdata that '
+                    'returns text: instructions="...", or instructions=lambda userdata: f"...".'
+                )
+            if inspect.iscoroutinefunction(written):
+                raise BuildError(
+                    f'agent "{name}": its instructions are an async function. Make it a plain function of the '
+                    "userdata, and load what it needs in on_enter or in a tool."
+                )
+        enters = [text for text in texts_of(self.on_enter) if text is not None and not isinstance(text, str)]
+        if not all(map(_takes_one, enters)) or (
+            isinstance(self.on_enter, Spoken) and any(map(inspect.iscoroutinefunction, enters))
+        ):
             raise BuildError(
                 f'agent "{name}": on_enter={self.on_enter!r} is none of: instructions for the first reply (text, or a '
                 "function of the userdata), an async function of the RunContext."
@@ -263,15 +284,15 @@ class Agent:
         """Whether `on_enter` is an async function that acts itself, instead of instructions for a reply."""
         return inspect.iscoroutinefunction(self.on_enter)
 
-    def render(self, userdata: Any) -> str:
+    def render(self, userdata: Any, modality: Modality = "text") -> str:
         """The instructions as they are now."""
-        return _render(self.instructions, userdata)
+        return _render(self.instructions, userdata, modality)
 
-    def render_on_enter(self, userdata: Any) -> str | None:
+    def render_on_enter(self, userdata: Any, modality: Modality = "text") -> str | None:
         """The instructions for the first reply; None if there are none."""
         if self.on_enter is None or self.enters_by_method:
             return None
-        return _render(self.on_enter, userdata)
+        return _render(self.on_enter, userdata, modality)
 
     def _tool_methods(self) -> list[Any]:
         found = []
@@ -302,8 +323,15 @@ def _refuse_self(kind: str, attribute: str) -> None:
     )
 
 
-def _render(text: Text, userdata: Any) -> str:
+def _render(text: Text, userdata: Any, modality: Modality) -> str:
+    if isinstance(text, Spoken):
+        text = text.audio if modality == "audio" else text.text
     return text(userdata) if callable(text) else text
+
+
+def texts_of(written: Any) -> list[Any]:
+    """What may be rendered of a text: both variants of one that differs by modality."""
+    return [written.audio, written.text] if isinstance(written, Spoken) else [written]
 
 
 def _takes_one(function: Any) -> bool:

@@ -76,6 +76,10 @@ class Replay:
         """Whether the result that was taken last is the newest."""
         return self.position == len(self.results)
 
+    def may_take(self, name: str) -> bool:
+        """Whether the next result is this task's, or there is none yet."""
+        return self.at_end or self.results[self.position]["task"] == name
+
     def take(
         self,
         name: str,

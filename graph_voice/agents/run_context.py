@@ -15,7 +15,7 @@ from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.replay import Replay, RunnableTask
 from graph_voice.agents.task_end import Done, Ends
 from graph_voice.errors import HandoffError, TurnError
-from graph_voice.events import OnInterruption
+from graph_voice.events import Modality, OnInterruption
 from graph_voice.history import Operation
 
 __all__ = ["LIVEKITS", "RunContext", "running"]
@@ -68,6 +68,10 @@ class RunContext(Generic[U, D]):
     close_reason: str | None = None
     """In `on_exit`: why the call ends, such as "participant_disconnected" (LiveKit's `CloseReason`). None when the
     agent hands off, and everywhere else. At the call's end `say` and `generate_reply` do nothing."""
+
+    modality: Modality = "text"
+    """How the caller's words of this turn came: "audio" or "text". In a turn that the agent begins: those of the turn
+    before. LiveKit's `ctx.speech_handle.input_details.modality`."""
 
     spoken: list[AIMessage] = field(default_factory=list, repr=False)
     """What `say` and `generate_reply` produced, in order."""

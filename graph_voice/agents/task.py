@@ -9,23 +9,35 @@ from typing import Any, ClassVar, Generic, Self
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic_core import to_jsonable_python
 from typing_extensions import TypeVar
 
 from graph_voice import history as _history
-from graph_voice.agents.agent import Agent, Text
+from graph_voice.agents.agent import Agent, Spoken, Text
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.run_context import RunContext
-from graph_voice.agents.task_end import Done
+from graph_voice.agents.task_end import Done, lost
 from graph_voice.agents.tool_errors import TaskFailed, ToolError
 from graph_voice.agents.tools import FunctionTool, as_tool, function_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.history import Operation
+from graph_voice.secrets.values import (
+    Redacted,
+    has_secret,
+    holds_secrets,
+    is_secret,
+    mapped,
+    was_redacted,
+    without_lost,
+)
 from graph_voice.userdata.channel import explain
 
 __all__ = ["Task"]
 
 R = TypeVar("R", default=Any)
+LOST = "{name}: what it had found is secret, and was not stored. Ask for it again."
+"""Why a task failed whose result another process has had."""
 
 
 class Task(Agent, Generic[R]):
@@ -78,7 +90,7 @@ class Task(Agent, Generic[R]):
         tools: Sequence[Any] | None = None,
         handoffs: Sequence[Handoff | str] | None = None,
         tasks: Sequence[Any] | None = None,
-        on_enter: str | Callable[[Any], Any] | None = None,
+        on_enter: str | Spoken | Callable[[Any], Any] | None = None,
         on_exit: Callable[[Any], Any] | None = None,
         llm: BaseChatModel | str | None = None,
         fallback: BaseChatModel | str | None = None,
@@ -164,8 +176,10 @@ class Task(Agent, Generic[R]):
         try:
             fits = self._json.validate_python(result)
         except ValidationError as error:
-            raise ToolError(f"Not the result of {self.name}: {explain(error)}") from error
-        return Done(self.name, self._json.dump_python(fits, mode="json"))
+            told = f"Not the result of {self.name}: {explain(error)}"
+            # pydantic's own text shows the input.
+            raise ToolError(told) from (None if holds_secrets(self.result) else error)
+        return Done(self.name, _plain(self._json, fits))
 
     def failed(self, reason: str) -> Done:
         """The end without one."""
@@ -174,7 +188,11 @@ class Task(Agent, Generic[R]):
     async def run(self, ctx: RunContext[Any, Any], inputs: Mapping[str, Any]) -> R:
         """The result, for a tool call with this context (`ctx.run_task`)."""
         assert ctx.replay is not None
-        return self.read(ctx.replay.take(self.name, inputs))
+        while lost(found := ctx.replay.take(self.name, inputs)):
+            # Another process has had the secret. The task runs once more, and that result comes behind the lost one.
+            if not ctx.replay.may_take(self.name):
+                raise TaskFailed(LOST.format(name=self.name))
+        return self.read(found)
 
     def with_tools(self, more: Sequence[BaseTool]) -> Self:
         """A copy of this task with more tools."""
@@ -187,7 +205,9 @@ class Task(Agent, Generic[R]):
         """The result as the tool that ran the task gets it. Raises `TaskFailed` when the task was given up."""
         if (error := found.get("error")) is not None:
             raise TaskFailed(str(error))
-        value: R = self._json.validate_python(found["value"])
+        if lost(found):
+            raise TaskFailed(LOST.format(name=self.name))
+        value: R = _typed(self._json, found["value"])
         return value
 
     def new_draft(self) -> Any:
@@ -206,11 +226,49 @@ class Task(Agent, Generic[R]):
         """The draft that `plain_draft` made this of."""
         if self.draft is None or kept is None:
             return self.new_draft()
-        return TypeAdapter(self.draft).validate_python(kept)
+        if holds_secrets(self.draft):
+            kept = without_lost(kept)
+        try:
+            return _typed(TypeAdapter(self.draft), kept)
+        except ValidationError:
+            if holds_secrets(self.draft):
+                return self.new_draft()  # it does not hold together without what was lost
+            raise
 
     def plain_draft(self, draft: Any) -> Any:
         """The draft as the stack keeps it."""
-        return None if self.draft is None else TypeAdapter(self.draft).dump_python(draft, mode="json")
+        return None if self.draft is None else _plain(TypeAdapter(self.draft), draft)
+
+
+def _plain(adapter: TypeAdapter[Any], value: Any) -> Any:
+    """The value as JSON data, its secrets as `Redacted`."""
+    return _redacted(adapter.dump_python(value)) if has_secret(value) else adapter.dump_python(value, mode="json")
+
+
+def _redacted(value: Any) -> Any:
+    if is_secret(value):
+        return Redacted(value)
+    if isinstance(value, Mapping):
+        return dict(zip(to_jsonable_python(dict.fromkeys(value)), map(_redacted, value.values()), strict=True))
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(item) for item in value]
+    return to_jsonable_python(value)
+
+
+def _typed(adapter: TypeAdapter[Any], plain: Any) -> Any:
+    """What `_plain` made this of."""
+    if not was_redacted(plain):
+        return adapter.validate_python(plain)
+    try:
+        return adapter.validate_python(_revealed(plain, lambda secret: secret))
+    except ValidationError:  # a secret that was stored is one of another class: `SecretStr` for `Secret[str]`
+        return adapter.validate_python(_revealed(plain, lambda secret: secret.get_secret_value()))
+
+
+def _revealed(data: Any, reveal: Callable[[Any], Any]) -> Any:
+    if isinstance(data, Redacted):
+        return reveal(data.secret)
+    return mapped(data, lambda item: _revealed(item, reveal)) if isinstance(data, Mapping | list) else data
 
 
 def _give_up_tool(when: str) -> Any:

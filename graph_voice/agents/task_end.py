@@ -1,9 +1,12 @@
 """How a task ends: with its result, or given up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Done", "Ends"]
+from graph_voice.secrets.values import has_lost, was_redacted
+
+__all__ = ["Done", "Ends", "lost"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class Done:
 
     task: str
     value: Any = None
-    """The result, as plain data."""
+    """The result, as plain data. Its secrets are `Redacted`."""
     error: str | None = None
     """Why it was given up; None if it was not."""
     revisit: tuple[str, ...] | None = None
@@ -33,7 +36,9 @@ class Done:
         kept: dict[str, Any] = {"task": self.task}
         if self.revisit is not None:
             return kept | {"revisit": list(self.revisit), "draft": self.draft}
-        return kept | ({"value": self.value} if self.error is None else {"error": self.error})
+        if self.error is not None:
+            return kept | {"error": self.error}
+        return kept | {"value": self.value} | ({"secret": True} if was_redacted(self.value) else {})
 
 
 @runtime_checkable
@@ -45,3 +50,8 @@ class Ends(Protocol):
 
     def failed(self, reason: str) -> Done:
         """The end without one."""
+
+
+def lost(result: Mapping[str, Any]) -> bool:
+    """Whether the result that the stack keeps had a secret which was not stored, or can't be decrypted here."""
+    return bool(result.get("secret")) and has_lost(result.get("value"))

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from graph_voice import history as _history
 from graph_voice.agents.run_context import RunContext
 from graph_voice.agents.task import Task
-from graph_voice.agents.task_end import Done
+from graph_voice.agents.task_end import Done, lost
 from graph_voice.agents.tool_errors import TaskFailed, ToolError
 from graph_voice.agents.tools import as_tool, function_tool
 from graph_voice.errors import BuildError
@@ -115,6 +115,9 @@ class TaskGroup(Generic[R]):
             if (again := ended.get("revisit")) is not None:
                 drafts[name] = ended.get("draft")
                 waiting = [*again, name, *(step for step in waiting if step not in again)]
+                continue
+            if lost(ended):
+                waiting.append(name)  # another process has had its secret: it runs again, behind the others
                 continue
             try:
                 found[name] = steps[name].read(ended)

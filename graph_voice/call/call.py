@@ -60,6 +60,8 @@ class Call:
         if self.durable is not None:
             state.live.on_change = self.durable.changed
         self.traces = CallTrace(state, lambda: self.durable_lag)
+        self.modality: events.Modality = "text"
+        """How the caller's words of the last turn came. A front end sets how those of the first will come."""
         self.on_userdata: Callable[[], None] | None = None
         """Called when a node of a committed turn has changed the userdata."""
         self.on_late_result: Callable[[], None] | None = None

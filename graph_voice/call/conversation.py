@@ -264,6 +264,7 @@ class Conversation(Generic[U]):
         message_id: str | None = None,
         instructions: str | None = None,
         options: ReplyOptions | None = None,
+        modality: events.Modality = "text",
     ) -> Turn:
         """Start a turn. Call it from a running event loop.
 
@@ -275,12 +276,16 @@ class Conversation(Generic[U]):
             message_id: the id of the caller's message in `messages`.
             instructions: for the first reply of this turn only; never stored.
             options: further options for this turn's replies; never stored.
+            modality: how `text` came, "audio" or "text": the tools' `ctx.modality`, and which text of `Spoken` counts.
+                A turn that the agent begins has that of the turn before.
 
         Raises `ModelError` when an agent of the graph has no model or its model lacks its key, and `TurnError` when
         the call is over.
         """
         self.call.require_open()
         user = self._state.user_message(text, message_id) if text is not None else None
+        if user is not None:
+            self.call.modality = modality
         return self.call.start(TurnRun(self.call, user=user, instructions=instructions, options=options))
 
     def enter(self) -> Turn:

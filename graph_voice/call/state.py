@@ -43,6 +43,7 @@ from graph_voice.messages.content import Content
 from graph_voice.messages.pairs import stands_alone
 from graph_voice.secrets.known import Known, known_of
 from graph_voice.secrets.spoken import redact
+from graph_voice.secrets.values import opened
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
 from graph_voice.turn.run import TurnRun
@@ -327,18 +328,18 @@ class CallState(Generic[U]):
             self.add(told)
             if self.on_answered is not None:
                 self.on_answered(told)
-        self.apply({"stack": {"drop": list(left["set"])}})
+        self.apply({"stack": {"drop": [*left["set"], *left["drop"]]}})
 
     @property
     def result(self) -> Any:
         """The result of the task that is the whole call (`create_voice_graph([task])`); None while it has none."""
         stack = stack_of(self.live.others)
-        if not stack or stack[0]["agent"] is not None:
+        if not stack or stack[0]["agent"] is not None or not stack[0]["done"]:
             return None
         runtime = runtime_of(self.graph, stack[0]["task"])
         assert runtime is not None
         assert isinstance(runtime.agent, Task)
-        return runtime.agent.read(stack[0]["results"][-1])
+        return runtime.agent.read(opened(stack[0]["results"][-1], runtime.settings.secrets))
 
     def update_userdata(self, userdata: U) -> None:
         """Replace the userdata from outside a turn (LiveKit's `session.userdata = ...`).

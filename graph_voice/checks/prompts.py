@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from graph_voice.agents.agent import Agent
+from graph_voice.agents.agent import Agent, texts_of
 from graph_voice.checks.findings import Finding, Severity
 
 __all__ = ["check_prompts"]
@@ -53,7 +53,7 @@ def check_prompts(agents: Mapping[str, Agent], tools: Set[str], userdata: Any, s
 def _texts(agent: Agent, userdata: Any) -> Iterator[str | Exception]:
     """The prompts as they are when a call begins, or the errors that they raise."""
     prompts = [agent.instructions] if agent.enters_by_method else [agent.instructions, agent.on_enter]
-    for prompt in prompts:
+    for prompt in (text for written in prompts for text in texts_of(written)):
         if isinstance(prompt, str):
             yield prompt
         elif callable(prompt) and userdata is not None:

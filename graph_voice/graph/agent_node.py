@@ -16,7 +16,7 @@ from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.run_context import new_id
 from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import HandoffError
-from graph_voice.graph.agent_runtime import AgentRuntime, hops
+from graph_voice.graph.agent_runtime import AgentRuntime, hops, modality_of
 from graph_voice.graph.arrival import WAY, arrive, plain
 from graph_voice.graph.frames import merge_stack, returned_to, stack_of
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, within_limit, without_calls
@@ -353,7 +353,8 @@ class AgentNode:
         tools = [t for t in tools if t.name not in not_now]
         withheld |= not_now
         may_call = may_call and bool(tools)
-        instructions = agent.render_on_enter(userdata) if entering else None
+        modality = modality_of(turn)
+        instructions = agent.render_on_enter(userdata, modality) if entering else None
         if turn is not None:
             asked = turn.take_instructions()
             instructions = instructions if asked is None else asked
@@ -371,7 +372,7 @@ class AgentNode:
                 shown = render_context(view(state))
             if self.runtime.secret_schemas:
                 shown = open_words(shown, agent.name)
-            prompt = complete_prompt(agent.render(userdata), shown, reply_instructions=instructions)
+            prompt = complete_prompt(agent.render(userdata, modality), shown, reply_instructions=instructions)
             made = await self.runtime.ask(
                 prompt,
                 config,

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
@@ -19,6 +20,7 @@ from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.task import Task
 from graph_voice.errors import GraphVoiceError
+from graph_voice.events import Modality
 from graph_voice.graph.frames import frame_of, replay_of
 from graph_voice.graph.generate import Generated
 from graph_voice.graph.retry import RETRY, ask
@@ -29,9 +31,11 @@ from graph_voice.models import checked, is_loaded, models_named, run_models
 from graph_voice.models.bindings import Bindings
 from graph_voice.secrets.arguments import secret_schemas
 from graph_voice.secrets.known import NOTHING, Known, known_of
+from graph_voice.secrets.values import opened
 from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.userdata.channel import untyped
 
-__all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "since_last_user"]
+__all__ = ["USUAL_APOLOGY", "AgentRuntime", "Apology", "Settings", "hops", "modality_of", "since_last_user"]
 
 
 Apology = str | Callable[[Any], str]
@@ -55,6 +59,8 @@ class Settings:
     """The number of tool calls of one message that count."""
     apology: Apology = USUAL_APOLOGY
     """Said when a model fails, or answers with nothing."""
+    secrets: SerializerProtocol | None = None
+    """Encrypts the secrets in the drafts and the results of tasks where they are stored. None: they are left out."""
     retry: RetryPolicy = RETRY
     """How often, and after which errors, a model that has not said anything yet is asked again."""
     runtimes: "dict[str, AgentRuntime]" = field(default_factory=dict, compare=False, repr=False)
@@ -195,13 +201,14 @@ class AgentRuntime:
             ways=self.agent.ways,
             hold=turn.hold if turn is not None else None,
             draft=draft,
-            inputs=frame["inputs"] if frame is not None else {},
+            inputs=untyped(opened(frame["inputs"], self.settings.secrets)) if frame is not None else {},
             earlier_steps=frame.get("earlier", ()) if frame is not None else (),
             task=self.agent if isinstance(self.agent, Task) else None,
             cut=(lambda: turn.interrupted) if turn is not None else None,
+            modality=modality_of(turn),
         )
         if tasks:
-            ctx.replay = replay_of(state, self.agent.name, self.agent.own_tasks, tool_call_id)
+            ctx.replay = replay_of(state, self.agent.name, self.agent.own_tasks, tool_call_id, self.settings.secrets)
 
         async def speak(message_id: str, line: Utterance) -> str:
             text = await self.speak(
@@ -230,7 +237,8 @@ class AgentRuntime:
         if isinstance(line, Reply):
             if turn is not None:
                 turn.begin_line(self.agent.name, message_id, step_id)
-            prompt = build_prompt(self.agent.render(userdata), view(state), reply_instructions=line.instructions)
+            system = self.agent.render(userdata, modality_of(turn))
+            prompt = build_prompt(system, view(state), reply_instructions=line.instructions)
             try:
                 made = await self.ask(
                     prompt, config, turn, tools=self.agent.all_tools, may_call=False, message_id=message_id
@@ -258,6 +266,11 @@ class AgentRuntime:
             current_turn.reset(outside)
             running.reset(token)
             ctx.over = True
+
+
+def modality_of(turn: NodesSide | None) -> Modality:
+    """How the caller's words of this turn came."""
+    return turn.run.modality if turn is not None else "text"
 
 
 def since_last_user(messages: list[AnyMessage]) -> list[AnyMessage]:

@@ -78,9 +78,9 @@ def create_voice_graph(
         apology: said when every model has failed or answered with nothing, a node has failed, or a run has ended
             and nothing was said: a text, or a function of the userdata. A node that may end a turn without speech
             declares it: `add_node(..., metadata={"silent": True})`.
-        secrets: the serializer that encrypts the userdata's secrets (`SecretStr`, `SecretBytes`, `Secret[...]`) in
-            checkpoints: LangGraph's `EncryptedSerializer`. None: they are left out, so a call that another process
-            resumes has lost them.
+        secrets: the serializer that encrypts the secrets (`SecretStr`, `SecretBytes`, `Secret[...]`) of the userdata,
+            and of the tasks' drafts and results, in checkpoints: LangGraph's `EncryptedSerializer`. None: they are left
+            out, so a call that another process resumes has lost them.
 
     Raises `BuildError` for duplicate or reserved names, an undeclared target, an empty list, and `ModelError` for a
     model string that names no provider. The model itself is made when a call needs it: you can build, draw and check
@@ -108,6 +108,7 @@ def create_voice_graph(
         max_tool_calls=max_tool_calls,
         apology=apology,
         retry=retry_policy,
+        secrets=secrets,
         first_token_timeout=first_token_timeout,
     )
     if context_schema is None:

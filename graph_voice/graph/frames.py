@@ -10,11 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NotRequired
 
 from langchain_core.messages import AnyMessage, HumanMessage
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from typing_extensions import TypedDict
 
 from graph_voice.agents.replay import MAX_DEPTH, Replay, TaskWanted
 from graph_voice.agents.task_end import Done
 from graph_voice.errors import StateError
+from graph_voice.secrets.values import opened
 
 __all__ = [
     "TASKS",
@@ -157,6 +159,7 @@ def begun(
     call_id: str | None,
     asking: str | None,
     chat_ctx: Mapping[str, Any],
+    inputs: dict[str, Any],
     draft: Any,
     said: Sequence[str] = (),
 ) -> StackUpdate:
@@ -174,7 +177,7 @@ def begun(
         asking=asking,
         chat_ctx=dict(chat_ctx),
         results=results,
-        inputs=wanted.inputs,
+        inputs=inputs,
         draft=draft,
         done=False,
         said=list(said),
@@ -190,33 +193,39 @@ def ended(frame: TaskFrame, end: Done) -> StackUpdate:
     return {"set": {frame["id"]: {"done": True, "draft": None, "results": [*frame["results"], end.result()]}}}
 
 
-def whole_call(end: Done) -> StackUpdate:
-    """A task that nobody waits for has ended."""
+def whole_call(task: str, *, draft: Any = None, end: Done | None = None) -> StackUpdate:
+    """A task that nobody waits for, because it is the whole call, has a draft, or has ended."""
     frame = TaskFrame(
-        id=f"task-{uuid.uuid4().hex[:12]}",
-        task=end.task,
+        id=f"task-{task}",
+        task=task,
         agent=None,
         call_id=None,
         asking=None,
         chat_ctx={},
-        results=[end.result()],
+        results=[] if end is None else [end.result()],
         inputs={},
-        draft=None,
-        done=True,
+        draft=draft,
+        done=end is not None,
         said=[],
         begun=[None, 0],
     )
-    return {"push": [frame]}
+    return {"drop": [frame["id"]], "push": [frame]}
 
 
-def replay_of(state: Mapping[str, Any], agent: str, tasks: Collection[str], call_id: str | None) -> Replay:
-    """The tasks of a tool call that runs now, with the results that it has had."""
+def replay_of(
+    state: Mapping[str, Any],
+    agent: str,
+    tasks: Collection[str],
+    call_id: str | None,
+    secrets: SerializerProtocol | None,
+) -> Replay:
+    """The tasks of a tool call that runs now, with the results that it has had. `secrets` decrypts those in them."""
     before = returned_to(state, agent)
     own = before is not None and before["call_id"] == call_id
     waiting = [frame["task"] for frame in stack_of(state) if not frame["done"]]
     _, number = _begun_since(state)
     results = before["results"] if own and before is not None else ()
-    return Replay(agent, tasks, results, waiting, MAX_DEPTH - number)
+    return Replay(agent, tasks, opened(list(results), secrets), waiting, MAX_DEPTH - number)
 
 
 def _begun_since(state: Mapping[str, Any]) -> tuple[str | None, int]:
@@ -233,5 +242,7 @@ def _begun_since(state: Mapping[str, Any]) -> tuple[str | None, int]:
 
 def abandon(state: Mapping[str, Any]) -> StackUpdate | None:
     """The conversation goes to somebody else: every task is abandoned. None: there is none."""
-    left = {f["id"]: {"left": True} for f in stack_of(state) if f["agent"] is not None and not f.get("goes_on")}
-    return {"set": left} if left else None
+    stack = stack_of(state)
+    left = {f["id"]: {"left": True} for f in stack if f["agent"] is not None and not f.get("goes_on")}
+    dropped = [f["id"] for f in stack if f["agent"] is None and not f["done"]]
+    return {"set": left, "drop": dropped} if left or dropped else None

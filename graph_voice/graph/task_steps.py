@@ -1,6 +1,7 @@
 """The steps of a task in an agent's nodes: it begins, it ends, it is abandoned."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import AnyMessage, ToolMessage
@@ -20,6 +21,7 @@ from graph_voice.graph.frames import (
     goes_on_with,
     node_of,
     returned_to,
+    stack_of,
     whole_call,
 )
 from graph_voice.history import Operation, full
@@ -27,8 +29,10 @@ from graph_voice.history.apply import run
 from graph_voice.history.context import carry, divided, resolve, view
 from graph_voice.history.summaries import summarized_or_kept
 from graph_voice.messages.pairs import pair_safe
+from graph_voice.secrets.values import opened, redact_with, resealed
 from graph_voice.turn.answer import answer
 from graph_voice.turn.nodes_side import NodesSide
+from graph_voice.userdata.channel import redacted
 
 __all__ = ["ABANDONED", "TaskSteps", "answers_of", "merged"]
 
@@ -46,6 +50,7 @@ class TaskSteps:
     def __init__(self, runtime: AgentRuntime) -> None:
         self.runtime = runtime
         self.agent = runtime.agent
+        self._redact = redact_with(runtime.settings.secrets)
         self.task = runtime.agent if isinstance(runtime.agent, Task) else None
 
     # ---- the draft
@@ -55,7 +60,12 @@ class TaskSteps:
         if self.task is None:
             return None
         frame = frame_of(state, self.task.name)
-        return self.task.read_draft(frame["draft"] if frame is not None else None)
+        secrets = self.runtime.settings.secrets
+        return self.task.read_draft(opened(frame["draft"], secrets) if frame is not None else None)
+
+    def _stored(self, data: Any) -> Any:
+        """Plain data with its secrets as they are stored."""
+        return redacted(resealed(data, self._redact), self._redact)
 
     def stack_after(
         self, state: Mapping[str, Any], draft: Any, *, ended: Collection[str | None], waiting: Sequence[str]
@@ -72,9 +82,11 @@ class TaskSteps:
         returned = returned_to(state, self.agent.name)
         if returned is not None and returned["call_id"] in ended:
             update = goes_on_with(returned, waiting[0]) if waiting else {"drop": [returned["id"]]}
-        if self.task is not None and (frame := frame_of(state, self.task.name)) is not None:
-            kept = self.task.plain_draft(draft)
-            if kept != frame["draft"]:
+        if self.task is not None and self.task.draft is not None:
+            frame, kept = frame_of(state, self.task.name), self._stored(self.task.plain_draft(draft))
+            if frame is None and not stack_of(state):
+                update = {**update, **whole_call(self.task.name, draft=kept)}
+            elif frame is not None and kept != frame["draft"]:
                 update = {**update, "set": {**update.get("set", {}), frame["id"]: {"draft": kept}}}
         return update
 
@@ -124,7 +136,8 @@ class TaskSteps:
             call_id=call_id,
             asking=asking,
             chat_ctx=shown,
-            draft=task.plain_draft(task.new_draft()) if wanted.draft is None else wanted.draft,
+            inputs=self._stored(wanted.inputs),
+            draft=self._stored(task.plain_draft(task.new_draft()) if wanted.draft is None else wanted.draft),
             said=said,
         )
         return {
@@ -157,9 +170,10 @@ class TaskSteps:
             call_id: the tool call that has ended it.
         """
         assert self.task is not None
+        end = replace(end, value=self._stored(end.value), draft=self._stored(end.draft))
         frame = frame_of(state, self.task.name)
         if frame is None or frame["agent"] is None:
-            return {"stack": whole_call(end)}, None
+            return {"stack": whole_call(self.task.name, end=end)}, None
         agent, messages = frame["agent"], list[AnyMessage](state["messages"])
         if turn is not None:
             turn.handed_off(call_id, self.agent.name, agent, task="end")

@@ -23,6 +23,7 @@ __all__ = [
     "Redact",
     "Redacted",
     "fields_of_schema",
+    "has_lost",
     "has_secret",
     "holds_secrets",
     "is_lost",
@@ -32,10 +33,12 @@ __all__ = [
     "parts_of",
     "redact_with",
     "redacted_as",
+    "resealed",
     "revealed",
     "revealed_in",
     "secret_texts",
     "was_redacted",
+    "without_lost",
 ]
 
 MASK = "**********"
@@ -103,6 +106,13 @@ def redact_with(serde: SerializerProtocol | None) -> Redact:
     return redact
 
 
+def resealed(data: Any, redact: Redact) -> Any:
+    """Plain data whose secrets are redacted in this way, whatever they were redacted with before."""
+    if isinstance(data, Redacted):
+        return redact(data.secret)
+    return mapped(data, lambda item: resealed(item, redact)) if isinstance(data, Mapping | list | tuple) else data
+
+
 def opened(data: Any, serde: SerializerProtocol | None) -> Any:
     """Stored plain data, as it was before it was stored: what this serializer can decrypt is `Redacted` again."""
     if isinstance(data, Mapping | list | tuple | set | frozenset):
@@ -148,6 +158,24 @@ def was_redacted(data: Any) -> bool:
     if isinstance(data, list | tuple | set | frozenset):
         return any(map(was_redacted, data))
     return isinstance(data, str) and (isinstance(data, Redacted) or data == MASK or data.startswith(_PREFIX))
+
+
+def has_lost(data: Any) -> bool:
+    """Whether plain data has lost a secret: it was left out when it was stored, or it can't be decrypted here."""
+    if isinstance(data, Mapping):
+        return any(map(has_lost, data.values()))
+    if isinstance(data, list | tuple):
+        return any(map(has_lost, data))
+    return type(data) is str and (data == MASK or data.startswith(_PREFIX))
+
+
+def without_lost(data: Any) -> Any:
+    """Plain data without the secrets that it has lost."""
+    if isinstance(data, Mapping):
+        return {k: without_lost(v) for k, v in data.items() if not (isinstance(v, str) and has_lost(v))}
+    if isinstance(data, list | tuple):
+        return [without_lost(item) for item in data if not (isinstance(item, str) and has_lost(item))]
+    return data
 
 
 def is_secret(value: Any) -> bool:

@@ -82,6 +82,7 @@ class CoreFrontEnd(FrontEnd):
         conversation = self._conversation
         watch(conversation)
         conversation.call.on_late_result = self._late_result
+        conversation.call.modality = "audio"
         await conversation.open()
         self._current_agent = conversation.active_agent
         resumed = conversation.resumed
@@ -109,6 +110,12 @@ class CoreFrontEnd(FrontEnd):
 
     async def says(self, text: str, plans: list[Plan]) -> None:
         await self._play(plans, self._caller_says(text))
+
+    async def types(self, text: str) -> None:
+        self.plan.said(text, "types")
+        await self._begin_to_speak()  # LiveKit takes it for an interruption too
+        self._answer(text, time.time(), "text")
+        await self._rest()
 
     async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:
         await self._play(plans, self._caller_is_guessed(guess, text))
@@ -193,8 +200,11 @@ class CoreFrontEnd(FrontEnd):
         at = time.time()
         while self._held:  # a tool that can't be interrupted finishes first
             await asyncio.wait([self._turns[turn] for turn in self._held])
+        self._answer(text, at, "audio")
+
+    def _answer(self, text: str, at: float, modality: events.Modality) -> None:
         if not self._conversation.closed:
-            turn = self._conversation.turn(text)
+            turn = self._conversation.turn(text, modality=modality)
             turn.commit(at=at)
             self._drive(turn)
 
@@ -202,13 +212,13 @@ class CoreFrontEnd(FrontEnd):
         await self._begin_to_speak()
         await asyncio.sleep(self.CALLERS_WORD * len(guess.split()))
         self.plan.said(guess, "guess")
-        turn = self._conversation.turn(guess)
+        turn = self._conversation.turn(guess, modality="audio")
         left = max(0, len(text.split()) - len(guess.split()))
         await asyncio.sleep(self.CALLERS_WORD * left + self.END_OF_TURN)
         self.plan.said(text, "says")
         if text != guess:
             turn.discard()
-            turn = self._conversation.turn(text)
+            turn = self._conversation.turn(text, modality="audio")
         turn.commit()
         self._drive(turn)
 

@@ -65,7 +65,7 @@ class CallPlan:
     mocks: Mapping[str, Mapping[str, Callable[..., Any]]]
     """Agent -> tool -> the function that replaces it."""
     said: Callable[[str, str], None]
-    """Called with the caller's words, and how they were said: "says", "cuts in", "guess"."""
+    """Called with the caller's words, and how they were said: "says", "types", "cuts in", "guess"."""
     lost: Callable[[str], None] = lambda text: None
     """Called with words of the caller that the front end, as declared, has heard nothing of."""
     on_resume: ResumeHook = None
@@ -115,6 +115,10 @@ class FrontEnd(ABC):
     @abstractmethod
     async def says(self, text: str, plans: list[Plan]) -> None:
         """The caller says this; plans are carried out at their moments. Returns at rest: nobody speaks or thinks."""
+
+    async def types(self, text: str) -> None:
+        """The caller types this (LiveKit's `lk.chat`). Returns at rest."""
+        raise TurnError(f"{type(self).__name__}.types(): this front end has no typed input; let the caller say it.")
 
     @abstractmethod
     async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:

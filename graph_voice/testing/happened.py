@@ -31,7 +31,7 @@ class CallerSaid:
 
     text: str
     how: str = "says"
-    """"says", "cuts in", or "guess" (words that the front end took for the whole turn)."""
+    """"says", "types", "cuts in", or "guess" (words that the front end took for the whole turn)."""
 
 
 @dataclass(frozen=True)

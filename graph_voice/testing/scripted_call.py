@@ -220,6 +220,10 @@ class Call(Generic[U]):
         """
         return await self._play(lambda front_end, plans: front_end.says(text, plans))
 
+    async def types(self, text: str) -> Result:
+        """The caller types this instead of saying it: `ctx.modality` is "text". Returns when everything is over."""
+        return await self._play(lambda front_end, plans: front_end.types(text))
+
     def barge_in(self, text: str | None = "Wait.", *, after_words: int) -> None:
         """Plan that the caller cuts in during the next reply.
 

@@ -23,6 +23,8 @@ class TurnOwner(Protocol[T]):
 
     late: LateResults
     on_tool: Callable[[ToolRun], None] | None
+    modality: events.Modality
+    """How the caller's words of the last turn came."""
 
     def offered(self, agent: str, own: Sequence[BaseTool]) -> Sequence[BaseTool]:
         """The tools that this agent's model may call, if the agent declares `own`."""

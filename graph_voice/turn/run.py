@@ -63,6 +63,8 @@ class TurnRun:
         if self.options.messages is not None:
             self.before = frozenset(m.id for m in call.messages if user is None or m.id != user.id)
         self.entering = entering
+        self.modality = call.modality
+        """How the caller's words came. A turn that the agent begins has that of the turn before."""
         self.created_at = time.time()
         self.timings = Timings()
         self.face: Any = None

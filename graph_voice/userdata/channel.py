@@ -35,7 +35,7 @@ from graph_voice.userdata.objects import attributes_of, is_live
 from graph_voice.userdata.plain import HIDDEN, REMOVED, fields_of, hints_of, is_known, set_fields, set_private, to_plain
 from graph_voice.userdata.reading import Reader, field_from_plain, set_hidden
 
-__all__ = ["UserdataChannel", "check_class", "explain", "public_fields", "redacted", "required"]
+__all__ = ["UserdataChannel", "check_class", "explain", "public_fields", "redacted", "required", "untyped"]
 
 logger = logging.getLogger("graph_voice")
 _MISSING: Any = object()
@@ -116,13 +116,13 @@ def redacted(value: Any, redact: Redact) -> Any:
     return mapped(value, lambda item: redacted(item, redact)) if isinstance(value, dict | list | tuple) else value
 
 
-def _untyped(value: Any) -> Any:
+def untyped(value: Any) -> Any:
     """Reverses `redacted`. A secret that was left out becomes an empty one, which is falsy."""
     if isinstance(value, str):
         if isinstance(value, Redacted) or is_lost(SecretStr, value):
             return revealed(SecretStr, value)
         return value
-    return mapped(value, _untyped) if isinstance(value, dict | list | tuple) else value
+    return mapped(value, untyped) if isinstance(value, dict | list | tuple) else value
 
 
 class UserdataChannel(BaseChannel[Any, Any, Any]):
@@ -170,7 +170,7 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         """Userdata of plain data, from a store."""
         plain = opened(stored, self.secrets)
         if self.typ is dict:
-            return _untyped(plain)
+            return untyped(plain)
         reader = Reader()
         value = reader.value(self.typ, plain)
         if reader.misfits:
@@ -228,7 +228,7 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         if self.typ is not dict and isinstance(value, self.typ):
             return value
         if self.typ is dict:
-            return _merged(known, _untyped(opened(value, self.secrets)), value.get(REMOVED, ()))
+            return _merged(known, untyped(opened(value, self.secrets)), value.get(REMOVED, ()))
         fields = {k: v for k, v in value.items() if k not in (HIDDEN, REMOVED)}
         changed = self._validated(known, self._restored(fields))
         set_hidden(changed, opened(value.get(HIDDEN, {}), self.secrets))

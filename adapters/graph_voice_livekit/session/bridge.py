@@ -177,6 +177,7 @@ class Bridge:
                 message_id=None if user is None else user.id,
                 instructions=asked.instructions,
                 options=ReplyOptions(None if asked.shown is None else tuple(asked.shown), tools, tool_choice),
+                modality=speech.input_details.modality,
             )
         )
         if user is not None:
@@ -233,6 +234,7 @@ class Bridge:
         """The call is this session's from now on."""
         self._session = session
         self.host_tools.bind(session.tools)
+        self.conversation.call.modality = "text" if session.input.audio is None else "audio"
         self._told = frozenset(m.id for m in self.conversation.messages)
         self.conversation.call.on_late_result = self._announcer.wanted
         self.conversation.call.state.on_answered = self._tool_calls.answered_outside

@@ -10,6 +10,7 @@ from typing import Any
 from langgraph.graph import StateGraph
 from livekit.agents import ToolError as LiveKitToolError
 from livekit.agents import mock_tools
+from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
 
 from graph_voice import Conversation, ToolError, Voice
 from graph_voice.graph.roles import Roles
@@ -92,6 +93,13 @@ class LiveKitFrontEnd(FrontEnd):
     async def says(self, text: str, plans: list[Plan]) -> None:
         self.plan.said(text, "says")
         await self._play(plans, self._speak(text))
+
+    async def types(self, text: str) -> None:
+        self.plan.said(text, "types")
+        waiting = TextInputOptions().text_input_cb(self.rig.session, TextInputEvent(text))
+        if waiting is not None:
+            await waiting
+        await self._rest()
 
     async def speculates(self, guess: str, text: str, plans: list[Plan]) -> None:
         self.plan.said(guess, "guess")
