@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 
 customer_service = studio_graph(HERE / "customer_service.py")
 intake = studio_graph(HERE / "intake.py")
+intake_form = studio_graph(HERE / "intake_form.py")
 specialist = studio_graph(HERE / "specialist.py")
 with_subgraph = studio_graph(HERE / "with_subgraph.py")
 restaurant = studio_graph(HERE / "restaurant")

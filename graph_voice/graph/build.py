@@ -36,7 +36,7 @@ GO_ON = "go_on"
 
 
 def create_voice_graph(
-    agents: Sequence[Agent | type[Agent] | Pregel[Any, Any, Any, Any]],
+    agents: Sequence[Agent | type[Agent] | TaskGroup[Any] | Pregel[Any, Any, Any, Any]],
     *,
     userdata: type[Any] | None = None,
     start: str | None = None,

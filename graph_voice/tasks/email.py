@@ -76,9 +76,15 @@ def get_email(name: str = "get_email", *, confirm: bool | None = None, **options
 def checked_email(text: str) -> str:
     """The address in its usual form. Raises `ToolError` for what is none."""
     try:
-        return _validator()(_plausible("".join(text.split())))
+        return _validator()(_plausible(_written(text)))
     except ValueError:
         raise ToolError(f"Not an email address: {text}. Ask the caller to say it again, in parts.") from None
+
+
+def _written(text: str) -> str:
+    """The text without spaces, and words that stand for symbols as symbols: "ada at example dot org"."""
+    text = re.sub(r"\s+at\s+", "@", text, flags=re.IGNORECASE)
+    return "".join(re.sub(r"\s+dot\s+", ".", text, flags=re.IGNORECASE).split())
 
 
 @functools.cache

@@ -6,11 +6,21 @@ from pathlib import Path
 import pytest
 
 from graph_voice import Conversation, events
+from graph_voice.drawing import to_svg
 from graph_voice.launch.loading import load_graph
 from graph_voice_livekit.offline.router import IntentRouter
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
-GRAPH_NAMES = ["customer_service", "intake", "specialist", "with_subgraph", "restaurant", "medical_triage"]
+DOCS = GRAPHS.parent / "docs"
+GRAPH_NAMES = [
+    "customer_service",
+    "intake",
+    "intake_form",
+    "specialist",
+    "with_subgraph",
+    "restaurant",
+    "medical_triage",
+]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -41,12 +51,30 @@ async def test_a_whole_call_needs_no_language_model(name: str, seed: int) -> Non
     if name == "intake":
         assert conversation.userdata.name in str(conversation.messages)
         assert conversation.userdata.age in (34, 52, 27)
+    if name == "intake_form":
+        form = conversation.userdata.form
+        assert form.get_email.address.endswith("@example.org"), "the caller has gone back and changed it"
+        assert "is complete. We will write to" in conversation.messages[-3].text
+        assert (form.get_phone_number.number, form.get_experience.years) == ("5550123456", (6, 12, 2)[seed])
     if name == "restaurant":
         guest = conversation.userdata
         assert (guest.reserved, guest.checked_out, guest.expense, guest.card) == (True, True, 34.0, None)
         assert not any(digits in str(conversation.messages) for digits in ("5 1 9 3", "3 6 5 7", "9 0 3 6"))
     if name == "medical_triage":
         assert conversation.userdata.identity_confirmed
+
+
+async def test_the_page_on_tasks_shows_the_intake_form_as_it_is() -> None:
+    graph, router = load_graph(str(GRAPHS / "intake_form.py")), IntentRouter(GRAPHS / "intake_form.py")
+    conversation = Conversation(graph, config={"configurable": {"llm": router}})
+    await conversation.run()
+    steps = {agent: list(steps) for agent, steps in router.examples.caller.steps.items()}  # type: ignore[union-attr]
+    while (step := steps[conversation.active_agent].pop(0)).end is False:
+        await conversation.run(step.say[0])
+    said = [f"{m.name or 'caller'}: {m.text}" for m in conversation.messages if m.type != "tool" and m.text]
+    page = (DOCS / "tasks.md").read_text()
+    assert "\n".join(["```text", *said, "```"]) in page
+    assert (DOCS / "images" / "intake_form.svg").read_text() == to_svg(graph)
 
 
 def _begins(greeting: str, sentence: str) -> bool:

@@ -217,6 +217,10 @@ def test_an_email_address_is_taken(text: str) -> None:
     assert checked_email(text).partition("@")[2] == text.replace(" ", "").partition("@")[2].lower()
 
 
+def test_an_email_address_may_be_as_it_was_said() -> None:
+    assert checked_email("ada dot lovelace At example Dot co dot uk") == "ada.lovelace@example.co.uk"
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "ada", "ada@", "@example.org", "ada@example", "ada@@example.org", "ada@exa mple", "a..b@example.org",
