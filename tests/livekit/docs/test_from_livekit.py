@@ -307,6 +307,78 @@ async def test_a_userdata_summary_is_shown_to_the_next_agent() -> None:
     assert ("inline", "What is known so far:\nuser_name: Ann\nage: 30") in ours.prompts[1]
 
 
+# ---- tasks and task groups
+
+
+def until_said(text: str) -> Any:
+    """A step that waits for these words: LiveKit's run may be over while a task gives the conversation back."""
+
+    async def step(session: AgentSession[Any], agent: Agent) -> None:
+        said = asyncio.Event()
+
+        def added(item: Any) -> None:
+            if item.type == "message" and item.text_content == text:
+                said.set()
+
+        session.on("conversation_item_added", lambda event: added(event.item))
+        for item in session.history.items:
+            added(item)
+        await asyncio.wait_for(said.wait(), 60)
+
+    return step
+
+
+def outputs(told: Told) -> dict[str, str]:
+    return {event[1]: event[2] for event in told.history if event[0] == "function_call_output"}
+
+
+@pytest.mark.parametrize("answer", ["given", "denied"])
+async def test_on_enter_awaits_a_task_and_its_result_decides_what_is_said(answer: str) -> None:
+    script = ["May I record?", call(f"consent_{answer}"), "How can I help?"]
+    theirs = await told_by_livekit(sample("livekit_task").CustomerServiceAgent(), script, ["hm"])
+    ours = await told_by_ours(sample("ours_task").graph, script, ["hm"])
+    # The tool that ends a task returns None in LiveKit, and nobody is asked for a reply to it.
+    same_story(theirs, ours, script, answers={f"consent_{answer}": "collect consent is complete."})
+    same_prompts(theirs, ours, script)
+    refused = "Say that nothing is recorded, and offer your assistance."
+    assert ours.prompts[2][-1] == ("inline", "Offer your assistance." if answer == "given" else refused)
+
+
+async def test_a_group_of_tasks_runs_in_order_for_a_tool_that_waits() -> None:
+    name, city = call("record_name", {"name": "Ann"}), call("record_city", {"city": "Rome"})
+    script = [call("register"), "Your name?", name, "Your city?", city, "You are registered."]
+    steps = ["register me", "Ann", "Rome", until_said("You are registered.")]
+    theirs = await told_by_livekit(sample("livekit_task_group").ClerkAgent(), script, steps)
+    ours = await told_by_ours(sample("ours_task_group").graph, script, steps)
+    for kind in ("message", "function_call"):
+        assert [e for e in ours.history if e[0] == kind] == [e for e in theirs.history if e[0] == kind]
+    assert outputs(theirs)["register"] == outputs(ours)["register"] == "Registered Ann of Rome."
+    # LiveKit's group is an agent between the steps; ours is none.
+    assert [agent for _, agent in theirs.handoffs if agent != "task_group"] == [
+        "clerk",
+        "get_name",
+        "get_city",
+        "clerk",
+    ]
+    assert [agent for _, agent in ours.handoffs] == ["clerk", "get_name", "clerk", "get_city", "clerk"]
+
+
+async def test_the_ready_made_task_for_an_email_address_does_not_ask_back_what_was_typed() -> None:
+    steps = ["invite me", "ann@x.org"]
+
+    def script(tool: str, argument: str) -> list[Any]:
+        return [call("invite"), "Your email?", call(tool, {argument: "ann@x.org"}), "You are invited."]
+
+    their_script, our_script = script("update_email_address", "email"), script("record_email", "address")
+    theirs = await told_by_livekit(sample("livekit_email").HostAgent(), their_script, steps)
+    ours = await told_by_ours(sample("ours_email").graph, our_script, steps)
+    assert theirs.said == ours.said == ["Your email?", "You are invited."]
+    assert outputs(theirs)["invite"] == outputs(ours)["invite"] == "Sent to ann@x.org."
+    assert theirs.active_agent == ours.active_agent == "host"
+    assert "typed" in theirs.prompts[2][2][1]
+    assert "types" in ours.prompts[2][0][1]
+
+
 # ---- overriding plugins
 
 
