@@ -153,7 +153,7 @@ async def test_what_a_node_beside_it_has_written_is_there_once() -> None:
 # ---- HumanInTheLoopMiddleware
 
 
-def paying(mode: str, **description: Any) -> tuple[Any, list[Any]]:
+def paying(mode: str, name: str | None = None, **description: Any) -> tuple[Any, list[Any]]:
     paid: list[Any] = []
 
     @tool
@@ -177,7 +177,7 @@ def paying(mode: str, **description: Any) -> tuple[Any, list[Any]]:
 
     allowed = {"allowed_decisions": ["approve", "edit", "reject"], **description}
     middleware: Any = HumanInTheLoopMiddleware({"pay": allowed}, interrupt_mode=mode)  # type: ignore[arg-type,dict-item]
-    return create_agent(ScriptedModel(brain), [pay, look], middleware=[middleware]), paid
+    return create_agent(ScriptedModel(brain), [pay, look], middleware=[middleware], name=name), paid
 
 
 PLAIN = "May I pay, with amount 20, to Ada?"
@@ -214,6 +214,19 @@ async def test_an_edit_is_told_to_the_model_and_asked_again(mode: str, front_end
         await phone.says("Pay Ada.")
         assert (await phone.says("Yes, but make it 30.")).heard == "May I pay, with amount 30, to Ada?"
         assert (await phone.says("Okay.")).heard == "It is paid."
+        assert paid == [(30, "Ada")]
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+@pytest.mark.parametrize("mode", ["batched", "per_call"])
+async def test_a_member_of_a_voice_graph_asks_too(mode: str, front_end: str) -> None:
+    graph, paid = paying(mode, name="desk")
+    async with Call(create_voice_graph([graph]), front_end=front_end) as phone:
+        assert [(await phone.says(text)).heard for text in ("Pay Ada.", "Yes, but make it 30.", "Yes.")] == [
+            PLAIN,
+            "May I pay, with amount 30, to Ada?",
+            "It is paid.",
+        ]
         assert paid == [(30, "Ada")]
 
 
