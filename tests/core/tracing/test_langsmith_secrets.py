@@ -9,7 +9,7 @@ from langsmith_sink import LangSmithSink
 from langsmith_support import langsmith as langsmith
 from pydantic import BaseModel, SecretStr
 
-from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Conversation, RunContext, create_voice_graph, function_tool, tasks
 from graph_voice.secrets.values import MASK
 from graph_voice.testing import ScriptedModel, call, say
 
@@ -94,3 +94,34 @@ async def test_outside_a_conversation_the_models_own_run_holds_what_it_made(lang
     assert CARD.encode() in langsmith.received
     stored = [run for run in langsmith.runs.values() if run.name == "store"]
     assert [CARD in str(run.fields) for run in stored] == [False], "ours hold none of it there either"
+
+
+async def test_a_card_that_a_task_gets_is_in_no_trace(langsmith: LangSmithSink) -> None:
+    get_card = tasks.get_credit_card()
+
+    @function_tool(needs={"card": get_card})
+    async def pay(card: tasks.CreditCard) -> str:
+        """Pay."""
+        return f"paid with {card.number.get_secret_value()}"
+
+    script = [
+        "Card?",
+        call("record_cardholder", {"cardholder": "Ada"}),
+        call("record_card_number", {"number": "4242424242424242"}),
+        call("record_expiration_date", {"month": 7, "year": 39}),
+        "Code?",
+        call("record_security_code", {"code": PIN}),
+        "Right?",
+        call("confirm_card"),
+    ]
+    model = ScriptedModel({"till": [call("pay"), "Paid."], "get_credit_card": script})
+    till = Agent("till", instructions="Take cards.", tools=[pay])
+    conversation: Conversation[Any] = Conversation(create_voice_graph([till, get_card], llm=model))
+    for words in ("Pay.", "It is 4242 4242 4242 4242, Ada, July 39.", "The code is 9 0 7.", "Yes."):
+        await conversation.run(turn=conversation.turn(words, modality="audio"))
+    await conversation.aclose()
+    langsmith.wait()
+    assert conversation.active_agent == "till"
+    nowhere(langsmith)
+    for secret in ("4242424242424242", "4242 4242"):
+        assert secret not in langsmith.received.decode()
