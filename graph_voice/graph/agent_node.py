@@ -18,7 +18,7 @@ from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, hops, modality_of
 from graph_voice.graph.arrival import WAY, arrive, plain
-from graph_voice.graph.frames import merge_stack, returned_to, stack_of
+from graph_voice.graph.frames import TaskFrame, going_on, merge_stack, returned_to, stack_of
 from graph_voice.graph.generate import normalize_tool_calls, used_call_ids, within_limit, without_calls
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, answers_of, merged
@@ -31,6 +31,7 @@ from graph_voice.secrets.arguments import INVALID, redact_arguments
 from graph_voice.secrets.known import Known, known_of
 from graph_voice.secrets.spoken import open_words
 from graph_voice.turn.nodes_side import NodesSide, turn_of
+from graph_voice.turn.record import Write
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.userdata.channel import required
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
@@ -105,7 +106,10 @@ class AgentNode:
             # The caller spoke before the agent's first words: answer the caller instead of greeting.
             entering = not _caller_waits(state)
         if returned is not None:
-            entering = True  # its on_enter method waits for a task
+            # Its on_enter method waits for a task, unless an earlier turn, which the caller cut into, lets it go on.
+            entering = await self._goes_on(returned, turn)
+            if not entering:
+                update["stack"] = going_on(returned)
         if entering and self.agent.enters_by_method:
             entered, handoff = await self._enter(state, config, runtime, turn, arrived.work)
             update |= entered
@@ -282,6 +286,17 @@ class AgentNode:
         if (chat_ctx := await TaskSteps(self.runtime).group_over(state, config, None)) is not None:
             update["chat_ctx"] = chat_ctx
         return update, None if turn is not None and turn.interrupted else handoff
+
+    async def _goes_on(self, returned: TaskFrame, turn: NodesSide | None) -> bool:
+        """Whether the `on_enter` method, whose task has ended, goes on in this turn. It does so once."""
+        if turn is None:
+            return True
+        if not await turn.floor_is_back():
+            return True  # the task has not ended after all, and `_enter` sees that too
+        if not turn.call.goes_on(returned["id"], returned["call_id"], len(returned["results"])):
+            return False
+        turn.wrote(Write(self.agent.name, {"stack": going_on(returned)}, agent=self.agent.name))
+        return True
 
     async def _begin_task(
         self,
