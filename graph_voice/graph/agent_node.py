@@ -87,9 +87,10 @@ class AgentNode:
             state["userdata"] = arrived.work.current
         if (left := await self._abandoned(state, turn)) is None:
             return {}
-        update |= left
-        state["messages"] = merged(state.get("messages") or [], left.get("messages", []))
-        state["stack"] = merge_stack(state.get("stack"), left.get("stack"))
+        if left:
+            update |= left
+            state["messages"] = merged(state.get("messages") or [], left.get("messages", []))
+            state["stack"] = merge_stack(state.get("stack"), left.get("stack"))
         resolved = await resolve(state, model=lambda: self.runtime.model(config))
         if resolved is not None:
             update["chat_ctx"] = state["chat_ctx"] = resolved
