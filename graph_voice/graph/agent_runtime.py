@@ -149,13 +149,16 @@ class AgentRuntime:
         """What is known to be secret to this agent: the userdata's own secrets, and, if it takes any, what was said.
         It is looked for when it is first needed."""
 
+        # The words that it is asked for may live longer than the state: only what is needed of it is kept.
+        userdata = state.get("userdata")
+        if not self.secret_schemas:
+            return functools.cache(lambda: known_of((), userdata))
+        messages = state.get("messages") or ()
+
         @functools.cache
         def find() -> Known:
-            if not self.secret_schemas:
-                return known_of((), state.get("userdata"))
-            user = turn.record.user if turn is not None else None
-            said = [*(state.get("messages") or ()), *([user] if user is not None else [])]
-            return known_of(said, state.get("userdata"), open_words=turn is None)
+            user = turn.record.user if turn is not None else None  # the caller's final words, by then
+            return known_of([*messages, *([user] if user is not None else [])], userdata, open_words=turn is None)
 
         return find
 

@@ -300,8 +300,12 @@ class Bridge:
 
     def _hide(self, item: llm.ChatMessage) -> None:
         """Leave out of LiveKit's history what the graph leaves out of an agent's words."""
+        if not self.conversation.call.roles.takers:
+            return
         hide = self.conversation.call.without_secrets
-        item.content = [hide(part) if isinstance(part, str) else part for part in item.content]
+        shown = [hide(part) if isinstance(part, str) else part for part in item.content]
+        if shown != item.content:
+            item.content = shown
 
     def _on_played(self, item: llm.ChatMessage) -> None:
         mark = item.extra.get(EXTRA)
