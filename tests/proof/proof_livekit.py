@@ -47,8 +47,8 @@ class LiveKitPlayer(Player):
     async def begin(self) -> None:
         """In a process of its own, as far as its store is concerned."""
         self._line = SeverableSaver(self._saver)
-        saver = LiveSaver(self._line) if self.scenario.get("crashes") is not None else None
-        self.ga = GraphAgent(self.world.graph(voice), thread_id="call", saver=saver)
+        self._live = LiveSaver(self._line) if self.scenario.get("crashes") is not None else None
+        self.ga = GraphAgent(self.world.graph(voice), thread_id="call", saver=self._live)
         self.watch(self.ga.conversation)
         handling: Any = {
             "endpointing": {"min_delay": self.scenario["endpointing"], "max_delay": 4.0},
@@ -124,6 +124,8 @@ class LiveKitPlayer(Player):
         await self.conversation.call.abandon()
         await self._stack.aclose()
         await self.ga.aclose()
+        if self._live is not None:
+            await self._live.abandon()  # its process is gone, and writes nothing more
         self.closed.clear()
         await self.begin()
         await self.conversation.open()

@@ -110,8 +110,9 @@ def _next_words(messages: Sequence[BaseMessage], old: str | None, start: int) ->
 
 
 def _handoff(record: AgentHandoff, at: float) -> llm.AgentHandoff:
+    """LiveKit's item. A tool call that runs several tasks makes several handoffs, so the time is part of the id."""
     return llm.AgentHandoff(
-        id=f"handoff-{record['tool_call_id'] or record['created_at']}",
+        id=f"handoff-{record['tool_call_id'] or 'edge'}-{record['created_at']}",
         old_agent_id=record["old_agent_id"],
         new_agent_id=record["new_agent_id"],
         created_at=at,
