@@ -20,6 +20,7 @@ from graph_voice.call.state import CallState
 from graph_voice.call.trace import CallTrace, Trace
 from graph_voice.errors import TurnError
 from graph_voice.graph.build import require_models
+from graph_voice.graph.frames import stack_of
 from graph_voice.history.summaries import prepared_summaries
 from graph_voice.secrets.spoken import words_of
 from graph_voice.storage.run_saver import RunSaver
@@ -124,7 +125,8 @@ class Call:
 
     def goes_on(self, frame: str, call_id: str | None, results: int) -> bool:
         key = (frame, call_id, results)
-        if key in self._going_on:
+        there = any(found["id"] == frame for found in stack_of(self.state.live.others))
+        if key in self._going_on or not there:
             return False
         self._going_on.add(key)
         return True

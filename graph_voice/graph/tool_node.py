@@ -407,7 +407,7 @@ class ToolsNode:
         after = self._after(messages, ran, batch)
         control, node = await self._tasks.complete(winner.done, after, batch.config, turn, call_id=call_id)
         if node is not None and self.agent.on_exit is not None:
-            if turn is not None and not await turn.floor_is_back():
+            if turn is not None and not await turn.record.handoffs.decided():
                 return self._written(messages, spoken, ran, batch)
             await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
         written = self._written(messages, spoken, ran, batch)

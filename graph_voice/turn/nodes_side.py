@@ -103,7 +103,11 @@ class NodesSide:
     async def floor_is_back(self) -> bool:
         """Wait until it is certain that the handoffs of this turn have happened. False: one of them has not."""
         await self.run.wait_committed()
-        return await self.record.handoffs.decided()
+        if not await self.record.handoffs.decided():
+            return False
+        for handoff in self.record.handoffs:
+            await handoff.entered()
+        return True
 
     async def enters(self, agent: str) -> bool:
         """Wait until it is certain who is active. Is it this agent? Its handoff may not have happened, and the program

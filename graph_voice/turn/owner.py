@@ -65,7 +65,8 @@ class TurnOwner(Protocol[T]):
         """The next sequence number of the call: the place of what happens now."""
 
     def goes_on(self, frame: str, call_id: str | None, results: int) -> bool:
-        """Whether the tool call that waited for a task goes on now; False: another turn lets it go on already."""
+        """Whether the tool call that waited for a task goes on now. False: another turn lets it go on already, or the
+        task was abandoned meanwhile."""
 
     def redact(self, message: M) -> M:
         """The caller's message, with the numbers that may be secrets redacted."""
