@@ -445,7 +445,8 @@ class ToolsNode:
         if not is_agent:
             # A custom node is on the way: the agent behind it is shown what this handoff declares.
             way = plain(request, self.agent.ways[request.to], batch.work.current)
-            return {"chat_ctx": {**(batch.state.get("chat_ctx") or {}), WAY: way}}
+            # After a crash the state may not name the active agent yet, and the agent behind asks who hands off to it.
+            return {"active_agent": self.agent.name, "chat_ctx": {**(batch.state.get("chat_ctx") or {}), WAY: way}}
         handoff: HandoffInProgress | None = None
         if turn is not None:
             told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
