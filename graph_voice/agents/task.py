@@ -117,6 +117,9 @@ class Task(Agent, Generic[R]):
         self.new_draft()
 
     def _adapter(self) -> TypeAdapter[Any]:
+        for attribute in ("give_up", "description"):
+            if not isinstance(value := getattr(self, attribute), str | None):
+                raise BuildError(f'Task("{self._named}", {attribute}={value!r:.60}): write a text, {attribute}="...".')
         for attribute in ("history", "returns"):
             if not isinstance(value := getattr(self, attribute), Operation):
                 raise BuildError(

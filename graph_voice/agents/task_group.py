@@ -60,6 +60,11 @@ class TaskGroup(Generic[R]):
         self.name, self.result, self.revisit = name, result, revisit
         self.returns = _history.exclude_tool_calls() if returns is None else returns
         self.on_step, self.on_failure = on_step, on_failure
+        steps = [] if isinstance(steps, str) else list(steps)
+        if (wrong := next((step for step in steps if not isinstance(step, Task)), None)) is not None:
+            raise BuildError(
+                f'TaskGroup("{name}"): {wrong!r:.60} is no Task. Write the tasks themselves, [get_name, ...].'
+            )
         names = [step.name for step in steps]
         if len(names) < 2:
             raise BuildError(f'TaskGroup("{name}", {names}): a group has at least two steps. A single one is a Task.')

@@ -197,6 +197,7 @@ def function_tool(
             raise BuildError(
                 f"@function_tool(timeout={timeout!r}): write seconds above 0, or leave it out for no limit."
             )
+        _check_tasks(tasks, needs, available)
         function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
         function.__graph_voice_tool__ = {
             "name": name or function.__name__,
@@ -213,6 +214,22 @@ def function_tool(
         return target
 
     return mark if fn is None else mark(fn)
+
+
+def _check_tasks(tasks: Any, needs: Any, available: Any) -> None:
+    """Raise `BuildError` for what a tool can't say about tasks, and about when the model has it."""
+
+    def runs(task: Any) -> bool:
+        return getattr(type(task), "is_task", False) or getattr(type(task), "is_task_group", False)
+
+    if isinstance(tasks, str) or not all(isinstance(task, str) or runs(task) for task in tasks):
+        raise BuildError(f"@function_tool(tasks={tasks!r:.60}): write a list of tasks, tasks=[get_email].")
+    if not isinstance(needs or {}, Mapping) or not all(runs(task) for task in (needs or {}).values()):
+        raise BuildError(
+            f'@function_tool(needs={needs!r:.60}): write parameter and task, needs={{"email": get_email}}.'
+        )
+    if available is not None and not callable(available):
+        raise BuildError(f"@function_tool(available={available!r:.60}): write a function of the RunContext.")
 
 
 def is_function_tool(value: Any) -> bool:
@@ -318,6 +335,8 @@ def _build(
     available: Any = None,
 ) -> FunctionTool:
     context, config = _context_parameter(fn), _config_parameter(fn)
+    if unknown := sorted(set(needs or ()) - set(inspect.signature(fn).parameters)):
+        raise BuildError(f'tool {name!r}: needs={{"{unknown[0]}": ...}}, but the function has no such parameter.')
     for parameter in inspect.signature(fn).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise BuildError(f"tool {name!r}: *{parameter.name} has no schema; name each parameter.")

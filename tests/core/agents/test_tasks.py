@@ -39,6 +39,11 @@ def desk_of(task: Task[Any], body: Any = None, **options: Any) -> Agent:
     return Agent("desk", instructions="Desk.", tools=[travel], tasks=[task])
 
 
+async def nothing() -> str:
+    """Nothing."""
+    return ""
+
+
 SCRIPT: dict[str, Any] = {
     "desk": [call("travel"), "Done."],
     "get_city": ["Which city?", call("complete_get_city", {"value": "Rome"})],
@@ -57,6 +62,18 @@ SCRIPT: dict[str, Any] = {
         (lambda: Task("t", draft=Strict, instructions="T."), "made without arguments"),
         (lambda: Task("t", instructions="T.", returns="all"), "write a history operation"),
         (lambda: Agent("a", instructions="A.", tasks=["get_city"]), "Write the task itself"),
+        (lambda: city(give_up=3), r"give_up=3\): write a text"),
+        (lambda: TaskGroup("g", "ab"), "at least two steps"),
+        (lambda: TaskGroup("g", [city(), Agent("a", instructions="A.")]), "is no Task"),  # type: ignore[list-item]
+        (lambda: function_tool(tasks="get_city")(nothing), "write a list of tasks"),
+        (lambda: function_tool(tasks=[3])(nothing), "write a list of tasks"),  # type: ignore[list-item]
+        (lambda: function_tool(needs=[city()])(nothing), "write parameter and task"),  # type: ignore[arg-type]
+        (lambda: function_tool(needs={"city": "get_city"})(nothing), "write parameter and task"),  # type: ignore[dict-item]
+        (lambda: function_tool(available=True)(nothing), "a function of the RunContext"),  # type: ignore[arg-type]
+        (
+            lambda: Agent("a", instructions="A.", tools=[function_tool(needs={"town": city()})(nothing)]),
+            "no such parameter",
+        ),
         (lambda: create_voice_graph([desk_of(city()), Agent("get_city", instructions="A."), city()]), "two agents"),
     ],
 )
