@@ -67,6 +67,9 @@ class ToolsNode:
         """Run the tool calls of the last message that has any. `node`: the name of the node that does it."""
         turn = turn_of(runtime)
         frame = returned_to(state, self.agent.name)
+        if frame is not None and all(message.id != frame["asking"] for message in state["messages"]):
+            # A node of the user's has removed the message that made the tool call: nobody can be answered.
+            return [Command(update={"stack": {"drop": [frame["id"]]}}, goto=self.agent.name)]
         if frame is not None and turn is not None and not await turn.floor_is_back():
             return []  # it acts, and the task has not ended after all
         if frame is not None and turn is not None:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
@@ -150,6 +150,32 @@ async def test_a_frame_that_is_edited_in_studio_gives_another_result() -> None:
     await graph.aupdate_state(config, {"stack": [frame], "active_agent": "desk"}, as_node="get_city")
     state = await graph.ainvoke({"messages": [("user", "Well?")]}, config)
     assert [m.text for m in state["messages"] if isinstance(m, ToolMessage)] == ["Paris"]
+
+
+@pytest.mark.parametrize("in_a_call", [False, True])
+async def test_a_task_ends_whose_tool_call_was_removed_from_the_messages_and_its_agent_answers(in_a_call: bool) -> None:
+    task = city()
+    script = {"desk": [call("travel"), "Where to?", "Yes?"], "get_city": SCRIPT["get_city"]}
+    graph = create_voice_graph([desk_of(task), task], llm=ScriptedModel(script))
+    if in_a_call:
+        conversation: Conversation[Any] = Conversation(graph)
+        await conversation.run("To Rome.")
+        asking = next(m for m in conversation.messages if isinstance(m, AIMessage) and m.tool_calls)
+        conversation.add(RemoveMessage(id=asking.id or ""))
+        for words in ("Rome.", "Hello?"):
+            await conversation.run(words)
+        state: Any = conversation.state
+    else:
+        compiled = graph.compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        state = await compiled.ainvoke({"messages": [("user", "To Rome.")]}, config)
+        asking = next(m for m in state["messages"] if isinstance(m, AIMessage) and m.tool_calls)
+        await compiled.aupdate_state(config, {"messages": [RemoveMessage(id=asking.id or "")]}, as_node="get_city")
+        for words in ("Rome.", "Hello?"):
+            state = await compiled.ainvoke({"messages": [("user", words)]}, config)
+    spoken = [m.text for m in state["messages"] if isinstance(m, AIMessage) and m.text]
+    assert spoken == ["Which city?", "Where to?", "Yes?"]
+    assert (state["active_agent"], state["stack"]) == ("desk", [])
 
 
 def test_the_drawing_shows_where_a_task_begins_and_where_it_ends() -> None:
