@@ -19,7 +19,8 @@ from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph.build import METADATA, definition_of
 from graph_voice.graph.given import as_compiled
 from graph_voice_livekit.convert.converters import to_chat_context
-from graph_voice_livekit.convert.voices import ARGUMENTS, Voices
+from graph_voice_livekit.convert.voices import Voices
+from graph_voice_livekit.session.behind_base import BehindBase, TaskAgent
 from graph_voice_livekit.session.bridge import Bridge
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
@@ -59,8 +60,8 @@ class NodeAgent(ProgramCalls):
             "llm": GraphLLM(bridge, name, self._check_models, self.offered),
             **voice,
         }
-        if isinstance(self, _BehindBase):
-            super().__init__()  # type: ignore[call-arg]  # of the class in `bases`, which leads to `_BehindBase`
+        if isinstance(self, BehindBase):
+            super().__init__()  # type: ignore[call-arg]  # of the class in `bases`, which leads to `BehindBase`
         else:
             Agent.__init__(self, **self._arguments)
 
@@ -166,16 +167,6 @@ class NodeAgent(ProgramCalls):
                 yield FlushSentinel() if chunk.id == FLUSH else chunk
 
 
-class _BehindBase(Agent):
-    """Stands where a class of `bases` expects LiveKit's `Agent`, and makes the agent as the graph says."""
-
-    _arguments: dict[str, Any]
-
-    def __init__(self, **theirs: Any) -> None:
-        kept = {name: value for name, value in theirs.items() if name in ARGUMENTS}
-        Agent.__init__(self, **{**kept, **self._arguments})
-
-
 class GraphAgent(NodeAgent):
     """A voice graph in a LiveKit `AgentSession`: `await session.start(agent=GraphAgent(graph))`.
 
@@ -264,6 +255,7 @@ class GraphAgent(NodeAgent):
         self._plugins = Voices()
         self._voices = dict(voices or {})
         self._types: dict[str, type[NodeAgent]] = {}
+        self._task_types: dict[type[Agent], type[Agent]] = {}
         self._bases = dict(bases or {})
         roles = self.conversation.call.roles
         first = next((name for name in roles.nodes if name in roles.custom_speakers), "")
@@ -276,7 +268,7 @@ class GraphAgent(NodeAgent):
         for name, base in self._bases.items():
             _check_base(name, base)
         self._external_agents = ExternalAgents(roles, agents or {})
-        self._bridge = Bridge(self.conversation, self._node, self._external_agents, history, on_resume)
+        self._bridge = Bridge(self.conversation, self._node, self._task, self._external_agents, history, on_resume)
         self._become(self._bridge, self._start, *self._describe(self._start))
 
     def agent(self, name: str, *, history: history.Operation | None = None) -> Agent:
@@ -304,6 +296,17 @@ class GraphAgent(NodeAgent):
         made = kind.__new__(kind)
         assert isinstance(made, NodeAgent)
         made._become(self._bridge, name, *self._describe(name))
+        made.handoff = handoff
+        return made
+
+    def _task(self, handoff: LiveHandoff) -> TaskAgent:
+        kind = self.agent_type(handoff.new_agent)
+        if kind not in self._task_types:
+            self._task_types[kind] = type(kind.__name__, (kind, TaskAgent), {"__module__": __name__})
+        made = self._task_types[kind].__new__(self._task_types[kind])
+        assert isinstance(made, NodeAgent)
+        assert isinstance(made, TaskAgent)
+        made._become(self._bridge, handoff.new_agent, *self._describe(handoff.new_agent))
         made.handoff = handoff
         return made
 
@@ -338,7 +341,7 @@ class GraphAgent(NodeAgent):
 
 def _behind(base: Any) -> tuple[type, ...]:
     """The base classes of an agent. A value that is no class is refused later, with a reason."""
-    return (base, _BehindBase) if isinstance(base, type) and issubclass(base, Agent) and base is not Agent else ()
+    return (base, BehindBase) if isinstance(base, type) and issubclass(base, Agent) and base is not Agent else ()
 
 
 def _check_base(name: str, base: Any) -> None:

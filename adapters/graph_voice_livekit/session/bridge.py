@@ -40,6 +40,7 @@ from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
 from graph_voice_livekit.session.host_tools import HostTools
+from graph_voice_livekit.session.live_tasks import LiveTasks, MakeTask
 from graph_voice_livekit.session.mirrors import Mirrors
 from graph_voice_livekit.session.open_question import OpenQuestion
 from graph_voice_livekit.session.quiet import Announcer
@@ -70,6 +71,7 @@ class Bridge:
         self,
         conversation: Conversation[Any],
         make_agent: MakeAgent,
+        make_task: MakeTask,
         external_agents: ExternalAgents,
         arriving: history.Operation | None,
         on_resume: ResumeHook = None,
@@ -97,8 +99,9 @@ class Bridge:
         self._announcer = Announcer(self)
         self._open_question = OpenQuestion(conversation, self._say)
         self.resume = Resume(self, on_resume, self._open_question)
-        self.handoffs = Handoffs(self, make_agent, arriving, self.resume, self.recovery)
-        self._tool_calls = ToolCalls(self.tables, self.handoffs, self.host_tools.runs)
+        tasks = LiveTasks(self, make_task)
+        self.handoffs = Handoffs(self, make_agent, arriving, self.resume, self.recovery, tasks)
+        self._tool_calls = ToolCalls(self.tables, self.handoffs, tasks, self.host_tools.runs)
         self.mirrors = Mirrors(self._tool_calls.execute)
 
     @property
@@ -182,7 +185,7 @@ class Bridge:
         )
         if user is not None:
             self._users[user.id] = driver
-        self._attach(driver, speech)
+        self.attach(driver, speech)
         return driver
 
     def drive(self, turn: Turn) -> Driver:
@@ -190,7 +193,8 @@ class Bridge:
         self._drivers.add(driver)
         return driver
 
-    def _attach(self, driver: Driver, speech: SpeechHandle) -> None:
+    def attach(self, driver: Driver, speech: SpeechHandle) -> None:
+        """A LiveKit speech drains this turn from now on."""
         self._by_speech[speech] = driver
         speech.add_done_callback(self._speech_ended)
         driver.attach(speech)
@@ -271,7 +275,7 @@ class Bridge:
         _speech.set(event.speech_handle)
         if self._next is not None and event.source == "generate_reply":
             driver, self._next = self._next, None
-            self._attach(driver, event.speech_handle)
+            self.attach(driver, event.speech_handle)
 
     def _on_item_added(self, event: ConversationItemAddedEvent) -> None:
         item = event.item

@@ -35,6 +35,12 @@ class Driver(Protocol):
     def attach(self, handle: SpeechHandle) -> None:
         """A LiveKit speech drains this turn from now on."""
 
+    def detach(self, handle: SpeechHandle) -> None:
+        """This speech does not drain it any more: it waits, for a task, beyond the end of the turn."""
+
+    def goes_on(self, call_id: str, agent: str) -> None:
+        """A tool call of this agent, which an earlier turn has made, goes on in this one."""
+
     async def next(self) -> events.Event | None:
         """The next event for LiveKit's current reply; None when the reply is over."""
 

@@ -50,6 +50,8 @@ class LiveHandoff:
         self.state = LiveHandoffState.ANNOUNCED
         self.tell: Callable[[ToolMessage | None], None] | None = None
         """Puts the answer of its tool call into LiveKit's history, which has another one already."""
+        self.told: ToolMessage | None = None
+        """What its tool call was answered with when it had turned out not to happen."""
 
     @property
     def new_agent(self) -> str:
@@ -88,7 +90,7 @@ class LiveHandoff:
 
         Returns what the tool call that asked for it is answered with: a tool that acted keeps its own words.
         """
-        told = self.driver.turn.reject_handoff(self.event.call_id, reason)
+        told = self.told = self.driver.turn.reject_handoff(self.event.call_id, reason)
         self.drop()
         self.driver.maybe_close()
         return told
@@ -96,9 +98,9 @@ class LiveHandoff:
     def end(self) -> None:
         """The session is over: what has not happened by now does not."""
         if self.in_progress and self.driver.turn.record.handoffs.of(self.event).happened is None:
-            told = self.driver.turn.reject_handoff(self.event.call_id, NO_HANDOFF)
+            self.told = self.driver.turn.reject_handoff(self.event.call_id, NO_HANDOFF)
             if self.tell is not None:
-                self.tell(told)
+                self.tell(self.told)
         self.drop()
 
     def __repr__(self) -> str:

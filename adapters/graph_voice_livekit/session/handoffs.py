@@ -12,6 +12,7 @@ from graph_voice_livekit.session.call import Call
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalTalk
 from graph_voice_livekit.session.handoff import LiveHandoff
+from graph_voice_livekit.session.live_tasks import LiveTasks
 from graph_voice_livekit.session.recovery import Recovery
 from graph_voice_livekit.session.resume import Resume
 
@@ -66,6 +67,7 @@ class Handoffs:
         arriving: what an agent of the graph is shown when an external agent hands off to it.
         resume: continues a call that another process has begun.
         recovery: answers what LiveKit dropped during a handoff.
+        tasks: those that LiveKit's own tasks carry out.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class Handoffs:
         arriving: history.Operation | None,
         resume: Resume,
         recovery: Recovery,
+        tasks: LiveTasks,
     ) -> None:
+        self._tasks = tasks
         self._call = call
         self._conversation = call.conversation
         self._make_agent = make_agent
@@ -172,6 +176,16 @@ class Handoffs:
         if self.active_agent == agent.id:
             await agent.show(self._conversation.chat_ctx)
 
+    def returned(self, end: LiveHandoff) -> None:
+        """A task has given the floor back: LiveKit's agent that has waited is active again, and does not enter anew."""
+        agent: Any = self._call.session.current_agent
+        if getattr(agent, "handoff", None) is end:
+            agent.handoff = None
+        end.driver.arrived.clear()
+        end.enter()
+        self._call.background(self._show(agent, end.driver))
+        self._recovery.answer_behind(end.driver)
+
     async def leaving(self) -> None:
         """LiveKit's active agent begins to hand off."""
         self._recovery.leaving()
@@ -195,6 +209,7 @@ class Handoffs:
         if internal:
             self._came_from = self._take_over()
         self.active_agent = name if internal else None
+        self._tasks.changed(agent)
         self._resume.moving = False
         if not internal:
             self._leave(agent if certain else None)
@@ -259,6 +274,8 @@ class Handoffs:
         self._call.background(follow())
 
     async def _update_agent(self, handoff: LiveHandoff) -> None:
+        if self._tasks.give_back(handoff):
+            return
         self._call.session.update_agent(await self.next_agent(handoff))
 
     # ---- external agents

@@ -34,7 +34,9 @@ class Tables:
         """This turn is over. A tool call that asks the caller is answered in a later one, and a tool of LiveKit's may
         still run."""
         for call in list(self.tool_calls.values()):
-            if call.batch is not None and call.batch.driver is driver and not call.asks and not call.is_livekits:
+            if call.batch is None or call.batch.driver is not driver:
+                continue
+            if not (call.asks or call.in_task or call.is_livekits):
                 del self.tool_calls[call.id]
         for reply in [key for key, found in self.replies.items() if found.driver is driver]:
             del self.replies[reply]

@@ -29,6 +29,8 @@ class LiveToolCall:
     """Whether the mirror was released before the result came (a barge-in, or a question of the graph)."""
     has_waited: bool = False
     """Whether it has waited for a task."""
+    in_task: bool = False
+    """Whether its mirror awaits LiveKit's own task."""
     is_livekits: bool = False
     """Whether LiveKit runs a tool of its own for it, past the graph."""
     item: llm.FunctionCallOutput | None = None

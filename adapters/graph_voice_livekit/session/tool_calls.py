@@ -19,8 +19,9 @@ from livekit.agents.voice.events import (
 from graph_voice import events
 from graph_voice.errors import TurnError
 from graph_voice.messages.pairs import RUNNING
-from graph_voice_livekit.session.handoff import NO_HANDOFF
+from graph_voice_livekit.session.handoff import NO_HANDOFF, LiveHandoff
 from graph_voice_livekit.session.handoffs import Handoffs
+from graph_voice_livekit.session.live_tasks import LiveTasks
 from graph_voice_livekit.session.tables import Tables
 from graph_voice_livekit.session.tool_call import Batch, LiveToolCall
 
@@ -51,26 +52,42 @@ class ToolCalls:
     Args:
         tables: of the call.
         handoffs: what carries out those that tools ask for.
+        tasks: those that LiveKit's own tasks carry out.
         runs_itself: whether an agent's tool of this name is LiveKit's own.
     """
 
-    def __init__(self, tables: Tables, handoffs: Handoffs, runs_itself: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self, tables: Tables, handoffs: Handoffs, tasks: LiveTasks, runs_itself: Callable[[str, str], bool]
+    ) -> None:
+        self._tasks = tasks
         self._runs_itself = runs_itself
         self._tables = tables
         self._handoffs = handoffs
 
     async def execute(self, context: RunContext[Any]) -> Any:
         """The body of every mirror: permit the tool call, wait for the graph's result, return what LiveKit expects."""
-        speech = context.speech_handle
         call = self._tables.tool_calls.get(context.function_call.call_id)
         if call is None or call.batch is None:
             raise ToolError("not done: this tool call belongs to a turn that is over.")
-        batch, driver = call.batch, call.batch.driver
+        turn = call.batch.driver.turn
         call.started = True
+        turn.commit(said=False)  # LiveKit adds the caller's message, if there is one, before a tool starts
+        turn.allow(call.id, host=HostContext(context))
+        answer = await self._result(call, call.batch, context)
+        while isinstance(answer, LiveHandoff):  # to a task
+            await self._handoffs.leaving()
+            end = await self._tasks.run(answer, call, context)
+            if end is None:
+                return self._abandoned(call)
+            self._handoffs.returned(end)
+            answer = await self._result(call, call.batch, context)
+        return answer
+
+    async def _result(self, call: LiveToolCall, batch: Batch, context: RunContext[Any]) -> Any:
+        """Wait for the graph's result. Returns what the mirror does, or the handoff to a task that it wants first."""
+        speech, driver = context.speech_handle, batch.driver
         driver.mirror_started(context)
         try:
-            driver.turn.commit(said=False)  # LiveKit adds the caller's message, if there is one, before a tool starts
-            driver.turn.allow(call.id, host=HostContext(context))
             batch.speech = speech
             batch.resolve_not_run()
             await self._wait(speech, batch.done.wait())
@@ -85,6 +102,8 @@ class ToolCalls:
         if call.result is None:
             call.released = True
             return ToolResult(RUNNING, reply_required=batch.asks)
+        if batch.handoff is not None and batch.handoff.event.task is not None:
+            await self._wait(speech, context.wait_for_playout())  # else LiveKit's own task would not let them be cut
         return await self._answer(call, call.result, batch, interrupted=speech.interrupted)
 
     async def _answer(self, call: LiveToolCall, result: events.ToolResult, batch: Batch, *, interrupted: bool) -> Any:
@@ -99,11 +118,25 @@ class ToolCalls:
         if handoff.event.call_id != call.id:
             return answer
         if not interrupted:
+            if self._tasks.takes(handoff, batch):
+                return handoff
+            if self._tasks.give_back(handoff):
+                return answer
             return await self._handoffs.next_agent(handoff), answer
         if not handoff.completes:
             raise ToolError(NO_HANDOFF)
         self._handoffs.complete(handoff)
         return answer
+
+    def _abandoned(self, call: LiveToolCall) -> Any:
+        """What the mirror returns when the task has not given the floor back: the graph's answer, now or later."""
+        if call.result is None or call.result.waits:
+            call.released = True
+            if call.batch is not None:
+                call.batch.asks = True
+                call.batch.done.set()
+            return ToolResult(RUNNING, reply_required=False)
+        return ToolResult(call.result.output, reply_required=False)
 
     async def _wait(self, speech: SpeechHandle, what: Any) -> None:
         waiting = asyncio.ensure_future(what)
@@ -158,7 +191,9 @@ class ToolCalls:
             call.answered(output)
         elif handoff is not None and handoff.event.call_id == call.id and output is not None:
             call.item, handoff.tell = output, call.tell_rejected
-            if not output.is_error:
+            if handoff.told is not None:
+                call.tell_rejected(handoff.told)  # the program moved the floor while the task gave it back
+            elif not output.is_error:
                 handoff.becomes_certain()
             elif handoff.completes:
                 # Interrupted after the mirror had returned the next agent: LiveKit has canceled the handoff.

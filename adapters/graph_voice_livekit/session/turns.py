@@ -84,7 +84,8 @@ class TurnDriver(TurnListener):
         self._waiting: list[Callable[[], None]] = []
         self._open: Batch | None = None
         """The batch of tool calls that LiveKit executes now."""
-        self._handles: set[SpeechHandle] = set()
+        self._handles: dict[SpeechHandle, asyncio.Future[None]] = {}
+        """LiveKit's speeches that drain the turn, each with what is set when it does so no more."""
         self._items: deque[events.Event] = deque()
         self._came = asyncio.Event()
         self._ended: events.Ended | None = None
@@ -232,6 +233,12 @@ class TurnDriver(TurnListener):
             return False
         return self.turn.interrupted or any(handle.interrupted for handle in self._handles)
 
+    def goes_on(self, call_id: str, agent: str) -> None:
+        """A tool call of this agent, which an earlier turn has made, goes on in this one."""
+        call = self._call.tables.tool_calls[call_id]
+        call.batch = self._open = Batch(agent, self, {call_id: call})
+        call.result = None
+
     def _close_batch(self, batch: Batch) -> None:
         batch.done.set()
         self._open = None
@@ -298,8 +305,7 @@ class TurnDriver(TurnListener):
         """A LiveKit speech drains this turn from now on."""
         if handle in self._handles:
             return
-        self._handles.add(handle)
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        over = self._handles[handle] = asyncio.get_running_loop().create_future()
 
         def ended(_: SpeechHandle) -> None:
             if not over.done():
@@ -308,14 +314,23 @@ class TurnDriver(TurnListener):
         handle.add_done_callback(ended)
         self._watch(self._follow(handle, over))
 
+    def detach(self, handle: SpeechHandle) -> None:
+        """This speech does not drain it any more: it waits, for a task, beyond the end of the turn."""
+        over = self._handles.pop(handle, None)
+        if over is not None and not over.done():
+            over.set_result(None)
+
     async def _follow(self, handle: SpeechHandle, over: "asyncio.Future[None]") -> None:
         await handle.wait_if_not_interrupted([over])
+        if self._handles.get(handle) is not over:
+            self.maybe_close()  # detached
+            return
         if handle.interrupted:
             self.turn.interrupt()
             self.entered_by_method.set()
         await over
         self.arrived.set()
-        self._handles.discard(handle)
+        self._handles.pop(handle, None)
         if handle.interrupted:
             self._drop_handoffs()
         if self._paused and not self._reported(self._paused):
