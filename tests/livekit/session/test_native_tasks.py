@@ -1,5 +1,6 @@
 """A task in a LiveKit session looks as LiveKit's own does: the same call by hand-written agents and by a graph."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -63,6 +64,12 @@ class Desk(Agent):
         second = await GetEmail()
         return f"{first} and {second}"
 
+    @function_tool
+    async def hang_up(self, context: RunContext[Any]) -> str:
+        """Ask, and hang up."""
+        await GetEmail()
+        return "Say goodbye."
+
 
 # ---- as a graph
 
@@ -112,11 +119,19 @@ async def both(ctx: graph_voice.RunContext[Any]) -> str:
     return f"{first} and {second}"
 
 
+@graph_voice.function_tool
+async def hang_up(ctx: graph_voice.RunContext[Any]) -> str:
+    """Ask, and hang up."""
+    await ctx.run_task(get_email)
+    ctx.end_call()
+    return "Say goodbye."
+
+
 def graph(**options: Any) -> Any:
     desk = graph_voice.Agent(
         "desk",
         instructions="You are the desk.",
-        tools=[schedule, both],
+        tools=[schedule, both, hang_up],
         tasks=[get_email],
         voice=graph_voice.Voice(tts=FakeTTS("desk")),
     )
@@ -160,6 +175,22 @@ SCRIPTS: dict[str, tuple[list[Any], list[str]]] = {
         ["Both, please.", "ada at x dot org", "Yes.", "ada at x dot org", "Yes."],
     ),
 }
+
+
+async def test_the_turn_in_which_a_task_gives_the_floor_back_ends() -> None:
+    side = by_graph([say(call("hang_up"), **SLOW), *ASK, say("Goodbye.", **SLOW)])
+
+    async def play(rig: VoiceRig) -> None:
+        closed = asyncio.Event()
+        rig.session.on("close", lambda _: closed.set())
+        for text in ("Bye.", "ada at x dot org", "Yes."):
+            await rig.user_says(text)
+            await rig.until_idle()
+        async with asyncio.timeout(30):
+            await closed.wait()  # the call ends when the turn has ended
+
+    seen = await spoken_call(side, play)
+    assert seen.items[-1][:3] == ("message", "assistant", "Goodbye.")
 
 
 def told(events: list[Any]) -> list[Any]:
