@@ -9,6 +9,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 from langgraph.store.base import BaseStore
 from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 
@@ -174,7 +175,8 @@ class GraphAgent(NodeAgent):
 
     Args:
         graph: what `create_voice_graph(...)` returned, compiled or not, or any compiled graph with a `messages`
-            channel (then `speak` names the nodes that speak, and the graph starts when the user turn is certain).
+            channel (then `speak` names the nodes that speak, and the graph starts when the user turn is certain), or
+            LangGraph's `RemoteGraph`.
         thread_id: the call's name in LangGraph and LangSmith.
         userdata: the call's typed facts. Default: `AgentSession(userdata=...)`, else the userdata class's defaults.
         messages: an earlier conversation that this one continues.
@@ -217,7 +219,7 @@ class GraphAgent(NodeAgent):
 
     def __init__(
         self,
-        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any] | RemoteGraph,
         *,
         thread_id: str | None = None,
         userdata: Any = None,

@@ -15,6 +15,7 @@ from graph_voice.call.compaction import Compaction
 from graph_voice.call.durable import Durable
 from graph_voice.call.ending import leave_call, stop
 from graph_voice.call.prefetched_summaries import PrefetchedSummaries
+from graph_voice.call.remote import RemoteRun, RemoteThread
 from graph_voice.call.runner import Runner
 from graph_voice.call.state import CallState
 from graph_voice.call.trace import CallTrace, Trace
@@ -178,6 +179,8 @@ class Call:
             self.compaction.begin()
             self.summaries.prepare()
             self.state.freeze()
+            if self.state.remote is not None and turn.state.happened and not self.closed:
+                self.state.remote.reconcile(lambda: self.state.messages)
 
     def tell_late(self) -> None:
         if self.late.due() and self.on_late_result is not None and not self.closed:
@@ -237,11 +240,23 @@ class Call:
     async def _run_graph(self, nodes: NodesSide, pending: Pending | None, trace: Trace) -> None:
         turn = nodes.run
         saver = self._fork(turn, pending)
+        if self.state.remote is not None:
+            await self._run_remotely(self.state.remote, nodes, saver, trace)
+            return
         replaced: dict[str, Any] = {"checkpointer": saver}
         if self.state.store is not None:
             replaced["store"] = self.state.store
         graph = self.graph.copy(update=replaced)
         await Runner(nodes, self.state, saver).run(graph, await self._input(turn), trace.config)
+
+    async def _run_remotely(self, thread: RemoteThread, nodes: NodesSide, saver: RunSaver, trace: Trace) -> None:
+        turn = nodes.run
+        user = turn.record.user
+        run = RemoteRun(thread, [m for m in self.state.messages if user is None or m.id != user.id])
+        try:
+            await Runner(nodes, self.state, saver).run(run, await self._input(turn), trace.config)
+        finally:
+            run.over()
 
     def _fork(self, turn: TurnRun, pending: Pending | None) -> RunSaver:
         remembered = self.state.messages
@@ -317,6 +332,8 @@ class Call:
             if self.on_userdata is not None:
                 self.on_userdata()
         self.traces.close()
+        if self.state.remote is not None:
+            await self.state.remote.aclose(self.state.messages, flush_timeout)
         if self.durable is not None:
             await self.durable.aclose(flush_timeout)
 

@@ -8,6 +8,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Interrupt
 
@@ -37,7 +38,7 @@ class Conversation(Generic[U]):
 
     Args:
         graph: what `create_voice_graph(...)` returned, compiled or not, or any compiled graph with a `messages`
-            channel (then `speak` names who speaks).
+            channel (then `speak` names who speaks), or LangGraph's `RemoteGraph`.
         thread_id: the call's name in LangGraph and LangSmith. Default: a new one.
         userdata: the initial userdata. Default: the userdata class without arguments.
         messages: an earlier conversation to continue.
@@ -64,7 +65,7 @@ class Conversation(Generic[U]):
 
     def __init__(
         self,
-        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any] | RemoteGraph,
         *,
         thread_id: str | None = None,
         userdata: U | None = None,
@@ -97,6 +98,8 @@ class Conversation(Generic[U]):
             ask=ask,
             answer=answer,
         )
+        if state.remote is not None:
+            _refuse_stores(saver, store)
         self.call = Call(state, saver)
         """The inside of the call, for front ends, logs and tests: `on_event`, `on_tool`, `on_late_result`, `roles`."""
         self._state = state
@@ -125,6 +128,7 @@ class Conversation(Generic[U]):
         if durable is not None and not durable.opened:
             question = await durable.open(patience)
             self._state.pending = () if question is None else (question,)
+        await self._state.open_remote(patience)
         return self
 
     async def __aenter__(self) -> Self:
@@ -398,6 +402,16 @@ def hear(turn: Turn, event: events.Event) -> None:
                 turn.allow(call.id)
         case events.HandedOff(call_id=call_id):
             turn.confirm_handoff(call_id)
+
+
+def _refuse_stores(saver: Any, store: Any) -> None:
+    """Raise `BuildError` for what a graph that runs on a server can't be given."""
+    for name, given in (("saver", saver), ("store", store)):
+        if given is not None:
+            raise BuildError(
+                f"Conversation(RemoteGraph(...), {name}=...): the server has its own. Leave {name} out; the same "
+                "thread_id goes on with the same thread there."
+            )
 
 
 def _check(messages: Any, config: Any, apology: Any, saver: Any) -> None:

@@ -1,15 +1,14 @@
 """Run the graph of one turn, and record what its nodes write."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphDrained
-from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
 from langgraph.types import Interrupt
 
@@ -29,6 +28,13 @@ from graph_voice.turn.record import CONTROL, Write
 __all__ = ["Runner"]
 
 logger = logging.getLogger("graph_voice")
+
+
+class Streams(Protocol):
+    """What the nodes run in: a compiled graph, or one run of a graph on a server."""
+
+    @property
+    def astream(self) -> Callable[..., AsyncIterator[Any]]: ...
 
 
 class Silence(RuntimeError):
@@ -60,7 +66,7 @@ class Runner:
         self._attempts = Attempts() if self._roles.retries else None
         return CustomNodes(turn, self._roles, known, self._attempts)
 
-    async def run(self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig) -> None:
+    async def run(self, graph: Streams, payload: Any, config: RunnableConfig) -> None:
         """Run the graph to its end. Errors become `Failed` events and an apology; `discard` cancels it."""
         turn = self._turn
         try:
@@ -88,9 +94,7 @@ class Runner:
             self._end_calls()
             turn.run.interruption.on_stop = turn.run.interruption.on_rejected = None
 
-    async def _stream(
-        self, graph: Pregel[Any, Any, Any, Any], payload: Any, config: RunnableConfig, control: RunControl
-    ) -> None:
+    async def _stream(self, graph: Streams, payload: Any, config: RunnableConfig, control: RunControl) -> None:
         modes: list[Any] = ["updates"]
         if self._custom is not None:
             modes += ["values", "messages", "tasks"] if self._speaks else ["values"]

@@ -1,5 +1,6 @@
 """What is remembered of a call, as read and changed from outside its turns."""
 
+import asyncio
 import inspect
 import itertools
 import logging
@@ -21,6 +22,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Interrupt
 from typing_extensions import TypeVar
@@ -30,6 +32,7 @@ from graph_voice.agents.handoff import AgentHandoff, handoff_record
 from graph_voice.agents.task import Task
 from graph_voice.call.live_state import LiveState
 from graph_voice.call.questions import Answer, Ask, answer_to, words_of_question
+from graph_voice.call.remote import RemoteThread, stand_in
 from graph_voice.errors import BuildError, TurnError, UserdataError
 from graph_voice.graph.agent_runtime import USUAL_APOLOGY, Apology
 from graph_voice.graph.build import runtime_of
@@ -44,6 +47,7 @@ from graph_voice.messages.pairs import stands_alone
 from graph_voice.secrets.known import Known, known_of
 from graph_voice.secrets.spoken import redact
 from graph_voice.secrets.values import opened
+from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.record import ChannelUpdate, Group
 from graph_voice.turn.run import TurnRun
@@ -80,7 +84,7 @@ class CallState(Generic[U]):
 
     def __init__(
         self,
-        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any] | RemoteGraph,
         *,
         thread_id: str | None,
         userdata: U | None,
@@ -94,10 +98,15 @@ class CallState(Generic[U]):
         ask: Ask | None = None,
         answer: Answer | None = None,
     ) -> None:
-        self.graph = as_compiled(graph, "Conversation")
+        given = as_compiled(graph, "Conversation")
+        self.graph = stand_in(speak, silent) if isinstance(given, RemoteGraph) else given
         self.on_answered: Callable[[ToolMessage], None] | None = None
         """Called when a tool call gets its result outside a turn: its task was abandoned."""
         self.thread_id = thread_id or f"call-{uuid.uuid4().hex[:12]}"
+        self.remote: RemoteThread | None = None
+        """Where the graph runs, if that is not here."""
+        if isinstance(given, RemoteGraph):
+            self.remote = RemoteThread(given, self.thread_id, speak, silent)
         self.config: RunnableConfig = config or {}
         self.context = context
         self.store = store
@@ -242,6 +251,29 @@ class CallState(Generic[U]):
             except Exception:
                 logger.exception("answer(...) failed; the default answer is used")
         return answer_to(asked, text)
+
+    async def open_remote(self, patience: float | None) -> None:
+        """Go on with what the server's thread holds, if the graph runs on a server and nothing was said here yet.
+
+        Args:
+            patience: seconds to wait for the server. Then the failure is logged, and the first turn asks it again.
+
+        Raises `BuildError` for a node that the graph does not have.
+        """
+        if self.remote is None or self.live.turns:
+            return
+        try:
+            async with asyncio.timeout(patience):
+                held = await self.remote.open()
+        except Exception as error:
+            if patience is None:
+                raise
+            logger.error(f"the remote graph can't be asked: {error!r}")
+            return
+        if held and not self.messages:
+            self.live.restore({"messages": held}, {})
+        if self.remote.questions and not self.pending:
+            self.pending = (Pending(self.remote.questions, RunSaver({}), {}, None),)
 
     # ---- what happens outside a turn
 

@@ -6,6 +6,7 @@ from typing import Any
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.pregel.protocol import PregelProtocol
+from langgraph.pregel.remote import RemoteGraph
 
 from graph_voice.agents.agent import Agent
 from graph_voice.errors import BuildError
@@ -13,8 +14,8 @@ from graph_voice.errors import BuildError
 __all__ = ["as_compiled"]
 
 
-def as_compiled(graph: Any, where: str) -> Pregel[Any, Any, Any, Any]:
-    """The compiled graph. Raises `BuildError` for what is no graph, or one that can't be run step by step here.
+def as_compiled(graph: Any, where: str) -> Pregel[Any, Any, Any, Any] | RemoteGraph:
+    """The compiled graph, or the one that runs on a server. Raises `BuildError` for what is no graph.
 
     Args:
         graph: what was given.
@@ -22,7 +23,7 @@ def as_compiled(graph: Any, where: str) -> Pregel[Any, Any, Any, Any]:
     """
     if isinstance(graph, StateGraph):
         return graph.compile()
-    if isinstance(graph, Pregel):
+    if isinstance(graph, Pregel | RemoteGraph):
         return graph
     raise BuildError(f"{where}({graph!r:.60}): {_instead(graph, where)}")
 
@@ -30,8 +31,8 @@ def as_compiled(graph: Any, where: str) -> Pregel[Any, Any, Any, Any]:
 def _instead(graph: Any, where: str) -> str:
     if isinstance(graph, PregelProtocol):
         return (
-            "a graph that runs elsewhere can't be spoken word by word, and its tools can't be held back. Give the "
-            "graph itself, or ask the remote one in a node or a tool of yours."
+            "it streams like a graph, but is neither a compiled graph nor LangGraph's RemoteGraph. Ask it in a node or "
+            "a tool of yours."
         )
     if isinstance(graph, str | Path):
         return (

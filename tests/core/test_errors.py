@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel.remote import RemoteGraph
+from langgraph.store.memory import InMemoryStore
 from pydantic import BaseModel
 
 from graph_voice import Agent, Conversation, Handoff, VoiceState, create_voice_graph, function_tool, history
@@ -27,6 +29,10 @@ def graph(*agents: Agent, **options: Any) -> Any:
 async def transfer_to_b() -> str:
     """Transfer."""
     return ""
+
+
+def remote(**options: Any) -> Any:
+    return Conversation(RemoteGraph("x", url="http://127.0.0.1:9"), **options)
 
 
 def timed(seconds: Any) -> Any:
@@ -87,7 +93,11 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Conversation(Agent), r"Conversation\(create_voice_graph\(\[agent\]\)\)"),  # type: ignore[arg-type]
     (lambda: Conversation([agent()]), r"Conversation\(create_voice_graph\(\[\.\.\.\]\)\)"),  # type: ignore[arg-type]
     (lambda: Conversation(graph), "a function is no graph. Call it"),  # type: ignore[arg-type]
-    (lambda: Conversation(RemoteGraph("x", url="http://127.0.0.1:9")), "runs elsewhere"),  # type: ignore[arg-type]
+    (lambda: remote(), r"Nobody speaks in this remote graph. Name the nodes that do, speak=\[.model.\]"),
+    (lambda: remote(speak="model"), r"write a list, speak=\[.model.\]"),
+    (lambda: remote(speak=["model"], saver=InMemorySaver()), "saver=.*the server has its own"),
+    (lambda: remote(speak=["model"], store=InMemoryStore()), "store=.*the server has its own"),
+    (lambda: Conversation(RemoteGraph("x"), speak=["model"]), r"no async client: give it url="),
     (lambda: Conversation(workflow), "An @entrypoint workflow has no state"),
     (lambda: Conversation(graph(), messages=5), "write a list of messages"),  # type: ignore[arg-type]
     (lambda: Conversation(graph(), messages="hello"), "write a list of messages"),

@@ -19,6 +19,8 @@ from provider_support import Anthropic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+REMOTE = ["forecaster", "payer", "searcher", "storyteller", "travel"]
+"""The graphs of remote_graphs.py."""
 PATIENCE = 120.0
 """Seconds until the server answers, on the slowest machine."""
 
@@ -69,6 +71,7 @@ def langgraph_dev(folder: Path, graphs: dict[str, str] | None = None) -> Iterato
     config["dependencies"] = [str(ROOT)]
     config["graphs"] = {name: str(ROOT / spec) for name, spec in config["graphs"].items()}
     config["graphs"]["asking"] = f"{HERE / 'asking.py'}:graph"
+    config["graphs"] |= {name: f"{HERE / 'remote_graphs.py'}:{name}" for name in REMOTE}
     config["graphs"] = graphs or config["graphs"]
     (folder / "langgraph.json").write_text(json.dumps(config))
     with _Provider() as provider, socket.socket() as free:

@@ -9,7 +9,7 @@ import pytest
 
 from graph_voice.drawing.picture import EdgeKind, picture
 from graph_voice.launch.loading import load_graph
-from tests.studio.studio_server import ROOT, Studio
+from tests.studio.studio_server import REMOTE, ROOT, Studio
 
 FILES = [path for path in (ROOT / "graphs").glob("*.py") if path.stem not in ("studio", "__init__")]
 FOLDERS = [path.parent for path in (ROOT / "graphs").glob("*/graph.py")]
@@ -25,7 +25,7 @@ def test_every_example_graph_is_in_langgraph_json() -> None:
 
 def test_all_graphs_are_served(studio: Studio) -> None:
     found = {assistant["graph_id"] for assistant in studio.post("/assistants/search", limit=100)}
-    assert found == {*GRAPHS, "asking"}
+    assert found == {*GRAPHS, "asking", *REMOTE}
 
 
 @pytest.mark.parametrize("name", GRAPHS)

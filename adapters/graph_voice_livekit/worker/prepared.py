@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
 from livekit.agents import JobContext, JobProcess
 
 from graph_voice.errors import GraphVoiceError, MissingDependencyError, ModelError
@@ -76,7 +77,8 @@ def prepare(process: JobProcess, plan: Plan) -> Prepared:
         graph = load_graph(plan.graph)
         prepared.graph = graph.compile() if isinstance(graph, StateGraph) else graph  # once, not for each call
         try:
-            require_models(prepared.graph, {})
+            if isinstance(prepared.graph, Pregel):  # else the models are elsewhere
+                require_models(prepared.graph, {})
         except (MissingDependencyError, ModelError) as error:
             prepared.model_error = error
         if plan.prewarm is not None:

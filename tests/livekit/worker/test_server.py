@@ -286,7 +286,7 @@ def test_each_argument_that_livekit_has_is_taken() -> None:
         (None, "write what create_voice_graph"),
         ("my_agent.py:graph", r"GraphAgent\(graph\)"),
         (Path("my_agent.py"), r"from my_agent import graph"),
-        (RemoteGraph("x", url="http://127.0.0.1:9"), "runs elsewhere"),
+        (RemoteGraph("x", url="http://127.0.0.1:9"), r"Name the nodes that do, speak=\[.model.\]"),
         ([], r"GraphAgent\(create_voice_graph\(\[\.\.\.\]\)\)"),
     ],
 )
