@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.handoff import Handoff, TransferTool
-from graph_voice.agents.livekit_names import refused_tool
+from graph_voice.agents.livekit_names import refused_task, refused_tool
 from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
@@ -185,6 +185,8 @@ class Agent:
                 self.own_groups[task.name] = task
                 found.update((step.name, step) for step in task.steps)
                 continue
+            if (why := refused_task(task)) is not None:
+                raise BuildError(f'agent "{self.name}": {why}')
             if not getattr(type(task), "is_task", False):
                 raise BuildError(
                     f'agent "{self.name}": tasks has {task!r:.60}. Write the task itself, tasks=[get_email].'

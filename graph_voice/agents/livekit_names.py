@@ -4,9 +4,10 @@ Whoever comes from LiveKit writes the wrong one sooner or later. What a graph ca
 where it is written, with the line to write instead. The classes are told by their names: the core knows no LiveKit.
 """
 
+import traceback
 from typing import Any
 
-__all__ = ["is_livekit", "refused_tool"]
+__all__ = ["awaited_task", "is_livekit", "refused_task", "refused_tool"]
 
 
 def is_livekit(value: Any, *names: str) -> bool:
@@ -17,6 +18,8 @@ def is_livekit(value: Any, *names: str) -> bool:
 
 def refused_tool(value: Any) -> str | None:
     """Why this is no tool of a graph, when LiveKit's `function_tool` has made it; else None."""
+    if (why := refused_task(value)) is not None:
+        return why
     if is_livekit(value, "FunctionTool", "RawFunctionTool", "ProviderTool", "Toolset"):
         name = getattr(getattr(value, "info", None), "name", None) or getattr(value, "id", None) or "it"
         return (
@@ -24,4 +27,25 @@ def refused_tool(value: Any) -> str | None:
             "`from graph_voice import function_tool`; the function may stay as it is. A raw schema becomes "
             "LangChain's `StructuredTool.from_function(..., args_schema={...})`."
         )
+    return None
+
+
+def refused_task(value: Any) -> str | None:
+    """Why this is no task of a graph, when it is LiveKit's `AgentTask`; else None."""
+    if not is_livekit(value, "AgentTask"):
+        return None
+    name = (value if isinstance(value, type) else type(value)).__name__
+    return (
+        f"{name} is LiveKit's AgentTask: what awaits it is not in the graph's state. Write a graph_voice.Task and "
+        "`await ctx.run_task(task)` (graph_voice.tasks has ready-made ones), or let LiveKit run this one: "
+        'create_voice_graph(..., external_tasks={"name": Result}), `await ctx.run_task("name")` and '
+        f'GraphAgent(graph, tasks={{"name": lambda run: {name}(...)}}).'
+    )
+
+
+def awaited_task(error: BaseException) -> str | None:
+    """Why a tool or a hook has failed, when it has awaited LiveKit's `AgentTask`; else None."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__", "")).startswith("livekit."):
+            return refused_task(frame.f_locals.get("self"))
     return None

@@ -12,6 +12,7 @@ from langgraph.store.base import BaseStore
 from typing_extensions import TypeVar
 
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
+from graph_voice.agents.livekit_names import refused_task
 from graph_voice.agents.replay import Replay, RunnableTask
 from graph_voice.agents.task_end import Done, Ends
 from graph_voice.errors import HandoffError, TurnError
@@ -199,6 +200,8 @@ class RunContext(Generic[U, D]):
         Raises `TaskFailed` when the task was given up, and `TurnError` for a task that is not declared, and in
         `on_exit`.
         """
+        if (why := refused_task(task)) is not None:
+            raise TurnError(f"run_task(...): {why}")
         if self.replay is None:
             raise TurnError(
                 f'run_task("{task.name}"): a task can be run by a tool or an on_enter method of an agent, not here '

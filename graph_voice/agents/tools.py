@@ -19,7 +19,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.agents.handoff import Handoff
-from graph_voice.agents.livekit_names import is_livekit, refused_tool
+from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
 from graph_voice.agents.replay import RunnableTask, TaskWanted
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.schema_extras import with_extras
@@ -222,6 +222,9 @@ def _check_tasks(tasks: Any, needs: Any, available: Any) -> None:
     def runs(task: Any) -> bool:
         return getattr(type(task), "is_task", False) or getattr(type(task), "is_task_group", False)
 
+    for task in (*(() if isinstance(tasks, str) else tasks), *(needs.values() if isinstance(needs, Mapping) else ())):
+        if (why := refused_task(task)) is not None:
+            raise BuildError(f"@function_tool: {why}")
     if isinstance(tasks, str) or not all(isinstance(task, str) or runs(task) for task in tasks):
         raise BuildError(f"@function_tool(tasks={tasks!r:.60}): write a list of tasks, tasks=[get_email].")
     if not isinstance(needs or {}, Mapping) or not all(runs(task) for task in (needs or {}).values()):
@@ -445,6 +448,8 @@ def _returned_agent(result: Any) -> Handoff | None:
         return RunContext.current().handoff(agent.name, words)
     if not is_livekit(agent, "Agent"):
         return None
+    if (why := refused_task(agent)) is not None:
+        raise HandoffError(f"The tool returned a task. {why}")
     if (ctx := RunContext.current()) and getattr(agent, "id", None) in ctx.ways:
         return ctx.handoff(agent.id, words)
     raise HandoffError(

@@ -47,6 +47,7 @@ class _Reader:
         classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
         self._agents = [node for node in classes if self._is_agent(node, classes)]
         self._theirs = {node.name for node in classes if self._bases(node, "livekit.", "Agent")}
+        self._their_tasks = {node.name for node in classes if self._bases(node, "livekit.", "AgentTask")}
         self._listed = {name for entry in self._tools() if (name := _name(entry)) is not None}
 
     # ---- what a name stands for
@@ -91,6 +92,7 @@ class _Reader:
                 agent = methods.get(id(node))
                 if agent is not None and node.name in (*_HOOKS, "instructions"):
                     yield from self._hook(node, agent)
+                    yield from self._awaits(node, None)
                 elif self._is_tool(node, is_method=agent is not None):
                     yield from self._tool(node)
             elif isinstance(node, ast.Call):
@@ -126,6 +128,7 @@ class _Reader:
             fix = f"Write `{_IMPORT.format(name='function_tool')}`."
             yield mark.lineno, f"tool {node.name} is LiveKit's (livekit.agents.function_tool).", fix, node.name
         yield from self._context(node, node.name)
+        yield from self._awaits(node, node.name)
         for line in ast.walk(node):
             if isinstance(line, ast.Return) and any(_name(v) in self._theirs for v in _returned(line.value)):
                 yield (
@@ -134,6 +137,26 @@ class _Reader:
                     'Return ctx.handoff("billing"), and declare it: create_voice_graph(..., external=["billing"]).',
                     node.name,
                 )
+
+    def _awaits(self, node: Function, tool: str | None) -> Iterator[Mistake]:
+        """LiveKit's tasks, awaited or returned."""
+        who = f"tool {node.name}" if tool else node.name
+        for line in ast.walk(node):
+            if not isinstance(line, ast.Await | ast.Return):
+                continue
+            for found in _returned(line.value):
+                if _name(found) in self._their_tasks or self._is_their_task(found):
+                    name, verb = ast.unparse(found), "awaits" if isinstance(line, ast.Await) else "returns"
+                    fix = (
+                        'Declare it, create_voice_graph(..., external_tasks={"name": Result}), write '
+                        '`await ctx.run_task("name")`, and let LiveKit run it: GraphAgent(graph, tasks={"name": lambda '
+                        f"run: {name}(...)}}). Or write a graph_voice.Task."
+                    )
+                    yield line.lineno, f"{who} {verb} {name}, a task of LiveKit's.", fix, tool
+
+    def _is_their_task(self, node: ast.expr) -> bool:
+        origin = self._origin(node)
+        return origin.startswith("livekit.") and origin.rpartition(".")[2].endswith(("Task", "TaskGroup"))
 
     def _context(self, node: Function, tool: str | None) -> Iterator[Mistake]:
         """LiveKit's `RunContext` as an annotation, and what only LiveKit's has."""

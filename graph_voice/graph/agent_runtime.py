@@ -17,9 +17,10 @@ from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
+from graph_voice.agents.livekit_names import awaited_task
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.task import Task
-from graph_voice.errors import GraphVoiceError
+from graph_voice.errors import GraphVoiceError, TurnError
 from graph_voice.events import Modality
 from graph_voice.graph.frames import frame_of, replay_of
 from graph_voice.graph.generate import Generated
@@ -265,6 +266,10 @@ class AgentRuntime:
                 result = await result
             if isinstance(result, Handoff):
                 ctx.request_handoff(result)
+        except Exception as error:
+            if (why := awaited_task(error)) is not None:
+                raise TurnError(f'agent "{self.agent.name}": {why}') from error
+            raise
         finally:
             current_turn.reset(outside)
             running.reset(token)

@@ -19,7 +19,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
-from graph_voice.agents.livekit_names import is_livekit
+from graph_voice.agents.livekit_names import awaited_task, is_livekit
 from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.task_end import Done
@@ -439,5 +439,8 @@ def _told(error: BaseException, tool: BaseTool, userdata: Any) -> str:
     if isinstance(cause, GraphVoiceError | ToolException):
         logger.error("tool %s: %s", tool.name, cause)
         return str(cause)
+    if (why := awaited_task(cause)) is not None:
+        logger.error("tool %s: %s", tool.name, why)
+        return f"not done: {why}"
     logger.error("tool %s failed", tool.name, exc_info=cause)
     return "An internal error occurred."

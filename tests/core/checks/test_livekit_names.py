@@ -90,6 +90,23 @@ MISTAKES = {
         'ctx.handoff("billing")',
         12,
     ),
+    "a task of LiveKit's awaited": (
+        'class Ask(lk.AgentTask[str]): ...\n@function_tool\nasync def look():\n    """Look."""\n    return await Ask()',
+        'await ctx.run_task("name")',
+        12,
+    ),
+    "a ready-made task of LiveKit's in on_enter": (
+        "from livekit.agents.beta import workflows\n"
+        'class Desk(Agent):\n    instructions = "x"\n    async def on_enter(self, ctx) -> None:\n'
+        "        address = await workflows.GetEmailTask()\nlook = Desk()",
+        "lambda run: workflows.GetEmailTask(...)",
+        12,
+    ),
+    "a task of LiveKit's returned": (
+        'class Ask(lk.AgentTask): ...\n@function_tool\nasync def look():\n    """Look."""\n    return Ask()',
+        "create_voice_graph(..., external_tasks=",
+        12,
+    ),
 }
 
 

@@ -125,6 +125,53 @@ def returning(what: Any) -> Any:
     return transfer
 
 
+class Ask(lk.AgentTask[str]):
+    def __init__(self) -> None:
+        super().__init__(instructions="x")
+
+
+async def asked_in_tools() -> str:
+    async def later() -> str:
+        return await Ask()
+
+    def awaits(ctx: RunContext[Any]) -> Any:
+        return later()
+
+    in_tool = await told(using(awaits), name="search")
+    returned = await told(returning(Ask), name="transfer")
+    in_code = await told(using(lambda ctx: ctx.run_task(Ask())), name="search")
+    words = 'await ctx.run_task("name")'
+    assert all(words in one for one in (in_tool, returned, in_code)), (in_tool, returned, in_code)
+    return in_tool
+
+
+async def asked_in_on_enter() -> None:
+    class Desk(Agent):
+        name, instructions = "desk", "x"
+
+        async def on_enter(self, ctx: RunContext[Any]) -> None:
+            await Ask()
+
+    ga, _ = await talk(Desk(), ["Hello."])
+    assert ga.conversation.call.apology in [m.text for m in ga.conversation.messages]
+
+
+def built_with(*found: Any) -> str:
+    words = []
+    for ask in found:
+        for build in (
+            lambda ask=ask: main(ask),
+            lambda ask=ask: main(tasks=[ask]),
+            lambda ask=ask: function_tool(needs={"a": ask})(returning),
+            lambda ask=ask: function_tool(tasks=[ask])(returning),
+        ):
+            with pytest.raises(GraphVoiceError, match="AgentTask") as refused:
+                build()
+            words.append(str(refused.value))
+    assert len({w.partition("Ask is")[2] for w in words}) == 1
+    return words[0]
+
+
 class Waiter(Agent):
     instructions = "x"
 
@@ -146,6 +193,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "LiveKit's `RunContext` as an annotation": lambda: main(takes_theirs),
     "the same without the declaration": lambda: told(returning(lambda: OTHER), name="transfer"),
     "a tool that returns a LiveKit agent": lambda: told(returning(Human), name="transfer"),
+    "a tool that awaits, or returns, LiveKit's `AgentTask`": lambda: asked_in_tools(),
+    "an `on_enter` that awaits one": lambda: asked_in_on_enter(),
+    "an `AgentTask` in `tools=[...]`, `tasks=[...]`, `needs={...}`": lambda: built_with(Ask, Ask.__new__(Ask)),
     "`async def on_enter(self)`": lambda: hook("on_enter")(),
     "`async def on_exit(self)`": lambda: hook("on_exit")(),
     "a transfer tool, and one of yours with the same name": lambda: main(transfer_to_billing, handoffs=["billing"]),
@@ -179,7 +229,7 @@ async def test_it_is_refused_with_the_words_of_the_page(row: str, caplog: pytest
             words = str(await made if inspect.isawaitable(made) else made)
         except GraphVoiceError as error:
             words = str(error)
-    assert re.match("refuses it: |tells the model: ", TOLD[row])
+    assert re.match("refuses it: |tells the model: |an apology, and in the log: ", TOLD[row])
     for code in re.findall(r"`(.+?)`", TOLD[row]):
         assert code.strip(".") in f"{words} {caplog.text}", f"{code} is not in: {words}"
 
