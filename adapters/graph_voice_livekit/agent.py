@@ -25,6 +25,7 @@ from graph_voice_livekit.session.behind_base import BehindBase, TaskAgent
 from graph_voice_livekit.session.bridge import Bridge
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.external_tasks import ExternalTasks, MakeTask
 from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.program_calls import ProgramCalls
 from graph_voice_livekit.session.recovery import recognizer_of
@@ -118,6 +119,9 @@ class NodeAgent(ProgramCalls):
 
     async def on_enter(self) -> None:
         self._was_active = True
+        if self.id in self._bridge.external_tasks:
+            await self._bridge.run_task(self)
+            return
         self._has_entered = await self._bridge.handoffs.entered(self)
         if self._has_entered:
             await super().on_enter()
@@ -192,6 +196,8 @@ class GraphAgent(NodeAgent):
         voices: agent -> `Voice`, in place of what the graph declares.
         agents: the name of an external agent -> its LiveKit `Agent` class, or a function that makes one. It is called
             at each handoff to that agent.
+        tasks: the name of an external task -> a function of the run (`run.inputs`) that makes LiveKit's `AgentTask`.
+            It is called each time the task begins. The task's model is its own, or `AgentSession(llm=...)`.
         history: what an agent of the graph is shown of the conversation when an external agent hands off to it.
             Default: nothing, as in LiveKit. `messages` has all of it in any case.
         bases: agent -> a LiveKit `Agent` subclass whose pipeline hooks (all but `llm_node`) and attributes it inherits.
@@ -234,6 +240,7 @@ class GraphAgent(NodeAgent):
         answer: Callable[[Any, str], Any] | None = None,
         voices: Mapping[str, Voice] | None = None,
         agents: Mapping[str, Callable[[], Agent]] | None = None,
+        tasks: Mapping[str, MakeTask] | None = None,
         history: history.Operation | None = None,
         bases: Mapping[str, type[Agent]] | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
@@ -270,7 +277,10 @@ class GraphAgent(NodeAgent):
         for name, base in self._bases.items():
             _check_base(name, base)
         self._external_agents = ExternalAgents(roles, agents or {})
-        self._bridge = Bridge(self.conversation, self._node, self._task, self._external_agents, history, on_resume)
+        external_tasks = ExternalTasks(roles, tasks or {})
+        self._bridge = Bridge(
+            self.conversation, self._node, self._task, self._external_agents, external_tasks, history, on_resume
+        )
         self._become(self._bridge, self._start, *self._describe(self._start))
 
     def agent(self, name: str, *, history: history.Operation | None = None) -> Agent:

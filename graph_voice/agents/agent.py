@@ -55,7 +55,8 @@ class Agent:
             for each model call.
         tools: `@function_tool` functions, plain functions, LangChain tools, or tools that the model's provider runs
             itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
-        tasks: the `Task`s that its tools and its `on_enter` method run with `ctx.run_task`.
+        tasks: the `Task`s that its tools and its `on_enter` method run with `ctx.run_task`, and the names of external
+            ones (`create_voice_graph(external_tasks=...)`).
         handoffs: `Handoff`s. A name, or an agent, is short for `Handoff(name)`: the model gets `transfer_to_<name>`.
             A target that only tools of yours hand off to, with `ctx.handoff(name)`, is `Handoff(name, tool=False)`.
         on_enter: instructions for the first reply after a handoff: text, a function of the userdata, or `Spoken`. None:
@@ -160,8 +161,10 @@ class Agent:
         self.own_tools: list[BaseTool] = [as_tool(tool, agent=self.name) for tool in own]
         self.own_groups: dict[str, Any] = {}
         """The groups of tasks that it may run, by name."""
+        self.external_tasks = tuple(task for task in self.tasks if isinstance(task, str))
+        """The names of the tasks that it may run and that the front end carries out."""
         self.own_tasks = self._declared_tasks()
-        """The tasks that it may run, by name."""
+        """The others that it may run, by name."""
         seen: set[str] = set()
         for tool in self.all_tools:
             if tool.name in seen:
@@ -181,6 +184,8 @@ class Agent:
     def _declared_tasks(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for task in self.tasks:
+            if isinstance(task, str):
+                continue
             if getattr(type(task), "is_task_group", False):
                 self.own_groups[task.name] = task
                 found.update((step.name, step) for step in task.steps)
@@ -199,7 +204,7 @@ class Agent:
                     found.update((step.name, step) for step in task.steps)
                 elif getattr(type(task), "is_task", False):
                     found.setdefault(task.name, task)
-                elif task not in found and task not in self.own_groups:
+                elif task not in found and task not in self.own_groups and task not in self.external_tasks:
                     raise BuildError(
                         f'agent "{self.name}": tool "{tool.name}" runs the task "{task}", which the agent does not '
                         f'declare: Agent("{self.name}", ..., tasks=[{task}]).'

@@ -76,6 +76,19 @@ class Replay:
         """Whether the result that was taken last is the newest."""
         return self.position == len(self.results)
 
+    def named(self, name: str) -> Any:
+        """The task of this name. Raises `TurnError` for one that is not declared."""
+        if name not in self.tasks:
+            raise TurnError(self._undeclared(name))
+        return self.tasks[name] if isinstance(self.tasks, Mapping) else None
+
+    def _undeclared(self, name: str) -> str:
+        known = ", ".join(sorted(self.tasks)) or "none"
+        return (
+            f'agent "{self.agent}" may not run the task "{name}": declare it, '
+            f'Agent("{self.agent}", ..., tasks=[{name}]). Declared: {known}.'
+        )
+
     def may_take(self, name: str) -> bool:
         """Whether the next result is this task's, or there is none yet."""
         return self.at_end or self.results[self.position]["task"] == name
@@ -95,11 +108,7 @@ class Replay:
         task that is not declared.
         """
         if name not in self.tasks:
-            known = ", ".join(sorted(self.tasks)) or "none"
-            raise TurnError(
-                f'agent "{self.agent}" may not run the task "{name}": declare it, '
-                f'Agent("{self.agent}", ..., tasks=[{name}]). Declared: {known}.'
-            )
+            raise TurnError(self._undeclared(name))
         if self.position < len(self.results):
             found = self.results[self.position]
             self.position += 1

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.runtime import Runtime
@@ -185,7 +185,13 @@ class RunContext(Generic[U, D]):
 
     # ---- tasks
 
-    async def run_task(self, task: RunnableTask[R], /, **inputs: Any) -> R:
+    @overload
+    async def run_task(self, task: RunnableTask[R], /, **inputs: Any) -> R: ...
+
+    @overload
+    async def run_task(self, task: str, /, **inputs: Any) -> Any: ...
+
+    async def run_task(self, task: RunnableTask[Any] | str, /, **inputs: Any) -> Any:
         """Let a task take over the conversation, and get its result. LiveKit's `await AgentTask()`.
 
         The tool call waits meanwhile, over any number of turns, and a crash. When the result is there, the tool runs
@@ -194,7 +200,8 @@ class RunContext(Generic[U, D]):
         the task by `@function_tool(needs={"email": get_email})`.
 
         Args:
-            task: declared by the agent, `Agent(tasks=[task])`.
+            task: declared by the agent, `Agent(tasks=[task])`. One that the front end runs is named:
+                `create_voice_graph(external_tasks=...)`.
             inputs: what the task is given: `ctx.inputs` in its tools.
 
         Raises `TaskFailed` when the task was given up, and `TurnError` for a task that is not declared, and in
@@ -203,11 +210,13 @@ class RunContext(Generic[U, D]):
         if (why := refused_task(task)) is not None:
             raise TurnError(f"run_task(...): {why}")
         if self.replay is None:
+            name = task if isinstance(task, str) else task.name
             raise TurnError(
-                f'run_task("{task.name}"): a task can be run by a tool or an on_enter method of an agent, not here '
+                f'run_task("{name}"): a task can be run by a tool or an on_enter method of an agent, not here '
                 "(on_exit, or a RunContext that was made by hand)."
             )
-        return await task.run(self, inputs)
+        found: RunnableTask[Any] = self.replay.named(task) if isinstance(task, str) else task
+        return await found.run(self, inputs)
 
     def complete(self, result: Any) -> Done:
         """Return this from a tool of a task to end it with its result: `return ctx.complete(Email(address=...))`.

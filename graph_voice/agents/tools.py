@@ -131,7 +131,7 @@ def function_tool(
     description: str | None = None,
     handoffs: Sequence[str] = (),
     tasks: Sequence[RunnableTask[Any] | str] = (),
-    needs: Mapping[str, RunnableTask[Any]] | None = None,
+    needs: Mapping[str, RunnableTask[Any] | str] | None = None,
     timeout: float | None = None,
     idempotent: bool = False,
     filler: Filler | None = None,
@@ -148,7 +148,7 @@ def function_tool(
     description: str | None = None,
     handoffs: Sequence[str] = (),
     tasks: Sequence[RunnableTask[Any] | str] = (),
-    needs: Mapping[str, RunnableTask[Any]] | None = None,
+    needs: Mapping[str, RunnableTask[Any] | str] | None = None,
     timeout: float | None = None,
     idempotent: bool = False,
     filler: Filler | None = None,
@@ -220,12 +220,16 @@ def _check_tasks(tasks: Any, needs: Any, available: Any) -> None:
     """Raise `BuildError` for what a tool can't say about tasks, and about when the model has it."""
 
     def runs(task: Any) -> bool:
-        return getattr(type(task), "is_task", False) or getattr(type(task), "is_task_group", False)
+        return (
+            isinstance(task, str)
+            or getattr(type(task), "is_task", False)
+            or getattr(type(task), "is_task_group", False)
+        )
 
     for task in (*(() if isinstance(tasks, str) else tasks), *(needs.values() if isinstance(needs, Mapping) else ())):
         if (why := refused_task(task)) is not None:
             raise BuildError(f"@function_tool: {why}")
-    if isinstance(tasks, str) or not all(isinstance(task, str) or runs(task) for task in tasks):
+    if isinstance(tasks, str) or not all(map(runs, tasks)):
         raise BuildError(f"@function_tool(tasks={tasks!r:.60}): write a list of tasks, tasks=[get_email].")
     if not isinstance(needs or {}, Mapping) or not all(runs(task) for task in (needs or {}).values()):
         raise BuildError(
@@ -333,7 +337,7 @@ def _build(
     idempotent: bool = False,
     slow: SlowTool | None = None,
     tasks: tuple[Any, ...] = (),
-    needs: Mapping[str, RunnableTask[Any]] | None = None,
+    needs: Mapping[str, RunnableTask[Any] | str] | None = None,
     on_enter: bool = True,
     available: Any = None,
 ) -> FunctionTool:

@@ -79,6 +79,8 @@ class Call:
         """For a front end that has tools of its own: what an agent's model may call, if the agent declares these.
 
         It runs the tool calls of its tools itself: `Turn.begin`, `Turn.resolve`."""
+        self.front_end_tasks: frozenset[str] = frozenset()
+        """The external tasks that the front end runs."""
         self._running: set[asyncio.Task[Any]] = set()
         self._going_on: set[tuple[str, str | None, int]] = set()
         """The tool calls that have gone on after their tasks had ended: frame, tool call, results."""
@@ -91,6 +93,9 @@ class Call:
 
     def acts_behind(self, node: str) -> bool:
         return self.roles.acts_behind(node)
+
+    def runs_task(self, task: str) -> bool:
+        return task in self.front_end_tasks
 
     @property
     def messages(self) -> Sequence[AnyMessage]:

@@ -23,11 +23,12 @@ from graph_voice.call.state import CallState, U
 from graph_voice.errors import BuildError
 from graph_voice.graph.agent_runtime import Apology
 from graph_voice.graph.build import load_models
+from graph_voice.graph.frames import running_task
 from graph_voice.messages.content import Content
 from graph_voice.tracing.feedback import Score
 from graph_voice.turn.late_results import announcement
 from graph_voice.turn.reply_options import ReplyOptions
-from graph_voice.turn.run import TurnRun
+from graph_voice.turn.run import TaskResult, TurnRun
 from graph_voice.turn.turn import Turn
 
 __all__ = ["Conversation"]
@@ -295,6 +296,23 @@ class Conversation(Generic[U]):
     def enter(self) -> Turn:
         """Start the turn with which the active agent enters the call: its `on_enter`."""
         return self.call.start(TurnRun(self.call, entering=True))
+
+    def end_task(self, task: str, result: Any = None, *, error: str | None = None) -> Turn | None:
+        """Start the turn that goes on behind an external task, which the front end has run.
+
+        Args:
+            task: its name.
+            result: what it has returned: the result itself, or what has its fields.
+            error: why there is none: whoever runs the task gets `TaskFailed(error)`.
+
+        Returns None when the task is not running any more: somebody else has taken over, or the call is over.
+        """
+        frame = running_task(self._state.live.others)
+        if frame is None or frame["task"] != task or self.closed:
+            return None
+        run = TurnRun(self.call)
+        run.given = TaskResult(result, error)
+        return self.call.start(run)
 
     def announce(self) -> Turn | None:
         """Start a turn in which the active agent reports, unasked, the tool results that came late.

@@ -54,6 +54,8 @@ class Settings:
     """The names of the agents. A handoff to another node does not change the active agent."""
     external: frozenset[str] = frozenset()
     """The external agents among them."""
+    external_tasks: Mapping[str, Task[Any]] = field(default_factory=dict, compare=False, repr=False)
+    """The tasks that the front end runs."""
     max_hops: int = 4
     """The number of handoffs in a turn after which the active agent must answer."""
     max_tool_calls: int = 64
@@ -92,6 +94,14 @@ class AgentRuntime:
         """Whether a run's context may change the instructions and the model (`studio_context`)."""
         self.override: BaseChatModel | None = None
         """The model that a run's context names; it takes precedence over all others."""
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Any]]:
+        """The tasks that the agent may run, by name."""
+        return {
+            **self.agent.own_tasks,
+            **{name: self.settings.external_tasks[name] for name in self.agent.external_tasks},
+        }
 
     async def load(self, config: RunnableConfig) -> None:
         """Make the models that strings name, in a thread: the first time, a provider's package is imported. What can't
@@ -212,7 +222,7 @@ class AgentRuntime:
             modality=modality_of(turn),
         )
         if tasks:
-            ctx.replay = replay_of(state, self.agent.name, self.agent.own_tasks, tool_call_id, self.settings.secrets)
+            ctx.replay = replay_of(state, self.agent.name, self.tasks, tool_call_id, self.settings.secrets)
 
         async def speak(message_id: str, line: Utterance) -> str:
             text = await self.speak(

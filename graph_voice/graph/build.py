@@ -3,7 +3,7 @@
 import difflib
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Self, cast
 
@@ -15,6 +15,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
+from graph_voice.agents.external_task import ExternalTask
 from graph_voice.agents.task import Task
 from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
@@ -22,6 +23,7 @@ from graph_voice.errors import BuildError, TurnError
 from graph_voice.graph.agent_node import AgentNode
 from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
 from graph_voice.graph.arrival import ExternalNode
+from graph_voice.graph.external_task import ExternalTaskNode
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
 
@@ -44,6 +46,7 @@ def create_voice_graph(
     state_schema: Any = VoiceState,
     context_schema: type[Any] | None = None,
     external: Sequence[str] = (),
+    external_tasks: Mapping[str, Any] | None = None,
     fallback: BaseChatModel | str | None = None,
     retry_policy: RetryPolicy = Settings.retry,
     first_token_timeout: float | None = Settings.first_token_timeout,
@@ -67,6 +70,9 @@ def create_voice_graph(
             itself is passed on unchanged.
         external: names of external agents, which handoffs may lead to. The front end defines them
             (`GraphAgent(graph, agents={"human_desk": HumanDesk})`).
+        external_tasks: the name of a task that the front end runs -> the class of its result: LiveKit's own
+            `AgentTask`s (`GraphAgent(graph, tasks={"dtmf": lambda run: GetDtmfTask(...)})`). Agents name them:
+            `Agent(tasks=["dtmf"])`, `await ctx.run_task("dtmf")`.
         fallback: the model that answers when an agent's own fails before its first word. None: no fallback.
         retry_policy: LangGraph's: how often, and after which errors, a model that has not said anything yet is asked
             again. Default: once more after 0.2 seconds, when LangChain calls the error retryable.
@@ -91,8 +97,10 @@ def create_voice_graph(
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
     if not isinstance(agents, Iterable) or isinstance(agents, str):
         raise BuildError(f"create_voice_graph({agents!r:.60}): write a list of agents, create_voice_graph([agent]).")
-    _check_options(external, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, secrets)
-    members = _members(agents)
+    _check_options(
+        external, external_tasks, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, secrets
+    )
+    members = [*_members(agents), *(ExternalTask(name, kind) for name, kind in (external_tasks or {}).items())]
     names = [_name(member) for member in members]
     for name, member in zip(names, members, strict=True):
         refuse_voice_graph(name, member)
@@ -104,6 +112,7 @@ def create_voice_graph(
     settings = Settings(
         agents=frozenset(names) | frozenset(external),
         external=frozenset(external),
+        external_tasks={member.name: member for member in members if isinstance(member, ExternalTask)},
         max_hops=max_hops,
         max_tool_calls=max_tool_calls,
         apology=apology,
@@ -119,12 +128,14 @@ def create_voice_graph(
     )
     _check_tasks(members, start)
     for member in members:
-        if isinstance(member, Agent):
+        if isinstance(member, ExternalTask):
+            _add_external_task(builder, member, settings, _run_by(members, member.name))
+        elif isinstance(member, Agent):
             _check_tools(member)
             runtime = AgentRuntime(member, llm, settings, fallback)
             runtime.editable = editable
             settings.runtimes[member.name] = runtime
-            waiting = [f"{m.name}_tools" if m.all_tools else m.name for m in _run_by(members, member.name)]
+            waiting = _waiting(_run_by(members, member.name))
             _add_agent(builder, member, runtime, start=member.name == start, waiting=waiting)
         else:
             about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
@@ -153,13 +164,24 @@ def create_voice_graph(
 
 
 def _check_options(
-    external: Any, retry: Any, timeout: Any, max_hops: Any, max_tool_calls: Any, apology: Any, secrets: Any
+    external: Any,
+    external_tasks: Any,
+    retry: Any,
+    timeout: Any,
+    max_hops: Any,
+    max_tool_calls: Any,
+    apology: Any,
+    secrets: Any,
 ) -> None:
     """Raise `BuildError` for what would fail in the middle of a call."""
 
     def refuse(name: str, value: Any, fix: str) -> None:
         raise BuildError(f"create_voice_graph({name}={value!r:.60}): {fix}")
 
+    if not isinstance(external_tasks, Mapping | None) or not all(
+        isinstance(name, str) for name in external_tasks or ()
+    ):
+        refuse("external_tasks", external_tasks, 'write name and result, external_tasks={"dtmf": Digits}.')
     if not isinstance(external, Iterable):
         refuse("external", external, 'write the names of the agents, external=["human_desk"].')
     for name, number in (("max_hops", max_hops), ("max_tool_calls", max_tool_calls)):
@@ -246,14 +268,30 @@ def _check_tools(agent: Agent) -> None:
 
 def _run_by(members: Sequence[Any], task: str) -> list[Agent]:
     """The agents that run this task."""
-    return [member for member in members if isinstance(member, Agent) and task in member.own_tasks]
+    return [member for member in members if isinstance(member, Agent) and task in _tasks_run_by(member)]
+
+
+def _tasks_run_by(agent: Agent) -> list[str]:
+    return [*agent.own_tasks, *agent.external_tasks]
+
+
+def _waiting(agents: Sequence[Agent]) -> list[str]:
+    """The nodes that go on when a task that these agents run has ended."""
+    return [f"{agent.name}_tools" if agent.all_tools else agent.name for agent in agents]
 
 
 def _check_tasks(members: Sequence[Any], start: str) -> None:
     """Raise `BuildError` for a task that nobody runs, and for one that is run and not there."""
     agents = [member for member in members if isinstance(member, Agent)]
     there = {member.name for member in agents if isinstance(member, Task)}
-    run = {name: member.name for member in agents for name in member.own_tasks}
+    outside = {member.name for member in agents if isinstance(member, ExternalTask)}
+    for by in agents:
+        for name in set(by.external_tasks) - outside:
+            raise BuildError(
+                f'agent "{by.name}" names the task "{name}", so it is an external one: create_voice_graph(..., '
+                f'external_tasks={{"{name}": Result}}). A Task of the graph\'s is written itself, tasks=[{name}].'
+            )
+    run = {name: member.name for member in agents for name in _tasks_run_by(member)}
     for name, by in run.items():
         if name not in there:
             raise BuildError(
@@ -376,6 +414,16 @@ def _add_agent(
     builder.add_conditional_edges(name, go_on, cast(Any, {**leads_to, **ways}))
 
 
+def _add_external_task(
+    builder: StateGraph[Any, Any, Any, Any], task: ExternalTask, settings: Settings, run_by: Sequence[Agent]
+) -> None:
+    """Add the node of a task that the front end runs."""
+    node = ExternalTaskNode(task, AgentRuntime(task, None, settings))
+    about = {"agent": task.name, "external_task": True, "start": False, "tools": [], "voice": {}}
+    ends = dict.fromkeys(_waiting(run_by), "task ends")
+    builder.add_node(task.name, cast(Any, node.step), destinations=ends, metadata={METADATA: about})
+
+
 def _handoffs(agent: Agent) -> tuple[dict[str, str], dict[str, str]]:
     """The handoffs that lead from the agent's node, and those that lead from its tools: target -> label.
 
@@ -395,7 +443,7 @@ def _handoffs(agent: Agent) -> tuple[dict[str, str], dict[str, str]]:
     for target in agent.ways:
         if target not in transfers and target not in returned:
             unnamed[target] = [f"handoff to {target}"]
-    for task in agent.own_tasks:
+    for task in _tasks_run_by(agent):
         if task not in transfers and task not in returned:
             unnamed[task] = ["task begins"]
     return _joined(transfers), _joined(returned)
@@ -419,7 +467,7 @@ def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[
     reached, frontier = {start}, [start]
     by_name = {_name(m): m for m in members}
     ways = {
-        name: (m.targets - set(external)) | m.own_tasks.keys() for name, m in by_name.items() if isinstance(m, Agent)
+        name: (m.targets - set(external)) | {*_tasks_run_by(m)} for name, m in by_name.items() if isinstance(m, Agent)
     }
     if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
         return  # a compiled graph, or a node that is added later, may lead anywhere

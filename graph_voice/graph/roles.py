@@ -28,6 +28,7 @@ class _Node:
     speculative: bool
     silent: bool
     external: bool
+    external_task: bool
 
 
 class Roles:
@@ -57,6 +58,7 @@ class Roles:
                 or "tools_of" in about
                 or "external" in about,
                 external=bool(about.get("external")),
+                external_task=bool(about.get("external_task")),
                 start=bool(about.get("start")),
                 speaks=bool(metadata.get("speak")) or name in speak,
                 speculative=bool(metadata.get("speculative")),
@@ -72,6 +74,8 @@ class Roles:
         self.agents = frozenset(name for name, node in self.nodes.items() if node.agent == name)
         self.external = frozenset(name for name, node in self.nodes.items() if node.external)
         """External agents, which the front end defines."""
+        self.external_tasks = frozenset(name for name, node in self.nodes.items() if node.external_task)
+        """Tasks that the front end runs."""
         self.custom_speakers = frozenset(n for n, node in self.nodes.items() if node.speaks and not node.is_library)
         self.takers = frozenset(n for n in self.agents if (r := runtime_of(graph, n)) and r.secret_schemas)
         """Agents with a tool that takes a secret."""

@@ -114,7 +114,7 @@ class TaskSteps:
             asking: the id of its message.
             said: what an `on_enter` method has said so far.
         """
-        task: Task[Any] = self.agent.own_tasks[wanted.task]
+        task = self.runtime.tasks[wanted.task]
         messages: list[AnyMessage] = state["messages"]
         record = handoff_record(self.agent.name, task.name, call_id)
         if turn is not None:
@@ -157,7 +157,7 @@ class TaskSteps:
         config: RunnableConfig,
         turn: NodesSide | None,
         *,
-        call_id: str,
+        call_id: str | None,
     ) -> tuple[dict[str, Any], str | None]:
         """End the task that this agent is. Returns the update of the state, and the node that goes on (None: nobody
         has waited for it).
@@ -167,7 +167,7 @@ class TaskSteps:
             state: with the results of the batch.
             config: the node's.
             turn: the turn; None outside of one.
-            call_id: the tool call that has ended it.
+            call_id: the tool call that has ended it; None if none has.
         """
         assert self.task is not None
         end = replace(end, value=self._stored(end.value), draft=self._stored(end.draft))

@@ -32,6 +32,9 @@ class TurnOwner(Protocol[T]):
     def acts_behind(self, node: str) -> bool:
         """Whether an edge leads from this node to a custom one that may act."""
 
+    def runs_task(self, task: str) -> bool:
+        """Whether the front end runs this external task."""
+
     @property
     def messages(self) -> Sequence[AnyMessage]:
         """What is remembered of the conversation."""

@@ -5,6 +5,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import HumanMessage
@@ -25,11 +26,20 @@ from graph_voice.turn.reports import Reports
 from graph_voice.turn.state import TurnState
 from graph_voice.turn.timings import Timings
 
-__all__ = ["NO_HANDOFF", "TurnRun"]
+__all__ = ["NO_HANDOFF", "TaskResult", "TurnRun"]
 
 logger = logging.getLogger("graph_voice")
 
 NO_HANDOFF = "not done: the transfer did not take place."
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How a task of the front end's has ended."""
+
+    result: Any = None
+    error: str | None = None
+    """Why it has none; None if it has one."""
 
 
 class TurnRun:
@@ -63,6 +73,8 @@ class TurnRun:
         if self.options.messages is not None:
             self.before = frozenset(m.id for m in call.messages if user is None or m.id != user.id)
         self.entering = entering
+        self.given: TaskResult | None = None
+        """How an external task has ended, if this turn goes on behind it."""
         self.modality = call.modality
         """How the caller's words came. A turn that the agent begins has that of the turn before."""
         self.created_at = time.time()

@@ -35,9 +35,10 @@ from graph_voice_livekit.session.away import AwayHold
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.ending import CallEnd
 from graph_voice_livekit.session.external import ExternalAgents
+from graph_voice_livekit.session.external_tasks import ExternalTasks
 from graph_voice_livekit.session.failures import Failures
 from graph_voice_livekit.session.handoff import LiveHandoff
-from graph_voice_livekit.session.handoffs import Handoffs, MakeAgent
+from graph_voice_livekit.session.handoffs import EnteringAgent, Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
 from graph_voice_livekit.session.host_tools import HostTools
 from graph_voice_livekit.session.live_tasks import LiveTasks, MakeTask
@@ -73,12 +74,15 @@ class Bridge:
         make_agent: MakeAgent,
         make_task: MakeTask,
         external_agents: ExternalAgents,
+        external_tasks: ExternalTasks,
         arriving: history.Operation | None,
         on_resume: ResumeHook = None,
     ) -> None:
         self.conversation = conversation
         self.userdata = SharedUserdata(conversation)
         self.external_agents = external_agents
+        self.external_tasks = external_tasks
+        conversation.call.front_end_tasks = external_tasks.names
         self.agents = conversation.call.roles.agents
         self.tables = Tables()
         self.failures = Failures()
@@ -127,6 +131,17 @@ class Bridge:
     def complete_handoff(self, handoff: LiveHandoff) -> None:
         """Carry out a handoff that LiveKit has canceled, or was too late for."""
         self.handoffs.complete(handoff)
+
+    async def run_task(self, agent: EnteringAgent) -> None:
+        """Let LiveKit run the external task that this agent stands for, then go on behind it."""
+        if not await self.handoffs.waits(agent):
+            return
+        if (ended := await self.external_tasks.run(agent.id, self.conversation)) is None:
+            return
+        result, error = ended
+        self.userdata.take()
+        if (turn := self.conversation.end_task(agent.id, result, error=error)) is not None:
+            self.speak(self.drive(turn))
 
     # ---- turns
 

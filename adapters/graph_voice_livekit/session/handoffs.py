@@ -158,6 +158,17 @@ class Handoffs:
         self._recovery.answer_behind(driver)
         return True
 
+    async def waits(self, agent: EnteringAgent) -> bool:
+        """LiveKit runs the external task that this agent of the graph stands for. Returns whether it may begin."""
+        self.active_agent = agent.id
+        self._came_from, self._resume.found = None, False
+        handoff, agent.handoff = agent.handoff, None
+        if handoff is not None and handoff.in_progress:
+            handoff.enter()
+            await handoff.driver.turn.wait_finished()  # only then the graph has written that it waits
+            handoff.driver.maybe_close()
+        return not self._conversation.closed
+
     async def _entered_after_words(self, driver: Driver) -> None:
         """The caller has interrupted the turn that handed off: end it, and answer what they say now."""
         call = self._call

@@ -10,6 +10,7 @@ from livekit.agents.voice import SpeechHandle
 
 from graph_voice_livekit.session.behind_base import TaskAgent
 from graph_voice_livekit.session.driver import Driver
+from graph_voice_livekit.session.external_tasks import ExternalTasks
 from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.tool_call import Batch, LiveToolCall
 from graph_voice_livekit.session.turns import TurnCall
@@ -26,6 +27,9 @@ class MakeTask(Protocol):
 
 class TasksCall(TurnCall, Protocol):
     """What the tasks ask of the call that they belong to."""
+
+    @property
+    def external_tasks(self) -> ExternalTasks: ...
 
     def attach(self, driver: Driver, speech: SpeechHandle) -> None:
         """A LiveKit speech drains this turn from now on."""
@@ -54,6 +58,8 @@ class LiveTasks:
     def takes(self, begin: LiveHandoff, batch: Batch) -> bool:
         """Whether LiveKit's own task carries this out. Several tool calls that wait can't be: LiveKit keeps back all
         results of a batch until the last one is there."""
+        if begin.new_agent in self._call.external_tasks:
+            return False  # its agent awaits a task of LiveKit's itself
         waiting = [call for call in batch.calls.values() if call.waits]
         return begin.event.task == "begin" and len(waiting) == 1
 

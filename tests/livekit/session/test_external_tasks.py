@@ -1,0 +1,184 @@
+"""LiveKit's own tasks, run by a graph's tools: they take the session, and their results come back as typed ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import livekit.agents as lk
+import pytest
+from graph_agent_support import no_accidents, told_by_graph
+from livekit.agents import AgentSession, AgentTask, ToolError
+from livekit.agents.beta.workflows import GetEmailTask
+from livekit.agents.beta.workflows.email_address import GetEmailResult
+from native_support import LiveKitModel
+from pydantic import BaseModel
+
+from graph_voice import Agent, RunContext, TaskFailed, create_voice_graph, function_tool
+from graph_voice.errors import BuildError
+from graph_voice.testing import ScriptedModel, call
+from graph_voice_livekit import GraphAgent
+
+pytestmark = pytest.mark.virtual_clock
+
+
+class Digits(BaseModel):
+    digits: str
+
+
+@dataclass
+class Found:
+    digits: str
+
+
+class Ask(AgentTask[Found]):
+    """A task of LiveKit's: it asks, and a tool of its own ends it."""
+
+    def __init__(self, count: int, **options: Any) -> None:
+        super().__init__(instructions=f"Ask for {count} digits.", **options)
+
+    async def on_enter(self) -> None:
+        await self.session.generate_reply(instructions="Ask.")
+
+    @lk.function_tool
+    async def record(self, digits: str) -> None:
+        """Record the digits."""
+        if digits == "none":
+            raise ToolError("write digits")
+        self.complete(Found(digits) if digits != "refused" else ToolError("the caller refuses"))
+
+
+@function_tool
+async def pay(ctx: RunContext[Any]) -> str:
+    """Pay."""
+    try:
+        found = await ctx.run_task("dtmf", n=4)
+    except TaskFailed as failed:
+        return f"Not paid: {failed.reason}"
+    return f"Paid with {found.digits}."
+
+
+@function_tool(needs={"digits": "dtmf"})
+async def unlock(digits: Digits) -> str:
+    """Unlock."""
+    return f"Unlocked by {digits.digits}."
+
+
+def desk(make: Any, result: Any = Digits, tools: Any = (pay, unlock), **options: Any) -> GraphAgent:
+    def script(messages: Any) -> Any:
+        if messages[-1].text in ("pay", "unlock", "email"):
+            return call(messages[-1].text)
+        told = [m.text for m in messages if m.type == "tool"]
+        return "Good bye." if messages[-1].text == "thanks" else f"So: {told[-1]}"
+
+    agent = Agent("desk", instructions="You help.", tools=list(tools), tasks=["dtmf"])
+    graph = create_voice_graph([agent], llm=ScriptedModel(script), external_tasks={"dtmf": result}, **options)
+    return GraphAgent(graph, tasks={"dtmf": make})
+
+
+def asking(*script: Any) -> tuple[LiveKitModel, Any]:
+    model = LiveKitModel(list(script))
+    return model, lambda run: Ask(run.inputs.get("n", 0), llm=model)
+
+
+async def talk(ga: GraphAgent, *said: str, **options: Any) -> AgentSession[Any]:
+    """A call in text."""
+    with no_accidents():
+        async with AgentSession[Any](vad=None, **options) as session:
+            await session.start(ga)
+            for words in said:
+                await session.run(user_input=words)
+        await ga.aclose()
+    return session
+
+
+def heard(session: AgentSession[Any]) -> list[tuple[str, str]]:
+    return [(m.role, str(m.text_content)) for m in session.history.messages() if m.role != "system"]
+
+
+@pytest.mark.parametrize(("tool", "told"), [("pay", "Paid with 1234."), ("unlock", "Unlocked by 1234.")])
+async def test_livekits_task_takes_the_session_and_its_result_is_the_typed_one(tool: str, told: str) -> None:
+    model, make = asking("Which digits?", call("record", {"digits": "1234"}))
+    ga = desk(make)
+    session = await talk(ga, tool, "one two three four", "thanks")
+    assert heard(session) == [
+        ("user", tool),
+        ("assistant", "Which digits?"),
+        ("user", "one two three four"),
+        ("assistant", f"So: {told}"),
+        ("user", "thanks"),
+        ("assistant", "Good bye."),
+    ]
+    assert told_by_graph(ga) == heard(session)
+    assert ga.conversation.active_agent == "desk"
+    assert not ga.conversation.state["stack"]
+    assert f"Ask for {4 if tool == 'pay' else 0} digits." in str(model.shown[0].to_dict())
+    handoffs = [(i.old_agent_id, i.new_agent_id) for i in session.history.items if i.type == "agent_handoff"]
+    assert handoffs[1:] == [("desk", "dtmf"), ("dtmf", "ask"), ("ask", "dtmf"), ("dtmf", "desk")]
+
+
+async def test_a_task_of_livekits_that_fails_is_a_failed_task() -> None:
+    _, make = asking("Which digits?", call("record", {"digits": "refused"}))
+    ga = desk(make)
+    session = await talk(ga, "pay", "I refuse")
+    assert heard(session)[-1] == ("assistant", "So: Not paid: the caller refuses")
+
+
+async def test_a_function_that_cannot_make_the_task_is_a_failed_task(caplog: pytest.LogCaptureFixture) -> None:
+    def make(run: Any) -> Any:
+        raise RuntimeError("no line")
+
+    ga = desk(make)
+    async with AgentSession[Any](vad=None) as session:
+        await session.start(ga)
+        await session.run(user_input="pay")
+    assert heard(session)[-1] == ("assistant", "So: Not paid: An internal error occurred.")
+    assert "LiveKit's task dtmf failed" in caplog.text
+
+
+async def test_the_task_is_told_the_inputs_the_facts_and_the_conversation() -> None:
+    seen: list[Any] = []
+    _, ask = asking("Which digits?", call("record", {"digits": "1"}))
+
+    def make(run: Any) -> Any:
+        seen.append(run)
+        return ask(run)
+
+    await talk(desk(make, userdata=Digits), "pay", "one", userdata=Digits(digits="known"))
+    (run,) = seen
+    assert (dict(run.inputs), run.userdata) == ({"n": 4}, Digits(digits="known"))
+    assert [item.text_content for item in run.chat_ctx.items if item.type == "message"] == ["pay"]
+
+
+async def test_a_ready_made_task_of_livekits_runs_with_the_sessions_model() -> None:
+    model = LiveKitModel(["What is your address?", call("update_email_address", {"email": "ada@example.org"})])
+    ga = desk(lambda run: GetEmailTask(require_confirmation=False), GetEmailResult, [email])
+    session = await talk(ga, "email", "ada at example dot org", llm=model)
+    assert heard(session)[-1] == ("assistant", "So: ada@example.org")
+
+
+@function_tool
+async def email(ctx: RunContext[Any]) -> str:
+    """Email."""
+    found: GetEmailResult = await ctx.run_task("dtmf")
+    return found.email_address
+
+
+async def test_the_session_may_close_while_livekits_task_runs() -> None:
+    _, make = asking("Which digits?")
+    ga = desk(make)
+    await talk(ga, "pay")
+    assert ga.conversation.closed
+    assert [m.text for m in ga.conversation.messages if m.type == "tool"] == ["not done: the task was abandoned."]
+
+
+def test_what_is_declared_on_one_side_only_is_refused() -> None:
+    for tasks, told in (
+        ({}, r'tasks=\{"dtmf": lambda run: MyAgentTask'),
+        ({"dtmf": lambda run: None, "x": lambda run: None}, r'external_tasks=\{"x": Result\}'),
+        ({"dtmf": Ask}, "write a function of the run"),
+        ({"dtmf": lambda: None}, "write a function of the run"),
+    ):
+        agent = Agent("desk", instructions="x", tools=[pay], tasks=["dtmf"])
+        with pytest.raises(BuildError, match=told):
+            GraphAgent(create_voice_graph([agent], external_tasks={"dtmf": Digits}), tasks=tasks)  # type: ignore[arg-type]
