@@ -285,10 +285,10 @@ def _check_tasks(members: Sequence[Any], start: str) -> None:
     agents = [member for member in members if isinstance(member, Agent)]
     there = {member.name for member in agents if isinstance(member, Task)}
     outside = {member.name for member in agents if isinstance(member, ExternalTask)}
-    for by in agents:
-        for name in set(by.external_tasks) - outside:
+    for agent in agents:
+        for name in set(agent.external_tasks) - outside:
             raise BuildError(
-                f'agent "{by.name}" names the task "{name}", so it is an external one: create_voice_graph(..., '
+                f'agent "{agent.name}" names the task "{name}", so it is an external one: create_voice_graph(..., '
                 f'external_tasks={{"{name}": Result}}). A Task of the graph\'s is written itself, tasks=[{name}].'
             )
     run = {name: member.name for member in agents for name in _tasks_run_by(member)}

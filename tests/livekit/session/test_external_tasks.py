@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 import livekit.agents as lk
 import pytest
-from graph_agent_support import no_accidents, told_by_graph
+from graph_agent_support import no_accidents, told_by_graph, told_by_livekit
+from langgraph.checkpoint.memory import InMemorySaver
 from livekit.agents import AgentSession, AgentTask, ToolError
 from livekit.agents.beta.workflows import GetEmailTask
 from livekit.agents.beta.workflows.email_address import GetEmailResult
@@ -18,6 +20,7 @@ from graph_voice import Agent, RunContext, TaskFailed, create_voice_graph, funct
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.testing import voice_rig
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -64,7 +67,9 @@ async def unlock(digits: Digits) -> str:
     return f"Unlocked by {digits.digits}."
 
 
-def desk(make: Any, result: Any = Digits, tools: Any = (pay, unlock), **options: Any) -> GraphAgent:
+def desk(
+    make: Any, result: Any = Digits, tools: Any = (pay, unlock), userdata: Any = None, **options: Any
+) -> GraphAgent:
     def script(messages: Any) -> Any:
         if messages[-1].text in ("pay", "unlock", "email"):
             return call(messages[-1].text)
@@ -72,8 +77,8 @@ def desk(make: Any, result: Any = Digits, tools: Any = (pay, unlock), **options:
         return "Good bye." if messages[-1].text == "thanks" else f"So: {told[-1]}"
 
     agent = Agent("desk", instructions="You help.", tools=list(tools), tasks=["dtmf"])
-    graph = create_voice_graph([agent], llm=ScriptedModel(script), external_tasks={"dtmf": result}, **options)
-    return GraphAgent(graph, tasks={"dtmf": make})
+    graph = create_voice_graph([agent], llm=ScriptedModel(script), external_tasks={"dtmf": result}, userdata=userdata)
+    return GraphAgent(graph, tasks={"dtmf": make}, **options)
 
 
 def asking(*script: Any) -> tuple[LiveKitModel, Any]:
@@ -182,3 +187,56 @@ def test_what_is_declared_on_one_side_only_is_refused() -> None:
         agent = Agent("desk", instructions="x", tools=[pay], tasks=["dtmf"])
         with pytest.raises(BuildError, match=told):
             GraphAgent(create_voice_graph([agent], external_tasks={"dtmf": Digits}), tasks=tasks)  # type: ignore[arg-type]
+
+
+async def test_by_voice_a_barge_in_on_the_tasks_question_is_livekits_own_and_the_call_goes_on() -> None:
+    _, make = asking("Which digits do you want to pay with today?", "Again, please.", call("record", {"digits": "12"}))
+    ga = desk(make)
+    with no_accidents():
+        async with voice_rig(ga) as rig:
+            await rig.user_says("pay")
+            await asyncio.sleep(1.5)  # in the middle of the question
+            await rig.user_says("wait")
+            await asyncio.sleep(6)
+            await rig.user_says("one two")
+            await asyncio.sleep(6)
+            said = heard(rig.session)
+            assert said[-1] == ("assistant", "So: Paid with 12.")
+            assert told_by_graph(ga) == told_by_livekit(rig.session)
+            assert "Which digits do you want to pay with today?" not in [text for _, text in said]
+            assert ga.conversation.active_agent == "desk"
+
+
+async def test_a_program_that_moves_the_call_away_abandons_the_task() -> None:
+    _, make = asking("Which digits?")
+    other = Agent("other", instructions="x", llm=ScriptedModel(lambda ms: "Other here."))
+    waiting = Agent("desk", instructions="x", tools=[pay], tasks=["dtmf"], handoffs=["other"])
+    graph = create_voice_graph([waiting, other], llm=ScriptedModel([call("pay")]), external_tasks={"dtmf": Digits})
+    ga = GraphAgent(graph, tasks={"dtmf": make})
+    async with AgentSession[Any](vad=None) as session:
+        await session.start(ga)
+        await session.run(user_input="pay")
+        session.update_agent(ga.agent("other"))
+        await asyncio.sleep(2)
+        await session.run(user_input="hello")
+        assert heard(session)[-1] == ("assistant", "Other here.")
+        assert ga.conversation.active_agent == "other"
+    await ga.aclose()
+    assert [m.text for m in ga.conversation.messages if m.type == "tool"] == ["not done: the task was abandoned."]
+
+
+async def test_another_process_runs_the_task_anew() -> None:
+    saver = InMemorySaver()
+    for script, said in ((["Which digits?"], ["pay"]), (["Which digits?", call("record", {"digits": "12"})], ["one"])):
+        _, make = asking(*script)
+        ga = desk(make, saver=saver, thread_id="room")
+        async with AgentSession[Any](vad=None) as session:
+            await session.start(ga)
+            await asyncio.sleep(2)
+            for words in said:
+                await session.run(user_input=words)
+            await ga.conversation.flush()
+            if said == ["pay"]:
+                await ga.conversation.call.abandon()  # as if the process had ended here
+        await ga.aclose()
+    assert heard(session)[-1] == ("assistant", "So: Paid with 12.")
