@@ -257,7 +257,7 @@ class Call:
     async def _run_remotely(self, thread: RemoteThread, nodes: NodesSide, saver: RunSaver, trace: Trace) -> None:
         turn = nodes.run
         user = turn.record.user
-        run = RemoteRun(thread, [m for m in self.state.messages if user is None or m.id != user.id])
+        run = RemoteRun(thread, lambda: [m for m in self.state.messages if user is None or m.id != user.id])
         try:
             await Runner(nodes, self.state, saver).run(run, await self._input(turn), trace.config)
         finally:

@@ -218,10 +218,11 @@ class RemoteRun:
 
     Args:
         thread: where it runs.
-        remembered: the messages with which it begins, without those of its input.
+        remembered: returns the messages with which it begins, without those of its input: the run before it may still
+            change them.
     """
 
-    def __init__(self, thread: RemoteThread, remembered: Sequence[AnyMessage]) -> None:
+    def __init__(self, thread: RemoteThread, remembered: Callable[[], Sequence[AnyMessage]]) -> None:
         self._thread = thread
         self._remembered = remembered
         self._parts: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -278,9 +279,9 @@ class RemoteRun:
     def _input(self, payload: Any) -> Any:
         if isinstance(payload, Command):
             # Of a batch of tool calls that waits, the results must stand behind it: nothing new may come between.
-            changed = self._thread.changed(self._remembered)
+            changed = self._thread.changed(self._remembered())
             return Command(resume=payload.resume, update={"messages": changed} if changed else None)
-        update = self._thread.update(self._remembered)
+        update = self._thread.update(self._remembered())
         if self._thread.questions:
             raise TurnError(
                 "The remote graph waits for an answer (interrupt()), and a thread has one run at a time: nothing else "

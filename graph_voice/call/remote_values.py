@@ -9,6 +9,7 @@ from langchain_core.messages import (
     AnyMessage,
     BaseMessage,
     RemoveMessage,
+    ToolMessage,
     messages_from_dict,
 )
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
@@ -78,11 +79,17 @@ def reconciled(
         spoken: ids of the messages that speaking nodes have written: one that is not remembered was not heard.
     """
     known = {message.id for message in remembered}
+    answered = {message.tool_call_id for message in remembered if isinstance(message, ToolMessage)}
+    for message in held:
+        if isinstance(message, AIMessage) and message.id in spoken and message.id not in known:
+            answered.update(str(call["id"]) for call in message.tool_calls)
     silent: dict[str | None, list[BaseMessage]] = {}
     before: str | None = None
     for message in held:
         if message.id in known:
             before = message.id
+        elif isinstance(message, ToolMessage) and message.tool_call_id in answered:
+            pass  # it is remembered with another result: the outcome was unknown when the run was cancelled
         elif message.id not in spoken:
             silent.setdefault(before, []).append(message)
     found = [*silent.get(None, ())]

@@ -240,7 +240,7 @@ class Runner:
             return
         for step in turn.record.steps():
             for call in step.calls.values():
-                if call.open and not self._roles.is_library(step.agent):
+                if call.open and not self._roles.is_library(step.agent) and self._call.remote is None:
                     call.status = "refused"  # the node that would have run it never started
                 elif call.open:
                     call.result = answer(call.id, call.name, UNKNOWN, is_error=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
 from livekit.agents import ToolError as LiveKitToolError
 from livekit.agents import mock_tools
 from livekit.agents.voice.room_io import TextInputEvent, TextInputOptions
@@ -74,8 +75,10 @@ class LiveKitFrontEnd(FrontEnd):
     async def open(self, watch: Callable[[Conversation[Any]], None]) -> None:
         options = dict(self.plan.options)
         graph = self.plan.graph.compile() if isinstance(self.plan.graph, StateGraph) else self.plan.graph
-        roles = Roles(graph, options.get("speak", ()), options.get("silent", ()))
-        voices = {name: Voice(tts=_voice(name)) for name in roles.agents}
+        agents: frozenset[str] = frozenset()
+        if isinstance(graph, Pregel):
+            agents = Roles(graph, options.get("speak", ()), options.get("silent", ())).agents
+        voices = {name: Voice(tts=_voice(name)) for name in agents}
         self._agent = agent = GraphAgent(graph, voices=voices, on_resume=self.plan.on_resume, **options)
         watch(agent.conversation)
         for name, tools in self.plan.mocks.items():

@@ -59,9 +59,18 @@ def test_what_is_remembered_is_there_in_its_order_and_only_what_nobody_was_to_he
     wanted = reconciled(held, remembered, spoken)
     known = {m.id for m in remembered}
     assert [m for m in wanted if m.id in known] == remembered
-    assert [m for m in wanted if m.id not in known] == sorted(
-        (m for m in held if m.id not in known and m.id not in spoken), key=lambda m: wanted.index(m)
-    )
+    dropped = [m for m in held if isinstance(m, AIMessage) and m.id in spoken - known]
+    answered = {m.tool_call_id for m in remembered if isinstance(m, ToolMessage)}
+    answered |= {str(c["id"]) for m in dropped for c in m.tool_calls}
+    others = [m for m in held if m.id not in known | spoken]
+    kept = [m for m in others if not isinstance(m, ToolMessage) or m.tool_call_id not in answered]
+    assert sorted(str(m.id) for m in wanted if m.id not in known) == sorted(str(m.id) for m in kept)
+
+
+def test_a_result_that_came_after_its_run_was_cancelled_is_not_there_beside_the_one_that_the_model_was_told() -> None:
+    asking = AIMessage("", id="a", tool_calls=[{"name": "pay", "args": {}, "id": "call-1"}])
+    told: list[AnyMessage] = [asking, ToolMessage("It is unknown.", id="r", tool_call_id="call-1")]
+    assert reconciled([asking, ToolMessage("Paid.", id="b", tool_call_id="call-1")], told, {"a"}) == told
 
 
 @given(history())
