@@ -1,6 +1,7 @@
 """`RemoteGraph` on a real server: spoken word by word, asked and answered, interrupted, and remembered as heard."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,12 +14,14 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from livekit.agents import AgentSession
+from remote_support import LocalServer
 from turn_support import rest, until
 
 from graph_voice import Conversation, events
 from graph_voice.errors import BuildError
 from graph_voice.testing import check_prompt
 from graph_voice_livekit import GraphAgent
+from tests.studio import remote_graphs
 from tests.studio.studio_server import Studio
 
 
@@ -209,6 +212,50 @@ async def test_a_barge_in_in_livekit_cancels_the_run_on_the_server(studio: Studi
     thread = agent.conversation.thread_id
     assert sorted(statuses(studio, thread)) == ["interrupted", "success"]
     assert held(studio, thread) == told(agent.conversation.messages)
+
+
+def shape(part: Any) -> Any:
+    """What a part says, without what differs from run to run."""
+    data = part["data"]
+    if part["type"] == "messages":
+        message, metadata = data
+        return "messages", message["type"], message["content"], metadata["langgraph_node"]
+    if part["type"] == "values":
+        return "values", [m["content"] for m in data["messages"]], [i.value for i in part["interrupts"]]
+    if part["type"] == "tasks":
+        return (
+            "tasks",
+            data["name"],
+            sorted(data.keys() - {"metadata", "path"}),
+            [i["value"] for i in data.get("interrupts", ())],
+        )
+    return part["type"], {
+        node: json.dumps(u)[:20] if node != "__interrupt__" else u[0]["value"] for node, u in data.items()
+    }
+
+
+async def parts(graph: RemoteGraph, given: Any, thread: str) -> list[Any]:
+    modes: Any = ["updates", "values", "messages", "tasks"]
+    config: Any = {"configurable": {"thread_id": thread}}
+    options: Any = {"on_disconnect": "cancel", "on_run_created": lambda run: None}
+    stream = graph.astream(given, config, stream_mode=modes, subgraphs=True, version="v2", **options)
+    return [shape(part) async for part in stream]
+
+
+@pytest.mark.parametrize("name", ["forecaster", "travel", "payer"])
+async def test_the_server_in_this_process_says_what_the_real_one_says(studio: Studio, name: str) -> None:
+    words = {"forecaster": "How is the weather?", "travel": "Fly.", "payer": "Pay."}[name]
+    given = {"messages": [{"type": "human", "content": words, "id": "u-1"}]}
+    here = LocalServer(getattr(remote_graphs, name).builder)
+    thread = str(uuid.uuid4())
+    async with remote(studio, name) as graph:
+        assert await parts(graph, given, thread) == await parts(here.remote(), given, thread)
+        theirs = await graph.client.threads.get_state(thread)
+        ours = await here.get_state(thread)
+    assert theirs["next"] == ours["next"]
+    assert [i["value"] for t in theirs["tasks"] for i in t["interrupts"]] == [
+        i["value"] for t in ours["tasks"] for i in t["interrupts"]
+    ]
 
 
 async def test_a_server_that_does_not_answer_is_an_apology() -> None:
