@@ -13,6 +13,7 @@ from langchain_core.tools import BaseTool
 from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.tools import FunctionTool, is_function_tool
@@ -77,7 +78,7 @@ def _with_refusal(found: list[Finding], refused: GraphVoiceError) -> list[Findin
 
 
 def check_graph(
-    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
+    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any] | RemoteGraph,
     *,
     module: ModuleType | None = None,
     speak: Sequence[str] = (),
@@ -92,6 +93,9 @@ def check_graph(
     The code inside a function (a custom node, a tool) is not checked. Only prompts that are functions of the userdata
     are run.
     """
+    if isinstance(graph, RemoteGraph):
+        fix = "Run the check where the graph is written."
+        return [Finding(Severity.INFO, "The graph runs on a server, so nothing of it can be checked here.", fix)]
     try:
         compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     except ValueError as error:  # BuildError, or LangGraph's own

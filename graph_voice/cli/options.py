@@ -63,7 +63,7 @@ def userdata_of(graph: Any, text: str | None) -> Any:
     from graph_voice.userdata.channel import UserdataChannel, explain
 
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
-    channel = compiled.channels.get("userdata")
+    channel = getattr(compiled, "channels", {}).get("userdata")  # a graph that runs on a server has none here
     if not isinstance(channel, UserdataChannel):
         if text is not None:
             raise UserdataError("--userdata: this graph has no userdata; leave the option out.")

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableBinding, RunnableSequence
 from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 
 from graph_voice.errors import BuildError
 
@@ -32,7 +33,9 @@ def could_speak(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
     return [name for name, node in graph.nodes.items() if not name.startswith("__") and _talks(node.bound)]
 
 
-def speakers_of(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any], named: Sequence[str]) -> list[str]:
+def speakers_of(
+    graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any] | RemoteGraph, named: Sequence[str]
+) -> list[str]:
     """Which nodes speak in the graph of a command: those named, else the only one that could.
 
     Empty for a graph whose metadata says who speaks. Raises `BuildError` when no node is named and more than one, or
@@ -40,6 +43,8 @@ def speakers_of(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, An
     """
     if named:
         return list(named)
+    if isinstance(graph, RemoteGraph):
+        raise BuildError("This graph runs on a server. Say which of its nodes the caller is to hear: --speak NODE.")
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     if any((node.metadata or {}).get("speak") for node in compiled.nodes.values()):
         return []

@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.pregel.remote import RemoteGraph
 
 from graph_voice.errors import MissingDependencyError, ModelError
 from graph_voice.graph.build import require_models, runtime_of
@@ -140,8 +141,10 @@ def _openai_compatible(llm: str | None, base_url: str) -> BaseChatModel:
     return ChatOpenAI(model=llm.removeprefix("openai:"), base_url=base_url, api_key=key, stream_usage=True)  # type: ignore[arg-type]  # a plain str is accepted
 
 
-def _has_agents(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any]) -> bool:
-    """Whether the graph has graph_voice agents."""
+def _has_agents(graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any] | RemoteGraph) -> bool:
+    """Whether the graph has graph_voice agents. One that runs on a server has none here."""
+    if isinstance(graph, RemoteGraph):
+        return False
     compiled = graph.compile() if isinstance(graph, StateGraph) else graph
     return any(runtime_of(compiled, name) is not None for name in compiled.nodes)
 

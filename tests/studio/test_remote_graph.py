@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -264,3 +267,29 @@ async def test_a_server_that_does_not_answer_is_an_apology() -> None:
         seen = await conversation.run("Hello")
         await conversation.aclose()
     assert [type(event) for event in seen] == [events.Failed, events.Say, events.Ended]
+
+
+@pytest.fixture
+def program(studio: Studio, tmp_path: Path) -> str:
+    """The file of a program whose graph is on the server."""
+    file = tmp_path / "my_agent.py"
+    url = str(studio.http.base_url)
+    file.write_text(
+        f"from langgraph.pregel.remote import RemoteGraph\n\ngraph = RemoteGraph('forecaster', url={url!r})\n"
+    )
+    return str(file)
+
+
+def command(*words: str, said: str = "") -> str:
+    run = [Path(sys.executable).with_name("graph-voice"), *words]
+    done = subprocess.run(run, input=said, capture_output=True, text=True, timeout=120, check=False)
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_commands_take_it(program: str, tmp_path: Path) -> None:
+    assert "It is sunny in Oslo." in command("chat", program, "--speak", "model", said="How is the weather?\n")
+    assert "--speak NODE" in command("chat", program, said="Hello\n")
+    assert "nothing of it can be checked here" in command("check", program)
+    drawn = tmp_path / "graph.svg"
+    command("draw", program, "--output", str(drawn))
+    assert "tools" in drawn.read_text()
