@@ -233,8 +233,8 @@ async def test_the_loop_is_free_while_the_words_are_embedded(
         return embed(*args, **kwargs)
 
     monkeypatch.setattr(embedding_module, "_embed", watched)
-    await service.ainvoke([SYSTEM, HumanMessage("What plans do you have?")])
-    assert [chunk async for chunk in service.astream([SYSTEM, HumanMessage("When are you open?")])]
+    await service.ainvoke([SYSTEM, HumanMessage("Which plans are there for me?")])
+    assert [chunk async for chunk in service.astream([SYSTEM, HumanMessage("When exactly are you open?")])]
     assert threads
     assert threading.main_thread() not in threads
 

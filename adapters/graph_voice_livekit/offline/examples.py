@@ -1,62 +1,14 @@
 """The example sentences beside a graph: what `IntentRouter` answers from, and what a simulated caller says.
 
-`graphs/customer_service.py` has its examples in `graphs/customer_service.examples.yaml`:
-
-```yaml
-about: Acorn Broadband, a fictional internet provider.   # for the reader only
-slots:                        # what a pattern may take from the caller's words
-  name: name                  # words that begin with a capital, at most three
-  age: {type: integer, minimum: 1, maximum: 120, asked: [age, old]}
-  city: words                 # at most four words, up to a comma, a stop, "and", "but"...
-  code: {type: regex, regex: "[A-Z]{2}[0-9]"}
-outside:                      # what no intent is for: sentences like these get a `fallback`
-  - What is the weather like?
-agents:
-  billing:                    # the agent's name = its node in the graph
-    enter:                    # first reply, or a reply that is not an answer to the caller
-      - Hello {name}, you are through to billing.
-      - You are through to billing.
-    instructions:             # patterns that read slots from a reply's instructions, which are not followed
-      - "greet {name} by name"
-    intents:
-      - name: balance         # an intent calls a tool (and may `say` something first)...
-        examples: ["How much do I owe?", "When is my bill due?"]
-        tool: look_up_balance
-        say: [Let me look.]
-      - name: gives_age       # ...with arguments from slots...
-        patterns: ["I'm {age}", "I'm {age} years old", "{age}"]
-        examples: [I would rather tell you how old I am.]
-        tool: record_age
-        args: {age: "{age}"}
-        reply: ["How old are you?"]       # if the tool is not bound now, or a slot is missing
-      - name: hours           # ...or answers
-        examples: ["When are you open?"]
-        reply: [We are open all day.]
-    after:                    # reply to a tool's result; {output} is the result as a sentence
-      look_up_balance: ["{output} Anything else?"]
-      record_age: [Thank you.]
-    error: [Sorry, that did not work.]  # reply to a failed tool; its text is never spoken
-    fallback: [Sorry, I can help with bills only.]
-caller:                       # a simulated caller, for demos; each agent's steps are said in order
-  steps:
-    billing:
-      - say: ["How much do I owe?", "What is my balance?"]
-      - say: ["Wait, which day was that?"]
-        interrupts: true      # said while the agent answers the step before (or greets)
-      - say: [Goodbye.]
-        end: true
-```
-
-The router's seed chooses one of several sentences, from those that use the most known slots, so each list needs one
-sentence without slots. Slots come from the caller's words, from the arguments of earlier tool calls and from
-`instructions`. A pattern may give the type of a slot itself (`"my name is {name:words}"`). A pattern that is just
-one slot (`"{age}"`) is the answer to a question; it counts only if the agent's last words contain one of the slot's
-`asked` words (by default the slot's name). `'m`, `'s` also match " am" and " is".
+`graphs/customer_service.py` has its examples in `graphs/customer_service.examples.yaml`. The format is described in
+docs/offline.md.
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -65,23 +17,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from graph_voice.errors import GraphVoiceError
 from graph_voice.launch.loading import source_of
-from graph_voice_livekit.offline.slots import (
-    PLACEHOLDER,
-    SLOT_TYPES,
-    SlotValue,
-    compiled,
-    fill,
-    is_bare,
-    placeholders,
-    spoken_integer,
-    texts_in,
-)
+from graph_voice_livekit.offline.slot_types import SLOT_TYPES, SlotValue
+from graph_voice_livekit.offline.slots import PLACEHOLDER, compiled, fill, placeholders, texts_in
+from graph_voice_livekit.offline.words import same_key
 
-__all__ = ["AgentExamples", "Caller", "ExampleStep", "Examples", "ExamplesError", "Intent", "Slot"]
+__all__ = ["AgentExamples", "Caller", "ExampleStep", "Examples", "ExamplesError", "Intent", "Reading", "Slot"]
 
 
 class ExamplesError(GraphVoiceError, ValueError):
     """An examples file is missing, is not YAML, or holds something that the router can't use."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One place where a pattern matches some words."""
+
+    start: int
+    end: int
+    slots: dict[str, SlotValue]
 
 
 class _Model(BaseModel):
@@ -98,12 +51,18 @@ Sentences = Annotated[tuple[str, ...], BeforeValidator(_many)]
 class Slot(_Model):
     """What kind of words a pattern's `{slot}` stands for."""
 
-    type: Literal["words", "name", "integer", "regex"] = "words"
+    type: Literal[
+        "name", "integer", "count", "amount", "time", "date", "email", "phone", "digits", "choice", "regex", "words"
+    ]
     regex: str | None = None
     """For the type `regex`: what the slot's text must match."""
+    choices: dict[str, Sentences] = Field(default_factory=dict)
+    """For the type `choice`: each value, and other words for it. The value's own words and a plural s count too."""
     minimum: int | None = None
-    """For the type `integer`: the least number that is accepted."""
+    """For numbers: the least that is accepted. For the type `digits`: the least number of digits."""
     maximum: int | None = None
+    default: str | int | float | None = None
+    """The value where a pattern that matches has no such slot."""
     asked: Sentences = ()
     """Words of a question that make a bare answer ("Ann.") an answer to it. Default: the slot's name."""
 
@@ -116,21 +75,50 @@ class Slot(_Model):
     def _has_its_regex(self) -> Self:
         if (self.type == "regex") != (self.regex is not None):
             raise ValueError('a slot of type regex, and no other, has a regex: write {type: regex, regex: "..."}')
+        if (self.type == "choice") != bool(self.choices):
+            raise ValueError("a slot of type choice, and no other, has choices: write {type: choice, choices: {...}}")
         try:
             re.compile(self.regex or "")
         except re.error as error:
             raise ValueError(f"the regex {self.regex!r} is none: {error}; write a Python regex") from error
         return self
 
+    @property
+    def takes(self) -> str:
+        """The name of its type, or the regex of what it takes."""
+        if self.type != "choice":
+            return self.regex or self.type
+        words = sorted((self._plural(word) for word in self._values), key=len, reverse=True)
+        return rf"\b(?i:{'|'.join(words)})\b"
+
+    @property
+    def _values(self) -> dict[str, str]:
+        own = {key.replace("_", " ").lower(): key for key in self.choices}
+        return own | {word.lower(): key for key, others in self.choices.items() for word in others}
+
+    @staticmethod
+    def _plural(word: str) -> str:
+        return r"[\s-]+".join(map(re.escape, re.split(r"[\s-]+", word))) + ("" if word.endswith("s") else "(?:e?s)?")
+
     def value(self, text: str) -> SlotValue | None:
-        """Return what `text` means in this slot, or None if it is not a number or out of range."""
+        """Return what `text` means in this slot, or None if it means nothing or is out of range."""
         text = text.strip(" .,!?;:")
-        if self.type != "integer":
-            return text.title() if self.type == "name" and text.islower() else text
-        number = spoken_integer(text)
-        if number is None or number < (self.minimum or 0):
-            return None
-        return number if self.maximum is None or number <= self.maximum else None
+        if self.type == "choice":
+            return next(key for word, key in self._values.items() if re.fullmatch(f"(?i:{self._plural(word)})", text))
+        if self.type == "regex":
+            return text
+        value = SLOT_TYPES[self.type].value(text)
+        size = value if not isinstance(value, str) else len(value.lstrip("+"))
+        low, high = self.minimum, self.maximum
+        if self.type == "phone":
+            low, high = low or 7, high or 15
+        elif self.type not in _MEASURED:
+            return value
+        fits = size is not None and (low or 0) <= size and (high is None or size <= high)
+        return value if fits else None
+
+
+_MEASURED = ("integer", "count", "amount", "digits")
 
 
 class Intent(_Model):
@@ -140,10 +128,18 @@ class Intent(_Model):
     examples: Sentences = ()
     """Sentences that mean this. Ten different ones work better than thirty similar ones."""
     patterns: Sentences = ()
-    """Sentences with slots; the first that matches fills the slots."""
+    """Sentences with slots; each place where one matches fills the slots."""
+    asked: Sentences = ()
+    """If there are any: it counts only when the agent's last words contain one of these ("right" for "Yes.")."""
     tool: str | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     """The tool's arguments, slots at any depth. `"{age}"` alone keeps its type; in a longer text it becomes text."""
+    several: bool = False
+    """Whether two different matches are two tool calls. Otherwise they are one, or none if they contradict."""
+    times: str | None = None
+    """A slot with a number, "{count}": as many tool calls."""
+    adds: bool = False
+    """Whether "one more", "also" and the like put a list behind that of the tool's last call, which is not replaced."""
     say: Sentences = ()
     """What is said before the tool is called."""
     reply: Sentences = ()
@@ -196,6 +192,15 @@ class AgentExamples(_Model):
         names = [intent.name for intent in self.intents]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two intents are called {_listed(twice)}: give each a name of its own")
+        meant: dict[tuple[str, ...], Intent] = {}
+        for intent in self.intents:
+            for sentence in intent.examples:
+                other = meant.setdefault(same_key(sentence), intent)
+                if other is not intent and not (other.asked or intent.asked):
+                    raise ValueError(
+                        f"{sentence!r} is an example of two intents, {other.name!r} and {intent.name!r}: "
+                        "leave it to one of them, or write `asked: [...]`, the question's words, where it is an answer"
+                    )
         for tool in sorted(self.tools - self.after.keys()):
             if not tool.startswith("transfer_to_"):
                 raise ValueError(f'tool {tool!r} has no reply to its result: write `after: {{{tool}: ["{{output}}"]}}`')
@@ -253,7 +258,7 @@ class Examples(_Model):
         except OSError as error:
             raise ExamplesError(
                 f"{path}: can't be read ({error.strerror}). Write the example sentences of the graph there, "
-                f"in the format of the docstring of {__name__}."
+                "in the format that docs/offline.md describes."
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ExamplesError(
@@ -269,28 +274,49 @@ class Examples(_Model):
     @model_validator(mode="after")
     def _names_what_exists(self) -> Self:
         for name, agent in self.agents.items():
-            for pattern in [*(p for intent in agent.intents for p in intent.patterns), *agent.instructions]:
+            spoken = [p for intent in agent.intents for p in intent.patterns]
+            for pattern in [*spoken, *agent.instructions]:
                 for slot, kind in PLACEHOLDER.findall(pattern):
                     where = f"agents.{name}: the pattern {pattern!r} has"
                     if slot not in self.slots:
-                        raise ValueError(f"{where} an undeclared slot: write `slots: {{{slot}: words}}`")
+                        raise ValueError(
+                            f"{where} an undeclared slot: write `slots: {{{slot}: name}}`, or another type"
+                        )
                     if kind and kind not in SLOT_TYPES:
                         raise ValueError(f"{where} the type {kind!r}: write one of {_listed(SLOT_TYPES)}")
+                    if "words" in (kind, self.slots[slot].type) and pattern in spoken:
+                        raise ValueError(
+                            f"{where} a slot that takes any words, so it would act on what it did not understand: "
+                            f"give the slot {slot!r} a type, such as {_listed(SLOT_TYPES.keys() - {'words'})}"
+                        )
         for name, steps in self.caller.steps.items() if self.caller else ():
             for target in {name, *(step.expect_handoff or name for step in steps)} - self.agents.keys():
                 raise ValueError(f"caller.steps.{name}: {target!r} is no agent: write one of {_listed(self.agents)}")
         return self
 
+    def find(self, pattern: str, text: str) -> Iterator[Reading]:
+        """Find each place of `text` that `pattern` matches."""
+        regex = compiled(pattern, tuple((name, slot.takes) for name, slot in self.slots.items()))
+        for found in regex.finditer(text):
+            values = {name: self.slots[name].value(words) for name, words in found.groupdict().items()}
+            known = {name: value for name, value in values.items() if value is not None}
+            if len(known) == len(values):
+                yield Reading(found.start(), found.end(), self.defaults | known)
+
     def read(self, pattern: str, text: str) -> dict[str, SlotValue] | None:
-        """Return the slots that `pattern` finds in `text`, or None if it does not match."""
-        regex = compiled(pattern, tuple((name, slot.regex or slot.type) for name, slot in self.slots.items()))
-        for part in re.findall(r"[^.,!?;]+(?=[.,!;]|$)", text) if is_bare(pattern) else [text]:
-            if found := regex.fullmatch(part.strip()) if is_bare(pattern) else regex.search(part):
-                values = {name: self.slots[name].value(words) for name, words in found.groupdict().items()}
-                known = {name: value for name, value in values.items() if value is not None}
-                if len(known) == len(values):
-                    return known
-        return None
+        """Return the slots of the first place where `pattern` matches `text`, or None if it does not match."""
+        return next((found.slots for found in self.find(pattern, text)), None)
+
+    @cached_property
+    def internal_names(self) -> frozenset[str]:
+        """The names of agents and tools that are no words: nobody should hear them."""
+        names = {*self.agents, *(tool for agent in self.agents.values() for tool in agent.tools | agent.after.keys())}
+        return frozenset(name for name in names if "_" in name)
+
+    @cached_property
+    def defaults(self) -> dict[str, SlotValue]:
+        """The slots that have a value anyway."""
+        return {name: slot.default for name, slot in self.slots.items() if slot.default is not None}
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -311,7 +337,7 @@ def _complaints(error: ValidationError, data: Any) -> list[str]:
             place.append(str(name))
         if fault["type"] == "extra_forbidden":
             close = difflib.get_close_matches(place[-1], keys, n=1)
-            hint = f"is no key here; write {f'`{close[0]}`' if close else f'one that {__name__} lists'}"
+            hint = f"is no key here; write {f'`{close[0]}`' if close else 'one that docs/offline.md lists'}"
         elif fault["type"] in ("missing", "too_short"):
             hint = f"is missing or empty; write `{place[-1]}:` with at least one entry"
         elif fault["type"] == "string_type":

@@ -2,12 +2,11 @@
 
 With `IntentRouter` you can run, show and test a voice graph without a network and without a key. It embeds the
 caller's last words (multilingual-e5-small, about 15 ms on one core), compares them with the example sentences
-beside the graph, and calls one of the bound tools or answers with a sentence from the file (format:
-`graph_voice_livekit.offline.examples`).
+beside the graph, and calls one of the bound tools or answers with a sentence from the file (format: docs/offline.md).
 
 It is not a language model. It follows no instructions, knows only what is in its file, fills only slots that a
-pattern describes, and understands each turn without the ones before. If it finds no intent, it says one of the
-file's `fallback` sentences.
+pattern describes, and understands each turn without the ones before. It never acts on what it did not understand:
+then it says one of the file's `fallback` sentences.
 """
 
 import asyncio
@@ -32,24 +31,19 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from graph_voice.errors import GraphVoiceError
 from graph_voice.history.summaries import REQUEST
 from graph_voice_livekit.offline.embedding import Index
-from graph_voice_livekit.offline.examples import AgentExamples, Examples, ExamplesError, Intent
+from graph_voice_livekit.offline.examples import AgentExamples, Examples, ExamplesError
+from graph_voice_livekit.offline.merging import Call, calls_of
 from graph_voice_livekit.offline.router_answer import RESPONSE_METADATA, Said
 from graph_voice_livekit.offline.router_prompt import RouterPrompt
-from graph_voice_livekit.offline.slots import SlotValue, fill, is_bare, placeholders
+from graph_voice_livekit.offline.slot_types import SlotValue
+from graph_voice_livekit.offline.slots import fill, literal_words, placeholders
+from graph_voice_livekit.offline.wishes import Match, Understanding
+from graph_voice_livekit.offline.words import gist, sentences
 
 __all__ = ["IntentRouter", "Match", "ToolChoiceError"]
 
-Wish = tuple[Intent, dict[str, SlotValue]]
-
-# Tuned on 72 sentences that are neither in the example files nor in the tests. See `Index` for the scores.
 NEAREST = 3
 """The number of examples whose mean is an intent's score: the nearest ones."""
-LEAST_SCORE = 0.15
-"""If the best intent scores less, none fits: the router says a `fallback`."""
-SURE_SCORE = 0.5
-"""The score that a second tool call in one message needs."""
-BARE_SCORE = 0.33
-"""If another intent scores more, a bare slot does not count ("Goodbye." is not a name)."""
 
 
 class ToolChoiceError(GraphVoiceError, ValueError):
@@ -58,16 +52,6 @@ class ToolChoiceError(GraphVoiceError, ValueError):
 
 class CannotSummarizeError(GraphVoiceError, NotImplementedError):
     """A summary was asked for. The router picks prepared sentences, so `history.summarize` must fall back."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """How well an intent fits some words."""
-
-    intent: str | None
-    """The intent's name; None for the file's `outside` sentences."""
-    score: float
-    """Mean cosine of the nearest examples, -1 to 1. Compare within one file only."""
 
 
 class IntentRouter(BaseChatModel):
@@ -149,9 +133,10 @@ class IntentRouter(BaseChatModel):
         groups += [(None, self.examples.outside)] if self.examples.outside else []
         if not groups:
             return [Match(None, 0.0)]
-        similar = self._index.similar(_gist(text))
-        nearest = {name: sorted((similar[one] for one in known), reverse=True)[:NEAREST] for name, known in groups}
-        return sorted((Match(name, sum(n) / len(n)) for name, n in nearest.items()), key=lambda match: -match.score)
+        similar = self._index.similar(gist(text))
+        nearest = {name: sorted(known, key=similar.__getitem__, reverse=True)[:NEAREST] for name, known in groups}
+        matches = [Match(name, sum(similar[one] for one in n) / len(n), n[0]) for name, n in nearest.items()]
+        return sorted(matches, key=lambda match: -match.score)
 
     def _generate(
         self,
@@ -228,76 +213,45 @@ class IntentRouter(BaseChatModel):
         section = self._section(agent)
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
         answering = bool(prompt.words) and not instructed
-        wishes = self._wishes(prompt, agent) if answering else []
-        calls = {
-            intent.tool: (intent, args)
-            for intent, found in wishes
-            if intent.tool and intent.tool in choice.callable and (args := intent.call_args(found)) is not None
-        }
+        understanding = Understanding(
+            self.examples, section, prompt.question, lambda text: self.match(text, agent=agent)
+        )
+        wishes = understanding.wishes(prompt.words, prompt.unanswered) if answering else []
+        calls = calls_of(wishes, choice.callable, prompt.words, prompt.last_args)
         if choice.forced and not calls:
             calls = self._forced_call(prompt, agent, choice.callable)
         if kwargs.get("parallel_tool_calls") is False:
-            calls = dict(list(calls.items())[:1])
+            calls = calls[:1]
 
         slots = self._known_slots(prompt, section)
-        for _, found in wishes:
-            slots |= found
-        sentences: Sequence[str]
+        for wish in wishes:
+            slots |= wish.slots
+        intents = [wish.intent for wish in wishes]
+        possible: Sequence[str]
         if calls:
-            sentences = next((intent.say for intent, _ in calls.values() if intent.say), ())
+            called = {tool for tool, _ in calls}
+            possible = next((intent.say for intent in section.intents if intent.tool in called and intent.say), ())
         elif answering:
-            sentences = next((intent.reply for intent, _ in wishes if intent.reply), section.fallback)
+            possible = next((intent.reply for intent in intents if intent.reply), section.fallback)
         else:
-            sentences = _after(prompt.results, section) or section.enter
-            slots["output"] = " ".join(_as_sentence(str(result.text)) for result in prompt.results)
-        made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, (_, args) in calls.items()]
-        return Said(self._choose(sentences, slots, f"{agent}/{prompt.length}"), made, messages)
+            possible = _after(prompt.results, section) or section.enter
+            told = " ".join(_as_sentence(str(result.text)) for result in prompt.results)
+            slots["output"] = _without(self.examples.internal_names, told)
+        made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, args in calls]
+        return Said(self._choose(possible, slots, f"{agent}/{prompt.length}"), made, messages)
 
-    def _wishes(self, prompt: RouterPrompt, agent: str) -> list[Wish]:
-        """Choose the intents of the last words: those with a matching pattern, else the nearest."""
-        intents = {intent.name: intent for intent in self._section(agent).intents}
-        best = self.match(prompt.words, agent=agent)[0]
-        wishes: list[Wish] = []
-        for intent in intents.values():
-            overruled = best.score >= BARE_SCORE and best.intent != intent.name
-            for pattern in intent.patterns:
-                if is_bare(pattern) and (overruled or not self._asks_for(pattern, prompt.question)):
-                    continue
-                if (slots := self.examples.read(pattern, prompt.unanswered)) is not None:
-                    wishes.append((intent, slots))
-                    break
-        if wishes or best.intent is None or best.score < LEAST_SCORE:
-            return wishes
-        first = intents[best.intent]
-        wishes.append((first, {}))
-        sentences = _sentences(prompt.words)
-        for sentence in sentences if first.tool and len(sentences) > 1 else ():
-            match = self.match(sentence, agent=agent)[0]
-            also = intents.get(match.intent or "")
-            # A second wish must be certain, and only one of them can hand off.
-            if also and also.tool and match.score >= SURE_SCORE and not (_hands_off(first) and _hands_off(also)):
-                wishes.append((also, {}))
-        return wishes
-
-    def _asks_for(self, pattern: str, question: str) -> bool:
-        """Whether the agent's last words ask for the slot that the bare `pattern` is."""
-        words = set(re.findall(r"\w+", question.lower()))
-        return any(words & set(self.examples.slots[slot].asked or (slot,)) for slot in placeholders(pattern))
-
-    def _forced_call(
-        self, prompt: RouterPrompt, agent: str, tools: frozenset[str]
-    ) -> dict[str, tuple[Intent, dict[str, Any]]]:
+    def _forced_call(self, prompt: RouterPrompt, agent: str, tools: frozenset[str]) -> list[Call]:
         """Choose the best tool call that needs no slot. Those whose slots are filled were tried before."""
         intents = {intent.name: intent for intent in self._section(agent).intents}
         order = [match.intent for match in self.match(prompt.words, agent=agent)] if prompt.words else list(intents)
         for intent in (intents[name] for name in order if name is not None):
             if intent.tool and intent.tool in tools and (args := intent.call_args({})) is not None:
-                return {intent.tool: (intent, args)}
-        return {}
+                return [(intent.tool, args)]
+        return []
 
     def _known_slots(self, prompt: RouterPrompt, section: AgentExamples) -> dict[str, SlotValue]:
         """Collect slots from what the caller said, the instructions, and the arguments of earlier tool calls."""
-        said = [p for intent in section.intents for p in reversed(intent.patterns) if not is_bare(p)]
+        said = [p for intent in section.intents for p in reversed(intent.patterns) if literal_words(p)]
         read = [(pattern, words) for words in prompt.heard for pattern in said]
         slots: dict[str, SlotValue] = {}
         for pattern, words in [*read, *((pattern, prompt.instructions) for pattern in section.instructions)]:
@@ -310,7 +264,7 @@ class IntentRouter(BaseChatModel):
         most = max((len(placeholders(sentence)) for sentence in possible), default=0)
         possible = [sentence for sentence in possible if len(placeholders(sentence)) == most]
         digest = hashlib.blake2s(f"{self.seed}/{place}".encode(), digest_size=4).digest()
-        return str(fill(possible[int.from_bytes(digest) % len(possible)], slots)) if possible else ""
+        return str(fill(possible[int.from_bytes(digest) % len(possible)], slots)).strip() if possible else ""
 
 
 @dataclass(frozen=True)
@@ -356,18 +310,9 @@ def _failed(result: ToolMessage) -> bool:
     return result.status == "error" or str(result.text).startswith("not done:")
 
 
-def _hands_off(intent: Intent) -> bool:
-    return (intent.tool or "").startswith("transfer_to_")
-
-
-def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in re.split(r"(?<=[.!?])\s+", text.strip()) if sentence]
-
-
-def _gist(text: str) -> str:
-    """Leave out sentences of one or two words ("Hello.", "Of course.") if there is a longer one."""
-    sentences = _sentences(text)
-    return " ".join([sentence for sentence in sentences if len(sentence.split()) > 2] or sentences)
+def _without(names: frozenset[str], text: str) -> str:
+    """Leave out the sentences that name an agent or a tool as the graph does: a caller knows none of them."""
+    return " ".join(one for one in sentences(text) if not names & set(re.findall(r"[\w@.-]*\w", one)))
 
 
 def _as_sentence(text: str) -> str:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from graph_voice_livekit.offline.slots import SlotValue
+from graph_voice_livekit.offline.slot_types import SlotValue
 
 __all__ = ["RouterPrompt"]
 
@@ -24,6 +25,8 @@ class RouterPrompt:
         """The last words of an agent; the number of turns."""
         self.args: dict[str, SlotValue] = {}
         """The arguments of all tool calls, the latest of each name."""
+        self.last_args: dict[str, dict[str, Any]] = {}
+        """The arguments of each tool's last call."""
         self.results: list[ToolMessage] = []
         """The results at the end of the prompt, each with its tool's name."""
         since, late = list[str](), list[str]()  # words of the caller, and instructions, since the last answer
@@ -41,6 +44,7 @@ class RouterPrompt:
                 self.question, self.length = text or self.question, self.length + 1
                 for call in message.tool_calls:
                     names[call["id"]] = call["name"]
+                    self.last_args[call["name"]] = call["args"]
                     self.args |= {key: arg for key, arg in call["args"].items() if isinstance(arg, str | int)}
             elif isinstance(message, HumanMessage):
                 self.length += 1

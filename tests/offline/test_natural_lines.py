@@ -1,0 +1,83 @@
+"""What callers say naturally: the router never does anything else than what was meant, and mostly does that.
+
+The lines were written before the example files were read, and no example was copied from them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
+from graph_voice_livekit.offline.router import IntentRouter
+from graph_voice_livekit.offline.words import same_key
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "tests" / "offline" / "natural_lines").glob("*[!s].yaml"))
+UNSEEN = sorted((ROOT / "tests" / "offline" / "natural_lines" / "unseen").glob("*.yaml"))
+
+
+def lines(file: Path) -> tuple[IntentRouter, list[dict[str, Any]]]:
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return IntentRouter(ROOT / data["graph"]), data["lines"]
+
+
+def done(router: IntentRouter, line: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """The calls that the router makes for a line, and its words."""
+    section = router.examples.agents[line["agent"]]
+    tools = [{"name": tool, "description": tool, "parameters": {"type": "object"}} for tool in section.tools]
+    prompt = [SystemMessage("Be kind."), AIMessage(line.get("asked", "How can I help?")), HumanMessage(line["says"])]
+    answer = router.model_copy(update={"agent": line["agent"]}).bind_tools(tools).invoke(prompt)
+    return [{call["name"]: call["args"]} for call in answer.tool_calls], answer.text
+
+
+def faults(router: IntentRouter, all_lines: list[dict[str, Any]]) -> Iterator[tuple[bool, str]]:
+    """Each line that goes wrong, and whether something was done that was not meant."""
+    for line in all_lines:
+        wanted = line["does"]
+        calls, text = done(router, line)
+        # A name alone is a call with any arguments.
+        meant = [_lower(call) in _lower(wanted) or next(iter(call)) in wanted for call in calls]
+        acted_wrong = not all(meant) or len(calls) > len(wanted)
+        spoke_wrong = line.get("says_too", "") not in text or line.get("says_not", "\0") in text.lower()
+        if acted_wrong or len(calls) != len(wanted) or spoke_wrong:
+            yield acted_wrong, f"{line['agent']}: {line['says']!r} gave {calls} and {text!r}, not {wanted}"
+
+
+def _lower(value: Any) -> Any:
+    """A value in which "Tomorrow at two" and "tomorrow at two" are the same."""
+    return yaml.safe_load(yaml.safe_dump(value).lower())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_nothing_is_done_that_was_not_meant_and_most_is_understood(file: Path) -> None:
+    router, all_lines = lines(file)
+    assert len(all_lines) == 30
+    found = list(faults(router, all_lines))
+    report = "\n".join(f"{'WRONG' if wrong else 'missed'} {what}" for wrong, what in found)
+    assert not any(wrong for wrong, _ in found), report
+    assert len(all_lines) - len(found) >= 20, report
+
+
+@pytest.mark.parametrize("file", UNSEEN, ids=lambda file: file.stem)
+def test_lines_written_after_the_router_fare_alike(file: Path) -> None:
+    router, all_lines = lines(file)
+    found = list(faults(router, all_lines))
+    report = "\n".join(f"{'WRONG' if wrong else 'missed'} {what}" for wrong, what in found)
+    assert not any(wrong for wrong, _ in found), report
+    assert len(all_lines) - len(found) >= 10, report
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_examples_are_not_made_of_these_lines(file: Path) -> None:
+    router, all_lines = lines(file)
+    known = {
+        same_key(sentence)
+        for agent in router.examples.agents.values()
+        for intent in agent.intents
+        for sentence in intent.examples
+    }
+    alike = [line["says"] for line in all_lines if same_key(line["says"]) in known]
+    assert len(alike) <= 4, alike  # "Hello." is in both
