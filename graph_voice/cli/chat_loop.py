@@ -86,7 +86,7 @@ class Chat:
             line = await anext(lines, None)
             if line is None:
                 return
-            self._screen.typed()
+            self._screen.typed(line.strip())
             await self._take(line.strip())
 
     async def _take(self, line: str) -> None:

@@ -48,9 +48,11 @@ class Screen:
             self._write("you: ", "bold", end="")
             self._open = "prompt"
 
-    def typed(self) -> None:
-        """The newline that was typed has ended the prompt's line."""
+    def typed(self, line: str) -> None:
+        """The newline that was typed has ended the prompt's line. What comes from a pipe is not on the screen yet."""
         self._open = None
+        if line and not self.prompts and not line.startswith("/"):
+            self._write(f"you: {line}", "bold")
 
     def words(self, agent: str, message_id: str, text: str) -> None:
         """A piece of what an agent says."""

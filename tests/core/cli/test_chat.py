@@ -115,6 +115,7 @@ async def test_tools_lines_and_handoffs_are_shown_where_they_happen() -> None:
     talk = Talk(create_voice_graph([desk, Agent("billing", instructions="Bill.")], llm=model), prompts=False)
     assert await talk.run("Hello.") == 0
     assert talk.shown.splitlines() == [
+        "you: Hello.",
         "desk: Let me see.",
         '  look_up(id=3, note="ü")',
         "desk: One moment.",
@@ -259,7 +260,7 @@ async def test_ctrl_c_at_the_prompt_ends_with_130_and_the_end_of_the_input_with_
 async def test_ctrl_c_in_a_script_ends_it_also_during_an_answer() -> None:
     talk = Talk(one([hang(2, text="One two three.")]), prompts=False)
     assert await talk.run("Count.", 5.0, talk.chat.interrupt, "Next.") == 130
-    assert talk.shown == "desk: One two\n"
+    assert talk.shown == "you: Count.\ndesk: One two\n"
     assert [m.text for m in talk.conversation.messages] == ["Count.", "One two"]
 
 
@@ -283,12 +284,14 @@ async def test_a_question_of_the_graph_is_printed_and_the_next_line_answers_it()
     talk = Talk(one([call("pay"), "Done."], tools=[pay]), prompts=False)
     await talk.run("Pay it.", "/state", "Yes, do.")
     assert talk.shown.splitlines() == [
+        "you: Pay it.",
         "  pay()",
         "desk: Shall I pay?",
         "active agent: desk",
         "userdata: {}",
         "handoffs: none",
         "waits for an answer: Shall I pay?",
+        "you: Yes, do.",
         "  pay = answered Yes, do.",
         "desk: Done.",
     ]
@@ -346,6 +349,7 @@ async def test_state_shows_no_secret_and_history_shows_what_was_heard() -> None:
     )
     await talk.run("Hello.", "/state", "/history")
     assert talk.shown.splitlines() == [
+        "you: Hello.",
         "desk: Hello Ada.",
         "active agent: desk",
         'userdata: {"name": "Ada"}',
@@ -401,7 +405,7 @@ def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tmp_path / "agent.py")
 
 
-def test_lines_of_a_pipe_are_turns_and_nothing_else_is_written(graph: str) -> None:
+def test_of_a_pipe_both_sides_are_written_and_nothing_else(graph: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, "chat", graph, "--userdata", '{"name": "Zoë"}'],
         input="Hello.\r\nIs it ünïcode?\n\n/state\nNo end".encode(),
@@ -412,11 +416,14 @@ def test_lines_of_a_pipe_are_turns_and_nothing_else_is_written(graph: str) -> No
     )
     assert (done.returncode, done.stderr.decode()) == (0, "loading\n")
     assert done.stdout.decode() == textwrap.dedent("""\
+        you: Hello.
         desk: Hello Zoë. You said Hello.
+        you: Is it ünïcode?
         desk: Hello Zoë. You said Is it ünïcode?
         active agent: desk
         userdata: {"name": "Zoë", "age": 0}
         handoffs: none
+        you: No end
         desk: Hello Zoë. You said No end
         """)
 
