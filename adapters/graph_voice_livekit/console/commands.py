@@ -78,16 +78,21 @@ def talk(
     userdata_of(load_graph(graph), userdata)
     _quiet_logs()
     parts = prepare(choices, console)
-    result = asyncio.run(_talk(parts, recording, console, limit))
-    if output is not None:
-        result.recorder.save(output, duration=result.duration)
-        console.print(f"Recorded {result.duration:.1f} s to {output}: caller left, agents right.")
-
-
-async def _talk(parts: CallParts, recording: FileAudioInput, console: Console, limit: float) -> CallResult:
-    agent = parts.agent()
+    written = output.stat().st_mtime_ns if output is not None and output.exists() else None
     try:
-        return await run_call(agent, _session(parts), audio=recording, on_entry=LivePrinter(console), limit=limit)
+        asyncio.run(_talk(parts, recording, console, limit, output))
+    finally:  # also after a failed call, and after Ctrl-C
+        if output is not None and output.exists() and output.stat().st_mtime_ns != written:
+            console.print(f"Recorded to {output}: caller left, agents right.")
+
+
+async def _talk(
+    parts: CallParts, recording: FileAudioInput, console: Console, limit: float, output: Path | None
+) -> CallResult:
+    agent = parts.agent()
+    printer = LivePrinter(console)
+    try:
+        return await run_call(agent, _session(parts), audio=recording, wav=output, on_entry=printer, limit=limit)
     finally:
         await agent.aclose()
 
@@ -167,13 +172,18 @@ async def _demo(
             extra={"model": parts.model_name, "seed": seed},
         )
     finally:
-        await agent.aclose()
         # Also after a failed call, which needs a closer look.
-        conversation = agent.conversation
-        (folder / "graph.svg").write_text(
-            to_svg(conversation.graph, active=conversation.active_agent or None), encoding="utf-8"
-        )
-        write_state(conversation, folder / "state.json")
+        _draw(agent.conversation, folder)
+        try:
+            await agent.aclose()
+        finally:
+            write_state(agent.conversation, folder / "state.json")
+
+
+def _draw(conversation: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = to_svg(conversation.graph, active=conversation.active_agent or None)
+    (folder / "graph.svg").write_text(drawn, encoding="utf-8")
 
 
 def _session(parts: CallParts) -> Any:

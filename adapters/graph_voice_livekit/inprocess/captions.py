@@ -40,3 +40,8 @@ class Captions(TextOutput):
             if heard.strip() and text.strip().startswith(heard.strip()):
                 return text.strip()
         return None
+
+    def dropped(self) -> str | None:
+        """The text of a speech that ended before its first sound; None if there was none yet. It is given once."""
+        segments, self._segments, self._open = self._segments, [], False
+        return segments[-1].strip() or None if segments else None

@@ -29,6 +29,8 @@ class Utterance:
     """For a simulated caller: the words of its script."""
     lost: bool = False
     """For the caller: it did not become a turn, so nobody answered."""
+    dropped: bool = False
+    """For the agent: the caller spoke again before the first sound of it, so nothing was heard."""
 
     @property
     def at(self) -> float:
@@ -85,10 +87,14 @@ class Latency:
     end_of_turn: float
     """From then until LiveKit decided that the turn was over."""
     model: float
-    """From then until text reached the synthesizer: the model with its tools and handoffs, less what had already
-    run before the decision (preemptive generation)."""
+    """From then until text reached the synthesizer, without the next two: the model, with handoffs, less what had
+    already run before the decision (preemptive generation)."""
     synthesis: float
     """Until the first audio (text to speech)."""
+    waiting: float = 0.0
+    """While an earlier reply was still heard."""
+    tools: float = 0.0
+    """While function tools ran."""
     llm_ttft: float | None = None
     """The model's own time to the first token, as LiveKit measured it; None if it is not known."""
 
@@ -107,6 +113,8 @@ class Latency:
             "silence": self.silence,
             "speech to text": self.recognition,
             "end of turn": self.end_of_turn,
+            "earlier reply": self.waiting,
+            "tools": self.tools,
             "model": self.model,
             "text to speech": self.synthesis,
         }

@@ -1,7 +1,8 @@
 """Writes down what happens in a call, from the public events of LiveKit's session and audio output."""
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from livekit.agents.voice import (
     ConversationItemAddedEvent,
     ErrorEvent,
     FunctionToolsExecutedEvent,
+    SpeechCreatedEvent,
+    SpeechHandle,
     ToolCallEnded,
     ToolCallStarted,
     ToolExecutionUpdatedEvent,
@@ -34,6 +37,8 @@ from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Handoff, Late
 __all__ = ["CallLogger"]
 
 _SAME_INSTANT = 0.05
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -93,6 +98,7 @@ class CallLogger:
         self._agent = ""
         self._playing: _Span | None = None
         self._spans: list[_Span] = []
+        self._played: list[_Span] = []
         self._lines: list[CallerUtterance] = []
         self._heard: list[_Heard] = []
         self._speech_began: float | None = None
@@ -100,8 +106,9 @@ class CallLogger:
         self._silence_noticed = 0.0
         self._tools: dict[str, ToolCall] = {}
         self._asked: _Asked | None = None
-        self._finished = False
+        self._over = self._finished = False
 
+        session.on("speech_created", self._on_speech)
         session.on("conversation_item_added", self._on_item)
         session.on("user_input_transcribed", self._on_transcript)
         session.on("user_state_changed", self._on_user_state)
@@ -122,6 +129,10 @@ class CallLogger:
     def note(self, note: Note) -> None:
         """Write something down."""
         self._add(note)
+
+    def over(self) -> None:
+        """The call is over, and its session is about to be closed: nobody drops a reply that still comes."""
+        self._over = True
 
     @property
     def last_error(self) -> str | None:
@@ -150,10 +161,30 @@ class CallLogger:
         if self._finished:
             return
         self._entries.append(entry)
-        if self._on_entry is not None:
+        if self._on_entry is None:
+            return
+        try:
             self._on_entry(entry)
+        except Exception:  # a terminal that is gone, say: the log goes on, and the recording is written
+            self._on_entry = None
+            _logger.exception("on_entry raised, and gets no more entries of this call")
 
     # -- what the agents say
+
+    def _on_speech(self, event: SpeechCreatedEvent) -> None:
+        agent, created = self._agent, self._clock.now()
+
+        def done(speech: SpeechHandle) -> None:
+            # A speech that was only prepared, in case that the caller has finished, was never scheduled.
+            if self._over or not (speech.interrupted and speech.scheduled):
+                return
+            said = any(isinstance(item, ChatMessage) and item.role == "assistant" for item in speech.chat_items)
+            sounded = [*self._spans, *([self._playing] if self._playing is not None else ())]
+            if not said and not any(span.started >= created for span in sounded):
+                words = self._captions.dropped() if self._captions is not None else None
+                self._add(Utterance(agent, "", created, created, interrupted=True, generated=words, dropped=True))
+
+        event.speech_handle.add_done_callback(done)
 
     def _on_playback_started(self, event: PlaybackStartedEvent) -> None:
         at = self._clock.at(event.created_at)
@@ -171,6 +202,7 @@ class CallLogger:
         if span.ended <= span.started:  # an output that reports no progress
             span.ended = span.started + event.playback_position
         self._spans.append(span)
+        self._played.append(span)
 
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         item = event.item
@@ -231,6 +263,11 @@ class CallLogger:
         noticed = max(asked.noticed, end) if asked.noticed < recognized else end
         decided = min(max(asked.decided, recognized), first)
         synthesis = min(message.metrics.get("tts_node_ttfb", 0.0), first - decided)
+        ready = first - synthesis
+        earlier = [(each.started, each.ended) for each in self._played if each is not span]
+        calls = [(one.started, one.ended or ready) for one in self._tool_calls()]
+        waiting = _covered(earlier, decided, ready)
+        tools = _covered(earlier + calls, decided, ready) - waiting
         self._add(
             Latency(
                 speaker=span.agent,
@@ -239,11 +276,16 @@ class CallLogger:
                 silence=noticed - end,
                 recognition=recognized - noticed,
                 end_of_turn=decided - recognized,
-                model=first - decided - synthesis,
+                model=ready - decided - waiting - tools,
                 synthesis=synthesis,
+                waiting=waiting,
+                tools=tools,
                 llm_ttft=message.metrics.get("llm_node_ttft"),
             )
         )
+
+    def _tool_calls(self) -> list[ToolCall]:
+        return [*self._tools.values(), *(entry for entry in self._entries if isinstance(entry, ToolCall))]
 
     # -- what the caller says
 
@@ -278,12 +320,13 @@ class CallLogger:
             vad_ended = self._clock.at(metrics["stopped_speaking_at"])
         said, started, ended = self._caller_times(heard, self._clock.at(created_at), vad_began, vad_ended)
         stopped = vad_ended if vad_ended is not None else ended
-        self._asked = _Asked(
-            end_of_speech=ended,
-            noticed=self._silence_noticed,
-            recognized=stopped + metrics.get("transcription_delay", 0.0),
-            decided=stopped + metrics.get("end_of_turn_delay", 0.0),
+        # LiveKit measures no delays of a turn that was made of words that it had kept: then its events tell.
+        words_came = heard[-1].at if heard else stopped
+        recognized = stopped + metrics["transcription_delay"] if "transcription_delay" in metrics else words_came
+        decided = (
+            stopped + metrics["end_of_turn_delay"] if "end_of_turn_delay" in metrics else self._clock.at(created_at)
         )
+        self._asked = _Asked(ended, self._silence_noticed, recognized, decided)
         self._add(Utterance(CALLER, text, started, ended, said=said))
 
     def _take_heard(self, text: str) -> list[_Heard]:
@@ -364,6 +407,16 @@ class CallLogger:
     def _on_close(self, event: CloseEvent) -> None:
         if event.error is not None:
             self._add(Note("error", f"LiveKit closed the session: {event.error}", self._clock.at(event.created_at)))
+
+
+def _covered(intervals: Iterable[tuple[float, float]], start: float, end: float) -> float:
+    """How much of the time from `start` to `end` the intervals cover together."""
+    covered, reached = 0.0, start
+    for begin, stop in sorted(intervals):
+        begin, stop = max(begin, reached), min(stop, end)
+        if stop > begin:
+            covered, reached = covered + stop - begin, stop
+    return covered
 
 
 def _arguments(raw: str) -> dict[str, Any]:

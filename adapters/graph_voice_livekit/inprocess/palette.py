@@ -13,6 +13,8 @@ STAGES = {
     "silence": "#dfe3e8",
     "speech to text": "#8fb8de",
     "end of turn": "#a9b0b9",
+    "earlier reply": "#c9a8d8",
+    "tools": "#f3d9a4",
     "model": "#e2a33b",
     "text to speech": "#7bb661",
 }

@@ -75,6 +75,7 @@ async def run_call(
     audio: str | Path | FileAudioInput | None = None,
     caller: SimulatedCaller | None = None,
     folder: str | Path | None = None,
+    wav: str | Path | None = None,
     title: str = "Call",
     on_entry: Callable[[LogEntry], None] | None = None,
     limit: float = 300.0,
@@ -94,6 +95,7 @@ async def run_call(
             either this or `caller`.
         caller: a simulated caller.
         folder: where `call.wav`, `transcript.md`, `timeline.png` and `call.json` are written; created if it is missing.
+        wav: where the recording is written, instead of `call.wav` in the folder.
         title: of the transcript and the timeline.
         on_entry: called with each entry of the log as soon as it is complete, for example a `LivePrinter`.
         limit: seconds after which the call is ended in any case.
@@ -104,7 +106,10 @@ async def run_call(
     Raises:
         AudioFileError: the file can't be played. Before the call starts.
         CallError: something is missing (a caller, an LLM, a voice), the session broke, an answer did not come, or
-            the limit was reached. If the call has begun, its files are written first, and `result` has them.
+            the limit was reached. If the call has begun, `result` has its files.
+
+    However a call ends that has begun (an error, Ctrl-C, a session that does not close), its files are written first,
+    the recording before all others.
     """
     clock, recorder = CallClock(), CallRecorder()
     source = _source(audio, caller)
@@ -141,17 +146,20 @@ async def run_call(
         failure = error  # the call is closed and written first; a canceled call is one whose caller hung up
     finally:
         clock.stop()
+        logger.over()
         source.close()
-        await session.aclose()
-        await synchronizer.aclose()
-        await output.aclose()
+        for close in (session.aclose, synchronizer.aclose, output.aclose):
+            try:
+                await close()
+            except (Exception, asyncio.CancelledError) as error:  # a second Ctrl-C, say: the recording is not lost
+                failure = failure or error
 
     if failure is not None:
         why = str(failure) or type(failure).__name__
         if isinstance(failure, CallError) and logger.last_error is not None:
             failure.args = (f"{why} Last error in the call: {logger.last_error}",)
         logger.note(Note("end", why, clock.stop()))
-    result = _write(logger.finish(clock.stop(), extra=extra), recorder, folder, title)
+    result = _write(logger.finish(clock.stop(), extra=extra), recorder, folder, wav, title)
     if isinstance(failure, CallError):
         failure.result = result
     if failure is not None:
@@ -212,18 +220,23 @@ async def _play(
         logger.note(Note("end", NO_SPEECH, clock.now()))
 
 
-def _write(log: CallLog, recorder: CallRecorder, folder: str | Path | None, title: str) -> CallResult:
+def _write(
+    log: CallLog, recorder: CallRecorder, folder: str | Path | None, wav: str | Path | None, title: str
+) -> CallResult:
+    """Write the recording, then what is made from the log, the picture last: it is the most likely to fail."""
+    saved = recorder.save(Path(wav), duration=log.duration) if wav is not None else None
     if folder is None:
-        return CallResult(log, recorder)
+        return CallResult(log, recorder, wav=saved)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    saved = saved or recorder.save(folder / "call.wav", duration=log.duration)
     data = folder / "call.json"
     data.write_text(log.to_json() + "\n", encoding="utf-8")
     return CallResult(
         log,
         recorder,
-        wav=recorder.save(folder / "call.wav", duration=log.duration),
+        wav=saved,
+        json=data,
         transcript=write_transcript(log, folder / "transcript.md", title=title),
         timeline=draw_timeline(log, recorder.samples(log.duration), folder / "timeline.png", title=title),
-        json=data,
     )

@@ -91,7 +91,7 @@ def _pause(log: CallLog, near: float) -> float:
 
 
 def _head(figure: Figure, log: CallLog, title: str, total: float) -> None:
-    interrupted = sum(isinstance(entry, Utterance) and entry.interrupted for entry in log.entries)
+    interrupted = sum(isinstance(entry, Utterance) and entry.interrupted and not entry.dropped for entry in log.entries)
     facts = [
         f"{log.duration:.1f} s",
         _count(len(log.agents), "agent"),
@@ -108,7 +108,9 @@ def _handles(log: CallLog) -> list[Patch | Line2D]:
     if log.latencies:
         handles.append(Patch(facecolor="none", edgecolor="none", label="waiting for the answer:"))
         handles += [Patch(facecolor=color, label=name) for name, color in STAGES.items()]
-    if any(entry.interrupted for entry in log.utterances):
+    if any(entry.dropped or entry.lost for entry in log.utterances):
+        handles.append(Line2D([], [], color=CUT, marker="x", markersize=7, linestyle="", label="dropped or lost"))
+    if any(entry.interrupted and not entry.dropped for entry in log.utterances):
         handles.append(
             Line2D([], [], color=CUT, linewidth=2.2, marker="|", markersize=11, linestyle="", label="cut off")
         )

@@ -117,6 +117,10 @@ class Row:
             return
         color = self._palette[utterance.speaker]
         low, high = level + _WAVE[0], level + _WAVE[1]
+        if utterance.lost or utterance.dropped:
+            axes.plot(utterance.ended, (low + high) / 2, marker="x", color=CUT, markersize=7, zorder=6)
+        if utterance.dropped:
+            return
         length = max(utterance.ended - utterance.started, 0.02)
         axes.add_patch(
             Rectangle((utterance.started, low), length, high - low, color=color, alpha=0.13, linewidth=0, zorder=1)
@@ -142,8 +146,6 @@ class Row:
                 )
             )
             axes.vlines(utterance.ended, low - 0.06, high + 0.06, color=CUT, linewidth=2.4, zorder=6)
-        if utterance.lost:
-            axes.plot(utterance.ended, (low + high) / 2, marker="x", color=CUT, markersize=7, zorder=6)
 
     def _caption(self, axes: Axes, utterance: Utterance, *, until: float) -> None:
         level = self._lanes.get(utterance.speaker)

@@ -75,6 +75,8 @@ def _words(entry: Utterance) -> str:
         return words + (" **[lost: nobody answered]**" if entry.lost else "")
     if not entry.interrupted:
         return _cell(entry.text)
+    if entry.dropped:
+        return f"**[dropped before its first sound]** ~~{_cell(entry.unheard)}~~".removesuffix(" ~~~~")
     words = f"{_cell(entry.text) or '…'} **[interrupted at {stamp(entry.ended)}]**"
     return words + (f" ~~{_cell(entry.unheard)}~~" if entry.unheard else "")
 
@@ -119,21 +121,23 @@ def _latencies(latencies: list[Latency]) -> list[str]:
         *lines,
         "",
         "In seconds, one after the other: the silence until speech counts as ended, its recognition, the decision"
-        " that the turn is over, the model (with tools and handoffs), the voice. What ran ahead meanwhile (a model"
-        " that began before the decision) is not counted twice.",
+        " that the turn is over, an earlier reply that was still heard, tools, the model (with handoffs), the voice."
+        " What ran ahead meanwhile (a model that began before the decision) is not counted twice.",
         "",
     ]
 
 
 def _summary(log: CallLog) -> list[str]:
     caller = [entry for entry in log.utterances if entry.speaker == CALLER]
-    agents = [entry for entry in log.utterances if entry.speaker != CALLER]
+    agents = [entry for entry in log.utterances if entry.speaker != CALLER and not entry.dropped]
     lines = ["## Summary", ""]
     lines.append(f"- {len(caller)} utterances of the caller ({_spoken(caller):.1f} s of speech)")
     for name in log.agents:
         own = [entry for entry in agents if entry.speaker == name]
         lines.append(f"- {len(own)} of {name} ({_spoken(own):.1f} s)")
     interrupted = [entry for entry in agents if entry.interrupted]
+    if dropped := sum(entry.dropped for entry in log.utterances):
+        lines.append(f"- {dropped} dropped before their first sound, because the caller spoke again")
     lines.append(
         f"- {len(interrupted)} interrupted; {len(log.handoffs)} handoffs; {len(log.tool_calls)} tool calls,"
         f" {sum(call.is_error for call in log.tool_calls)} of them failed"
@@ -189,7 +193,7 @@ class LivePrinter:
         if entry.said is not None and _plain(entry.said) != _plain(entry.text):
             text.append(f" (recognized: {entry.text or 'nothing'})", style="dim")
         if entry.interrupted:
-            text.append(" [interrupted]", style="bold red")
+            text.append("[dropped before its first sound]" if entry.dropped else " [interrupted]", style="bold red")
             text.append(f" {entry.unheard}", style="dim strike")
         if entry.lost:
             text.append(" [lost]", style="bold red")

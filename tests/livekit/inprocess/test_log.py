@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from livekit import rtc
 from livekit.agents.llm import AgentHandoff, ChatMessage, FunctionCall, FunctionCallOutput
 from livekit.agents.voice import (
@@ -19,7 +22,7 @@ from livekit.agents.voice.io import PlaybackFinishedEvent, PlaybackProgressedEve
 
 from graph_voice_livekit.inprocess import CALLER, CallerUtterance, Utterance
 from graph_voice_livekit.inprocess.clock import CallClock
-from graph_voice_livekit.inprocess.log import CallLogger
+from graph_voice_livekit.inprocess.log import CallLogger, _covered
 
 pytestmark = pytest.mark.virtual_clock(limit=60)
 
@@ -162,3 +165,98 @@ async def test_nothing_is_added_after_the_end(desk: Desk) -> None:
     desk.logger.finish(desk.clock.stop())
     desk.turn("too late")
     assert words(desk) == []
+
+
+class Speech:
+    """What the log reads of a LiveKit `SpeechHandle`."""
+
+    def __init__(self, desk: Desk, *, scheduled: bool, interrupted: bool = True) -> None:
+        self.scheduled, self.interrupted, self.chat_items = scheduled, interrupted, list[Any]()
+        self.done: Any = None
+        event = SimpleNamespace(speech_handle=self)
+        desk.session.emit("speech_created", event)
+
+    def add_done_callback(self, callback: Any) -> None:
+        self.done = callback
+
+
+@pytest.mark.parametrize(
+    ("speech", "dropped"),
+    [
+        ({"scheduled": True}, True),
+        ({"scheduled": False}, False),  # only prepared, in case that the caller has finished
+        ({"scheduled": True, "interrupted": False}, False),
+    ],
+)
+async def test_a_reply_of_which_nothing_sounded_is_marked_where_it_began(
+    desk: Desk, speech: dict[str, bool], dropped: bool
+) -> None:
+    await desk.until(1.0)
+    made = Speech(desk, **speech)
+    await desk.until(3.0)
+    made.done(made)
+    found = desk.logger.finish(desk.clock.stop()).utterances
+    assert [(entry.dropped, entry.text, entry.speaker) for entry in found] == [(True, "", "intake")] * dropped
+    assert all(entry.at == pytest.approx(1.0, abs=0.001) for entry in found)
+
+
+async def test_a_reply_that_sounded_or_came_when_the_call_was_over_was_not_dropped(desk: Desk) -> None:
+    cut = Speech(desk, scheduled=True)
+    await desk.play(1.0, 0.3, interrupted=True)
+    cut.done(cut)
+    late = Speech(desk, scheduled=True)
+    desk.logger.over()
+    late.done(late)
+    assert [entry.dropped for entry in desk.logger.finish(desk.clock.stop()).utterances] == [False]
+
+
+async def test_time_that_the_recognizer_an_earlier_reply_or_a_tool_took_is_not_the_models(desk: Desk) -> None:
+    """LiveKit tells no delays of a turn that is made of words that it had kept: the words' own times tell."""
+    desk.logger.line(CallerUtterance("how much", 1.0, 2.0))
+    await desk.until(5.0)
+    desk.recognised("how much")
+    await desk.until(5.5)
+    desk.turn("how much")
+    await desk.until(7.0)
+    call = FunctionCall(call_id="1", name="look_up", arguments="{}")
+    desk.session.emit("tool_execution_updated", ToolExecutionUpdatedEvent(update=ToolCallStarted(function_call=call)))
+    await desk.until(9.0)
+    output = FunctionCallOutput(call_id="1", name="look_up", output="4", is_error=False)
+    event = FunctionToolsExecutedEvent(function_calls=[call], function_call_outputs=[output])
+    desk.session.emit("function_tools_executed", event)
+    await desk.play(9.5, 1.0)
+    desk.reply("Four.", 9.5)
+    (latency,) = desk.logger.finish(desk.clock.stop()).latencies
+    spent = {name: round(seconds, 2) for name, seconds in latency.stages.items()}
+    assert spent == {
+        "silence": 0.0,
+        "speech to text": 3.0,
+        "end of turn": 0.5,
+        "earlier reply": 0.0,
+        "tools": 2.0,
+        "model": 2.0,
+        "text to speech": 0.0,
+    }
+    assert sum(latency.stages.values()) == pytest.approx(latency.total)
+
+
+async def test_an_earlier_reply_that_is_still_heard_is_not_the_models_time(desk: Desk) -> None:
+    await desk.play(0.5, 0.25)
+    desk.reply("Hello.", 0.5)
+    desk.logger.line(CallerUtterance("how much", 1.0, 2.0))
+    await desk.until(2.5)
+    desk.recognised("how much")
+    desk.turn("how much")
+    await desk.play(2.5, 4.0, interrupted=True)  # begun for a turn before: cut off before a word of it counted
+    await desk.play(7.0, 1.0)
+    desk.reply("Four.", 7.0)
+    (latency,) = desk.logger.finish(desk.clock.stop()).latencies
+    assert latency.waiting == pytest.approx(4.0, abs=0.01)
+    assert latency.model == pytest.approx(0.5, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 15), st.floats(-5, 15))))
+def test_time_is_covered_once_however_intervals_overlap(intervals: list[tuple[float, float]]) -> None:
+    points = [(step + 0.5) / 100 for step in range(1000)]
+    inside = sum(any(begin <= point < stop for begin, stop in intervals) for point in points) / 100
+    assert _covered(intervals, 0.0, 10.0) == pytest.approx(inside, abs=0.02 * len(intervals) + 1e-9)

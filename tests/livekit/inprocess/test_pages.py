@@ -91,9 +91,9 @@ def test_the_transcript_tells_everything_in_its_order() -> None:
 
 def test_the_transcript_ends_with_latencies_and_a_summary() -> None:
     text = transcript(call())
-    table = [row for row in rows(text) if len(row) == 8]
+    table = [row for row in rows(text) if len(row) == 10]
 
-    assert table[0] == ["0:03.5", "intake", "0.50", "0.40", "0.10", "0.30", "0.20", "**1.50 s**"]
+    assert table[0] == ["0:03.5", "intake", "0.50", "0.40", "0.10", "0.00", "0.00", "0.30", "0.20", "**1.50 s**"]
     assert "- 1 interrupted; 1 handoffs; 2 tool calls, 1 of them failed" in text
     assert "- answer after 1.50 s (median of 2; 1.50 to 1.50)" in text
     assert "estimated from its pace" in text
@@ -118,6 +118,7 @@ def test_the_log_is_json_for_programs() -> None:
         "generated": None,
         "said": None,
         "lost": False,
+        "dropped": False,
     }
 
 

@@ -27,6 +27,10 @@ from call_support import (
 from livekit import rtc
 from livekit.agents import Agent, APIError, ToolError, function_tool, llm
 
+from graph_voice import Agent as VoiceAgent
+from graph_voice import create_voice_graph
+from graph_voice.testing import ScriptedModel
+from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.inprocess import (
     CALLER,
     CallerError,
@@ -201,6 +205,31 @@ async def test_latency_is_split_into_stages_that_sum_up(tones: Tones, tmp_path: 
     assert latency.synthesis == pytest.approx(0.1, abs=0.03)
     assert latency.llm_ttft == pytest.approx(0.3, abs=0.03)
     assert latency.total < 1.2
+
+
+def slow_graph() -> Any:
+    agent = VoiceAgent("echo", instructions="Repeat.")
+    return create_voice_graph([agent], llm=ScriptedModel(lambda *_: "You said it.", per_token=3.0))
+
+
+@pytest.mark.parametrize("kind", ["livekit", "graph"])
+async def test_a_reply_that_is_dropped_before_its_first_sound_leaves_a_mark(
+    tones: Tones, tmp_path: Path, kind: str
+) -> None:
+    audio = record(tones, tmp_path / "in.wav", "what is the time", "and the day of the week please", gap=1.5)
+    phone = make_session(llm=FakeLLM(echo, delay=4.0), stt=FakeSTT(tones), tts=FakeTTS(tones), vad=FakeVAD())
+    agent = Echo() if kind == "livekit" else GraphAgent(slow_graph())
+    result = await run_call(agent, phone, audio=audio, folder=tmp_path, patience=40.0)
+
+    first, dropped, second, answer = result.log.utterances
+    assert [first.speaker, dropped.speaker, second.speaker, answer.speaker] == [CALLER, "echo", CALLER, "echo"]
+    assert (dropped.dropped, dropped.text, dropped.interrupted) == (True, "", True)
+    assert first.ended < dropped.at < answer.started
+    assert not answer.dropped
+    page = (tmp_path / "transcript.md").read_text()
+    assert "dropped before its first sound" in page
+    assert "- 1 dropped before their first sound" in page
+    assert "- 1 of echo" in page
 
 
 async def test_an_interrupted_agent_ends_where_it_was_cut(tones: Tones, tmp_path: Path) -> None:
@@ -457,6 +486,49 @@ async def test_a_caller_who_hangs_up_leaves_the_files_of_the_call(tones: Tones, 
         await call
     assert 7.5 < soundfile.info(tmp_path / "call.wav").duration < 8.5
     assert "once more" in (tmp_path / "transcript.md").read_text()
+
+
+@pytest.mark.parametrize("how", ["an error", "Ctrl-C", "Ctrl-C twice", "does not close", "no picture"])
+async def test_a_recording_is_never_lost(
+    tones: Tones, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the call ends. The recording may also be a file of its own, as `talk --output` wants it."""
+    phone, script = session(tones), Script({"echo": [Step(["once more"])] * 50})
+    close = phone.aclose
+
+    async def closes_late_or_never() -> None:
+        await close()
+        if how == "Ctrl-C twice":
+            await asyncio.sleep(5.0)
+        if how == "does not close":
+            raise RuntimeError("closed before")
+
+    def no_picture(*_: Any, **__: Any) -> Path:
+        raise OSError("no font")
+
+    def breaks(entry: Any) -> None:
+        if how == "an error" and loop.time() - began > 6.0:
+            raise ZeroDivisionError("a printer that breaks")
+
+    monkeypatch.setattr(phone, "aclose", closes_late_or_never)
+    if how == "no picture":
+        monkeypatch.setattr("graph_voice_livekit.inprocess.run.draw_timeline", no_picture)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    caller, folder, wav = SimulatedCaller(script, voice=FakeTTS(tones)), tmp_path / "all", tmp_path / "mine.wav"
+    call = asyncio.create_task(
+        run_call(Echo(), phone, caller=caller, folder=folder, wav=wav, on_entry=breaks, limit=8.0)
+    )
+    if how.startswith("Ctrl-C"):
+        loop.call_later(7.0, call.cancel)
+        loop.call_later(7.5, call.cancel)
+    with pytest.raises((CallError, OSError, asyncio.CancelledError)):
+        await call
+    recorded, _ = soundfile.read(wav)
+    assert recorded[:, 0].any()
+    assert recorded[:, 1].any()
+    assert "once more" in (folder / "transcript.md").read_text()
+    assert json.loads((folder / "call.json").read_text())["entries"]
 
 
 @pytest.mark.parametrize("missing", ["llm", "stt", "tts"])
