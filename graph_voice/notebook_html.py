@@ -9,10 +9,9 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from graph_voice.call.conversation import Conversation
-from graph_voice.drawing import to_svg
-from graph_voice.drawing.picture import NodeKind, picture
-from graph_voice.drawing.svg import HUES
+from graph_voice.drawing import agents_of, to_svg
 from graph_voice.errors import GraphVoiceError
+from graph_voice.palette import hues
 from graph_voice.userdata.channel import public_fields
 
 __all__ = ["conversation_html"]
@@ -131,5 +130,4 @@ def _active_agent(conversation: Conversation[Any]) -> str:
 
 def _colors(conversation: Conversation[Any]) -> dict[str, str]:
     """Agent -> its color in the drawing."""
-    agents = picture(conversation.graph).named(NodeKind.AGENT)
-    return {name: HUES[index % len(HUES)][0] for index, name in enumerate(agents)}
+    return {name: hue.line for name, hue in hues(agents_of(conversation.graph)).items()}

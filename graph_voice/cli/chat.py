@@ -54,8 +54,8 @@ def chat(
 ) -> None:
     """Talk to a graph in text. Ctrl-C interrupts an answer; /help lists the commands.
 
-    Each line from a pipe is one of the caller's turns, and is printed too. Exit codes: 0 at the end, 1 for an error, 130
-    for Ctrl-C.
+    Each line from a pipe is one of the caller's turns, and is printed too. Exit codes: 0 at the end, 1 for an error,
+    130 for Ctrl-C.
 
     Example: graph-voice chat graphs/customer_service.py --llm offline
     """

@@ -44,6 +44,7 @@ def draw(
         ),
     ] = None,
     agents: Annotated[bool, typer.Option("--agents", help="Only agents and their handoffs.")] = False,
+    tools: Annotated[bool, typer.Option("--tools", help="Each tool by its name.")] = False,
     active: Annotated[
         str | None, typer.Option("--active", metavar="AGENT", help="Highlight this agent as the active one.")
     ] = None,
@@ -57,6 +58,8 @@ def draw(
     Example: graph-voice draw graphs/intake.py:graph --agents -o intake.svg
     """
     chosen = _chosen(format, output)
+    if tools and agents:
+        raise typer.BadParameter("--agents leaves the tools out: give one of the two", param_hint="--tools")
     # Imported here, so that the command line itself needs neither LangGraph nor a model's package.
     from graph_voice import drawing
     from graph_voice.launch import loading
@@ -64,7 +67,7 @@ def draw(
     with redirect_stdout(sys.stderr):  # what a user's file prints is not part of the drawing
         target = loading.load_graph(graph)
     draw_as = {Format.SVG: drawing.to_svg, Format.MERMAID: drawing.to_mermaid, Format.ASCII: drawing.to_ascii}
-    drawn = draw_as[chosen](target, agents_only=agents, active=active)
+    drawn = draw_as[chosen](target, agents_only=agents, active=active, tools=tools)
     if output is None:
         # Bytes where there are any: SVG is UTF-8 whatever the terminal's locale says.
         sys.stdout.write(drawn) if sys.stdout.isatty() else _write_bytes(drawn)

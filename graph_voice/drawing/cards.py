@@ -166,11 +166,13 @@ def _card(name: str, shown: Picture) -> Card:
     frame = None
     port_in = port_out = Port(0, width - 16, AGENT_HEIGHT)
     if tools is not None:
-        tools_width = text_width(tools, TOOLS_SIZE, monospace=True) + 24.0
-        pill = Rect(agent.right + _TOOLS_GAP + tools_width / 2, 0, tools_width, TOOLS_HEIGHT)
+        lines = shown.nodes[tools].lines
+        tools_width = max(text_width(line, TOOLS_SIZE, monospace=True) for line in lines) + 24.0
+        tools_height = TOOLS_HEIGHT + (len(lines) - 1) * LABEL_LINE
+        pill = Rect(agent.right + _TOOLS_GAP + tools_width / 2, 0, tools_width, tools_height)
         nodes.append((tools, pill))
         frame = _around((agent, pill), _CARD_PADDING)
-        port_out = Port(pill.x, pill.width - 20, TOOLS_HEIGHT)
+        port_out = Port(pill.x, pill.width - 20, tools_height)
 
     body = frame or agent
     marks_left = _marks(left, agent.left, body.left - _STUB)

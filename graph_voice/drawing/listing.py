@@ -5,7 +5,7 @@ from typing import Any
 from graph_voice.drawing.picture import Edge, EdgeKind, NodeKind, Picture, picture
 
 
-def to_ascii(graph: Any, *, agents_only: bool = False, active: str | None = None) -> str:
+def to_ascii(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> str:
     """Draw a graph in ASCII: a box for each node, below it an arrow for each edge out of it or its tools.
 
     `(start)` and `(end)` are LangGraph's START and END. Names that aren't ASCII stay as they are.
@@ -14,11 +14,12 @@ def to_ascii(graph: Any, *, agents_only: bool = False, active: str | None = None
         graph: a LangGraph `StateGraph`, or a compiled graph.
         agents_only: only agents and handoffs, from agent to agent.
         active: the active agent, marked with `*`.
+        tools: each tool by its name, in place of the tools node's.
 
     Raises:
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.
     """
-    shown = picture(graph, agents_only=agents_only, active=active)
+    shown = picture(graph, agents_only=agents_only, active=active, tools=tools)
     blocks = [
         _block(name, shown, active)
         for name, node in shown.nodes.items()
@@ -37,6 +38,7 @@ def _block(name: str, shown: Picture, active: str | None) -> list[str]:
         lines.append(f"  {'`' if last else '|'}-{way} {_target(leaving[index], shown, active)}")
         if to_tools and tools is not None:
             bar = " " if last else "|"
+            lines += [f"  {bar}     {name}" for name in shown.nodes[tools].tools]
             inner = [edge for edge in shown.edges if edge.source == tools]
             for number, edge in enumerate(inner):
                 corner = "`" if number == len(inner) - 1 else "|"

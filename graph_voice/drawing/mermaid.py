@@ -16,7 +16,7 @@ _ACTIVE = "fill:#4338ca,stroke:#1f2937,color:#ffffff,stroke-width:3px"
 _ENTITIES = {ord(char): f"#{ord(char)};" for char in '#"<>&`\\;|{}[]()'} | {ord("\n"): " ", ord("\r"): " "}
 
 
-def to_mermaid(graph: Any, *, agents_only: bool = False, active: str | None = None) -> str:
+def to_mermaid(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> str:
     """Draw a graph as a Mermaid flowchart; nothing is sent anywhere.
 
     Solid arrows are handoffs, dotted ones LangGraph's other conditional edges.
@@ -25,11 +25,12 @@ def to_mermaid(graph: Any, *, agents_only: bool = False, active: str | None = No
         graph: a LangGraph `StateGraph`, or a compiled graph.
         agents_only: only agents and handoffs, from agent to agent.
         active: the active agent, filled.
+        tools: each tool by its name, in place of the tools node's.
 
     Raises:
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.
     """
-    shown = picture(graph, agents_only=agents_only, active=active)
+    shown = picture(graph, agents_only=agents_only, active=active, tools=tools)
     ids = {name: f"n{index}" for index, name in enumerate(shown.nodes)}
     lines = ["flowchart TD"]
     lines += [f"    {ids[name]}{_shape(node)}" for name, node in shown.nodes.items()]
@@ -47,8 +48,9 @@ def _class(kind: NodeKind) -> str:
     return f"{kind}Node"  # `end` alone is a keyword of Mermaid
 
 
-def _quoted(text: str) -> str:
-    return f'"{text.translate(_ENTITIES)}"'
+def _quoted(*lines: str) -> str:
+    text = "<br/>".join(line.translate(_ENTITIES) for line in lines)
+    return f'"{text}"'
 
 
 def _shape(node: Node) -> str:
@@ -60,7 +62,7 @@ def _shape(node: Node) -> str:
         case NodeKind.AGENT:
             return f"({_quoted(node.name)})"
         case NodeKind.TOOLS:
-            return f"([{_quoted(node.name)}])"
+            return f"([{_quoted(*node.lines)}])"
     return f"[{_quoted(node.name)}]"
 
 

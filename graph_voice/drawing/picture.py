@@ -50,6 +50,13 @@ class Node:
     kind: NodeKind
     owner: str | None = None
     """For a tools node: the agent that the tools belong to."""
+    tools: tuple[str, ...] = ()
+    """For a tools node, if they are drawn: the names of the tools, without those that are on its agent's handoffs."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is written on it."""
+        return self.tools or (self.name,)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Picture:
         return next((node.name for node in self.nodes.values() if node.owner == agent), None)
 
 
-def picture(graph: Any, *, agents_only: bool = False, active: str | None = None) -> Picture:
+def picture(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> Picture:
     """Read a `StateGraph`, a compiled graph, or anything else with LangChain's `get_graph()`.
 
     The nodes' metadata say which node is an agent, which tools belong to it, and which agent begins a new call, as
@@ -102,8 +109,15 @@ def picture(graph: Any, *, agents_only: bool = False, active: str | None = None)
     edges = tuple(_edge(edge, drawable, nodes) for edge in _sorted(drawable.edges, names))
     if active is not None and (active not in nodes or nodes[active].kind in (NodeKind.START, NodeKind.END)):
         raise BuildError(f"the active node {active!r} is not in the graph; it has {_listed(nodes.values())}")
+    if tools:
+        nodes = {name: replace(node, tools=_tools(node, drawable, edges)) for name, node in nodes.items()}
     whole = Picture(nodes, edges, _first(drawable, edges))
     return _agents_and_handoffs(whole) if agents_only else whole
+
+
+def agents_of(graph: Any) -> list[str]:
+    """The names of a graph's agents, in its order: the order of their colors (`graph_voice.palette.hues`)."""
+    return picture(graph).named(NodeKind.AGENT)
 
 
 def _drawable(graph: Any) -> Graph:
@@ -162,6 +176,16 @@ def _node(name: str, graph: Graph, owners: Mapping[str, str]) -> Node:
     if name in owners.values() or "agent" in about or about.get("subgraph") or about.get("external"):
         return Node(name, NodeKind.AGENT)
     return Node(name, NodeKind.OTHER)
+
+
+def _tools(node: Node, graph: Graph, edges: Iterable[Edge]) -> tuple[str, ...]:
+    """The tools of a tools node: as `create_voice_graph` or LangGraph's own `ToolNode` names them."""
+    if node.owner is None:
+        return ()
+    own = getattr(graph.nodes[node.name].data, "tools_by_name", None)
+    named: Iterable[Any] = _about(graph, node.owner).get("tools") or own or ()
+    handoffs = {label for edge in edges if edge.source == node.owner for label in edge.labels}
+    return tuple(str(tool) for tool in named if tool not in handoffs)
 
 
 def _edge(edge: GraphEdge, graph: Graph, nodes: Mapping[str, Node]) -> Edge:

@@ -1,6 +1,5 @@
 """A drawing as SVG, with its own light background, so that it can be read on a dark page too."""
 
-from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -11,6 +10,7 @@ from graph_voice.drawing.boxes import Link, Route
 from graph_voice.drawing.cards import Card, Loop, Rect, Stub
 from graph_voice.drawing.layers import arrange
 from graph_voice.drawing.picture import Edge, EdgeKind, NodeKind, Picture, picture
+from graph_voice.palette import GREY, Hue, hues
 
 _SANS = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SHEET = "#fdfdfe"
@@ -19,21 +19,8 @@ _FAINT = "#8d98a9"
 _MARGIN = 30.0
 _MARK = 6.0
 
-# One hue per agent: line and text, card, box.
-HUES = (
-    ("#4338ca", "#f3f4ff", "#e3e5ff"),
-    ("#0f766e", "#eefaf7", "#d3f2ea"),
-    ("#b4540a", "#fff7ec", "#fde8cb"),
-    ("#be1850", "#fff2f6", "#fcdde7"),
-    ("#0369a1", "#eff8fe", "#d7edfb"),
-    ("#7e22ce", "#f9f3ff", "#eeddfd"),
-    ("#3f7d12", "#f4faec", "#e1f1cd"),
-    ("#86198f", "#fdf2fe", "#f8dcfb"),
-)
-_GREY = ("#475467", "#f8fafc", "#ffffff")
 
-
-def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None) -> str:
+def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> str:
     """Draw a graph as a complete SVG document.
 
     An agent and its tools are on one card. A handoff is in the color of the agent that hands off, labeled with
@@ -45,11 +32,12 @@ def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None) 
         graph: a LangGraph `StateGraph`, or a compiled graph.
         agents_only: only agents and handoffs, from agent to agent.
         active: the active agent, filled with its color.
+        tools: each tool by its name, in place of the tools node's.
 
     Raises:
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.
     """
-    shown = picture(graph, agents_only=agents_only, active=active)
+    shown = picture(graph, agents_only=agents_only, active=active, tools=tools)
     return _Sheet(shown, active).document()
 
 
@@ -59,8 +47,7 @@ class _Sheet:
     def __init__(self, shown: Picture, active: str | None) -> None:
         self.shown = shown
         self.active = active
-        agents = shown.named(NodeKind.AGENT)
-        self.hues = {name: HUES[index % len(HUES)] for index, name in enumerate(agents)}
+        self.hues = hues(shown.named(NodeKind.AGENT))
         self.frames, self.lines, self.labels, self.boxes = (ET.Element("g") for _ in range(4))
 
     def document(self) -> str:
@@ -111,9 +98,9 @@ class _Sheet:
         return ET.tostring(root, encoding="unicode") + "\n"
 
     def _card(self, card: Card, x: float, y: float) -> None:
-        hue = self.hues.get(card.name, _GREY)
+        hue = self.hues.get(card.name, GREY)
         if card.frame is not None:
-            style = {"fill": hue[1], "stroke": hue[0], "stroke-opacity": "0.28", "class": "card"}
+            style = {"fill": hue.card, "stroke": hue.line, "stroke-opacity": "0.28", "class": "card"}
             shapes.rect(self.frames, card.frame.moved(x, y), 16, style)
         rects = {name: rect.moved(x, y) for name, rect in card.nodes}
         for name, rect in rects.items():
@@ -125,26 +112,29 @@ class _Sheet:
         for loop in card.loops:
             self._loop(loop, x, y, hue)
 
-    def _node(self, name: str, rect: Rect, hue: Sequence[str]) -> None:
+    def _node(self, name: str, rect: Rect, hue: Hue) -> None:
         kind = self.shown.nodes[name].kind
         active = name == self.active
         made = shapes.group(self.boxes, f"{kind} active" if active else kind, _told(name, kind), {"node": name})
         if active:
             halo = Rect(rect.x, rect.y, rect.width + 9, rect.height + 9)
-            style = {"fill": "none", "stroke": hue[0], "stroke-opacity": "0.35", "stroke-width": "4"}
+            style = {"fill": "none", "stroke": hue.line, "stroke-opacity": "0.35", "stroke-width": "4"}
             shapes.rect(self.frames, halo, 15, style)
         if kind is NodeKind.START:
             shapes.dot(made, rect.x, rect.y, rect.width / 2, _INK)
         elif kind is NodeKind.END:
             shapes.ring(made, rect.x, rect.y, rect.width / 2, _INK)
         elif kind is NodeKind.TOOLS:
-            fill, ink = (hue[0], "#ffffff") if active else ("#ffffff", hue[0])
-            style = {"fill": fill, "stroke": hue[0], "stroke-opacity": "0.5", "stroke-dasharray": "3 2.5"}
-            shapes.rect(made, rect, rect.height / 2, style)
-            shapes.text(made, name, rect.x, rect.y, cards.TOOLS_SIZE, ink, mono=True)
+            fill, ink = (hue.line, "#ffffff") if active else ("#ffffff", hue.line)
+            style = {"fill": fill, "stroke": hue.line, "stroke-opacity": "0.5", "stroke-dasharray": "3 2.5"}
+            shapes.rect(made, rect, cards.TOOLS_HEIGHT / 2, style)
+            lines = self.shown.nodes[name].lines
+            for index, words in enumerate(lines):
+                y = rect.y + (index - (len(lines) - 1) / 2) * cards.LABEL_LINE
+                shapes.text(made, words, rect.x, y, cards.TOOLS_SIZE, ink, mono=True)
         else:
-            fill, ink = (hue[0], "#ffffff") if active else (hue[2], _INK)
-            style = {"fill": fill, "stroke": hue[0], "stroke-width": "1.6"}
+            fill, ink = (hue.line, "#ffffff") if active else (hue.box, _INK)
+            style = {"fill": fill, "stroke": hue.line, "stroke-width": "1.6"}
             shapes.rect(made, rect, 11 if kind is NodeKind.AGENT else 4, style)
             shapes.text(made, name, rect.x, rect.y, cards.NAME_SIZE, ink, weight="600")
 
@@ -162,7 +152,7 @@ class _Sheet:
                 style["stroke-dasharray"] = "2 4"
             color = style["stroke"]
         else:
-            color = self.hues.get(owner, _GREY)[0]
+            color = self.hues.get(owner, GREY).line
             style = {"stroke": color, "stroke-width": "1.6"}
             if edge.kind is not EdgeKind.HANDOFF and edge.conditional:
                 style["stroke-dasharray"] = "5 4"
@@ -179,14 +169,14 @@ class _Sheet:
             line = y + (index - (len(edge.labels) - 1) / 2) * cards.LABEL_LINE
             shapes.text(made, words, x, line, cards.LABEL_SIZE, color, mono=True)
 
-    def _inner(self, edge: Edge, rects: dict[str, Rect], hue: Sequence[str]) -> None:
+    def _inner(self, edge: Edge, rects: dict[str, Rect], hue: Hue) -> None:
         """The edges from an agent to its tools and back, one above the other."""
         source, target = rects[edge.source], rects[edge.target]
         if edge.kind is EdgeKind.CALL:
             points = [(source.right + 1, source.y - 6), (target.left - 1, source.y - 6)]
         else:
             points = [(source.left - 1, source.y + 6), (target.right + 1, source.y + 6)]
-        shapes.arrow(self._edge(edge), points, {"stroke": hue[0], "stroke-opacity": "0.75", "stroke-width": "1.3"})
+        shapes.arrow(self._edge(edge), points, {"stroke": hue.line, "stroke-opacity": "0.75", "stroke-width": "1.3"})
 
     def _stub(self, stub: Stub, x: float, y: float) -> None:
         mark, touches = (stub.mark[0] + x, stub.mark[1] + y), (stub.touches[0] + x, stub.touches[1] + y)
@@ -200,13 +190,13 @@ class _Sheet:
             shapes.arrow(made, [(mark[0] + away, mark[1]), touches], style)
             shapes.dot(made, *mark, _MARK - 2, _FAINT)
 
-    def _loop(self, loop: Loop, x: float, y: float, hue: Sequence[str]) -> None:
+    def _loop(self, loop: Loop, x: float, y: float, hue: Hue) -> None:
         y += loop.y
         side, out = x + loop.side, x + loop.side + loop.reach
         made = self._edge(loop.edge)
-        shapes.bow(made, (side, y - 9), (side, y + 9), out, {"stroke": hue[0], "stroke-width": "1.6"})
+        shapes.bow(made, (side, y - 9), (side, y + 9), out, {"stroke": hue.line, "stroke-width": "1.6"})
         if loop.edge.labels:
-            self._label(loop.edge, out + cards.LOOP_GAP + cards.label_size(loop.edge.labels)[0] / 2, y, hue[0])
+            self._label(loop.edge, out + cards.LOOP_GAP + cards.label_size(loop.edge.labels)[0] / 2, y, hue.line)
 
 
 def _told(name: str, kind: NodeKind) -> str:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from graph_voice.cli.options import SPEAK, USERDATA, check_file, check_folder, userdata_of
-from graph_voice.drawing import to_svg
+from graph_voice.drawing import agents_of, to_svg
 from graph_voice.graph.speakers import speakers_of
 from graph_voice.launch.loading import load_graph, name_of
 from graph_voice_livekit.console.setup import CALLER_VOICE, CallParts, Choices, prepare
@@ -90,9 +90,12 @@ async def _talk(
     parts: CallParts, recording: FileAudioInput, console: Console, limit: float, output: Path | None
 ) -> CallResult:
     agent = parts.agent()
-    printer = LivePrinter(console)
+    agents = agents_of(agent.conversation.graph)
+    printer = LivePrinter(console, agents)
     try:
-        return await run_call(agent, _session(parts), audio=recording, wav=output, on_entry=printer, limit=limit)
+        return await run_call(
+            agent, _session(parts), audio=recording, wav=output, on_entry=printer, limit=limit, agents=agents
+        )
     finally:
         await agent.aclose()
 
@@ -160,6 +163,7 @@ async def _demo(
     agent = parts.agent()
     caller = SimulatedCaller(script, voice=parts.speech.tts(CALLER_VOICE), seed=seed)
     title = f"{name.replace('_', ' ')}, seed {seed}"
+    agents = agents_of(agent.conversation.graph)
     try:
         return await run_call(
             agent,
@@ -167,8 +171,9 @@ async def _demo(
             caller=caller,
             folder=folder,
             title=title,
-            on_entry=LivePrinter(console),
+            on_entry=LivePrinter(console, agents),
             limit=limit,
+            agents=agents,
             extra={"model": parts.model_name, "seed": seed},
         )
     finally:

@@ -143,6 +143,8 @@ class CallLog:
     first_agent: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What the caller of `run_call` wants kept with the call, such as its seed."""
+    graph: tuple[str, ...] = ()
+    """The agents of the graph in its order, which is that of their colors; empty if there is no graph."""
 
     @property
     def utterances(self) -> list[Utterance]:
@@ -175,6 +177,11 @@ class CallLog:
                 names += [entry.old_agent, entry.new_agent]
         return list(dict.fromkeys(names))
 
+    @property
+    def order(self) -> list[str]:
+        """The agents in the order of their colors."""
+        return list(dict.fromkeys([*self.graph, *self.agents]))
+
     def to_json(self) -> str:
         """The call as JSON: every entry with its fields and a `type`."""
         entries = [{"type": type(entry).__name__.lower(), **asdict(entry)} for entry in self.entries]
@@ -182,6 +189,7 @@ class CallLog:
             {
                 "duration": self.duration,
                 "first_agent": self.first_agent,
+                "agents": self.order,
                 **self.extra,
                 "entries": entries,
             },

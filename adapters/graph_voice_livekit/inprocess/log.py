@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,7 +140,7 @@ class CallLogger:
         errors = [entry.text for entry in self._entries if isinstance(entry, Note) and entry.kind == "error"]
         return errors[-1] if errors else None
 
-    def finish(self, duration: float, *, extra: Mapping[str, Any] | None = None) -> CallLog:
+    def finish(self, duration: float, *, extra: Mapping[str, Any] | None = None, graph: Sequence[str] = ()) -> CallLog:
         """Stop listening; returns the log of a call of `duration` seconds."""
         if self._playing is not None:
             self._spans.append(self._playing)
@@ -155,7 +155,7 @@ class CallLogger:
             self._add(call)
         self._finished = True
         entries = sorted(self._entries, key=lambda entry: min(entry.at, duration))
-        return CallLog(tuple(entries), duration, self._first_agent, dict(extra or {}))
+        return CallLog(tuple(entries), duration, self._first_agent, dict(extra or {}), tuple(graph))
 
     def _add(self, entry: LogEntry) -> None:
         if self._finished:

@@ -1,13 +1,11 @@
-"""The colors of a call, which are the same on the terminal and in the picture."""
+"""The colors of a call, which are the same on the terminal, in the picture, and in the drawing of its graph."""
 
 from collections.abc import Sequence
 
+from graph_voice.palette import GREY, hues
 from graph_voice_livekit.inprocess.entries import CALLER
 
 __all__ = ["STAGES", "colors"]
-
-_CALLER = "#5b6472"
-_AGENTS = ("#2563a8", "#c2571a", "#2e7d4f", "#8a4fb0", "#b0304f", "#0f8a8a", "#8f6b00", "#4c55c9")
 
 STAGES = {
     "silence": "#dfe3e8",
@@ -21,7 +19,12 @@ STAGES = {
 """What the time between the caller's last word and the answer was spent on."""
 
 
-def colors(agents: Sequence[str]) -> dict[str, str]:
-    """A color for the caller and for each agent, in order of appearance."""
-    named = {agent: _AGENTS[index % len(_AGENTS)] for index, agent in enumerate(agents)}
-    return {CALLER: _CALLER, **named}
+def colors(agents: Sequence[str], *, dark: bool = False) -> dict[str, str]:
+    """A color for the caller and for each agent, by its place.
+
+    Args:
+        agents: in the order of the graph; those that the graph does not have, behind it.
+        dark: on a dark ground, such as most terminals'.
+    """
+    of = {CALLER: GREY, **hues(agents)}
+    return {name: hue.bright if dark else hue.line for name, hue in of.items()}

@@ -1,7 +1,7 @@
 """One call in one process: a LiveKit session without a server, from first frame to last file."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ async def run_call(
     patience: float = 15.0,
     greeting: float = 1.5,
     extra: Mapping[str, Any] | None = None,
+    agents: Sequence[str] = (),
 ) -> CallResult:
     """Hold one call between an agent and either an audio file or a simulated caller.
 
@@ -102,6 +103,7 @@ async def run_call(
         patience: seconds to wait for the answer to an utterance of the file.
         greeting: seconds within which an agent that speaks first is expected to begin.
         extra: kept with the log and shown in the head of the transcript.
+        agents: the names of the graph's agents in its order, so that each has the color of the graph's drawing.
 
     Raises:
         AudioFileError: the file can't be played. Before the call starts.
@@ -159,7 +161,7 @@ async def run_call(
         if isinstance(failure, CallError) and logger.last_error is not None:
             failure.args = (f"{why} Last error in the call: {logger.last_error}",)
         logger.note(Note("end", why, clock.stop()))
-    result = _write(logger.finish(clock.stop(), extra=extra), recorder, folder, wav, title)
+    result = _write(logger.finish(clock.stop(), extra=extra, graph=agents), recorder, folder, wav, title)
     if isinstance(failure, CallError):
         failure.result = result
     if failure is not None:

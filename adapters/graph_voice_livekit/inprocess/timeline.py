@@ -74,7 +74,7 @@ def _rows(log: CallLog) -> list[Row]:
     count = 1 if log.duration <= 40 else math.ceil(log.duration / 30)
     length = max(log.duration / count, 5.0)
     edges = [0.0, *(_pause(log, index * length) for index in range(1, count)), count * length]
-    palette = colors(log.agents)
+    palette = colors(log.order)
     return [Row(log, palette, start=start, end=end, only_used=count > 1) for start, end in itertools.pairwise(edges)]
 
 

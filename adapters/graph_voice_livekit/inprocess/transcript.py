@@ -1,7 +1,7 @@
 """The log of a call for people: a Markdown file, and lines on the terminal while the call goes on."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -165,11 +165,12 @@ class LivePrinter:
 
     Args:
         console: where to; standard output by default.
+        agents: the names of the graph's agents in its order, which is that of their colors.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, agents: Sequence[str] = ()) -> None:
         self._console = console or Console(highlight=False)
-        self._agents: list[str] = []
+        self._agents: list[str] = list(agents)
 
     def __call__(self, entry: LogEntry) -> None:
         match entry:
@@ -202,7 +203,7 @@ class LivePrinter:
     def _color(self, speaker: str) -> str:
         if speaker != CALLER and speaker not in self._agents:
             self._agents.append(speaker)
-        return colors(self._agents)[speaker]
+        return colors(self._agents, dark=True)[speaker]
 
     def _print(self, at: float, who: str, text: Text, style: str = "dim") -> None:
         line = Text.assemble((f"{stamp(at):>7} ", "dim"), (f"{who:>14} ", style), text)

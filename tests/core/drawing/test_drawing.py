@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
+from langgraph.prebuilt import ToolNode
 from typing_extensions import TypedDict
 
 from graph_voice import Agent, Handoff, create_voice_graph, function_tool
@@ -277,6 +278,67 @@ def test_lines_go_around_foreign_boxes_and_labels(graph: StateGraph[Any, Any, An
         ]
         for x, y in points_of(line_of(edge)):
             assert not any(r.left < x < r.right and r.top < y < r.bottom for r in others), ends
+
+
+def with_tools(counts: Sequence[int]) -> StateGraph[Any, Any, Any, Any]:
+    """A voice graph of agents with so many tools each, which hand off in a ring."""
+    names = [f"agent_{index}" for index in range(len(counts))]
+
+    def made(name: str) -> Any:
+        async def run() -> str:
+            """Do it."""
+            return ""
+
+        return function_tool(name=name)(run)
+
+    return create_voice_graph(
+        [
+            Agent(
+                name,
+                instructions="Help.",
+                tools=[made(f"{name}_does_{number}") for number in range(count)],
+                handoffs=[Handoff(names[(index + 1) % len(names)])] if len(names) > 1 else [],
+            )
+            for index, (name, count) in enumerate(zip(names, counts, strict=True))
+        ]
+    )
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=4))
+@settings(max_examples=25)
+def test_each_tool_can_be_drawn_by_its_name(counts: list[int]) -> None:
+    graph = with_tools(counts)
+    named = [f"agent_{index}_does_{number}" for index, count in enumerate(counts) for number in range(count)]
+    drawn = to_svg(graph, tools=True)
+    root = parsed(drawn)
+    assert not Counter(named) - Counter(texts(root))
+    assert not set(named) & set(texts(parsed(to_svg(graph))))
+    assert overlapping([*node_rects(root).values(), *label_rects(root)]) == []
+    for group in groups(root, "data-node"):
+        box = group.find(f"{SVG}rect")
+        for text in group.iter(f"{SVG}text"):
+            assert box is not None
+            at, around = text_rect(text), rect_of(box)
+            assert around.left <= at.left
+            assert at.right <= around.right
+            assert around.top <= at.top
+            assert at.bottom <= around.bottom
+    for text in (to_ascii(graph, tools=True), to_mermaid(graph, tools=True)):
+        assert all(text.count(name) == 1 for name in named)
+
+
+def test_the_tools_of_langgraphs_own_tool_node_are_named_too() -> None:
+    async def look_up() -> str:
+        """Look up."""
+        return ""
+
+    builder = StateGraph(_State)
+    builder.add_node("desk", _nothing)
+    builder.add_node("desk_tools", ToolNode([look_up]))
+    builder.add_edge(START, "desk")
+    builder.add_conditional_edges("desk", _route, {"tools": "desk_tools", "end": END})
+    builder.add_edge("desk_tools", "desk")
+    assert "look_up" in texts(parsed(to_svg(builder, tools=True)))
 
 
 def line_of(edge: ET.Element) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import matplotlib.image
 import numpy as np
@@ -12,6 +14,9 @@ import pytest
 from call_support import tone
 from rich.console import Console
 
+from graph_voice import Agent, create_voice_graph
+from graph_voice.drawing import agents_of, to_svg
+from graph_voice.palette import hues
 from graph_voice_livekit.inprocess import (
     CALLER,
     CallLog,
@@ -200,6 +205,23 @@ def test_the_terminal_gets_every_entry_without_colours_where_it_is_none() -> Non
 
 def test_a_terminal_gets_the_colours_of_the_timeline() -> None:
     text = printed(terminal=True)
-    for color in list(colors(["intake", "billing"]).values())[:3]:
+    for color in list(colors(["intake", "billing"], dark=True).values())[:3]:
         red, green, blue = (int(color[index : index + 2], 16) for index in (1, 3, 5))
         assert f"38;2;{red};{green};{blue}" in text
+
+
+def test_an_agent_has_one_color_in_graph_timeline_and_terminal() -> None:
+    """Whoever speaks first: its place in the graph decides."""
+    names = ["billing", "desk", "intake"]
+    agents = [Agent(name, instructions="Help.", handoffs=[other for other in names if other != name]) for name in names]
+    graph = create_voice_graph(agents, start="intake")
+    log = replace(call(), graph=tuple(agents_of(graph)))
+    assert log.agents == ["intake", "billing"]
+    in_timeline, on_terminal = colors(log.order), colors(log.order, dark=True)
+    drawn = ET.fromstring(to_svg(graph))
+    for name in names:
+        boxes = [each for each in drawn.iter() if each.get("data-node") == name]
+        assert in_timeline[name] in {part.get("stroke") for box in boxes for part in box}
+        assert on_terminal[name] == hues(agents_of(graph))[name].bright
+    assert len({in_timeline[name] for name in names}) == 3
+    assert json.loads(log.to_json())["agents"] == names
