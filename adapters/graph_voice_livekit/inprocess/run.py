@@ -158,6 +158,8 @@ async def run_call(
 
     if failure is not None:
         why = str(failure) or type(failure).__name__
+        if isinstance(failure, asyncio.CancelledError):
+            why = "the call was ended from outside (Ctrl-C, say)"
         if isinstance(failure, CallError) and logger.last_error is not None:
             failure.args = (f"{why} Last error in the call: {logger.last_error}",)
         logger.note(Note("end", why, clock.stop()))

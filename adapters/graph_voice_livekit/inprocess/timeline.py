@@ -62,8 +62,8 @@ def draw_timeline(log: CallLog, audio: NDArray[np.int16], path: str | Path, *, t
             frameon=False,
             fontsize=8.5,
             labelcolor=INK,
-            handlelength=1.4,
-            columnspacing=1.6,
+            handlelength=1.2,
+            columnspacing=1.0,
             handler_map={FancyArrowPatch: HandlerPatch(patch_func=_arrow)},
         )
     figure.savefig(path, dpi=_DPI)
@@ -107,7 +107,8 @@ def _handles(log: CallLog) -> list[Patch | Line2D]:
     handles: list[Patch | Line2D] = []
     if log.latencies:
         handles.append(Patch(facecolor="none", edgecolor="none", label="waiting for the answer:"))
-        handles += [Patch(facecolor=color, label=name) for name, color in STAGES.items()]
+        spent = {name for each in log.latencies for name, length in each.stages.items() if length >= 0.005}
+        handles += [Patch(facecolor=color, label=name) for name, color in STAGES.items() if name in spent]
     if any(entry.dropped or entry.lost for entry in log.utterances):
         handles.append(Line2D([], [], color=CUT, marker="x", markersize=7, linestyle="", label="dropped or lost"))
     if any(entry.interrupted and not entry.dropped for entry in log.utterances):
