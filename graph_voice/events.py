@@ -5,7 +5,7 @@ A front end turns `Text` and `Say` into speech, answers `ToolCalls` with `Turn.a
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AnyMessage
 
 __all__ = [
+    "Custom",
     "Ended",
     "Event",
     "Failed",
@@ -179,6 +180,31 @@ class Interrupt(Event):
         if isinstance(self.question, str):
             return self.question
         return json.dumps(self.question, default=str, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Custom(Event):
+    """Data that a tool or a node has written with LangGraph's `get_stream_writer()`: for a page or a log, not speech.
+
+    It comes when it is certain that what wrote it has happened: once the turn is committed, and a handoff before it has
+    taken place. Nothing comes of a discarded turn. It is not remembered.
+    """
+
+    agent: str
+    """The agent whose tool wrote it; for a node, the active agent."""
+    data: Any
+    """What was written."""
+    node: str = ""
+    """The node that wrote it; "" if several nodes were running."""
+    tool: str | None = None
+    """The tool that wrote it; None if a node did."""
+
+    @property
+    def key(self) -> str | None:
+        """What this is the state of: `data["key"]`, if there is one. While several wait to be delivered, only the
+        latest of each key is. Without a key all are, in order."""
+        found = self.data.get("key") if isinstance(self.data, Mapping) else None
+        return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True, slots=True)

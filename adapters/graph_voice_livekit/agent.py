@@ -14,7 +14,7 @@ from langgraph.store.base import BaseStore
 from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 
 from graph_voice import Agent as GraphDefinition
-from graph_voice import Conversation, Voice, history
+from graph_voice import Conversation, Voice, events, history
 from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph.build import METADATA, definition_of
@@ -193,6 +193,8 @@ class GraphAgent(NodeAgent):
             graph's own.
         ask: what is said for a value that was given to `interrupt()`: a function of the value. See `Conversation`.
         answer: what `interrupt()` returns: a function of its value and the caller's words. See `Conversation`.
+        on_custom: called with each `graph_voice.events.Custom`, what tools and nodes write with LangGraph's
+            `get_stream_writer()`. See `Conversation`.
         voices: agent -> `Voice`, in place of what the graph declares.
         agents: the name of an external agent -> its LiveKit `Agent` class, or a function that makes one. It is called
             at each handoff to that agent.
@@ -238,6 +240,7 @@ class GraphAgent(NodeAgent):
         apology: str | Callable[[Any], str] | None = None,
         ask: Callable[[Any], str] | None = None,
         answer: Callable[[Any, str], Any] | None = None,
+        on_custom: Callable[[events.Custom], Any] | None = None,
         voices: Mapping[str, Voice] | None = None,
         agents: Mapping[str, Callable[[], Agent]] | None = None,
         tasks: Mapping[str, MakeTask] | None = None,
@@ -259,6 +262,7 @@ class GraphAgent(NodeAgent):
             apology=apology,
             ask=ask,
             answer=answer,
+            on_custom=on_custom,
             saver=saver,
         )
         self._plugins = Voices()

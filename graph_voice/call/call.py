@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from graph_voice import events
 from graph_voice.agents.run_context import running
 from graph_voice.call.compaction import Compaction
+from graph_voice.call.custom_delivery import CustomDelivery, OnCustom
 from graph_voice.call.durable import Durable
 from graph_voice.call.ending import leave_call, stop
 from graph_voice.call.prefetched_summaries import PrefetchedSummaries
@@ -46,9 +47,12 @@ class Call:
     Args:
         state: what is remembered.
         saver: where the call is stored while it goes on.
+        on_custom: called with custom data.
     """
 
-    def __init__(self, state: CallState[Any], saver: BaseCheckpointSaver[Any] | None) -> None:
+    def __init__(
+        self, state: CallState[Any], saver: BaseCheckpointSaver[Any] | None, on_custom: OnCustom | None = None
+    ) -> None:
         self.state = state
         self.roles = state.roles
         self.graph = state.graph
@@ -56,6 +60,8 @@ class Call:
         """Summaries that a handoff of the active agent may need (`history.summarize`), prepared after each turn."""
         self.compaction = Compaction(state)
         """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
+        self.custom = CustomDelivery(on_custom)
+        """Brings what tools and nodes write with `get_stream_writer()` to the program."""
         self.late = LateResults()
         """Tool results that came after the caller was answered without them."""
         self.durable = Durable(state, state.live, saver, state.waiting) if saver is not None else None
@@ -168,6 +174,8 @@ class Call:
     def turn_event(self, turn: TurnRun, event: events.Event) -> None:
         if self.on_event is not None:
             self.on_event(turn.face, event)
+        if isinstance(event, events.Custom):
+            self.custom.deliver(event)
 
     def turn_changed(self, turn: TurnRun, *, userdata: bool = False) -> None:
         live = self.state.live
@@ -320,6 +328,7 @@ class Call:
         for turn in self.state.live.turns:
             turn.cancel()
         await stop(self._running, 0)
+        await stop(self.custom.running, 0)
         await self.compaction.aclose()
         await self.summaries.aclose()
 
@@ -337,6 +346,7 @@ class Call:
             if self.on_userdata is not None:
                 self.on_userdata()
         self.traces.close()
+        await stop(self.custom.running, timeout)
         if self.state.remote is not None:
             await self.state.remote.aclose(self.state.messages, flush_timeout)
         if self.durable is not None:

@@ -16,6 +16,7 @@ from graph_voice import events
 from graph_voice import history as _history
 from graph_voice.agents.handoff import AgentHandoff
 from graph_voice.call.call import Call
+from graph_voice.call.custom_delivery import OnCustom
 from graph_voice.call.durable import RESUME, Resumed
 from graph_voice.call.ending import CLOSE_TIMEOUT
 from graph_voice.call.questions import Answer, Ask
@@ -57,6 +58,9 @@ class Conversation(Generic[U]):
         answer: what `interrupt()` returns: a function, sync or async, of its value and the caller's words. Default:
             the words; for `HumanInTheLoopMiddleware`, "yes" approves, and anything else rejects with the words as the
             reason.
+        on_custom: called with each `events.Custom`: what a tool or a node writes with LangGraph's
+            `get_stream_writer()`. Sync or async; an async one gets them one by one, and of those that wait with the
+            same key only the latest.
         saver: where the call is stored while it goes on: a `LiveSaver`, or any LangGraph checkpointer, which is then
             wrapped in one. The same `thread_id` continues from there, even in another process: `await open()` first.
 
@@ -79,10 +83,11 @@ class Conversation(Generic[U]):
         apology: Apology | None = None,
         ask: Ask | None = None,
         answer: Answer | None = None,
+        on_custom: OnCustom | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
         _check(messages, config, apology, saver)
-        for name, function in (("ask", ask), ("answer", answer)):
+        for name, function in (("ask", ask), ("answer", answer), ("on_custom", on_custom)):
             if function is not None and not callable(function):
                 raise BuildError(f"Conversation({name}={function!r:.60}): write a function.")
         state = CallState[U](
@@ -101,7 +106,7 @@ class Conversation(Generic[U]):
         )
         if state.remote is not None:
             _refuse_stores(saver, store)
-        self.call = Call(state, saver)
+        self.call = Call(state, saver, on_custom)
         """The inside of the call, for front ends, logs and tests: `on_event`, `on_tool`, `on_late_result`, `roles`."""
         self._state = state
 

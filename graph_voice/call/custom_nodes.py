@@ -95,6 +95,12 @@ class CustomNodes:
         with turn.cuttable(self._only_speaking):
             yield
 
+    @property
+    def running(self) -> str:
+        """The node that runs; "" if several do."""
+        names = {path[0] for path in self._running.values()}
+        return names.pop() if len(names) == 1 else ""
+
     def _only_speaking(self) -> bool:
         """Whether only models whose words are spoken are running: then stopping at once loses nothing."""
         paths = set(self._running.values())

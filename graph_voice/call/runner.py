@@ -95,9 +95,9 @@ class Runner:
             turn.run.interruption.on_stop = turn.run.interruption.on_rejected = None
 
     async def _stream(self, graph: Streams, payload: Any, config: RunnableConfig, control: RunControl) -> None:
-        modes: list[Any] = ["updates"]
+        modes: list[Any] = ["updates", "custom"]
         if self._custom is not None:
-            modes += ["values", "messages", "tasks"] if self._speaks else ["values"]
+            modes += ["values", "tasks", *(["messages"] if self._speaks else [])]
         if self._attempts is not None:
             config = merge_configs(config, {"callbacks": [self._attempts]})
         async for part in graph.astream(
@@ -109,7 +109,9 @@ class Runner:
             control=control,
             version="v2",
         ):
-            if part["ns"] or part["type"] in ("messages", "tasks"):
+            if part["type"] == "custom":
+                self._turn.custom(part["data"], node=self._writing(part["ns"]))
+            elif part["ns"] or part["type"] in ("messages", "tasks"):
                 # What a subgraph's nodes write comes as one update of its node, at its end.
                 if self._custom is not None and part["type"] != "values":
                     self._custom.follow(part)
@@ -118,6 +120,12 @@ class Runner:
             elif part["type"] == "values" and self._custom is not None and not part["interrupts"]:
                 self._ended += 1
                 self._custom.became(_messages_of(part["data"]))
+
+    def _writing(self, where: Sequence[str]) -> str:
+        """The node that has written custom data; "" if several may have."""
+        if where:
+            return where[0].partition(":")[0]
+        return self._turn.speaker if self._custom is None else self._custom.running
 
     def _updated(self, data: Mapping[str, Any]) -> None:
         cached = bool(data.get("__metadata__", {}).get("cached"))

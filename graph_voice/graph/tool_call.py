@@ -28,6 +28,7 @@ from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.generate import TOO_DEEP
+from graph_voice.graph.stream_writer import with_writer
 from graph_voice.history.context import view
 from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
@@ -268,7 +269,10 @@ class ToolRunner:
         try:
             with batch.work.assigned_by(assignments):
                 async with clock:
-                    raw = await self._node.ainvoke([{**self._given(call), "type": "tool_call"}], batch.config)
+                    config = batch.config
+                    if batch.turn is not None:
+                        config = with_writer(config, lambda data: self._write(data, tool, batch))
+                    raw = await self._node.ainvoke([{**self._given(call), "type": "tool_call"}], config)
                 return self._read(raw, call_id, tool, ctx)
         except GraphInterrupt as asked:
             assignments.undo()
@@ -302,6 +306,11 @@ class ToolRunner:
             ctx.over = True
             if ctx.held and batch.turn is not None:
                 batch.turn.release()
+
+    def _write(self, data: Any, tool: BaseTool, batch: ToolBatch) -> None:
+        """The tool has written this with `get_stream_writer()`."""
+        if batch.turn is not None:
+            batch.turn.custom(batch.known.value(data), agent=self.agent.name, node=batch.node, tool=tool.name)
 
     def _given(self, call: ToolCall) -> ToolCall:
         """The tool call as the tool gets it. The schema of one that takes secrets reveals them itself."""

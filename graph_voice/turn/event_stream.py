@@ -46,8 +46,11 @@ class EventStream:
         self._ended = False
 
     def put(self, event: events.Event) -> None:
-        """An event has happened. After `Ended` there are no others."""
+        """An event has happened. After `Ended` there are no others, except for who watches: custom data of a run that
+        was over when its turn was committed."""
         if self._ended:
+            if isinstance(event, events.Custom):
+                self._watch(event)
             return
         self._ended = isinstance(event, events.Ended)
         self._watch(event)

@@ -373,6 +373,10 @@ class NodesSide:
     def emit(self, event: events.Event) -> None:
         self.run.stream.put(event)
 
+    def custom(self, data: Any, *, agent: str | None = None, node: str = "", tool: str | None = None) -> None:
+        """A tool or a node has written this with LangGraph's `get_stream_writer()`."""
+        self.run.custom.put(events.Custom(agent or self.speaker, data, node, tool))
+
     def remember(self, update: Any) -> None:
         """Remember an update of `messages` that is not speech. The reducer applies it unchanged."""
         self.run.remember(update)

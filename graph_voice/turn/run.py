@@ -14,6 +14,7 @@ from graph_voice import events
 from graph_voice.errors import TurnError
 from graph_voice.messages.pairs import without_transfer
 from graph_voice.turn.answer import answer
+from graph_voice.turn.custom_data import HeldData
 from graph_voice.turn.event_stream import EventStream
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, Gate, Permission
 from graph_voice.turn.handoff import HandoffInProgress
@@ -99,6 +100,7 @@ class TurnRun:
         """Agents that may call no more tools in this turn."""
 
         self.stream = EventStream(lambda event: call.turn_event(self, event))
+        self.custom = HeldData(lambda: self.state.happened, self.record.handoffs, self.stream.put)
         self.gate = Gate()
         self.interruption = Interruption()
         self.heard = Reports()
@@ -115,6 +117,7 @@ class TurnRun:
         if self.record.user is not None:
             self.record.user_at = time.time() if at is None else at
         self._commit.set()
+        self.custom.release()
         if self.resumes is not None:
             self._answer_earlier(self.resumes, late=late)
         self.changed()
@@ -122,6 +125,7 @@ class TurnRun:
     def discard(self) -> None:
         """It did not happen: cancel the run."""
         self.state = TurnState.DISCARDED
+        self.custom.drop()
         if self._task is not None:
             self._task.cancel()
         # A task cancelled before its first step runs no `finally`, so the end is reported here. A run that is over
@@ -150,10 +154,12 @@ class TurnRun:
         """The active agent has really changed."""
         if handoff.happened is None:
             handoff.decide(self.call.next_order(), happened=True)
+            self.custom.release()
 
     def reject(self, handoff: HandoffInProgress, reason: str) -> None:
         """The active agent has not changed: answer the tool call that asked for it."""
         handoff.decide(self.call.next_order(), happened=False, reason=reason)
+        self.custom.release()
         call_id = handoff.event.call_id
         if call_id is not None and (call := self.tool_call(call_id)) is not None:
             call.result = without_transfer(call.result or answer(call.id, call.name, ""), reason)

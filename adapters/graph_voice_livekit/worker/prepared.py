@@ -9,6 +9,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from livekit.agents import JobContext, JobProcess
 
+from graph_voice import events
 from graph_voice.errors import GraphVoiceError, MissingDependencyError, ModelError
 from graph_voice.graph.build import require_models
 from graph_voice.launch.loading import load_graph
@@ -35,6 +36,8 @@ class Plan:
     active_agent_attribute: str | None = None
     prewarm: Prewarm | None = None
     session_host: bool | None = None
+    on_custom: Callable[[events.Custom], Any] | None = None
+    custom_topic: str | None = None
 
 
 @dataclass

@@ -25,6 +25,7 @@ from graph_voice.tracing import flush_traces
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.session.resume import PATIENCE
 from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
+from graph_voice_livekit.worker.custom_topic import OnCustom, both, send_custom
 from graph_voice_livekit.worker.failed_call import tell_caller
 from graph_voice_livekit.worker.job_saver import JobSaver
 from graph_voice_livekit.worker.prepared import APOLOGY, Describe, Plan, PluginMaker, Prepared, Prewarm, prepare
@@ -54,6 +55,8 @@ def create_server(
     preload_modules: Sequence[str] = (),
     active_agent_attribute: str | None = None,
     session_host: bool | None = None,
+    on_custom: OnCustom | None = None,
+    custom_topic: str | None = None,
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -85,6 +88,11 @@ def create_server(
             active agent, for a page that shows it. None: there is none.
         session_host: LiveKit's: whether any participant of the room can read the session, and act for the caller, over
             the topic `lk.agent.session` (docs/secrets.md). None: unless an agent of the graph takes a secret.
+        on_custom: a module-level function, sync or async, that is called with each `graph_voice.events.Custom`: what
+            tools and nodes write with `get_stream_writer()`. LiveKit's `get_job_context().room` is the room.
+        custom_topic: the topic of LiveKit's text streams over which that data is sent to all participants of the room,
+            as JSON, with `agent`, `node`, `tool` and `key` as attributes. Who joins later gets the latest of each key.
+            None: nothing is sent.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
     Raises:
@@ -118,8 +126,10 @@ def create_server(
         active_agent_attribute,
         prewarm,
         session_host,
+        on_custom,
+        custom_topic,
     )
-    passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver}
+    passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver, "on_custom": on_custom}
     for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
     setup = partial(_prewarm, plan=plan)
@@ -207,7 +217,10 @@ async def _serve(job: JobContext, *, plan: Plan) -> None:
 async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
     store = JobSaver(plan.saver)
     described = await _described(job, plan.call)
-    agent = GraphAgent(prepared.graph, **{"thread_id": job.room.name, "saver": await store.open(), **described})
+    given = {"thread_id": job.room.name, "saver": await store.open(), "on_custom": plan.on_custom, **described}
+    if plan.custom_topic is not None:
+        given["on_custom"] = both(given["on_custom"], send_custom(job, plan.custom_topic))
+    agent = GraphAgent(prepared.graph, **given)
     options = {"max_tool_steps": MAX_TOOL_STEPS, **prepared.plugins, **plan.options}
     session: AgentSession[Any] = AgentSession(**options)
 

@@ -14,7 +14,7 @@ from secrets_support import Gcm
 
 from graph_voice import history
 from graph_voice.call.durable import Resumed
-from graph_voice.testing import ScriptedModel, call
+from graph_voice.testing import ScriptedModel, call, say
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -105,3 +105,14 @@ async def test_the_snippets_of_the_secrets_page_run() -> None:
     await graph.ainvoke({"messages": ["Charge it."]}, config)
     assert paid == [("4111", 4)]
     assert (await graph.aget_state(config)).values["userdata"].card == SecretStr("4111")
+
+
+async def test_the_snippets_of_the_page_on_custom_data_run() -> None:
+    names: dict[str, Any] = {
+        "model": ScriptedModel([say("", *(call("add_item", {"item": i}) for i in ("tea", "cake"))), "Done."]),
+        "__name__": __name__,
+    }
+    await run_page("custom-data.md", names)
+    assert names["shown"][-1].data == {"key": "cart", "items": ["tea", "cake"]}
+    assert (names["shown"][-1].agent, names["shown"][-1].tool) == ("desk", "add_item")
+    await names["conversation"].aclose()
