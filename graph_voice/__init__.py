@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graph_voice import events, history, tasks, testing
     from graph_voice.agents.agent import Agent, Spoken
     from graph_voice.agents.handoff import Handoff, Reply
+    from graph_voice.agents.idle import Idle
     from graph_voice.agents.run_context import RunContext
     from graph_voice.agents.task import Task
     from graph_voice.agents.task_end import Done
@@ -42,6 +43,7 @@ __all__ = [
     "Done",
     "GraphVoiceError",
     "Handoff",
+    "Idle",
     "LiveSaver",
     "Reply",
     "Resumed",
@@ -74,6 +76,7 @@ _HOMES = {
     "LiveSaver": "storage.live_saver",
     "GraphVoiceError": "errors",
     "Handoff": "agents.handoff",
+    "Idle": "agents.idle",
     "Reply": "agents.handoff",
     "Resumed": "call.durable",
     "RunContext": "agents.run_context",

@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.handoff import Handoff, TransferTool
+from graph_voice.agents.idle import Idle
 from graph_voice.agents.livekit_names import refused_task, refused_tool
 from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
@@ -72,6 +73,7 @@ class Agent:
         context: a history operation that keeps what the model is shown short while the agent is active, such as
             `history.when(max_items=60, then=history.summarize(keep_last_turns=6))`. A `Conversation` applies it
             between turns, in the background; without one (Studio, `ainvoke`) it is applied when a turn begins.
+        idle: what it says when the caller is silent for a while. Default: the graph's, `create_voice_graph(idle=...)`.
 
     Raises `BuildError` for what can't work: a bad name, no instructions, two tools with the same name, an `on_enter`
     that is neither text nor a function.
@@ -90,6 +92,7 @@ class Agent:
     on_enter: Any = None
     on_exit: Any = None
     context: Operation | None = None
+    idle: Idle | None = None
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class Agent:
         voice: Voice | None = None,
         on_enter_tools: Literal["own", "none"] | None = None,
         context: Operation | None = None,
+        idle: Idle | None = None,
     ) -> None:
         given = {
             "name": name,
@@ -120,6 +124,7 @@ class Agent:
             "voice": voice,
             "on_enter_tools": on_enter_tools,
             "context": context,
+            "idle": idle,
         }
         for attribute, value in given.items():
             if value is not None:
@@ -129,6 +134,8 @@ class Agent:
         if self.voice is not None and not isinstance(self.voice, Voice):
             hint = ", ".join(f"{key}=..." for key in self.voice) if isinstance(self.voice, dict) else 'tts="..."'
             raise BuildError(f'Agent("{self.name}", voice={shown(self.voice)!r:.60}): write voice=Voice({hint}).')
+        if self.idle is not None and not isinstance(self.idle, Idle):
+            raise BuildError(f'Agent("{self.name}", idle={self.idle!r:.60}): write idle=Idle(after=10, say="...").')
         for attribute in ("tools", "handoffs", "tasks"):
             if not isinstance(value := getattr(self, attribute), Iterable):
                 raise BuildError(f'Agent("{self.name}", {attribute}={value!r:.60}): write a list, {attribute}=[...].')

@@ -10,6 +10,7 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from graph_voice import events
+from graph_voice.agents.idle import Idle
 from graph_voice.agents.run_context import running
 from graph_voice.call.compaction import Compaction
 from graph_voice.call.custom_delivery import CustomDelivery, OnCustom
@@ -18,10 +19,11 @@ from graph_voice.call.ending import leave_call, stop
 from graph_voice.call.prefetched_summaries import PrefetchedSummaries
 from graph_voice.call.remote import RemoteRun, RemoteThread
 from graph_voice.call.runner import Runner
+from graph_voice.call.silence import Silence
 from graph_voice.call.state import CallState
 from graph_voice.call.trace import CallTrace, Trace
 from graph_voice.errors import TurnError
-from graph_voice.graph.build import require_models
+from graph_voice.graph.build import require_models, runtime_of
 from graph_voice.graph.frames import stack_of
 from graph_voice.history.summaries import prepared_summaries
 from graph_voice.secrets.spoken import words_of
@@ -31,6 +33,7 @@ from graph_voice.turn.gate import AnsweredAlready
 from graph_voice.turn.late_results import LateResults
 from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.pending import Pending
+from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.run import TurnRun
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.turn.turn import Turn
@@ -62,6 +65,8 @@ class Call:
         """Keeps the active agent's context short (`Agent(context=...)`), after each turn."""
         self.custom = CustomDelivery(on_custom)
         """Brings what tools and nodes write with `get_stream_writer()` to the program."""
+        self.silence = Silence(state.live, self._idle)
+        """Counts the caller's silence for a front end that nudges: `Idle`, `Conversation.nudge`."""
         self.late = LateResults()
         """Tool results that came after the caller was answered without them."""
         self.durable = Durable(state, state.live, saver, state.waiting) if saver is not None else None
@@ -194,6 +199,13 @@ class Call:
             self.state.freeze()
             if self.state.remote is not None and turn.state.happened and not self.closed:
                 self.state.remote.reconcile(lambda: self.state.messages)
+        self.silence.changed()
+
+    def _idle(self) -> Idle | None:
+        """When the active agent nudges a silent caller, and with what; None: never."""
+        if self.closed or (runtime := runtime_of(self.graph, self.state.active_agent)) is None:
+            return None
+        return runtime.agent.idle or runtime.settings.idle
 
     def tell_late(self) -> None:
         if self.late.due() and self.on_late_result is not None and not self.closed:
@@ -224,6 +236,31 @@ class Call:
         task.add_done_callback(self._running.discard)
         return turn
 
+    def nudge(self) -> Turn | None:
+        """See `Conversation.nudge`."""
+        idle = self.silence.take_due()
+        if idle is None or self.closed:
+            return None
+        run = self._nudge(idle)
+        if run is None:
+            self.silence.changed()  # the silence goes on
+            return None
+        return self.start(run)
+
+    def _nudge(self, idle: Idle) -> TurnRun | None:
+        try:
+            words = idle.words(self.state.value("userdata")).strip()
+        except Exception:
+            logger.exception("agent %s: what it says in the caller's silence failed", self.state.active_agent)
+            return None
+        if not words:
+            return None
+        if idle.generate is None:
+            return TurnRun(self, line=words)
+        if self.state.interrupts:  # the caller owes an answer, and a model can't be asked before it has come
+            return TurnRun(self, line=self.words_of_question(self.state.interrupts[0].value))
+        return TurnRun(self, instructions=words, options=ReplyOptions(tool_choice="none"))
+
     async def _run(self, turn: TurnRun) -> None:
         nodes = NodesSide(turn)
         current_turn.set(nodes)
@@ -232,6 +269,9 @@ class Call:
         trace = await self.traces.begin(turn)
         if self.durable is not None and (words := self.durable.closing_message()) is not None:
             await nodes.end_call(words)
+            return
+        if turn.line is not None:
+            nodes.say_only(turn.line)
             return
         if not self.roles.may_speculate:
             # A custom node may act, and nothing may act for a turn that may not have happened.
@@ -309,6 +349,7 @@ class Call:
 
     async def aclose(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
         """End the call. Code of the call itself begins the end and goes on; anyone else waits for it."""
+        self.silence.end()
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(reason, timeout, flush_timeout), name="graph_voice.close")
             self._closing.add_done_callback(_log_late_copy)
@@ -320,6 +361,7 @@ class Call:
 
         For tests of how another process resumes the call: `graph_voice.testing.Call.crash`.
         """
+        self.silence.end()
         self._closing = asyncio.create_task(asyncio.sleep(0), name="graph_voice.close")
         self.on_event = self.on_line = self.on_tool = self.on_userdata = self.on_late_result = None
         self.state.live.on_change = lambda: None

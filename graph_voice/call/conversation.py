@@ -336,6 +336,14 @@ class Conversation(Generic[U]):
             late.announcements.append(run)
         return self.call.start(run)
 
+    def nudge(self) -> Turn | None:
+        """Start a turn in which the active agent speaks because the caller is silent (`Idle`).
+
+        Call it when a nudge is due: `conversation.call.silence.begin(on_due)`. Returns None when it is not any more,
+        since the caller has begun to speak, and when there is nothing to say.
+        """
+        return self.call.nudge()
+
     async def run(
         self, text: Content | None = None, *, instructions: str | None = None, turn: Turn | None = None
     ) -> list[events.Event]:

@@ -17,6 +17,7 @@ from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
+from graph_voice.agents.idle import Idle
 from graph_voice.agents.livekit_names import awaited_task
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.task import Task
@@ -64,6 +65,8 @@ class Settings:
     """Said when a model fails, or answers with nothing."""
     secrets: SerializerProtocol | None = None
     """Encrypts the secrets in the drafts and the results of tasks where they are stored. None: they are left out."""
+    idle: Idle | None = None
+    """What an agent that has no `idle` of its own says when the caller is silent."""
     retry: RetryPolicy = RETRY
     """How often, and after which errors, a model that has not said anything yet is asked again."""
     runtimes: "dict[str, AgentRuntime]" = field(default_factory=dict, compare=False, repr=False)

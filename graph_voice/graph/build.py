@@ -16,6 +16,7 @@ from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.external_task import ExternalTask
+from graph_voice.agents.idle import Idle
 from graph_voice.agents.task import Task
 from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
@@ -53,6 +54,7 @@ def create_voice_graph(
     max_hops: int = 4,
     max_tool_calls: int = 64,
     apology: Apology = Settings.apology,
+    idle: Idle | None = None,
     secrets: SerializerProtocol | None = None,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Wire agents into LangGraph's own `StateGraph`. Compile it with any checkpointer and store, or none.
@@ -84,6 +86,8 @@ def create_voice_graph(
         apology: said when every model has failed or answered with nothing, a node has failed, or a run has ended
             and nothing was said: a text, or a function of the userdata. A node that may end a turn without speech
             declares it: `add_node(..., metadata={"silent": True})`.
+        idle: what the active agent says when the caller is silent for a while: `Idle(after=10, say="...")`. None:
+            nothing.
         secrets: the serializer that encrypts the secrets (`SecretStr`, `SecretBytes`, `Secret[...]`) of the userdata,
             and of the tasks' drafts and results, in checkpoints: LangGraph's `EncryptedSerializer`. None: they are left
             out, so a call that another process resumes has lost them.
@@ -98,7 +102,7 @@ def create_voice_graph(
     if not isinstance(agents, Iterable) or isinstance(agents, str):
         raise BuildError(f"create_voice_graph({agents!r:.60}): write a list of agents, create_voice_graph([agent]).")
     _check_options(
-        external, external_tasks, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, secrets
+        external, external_tasks, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, idle, secrets
     )
     members = [*_members(agents), *(ExternalTask(name, kind) for name, kind in (external_tasks or {}).items())]
     names = [_name(member) for member in members]
@@ -116,6 +120,7 @@ def create_voice_graph(
         max_hops=max_hops,
         max_tool_calls=max_tool_calls,
         apology=apology,
+        idle=idle,
         retry=retry_policy,
         secrets=secrets,
         first_token_timeout=first_token_timeout,
@@ -171,6 +176,7 @@ def _check_options(
     max_hops: Any,
     max_tool_calls: Any,
     apology: Any,
+    idle: Any,
     secrets: Any,
 ) -> None:
     """Raise `BuildError` for what would fail in the middle of a call."""
@@ -191,6 +197,8 @@ def _check_options(
         refuse("first_token_timeout", timeout, "write seconds above 0, or None for no limit.")
     if not isinstance(apology, str) and not callable(apology):
         refuse("apology", apology, "write a text, or a function of the userdata.")
+    if idle is not None and not isinstance(idle, Idle):
+        refuse("idle", idle, 'write idle=Idle(after=10, every=10, say="Are you still there?").')
     if not isinstance(retry, RetryPolicy):
         refuse(
             "retry_policy", retry, "write LangGraph's RetryPolicy(max_attempts=2); RetryPolicy(max_attempts=1): once."

@@ -82,6 +82,7 @@ class CoreFrontEnd(FrontEnd):
         conversation = self._conversation
         watch(conversation)
         conversation.call.on_late_result = self._late_result
+        conversation.call.silence.begin(self._idle)
         conversation.call.modality = "audio"
         await conversation.open()
         self._current_agent = conversation.active_agent
@@ -128,8 +129,10 @@ class CoreFrontEnd(FrontEnd):
         await self._rest()
         at = time.time()
         line = SpokenMessage("program", None, text, over=True)
+        self._conversation.call.silence.calm(False)
         self._voice.put(line)
         await line.done.wait()
+        self._conversation.call.silence.calm(True)
         if words := line.text[: line.heard].strip():
             self._conversation.add(AIMessage(words, name=self._current_agent), at=at)
         await self._rest()
@@ -203,6 +206,7 @@ class CoreFrontEnd(FrontEnd):
         self._answer(text, at, "audio")
 
     def _answer(self, text: str, at: float, modality: events.Modality) -> None:
+        self._conversation.call.silence.calm(True)
         if not self._conversation.closed:
             turn = self._conversation.turn(text, modality=modality)
             turn.commit(at=at)
@@ -221,9 +225,11 @@ class CoreFrontEnd(FrontEnd):
             turn = self._conversation.turn(text, modality="audio")
         turn.commit()
         self._drive(turn)
+        self._conversation.call.silence.calm(True)
 
     async def _begin_to_speak(self) -> None:
         """A caller who speaks while the agent speaks or thinks interrupts it."""
+        self._conversation.call.silence.calm(False)
         for turn, task in list(self._turns.items()):
             if task in self._busy and turn not in self._held:
                 self._busy.discard(task)
@@ -373,6 +379,11 @@ class CoreFrontEnd(FrontEnd):
 
     def _late_result(self) -> None:
         self._late = True
+
+    def _idle(self) -> None:
+        # What there is to tell comes before a nudge.
+        if (turn := self._conversation.announce() or self._conversation.nudge()) is not None:
+            self._drive(turn)
 
     async def _rest(self) -> None:
         """Return when the caller waits for no turn and nothing is being played."""

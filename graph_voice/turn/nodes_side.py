@@ -225,10 +225,14 @@ class NodesSide:
         self.begin_line(agent, event.message_id, step_id).produced = event.text
         self.emit(event)
 
+    def say_only(self, words: str) -> None:
+        """Say this, and nothing else in this turn."""
+        self.line(self.speaker, f"say-{uuid.uuid4().hex[:12]}", words)
+
     async def end_call(self, words: str) -> None:
         """Say this instead of an answer, then end the call."""
         await self.run.wait_committed()
-        self.line(self.speaker, f"say-{uuid.uuid4().hex[:12]}", words)
+        self.say_only(words)
         self.call_ends()
 
     # ---- tool calls

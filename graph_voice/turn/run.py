@@ -52,6 +52,7 @@ class TurnRun:
         instructions: for the first reply of this turn only.
         entering: whether the active agent enters the call with it.
         options: what the front end asks of its replies.
+        line: said by the active agent instead of a graph run; None: the graph runs.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class TurnRun:
         instructions: str | None = None,
         entering: bool = False,
         options: ReplyOptions | None = None,
+        line: str | None = None,
     ) -> None:
         self.id = f"turn-{uuid.uuid4().hex[:12]}"
         self.call = call
@@ -69,6 +71,7 @@ class TurnRun:
         self.instructions = instructions
         """Instructions for the first reply of this turn only; never stored."""
         self.options = options or ReplyOptions()
+        self.line = line
         self.before: frozenset[str | None] = frozenset()
         """Ids of the messages before this turn, when its model is shown others instead."""
         if self.options.messages is not None:

@@ -41,6 +41,7 @@ from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.session.handoffs import EnteringAgent, Handoffs, MakeAgent
 from graph_voice_livekit.session.heard import split_heard
 from graph_voice_livekit.session.host_tools import HostTools
+from graph_voice_livekit.session.idle import Nudger
 from graph_voice_livekit.session.live_tasks import LiveTasks, MakeTask
 from graph_voice_livekit.session.mirrors import Mirrors
 from graph_voice_livekit.session.open_question import OpenQuestion
@@ -101,6 +102,7 @@ class Bridge:
         self._tasks: set[asyncio.Task[None]] = set()
         self._end = CallEnd(self._over)
         self._announcer = Announcer(self)
+        self._nudger = Nudger(self)
         self._open_question = OpenQuestion(conversation, self._say)
         self.resume = Resume(self, on_resume, self._open_question)
         tasks = LiveTasks(self, make_task)
@@ -261,6 +263,7 @@ class Bridge:
             session.on(event, handler)
         self._end.bind(session)
         self.userdata.bind(session)
+        self._nudger.begin()
 
     def _handlers(self) -> "dict[EventTypes, Callable[[Any], None]]":
         return {
@@ -276,11 +279,13 @@ class Bridge:
     def _on_agent_state_changed(self, event: AgentStateChangedEvent) -> None:
         self.recovery.agent_state_changed(event)
         self._away.state_changed(event)
+        self._nudger.state_changed()
 
     def _on_user_state_changed(self, event: UserStateChangedEvent) -> None:
         self._away.state_changed(event)
         self.recovery.user_state_changed(event)
         self._open_question.user_state_changed(event)
+        self._nudger.state_changed()
 
     def _say(self, text: str) -> None:
         with contextlib.suppress(RuntimeError):  # the session closes

@@ -170,6 +170,26 @@ async def test_behind_a_handoff_that_does_not_happen_nothing_is_shown(front_end:
     assert {(event.agent, event.node) for event in seen} <= {("desk", "desk")}
 
 
+@pytest.mark.parametrize("front_end", ["core", "livekit"])
+@pytest.mark.parametrize("cut", [True, False])
+async def test_nor_of_a_node_that_runs_ahead_of_the_handoff(front_end: str, cut: bool) -> None:
+    async def note(state: State) -> dict[str, Any]:
+        get_stream_writer()({"key": "desk", "said": state["messages"][-1].text})
+        return {}
+
+    graph = with_a_greeting(None)
+    graph.add_node("note", note, metadata={"speculative": True, "silent": True})
+    graph.add_edge("desk", "note")
+    seen: list[Any] = []
+    async with Call(graph, front_end=front_end, on_custom=seen.append) as line:
+        await line.says("Hello.")
+        if cut:
+            line.during_handoff().says("Wait.")
+        await line.says("The desk, please.")
+        assert (line.conversation.active_agent == "desk") is not cut
+    assert [event.data for event in seen] == ([] if cut else [{"key": "desk", "said": "Hi."}])
+
+
 async def test_a_graph_inside_a_tool_writes_to_its_own_stream_as_in_langgraph() -> None:
     async def inner(state: State) -> dict[str, Any]:
         get_stream_writer()({"inside": True})

@@ -116,3 +116,11 @@ async def test_the_snippets_of_the_page_on_custom_data_run() -> None:
     assert names["shown"][-1].data == {"key": "cart", "items": ["tea", "cake"]}
     assert (names["shown"][-1].agent, names["shown"][-1].tool) == ("desk", "add_item")
     await names["conversation"].aclose()
+
+
+@pytest.mark.virtual_clock
+async def test_the_snippets_of_the_page_on_idle_callers_run() -> None:
+    names: dict[str, Any] = {"model": ScriptedModel(["Hello."])}
+    await run_page("idle.md", names)
+    assert [m.text for m in names["conversation"].messages] == ["Hello.", "Are you still there?"]
+    await names["conversation"].aclose()
