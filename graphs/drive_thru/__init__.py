@@ -1,0 +1,1 @@
+"""Paper Kite Burgers, a drive-thru: one attendant who takes orders from a menu, and shows the cart."""
