@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from graph_voice.secrets.values import has_secret, is_secret
+from graph_voice.userdata.merging import merged
 from graph_voice.userdata.objects import attributes_of, is_live, shown
 from graph_voice.userdata.plain import fields_of, is_known, private_of
 
@@ -24,17 +25,31 @@ class Changes(dict[str, Any]):
         plain: the fields as plain data.
         carried: the values themselves, not to be changed.
         private: private attribute -> value.
+        before: what those fields were when the batch began that were changed in place; not to be changed.
     """
 
     def __init__(
-        self, plain: Mapping[str, Any] = {}, carried: Mapping[str, Any] = {}, private: Mapping[str, Any] = {}
+        self,
+        plain: Mapping[str, Any] = {},
+        carried: Mapping[str, Any] = {},
+        private: Mapping[str, Any] = {},
+        before: Mapping[str, Any] = {},
     ) -> None:
         super().__init__(plain)
         self.carried = dict(carried)
+        self._before = dict(before)
         self.private = dict(private)
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)  # a pickle contains only plain data
+
+    def on(self, current: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields, as they become where others have changed them since. What was assigned replaces, as in LiveKit;
+        what was changed in place is `merged`."""
+        return {
+            k: merged(self._before[k], v, current[k]) if k in self._before and k in current else v
+            for k, v in self.carried.items()
+        }
 
     def lost(self, stored: Any) -> Sequence[str]:
         """What they change is told when it is stored as a whole."""

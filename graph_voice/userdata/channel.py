@@ -238,7 +238,7 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
         """The userdata after the changes of a batch."""
         removed = changes.get(REMOVED, ())
         if self.typ is dict:
-            return _merged(known, changes.carried, removed)
+            return _merged(known, changes.on(known or {}), removed)
         if known is None:
             return self._validated(known, changes.carried)
         changed = copy.copy(known)
@@ -247,7 +247,7 @@ class UserdataChannel(BaseChannel[Any, Any, Any]):
                 del changed.__dict__[cached]  # a cached property, of the old values
             for name in removed:
                 (changed.__pydantic_extra__ or {}).pop(name, None)
-        set_fields(changed, changes.carried)
+        set_fields(changed, changes.on(fields_of(known)))
         set_private(changed, changes.private)
         return changed
 

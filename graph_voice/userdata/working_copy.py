@@ -82,6 +82,8 @@ class WorkingCopy:
         self._state = state
         self._value: Any = _MISSING
         self._valid: dict[str, Any] = {}
+        self._first: dict[str, Any] = {}
+        """The copy's own values: a field that still has one was changed in place, if at all."""
         self._lock = threading.Lock()
 
     @property
@@ -90,6 +92,7 @@ class WorkingCopy:
         with self._lock:
             if self._value is _MISSING:
                 self._value = _checked(copy_of(required(self._state)))
+                self._first = fields_of(self._value)
                 self._valid = fields_of(self._state["userdata"])  # never changed: nobody else has this instance
             return self._value
 
@@ -123,7 +126,8 @@ class WorkingCopy:
             plain[REMOVED] = removed
         if private:
             plain[HIDDEN] = to_plain(private)
-        return Changes(plain, found, private)
+        in_place = {k: before[k] for k in found if k in before and now[k] is self._first.get(k, _MISSING)}
+        return Changes(plain, found, private, in_place)
 
     def undo_invalid(self) -> str | None:
         """Reset what does not validate, or is no data, to its last valid value. Returns what was wrong, for the model,

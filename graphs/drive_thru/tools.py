@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import re
 import secrets
 import string
 from collections.abc import Sequence

@@ -409,8 +409,9 @@ async def test_a_barge_in_after_the_tool_keeps_the_item_and_adds_it_once(front: 
 
 
 @FRONT_ENDS
-async def test_a_barge_in_while_the_tool_runs_keeps_the_item_and_adds_it_once(
-    front: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cuts_in", ["And please hurry.", "And a milk."])
+async def test_a_barge_in_while_the_tool_runs_keeps_all_items_and_adds_each_once(
+    front: str, cuts_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kitchen display that is slow: the tool is still at work when the customer goes on."""
     slow = create_drive_thru()
@@ -427,16 +428,19 @@ async def test_a_barge_in_while_the_tool_runs_keeps_the_item_and_adds_it_once(
     monkeypatch.setattr(tool, "coroutine", late)
     model = ScriptedModel(_of_words)
     async with Call(slow, llm=model, front_end=front) as phone:
-        phone.during_tool("order_regular_item").says("And please hurry.")
+        phone.during_tool("order_regular_item").says(cuts_in)
         await phone.says("A Kite Burger.")
-        await phone.silence(3)
-        assert list(phone.userdata.items.values()) == [RegularItem(item_id="kite_burger")]
+        await phone.silence(9)
+        ordered = ["kite_burger", *(["milk"] if "milk" in cuts_in else [])]
+        assert sorted(item.item_id for item in phone.userdata.items.values()) == ordered
 
 
 def _of_words(messages: list[Any]) -> Any:
     last = messages[-1].text
     if last == "A Kite Burger.":
         return regular("kite_burger")
+    if last == "And a milk.":
+        return regular("milk")
     return HELLO if "Greet" in last else "Coming up."
 
 
