@@ -85,12 +85,18 @@ class Menu:
         return "\n\n".join(sections)
 
 
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
 def _plain(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "", words.lower()).removesuffix("s")
+    """How a name sounds: "Number Four B" and "4b" are the same."""
+    found = [word for word in re.findall(r"[a-z]+|[0-9]+", re.sub(r"['’]", "", words.lower())) if word != "number"]
+    return "".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in found).removesuffix("s")
 
 
 def _ways_to_say(row: Row) -> set[str]:
-    return {_plain(way) for way in (row.id, row.name, row.alias) if way}
+    numbered = [row.alias, f"{row.alias} combo"] if row.alias is not None else []
+    return {_plain(way) for way in (row.id, row.name, *numbered)}
 
 
 def _sized(

@@ -20,6 +20,7 @@ GRAPH_NAMES = [
     "with_subgraph",
     "restaurant",
     "medical_triage",
+    "drive_thru",
 ]
 
 
