@@ -85,13 +85,16 @@ class Menu:
         return "\n\n".join(sections)
 
 
+HEARD = {"sunday": "sundae"}
+"""What speech recognition writes for a word of the menu."""
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 def _plain(words: str) -> str:
     """How a name sounds: "Number Four B" and "4b" are the same."""
-    found = [word for word in re.findall(r"[a-z]+|[0-9]+", re.sub(r"['’]", "", words.lower())) if word != "number"]
-    return "".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in found).removesuffix("s")
+    found = re.findall(r"[a-z]+|[0-9]+", re.sub(r"['’]", "", words.lower()))
+    heard = [HEARD.get(word, word) for word in found if word != "number"]
+    return "".join(str(NUMBERS.index(word)) if word in NUMBERS else word for word in heard).removesuffix("s")
 
 
 def _ways_to_say(row: Row) -> set[str]:

@@ -16,7 +16,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from graph_voice import Conversation, events
 from graph_voice.agents.tools import as_tool
-from graph_voice.graph.build import definition_of
+from graph_voice.drawing import to_svg
+from graph_voice.graph.build import definition_of, runtime_of
 from graph_voice.launch.loading import load_graph
 from graph_voice.testing import Call, ScriptedModel, call, run, say
 from graphs.drive_thru.graph import create_drive_thru, graph
@@ -26,6 +27,7 @@ from graphs.drive_thru.tools import tools_of
 
 pytestmark = pytest.mark.virtual_clock
 
+DOCS = GRAPHS.parent / "docs"
 HELLO = "Welcome to Paper Kite. What will it be?"
 FRONT_ENDS = pytest.mark.parametrize("front", ["core", "livekit"])
 
@@ -583,3 +585,20 @@ def test_the_drawing_is_one_agent_without_handoffs() -> None:
         ("attendant", "__end__"),
         ("attendant_tools", "attendant"),
     }
+
+
+# ---- its page
+
+
+def test_the_page_has_the_drawing_and_its_snippets_run() -> None:
+    page = (DOCS / "drive-thru.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for snippet in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(snippet, names)
+    assert names["breakfast"].compile().nodes
+    runtime = runtime_of(graph.compile(), "attendant")
+    assert runtime is not None
+    assert names["idle"] == runtime.settings.idle
+    assert "images/drive_thru.svg" in page
+    assert (DOCS / "images" / "drive_thru.svg").read_text("utf-8") == to_svg(graph)
+    assert [tool.name for tool in runtime.agent.all_tools if f"`{tool.name}`" not in page] == []
