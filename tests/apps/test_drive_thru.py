@@ -391,6 +391,26 @@ def test_all_of_a_batch_survive_and_the_last_cart_shows_the_whole_order(batches:
     run(scenario())
 
 
+async def test_two_cars_at_once_have_each_their_own_order() -> None:
+    rows = [row for row in MENU.of("regular", "drink", "sauce") if row.available][:12]
+
+    async def car(part: list[Any]) -> tuple[list[Any], list[str]]:
+        seen: list[events.Custom] = []
+        script = [say("", *(regular(row.id, row.size) for row in part)), "Fine."]
+        conversation = Conversation[Order](
+            graph, config={"configurable": {"llm": ScriptedModel(script)}}, on_custom=seen.append
+        )
+        await conversation.run("All of it.")
+        found = list(conversation.userdata.items.values())
+        await conversation.aclose()
+        return found, carts(seen)
+
+    cars = await asyncio.gather(car(rows[:6]), car(rows[6:]), car(rows))
+    for (found, shown), part in zip(cars, (rows[:6], rows[6:], rows), strict=True):
+        assert found == [RegularItem(item_id=row.id, size=row.size) for row in part]
+        assert f"${sum(row.cents for row in part) / 100:.2f}**" in shown[-1]
+
+
 # ---- calls that don't go straight
 
 

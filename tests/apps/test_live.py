@@ -132,3 +132,41 @@ async def test_an_order_is_stored_and_checkout_wants_one(open_app: Any) -> None:
     assert sorted((line.dish, line.count) for line in phone.userdata.order) == [("coffee", 1), ("pizza", 2)]
     assert phone.userdata.total == 22
     assert not phone.userdata.checked_out
+
+
+async def test_two_sauces_are_two_and_a_drink_is_asked_for_before_a_meal_is_ordered(open_app: Any) -> None:
+    combo = {"meal": "combo_spicy_chicken", "drink": "kite_cola", "drink_size": "L", "fries_size": "L"}
+    ketchup = call("order_regular_item", {"item": "ketchup"})
+    script = [
+        "Paper Kite. What can I get you?",
+        say("", ketchup, ketchup),
+        "Two ketchup. Anything else?",
+        "Which drink would you like with it?",
+        call("order_combo_meal", combo),
+        "A large four b with a large cola.",
+    ]
+    phone = open_app("drive_thru", script)
+    await phone.says("Can I get two ketchups?")
+    assert [item.item_id for item in phone.userdata.items.values()] == ["ketchup", "ketchup"]
+    result = await phone.says("And a large number four b combo.")
+    assert len(phone.userdata.items) == 2
+    await result.expect.contains_message(agent="attendant").judge(judge(), intent="asks which drink is wanted")
+    await phone.says("A large Kite Cola.")
+    meal = list(phone.userdata.items.values())[-1]
+    assert (meal.meal_id, meal.drink_id) == ("combo_spicy_chicken", "kite_cola")
+    assert (meal.drink_size, meal.fries_size) == ("L", "L")
+    assert len(phone.userdata.items) == 3
+
+
+async def test_what_is_sold_out_is_not_ordered_and_the_customer_is_told(open_app: Any) -> None:
+    script = [
+        "Paper Kite. What can I get you?",
+        call("order_regular_item", {"item": "caramel_sundae"}),
+        "I'm sorry, the caramel sundae is sold out today. How about a Cookie Swirl?",
+    ]
+    phone = open_app("drive_thru", script)
+    result = await phone.says("A caramel sundae, please.")
+    assert not phone.userdata.items
+    await result.expect.contains_message(agent="attendant").judge(
+        judge(), intent="says that the caramel sundae can't be had today"
+    )
