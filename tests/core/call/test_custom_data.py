@@ -10,6 +10,7 @@ from langchain_core.tools import tool as langchain_tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolRuntime
+from pydantic import SecretStr
 
 from graph_voice import (
     Agent,
@@ -213,6 +214,22 @@ async def test_without_a_conversation_langgraph_streams_it_as_ever() -> None:
     graph = desk(call("add", {"item": "tea"}), "Done.").compile()
     streamed = [part async for part in graph.astream({"messages": ["Tea."]}, stream_mode="custom")]
     assert streamed == [cart(items="tea")]
+
+
+async def test_a_number_that_the_caller_has_said_is_redacted_as_in_a_result() -> None:
+    @function_tool
+    async def take_card(number: SecretStr) -> str:
+        """Take a card."""
+        get_stream_writer()({"card": number.get_secret_value(), "digits": "5193 8765 2091 3657", "ok": True})
+        return "Taken."
+
+    seen: list[Any] = []
+    script = [call("take_card", {"number": "5193876520913657"}), "Thank you."]
+    conversation = Conversation(desk(*script, tools=[take_card]), on_custom=seen.append)
+    await conversation.run("It is 5193 8765 2091 3657.")
+    assert "5193" not in str(seen)
+    assert "3657" not in str(seen)
+    assert seen[0].data["ok"] is True
 
 
 async def test_a_program_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
