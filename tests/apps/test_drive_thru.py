@@ -570,6 +570,21 @@ async def test_text_voice_and_studio_end_in_the_same_order() -> None:
     assert len(ends[0].items) == 4
 
 
+async def test_only_the_attendants_words_are_spoken_and_the_checkpoint_has_each_once(front_end: str) -> None:
+    saver = InMemorySaver()
+    async with app_call("drive_thru", front_end, [HELLO, *SCRIPT], saver=saver, thread_id="1") as line:
+        await line.says(*WORDS)
+        await line.conversation.flush()
+        words = [HELLO, *(reply for reply in SCRIPT if isinstance(reply, str))]
+        assert [text for _, text in line.spoken] == words
+        stored = await graph.compile(checkpointer=saver).aget_state({"configurable": {"thread_id": "1"}})
+        messages = stored.values["messages"]
+        assert [m.text for m in messages if isinstance(m, AIMessage) and m.text] == words
+        asked = [call["id"] for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
+        assert asked == [m.tool_call_id for m in messages if isinstance(m, ToolMessage)]
+        assert stored.values["userdata"] == line.state
+
+
 @pytest.mark.parametrize(("cut", "words"), list(itertools.product(range(3), (1, 3))))
 @FRONT_ENDS
 async def test_cut_anywhere_the_prompts_are_whole_and_what_is_remembered_was_heard(
