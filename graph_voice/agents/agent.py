@@ -19,7 +19,7 @@ from graph_voice.events import Modality
 from graph_voice.history.operation import Operation
 from graph_voice.secrets.credentials import shown
 
-__all__ = ["Agent", "Spoken", "Text", "texts_of"]
+__all__ = ["Agent", "Spoken", "Text", "require_tool_name", "texts_of"]
 
 
 @dataclass(frozen=True)
@@ -165,31 +165,28 @@ class Agent:
         """Tools that the model's provider runs, as it wants them declared."""
         own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
         own += self._extra_tools(own)
-        self.own_tools: list[BaseTool] = [as_tool(tool, agent=self.name) for tool in own]
+        self.own_tools: list[BaseTool] = [as_tool(tool, where=f"agent {self.name!r}") for tool in own]
         self.own_groups: dict[str, Any] = {}
         """The groups of tasks that it may run, by name."""
         self.external_tasks = tuple(task for task in self.tasks if isinstance(task, str))
         """The names of the tasks that it may run and that the front end carries out."""
-        self.own_tasks = self._declared_tasks()
+        self.own_tasks: dict[str, Any] = {}
         """The others that it may run, by name."""
+        self.declare_tasks()
         seen: set[str] = set()
         for tool in self.all_tools:
             if tool.name in seen:
                 self._refuse_twice(tool.name)
-            if not _TOOL_NAME.match(tool.name):
-                hint = f'Handoff("{tool.handoff.to}", name="...")' if isinstance(tool, TransferTool) else "rename it"
-                raise BuildError(
-                    f'agent "{self.name}": the providers refuse the tool name "{tool.name}". They take up to '
-                    f"64 letters, digits, '_' and '-': {hint}."
-                )
+            require_tool_name(tool, where=f'agent "{self.name}"')
             seen.add(tool.name)
 
     def _extra_tools(self, given: Sequence[Any]) -> list[Any]:
         """Tools that come with the kind of agent."""
         return []
 
-    def _declared_tasks(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def declare_tasks(self) -> None:
+        """Read from its tasks and its tools what it may run."""
+        self.own_tasks = found = dict[str, Any]()
         for task in self.tasks:
             if isinstance(task, str):
                 continue
@@ -216,7 +213,6 @@ class Agent:
                         f'agent "{self.name}": tool "{tool.name}" runs the task "{task}", which the agent does not '
                         f'declare: Agent("{self.name}", ..., tasks=[{task}]).'
                     )
-        return found
 
     def _check(self) -> None:
         """Raise `BuildError` for what would fail in the middle of a call."""
@@ -319,6 +315,16 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def require_tool_name(tool: BaseTool, *, where: str) -> None:
+    """Raise `BuildError` for a tool whose name no provider takes. `where`: the begin of the sentence."""
+    if not _TOOL_NAME.match(tool.name):
+        hint = f'Handoff("{tool.handoff.to}", name="...")' if isinstance(tool, TransferTool) else "rename it"
+        raise BuildError(
+            f"{where}: the providers refuse the tool name \"{tool.name}\". They take up to 64 letters, digits, '_' and "
+            f"'-': {hint}."
+        )
 
 
 def _as_handoff(written: Any) -> Any:

@@ -105,7 +105,7 @@ class TaskGroup(Generic[R]):
                 raise ToolError(f"Only steps that have run can be run again: {', '.join(ctx.earlier_steps)}.")
             return Done(ctx.agent, revisit=tuple(dict.fromkeys(steps)), draft=step.plain_draft(ctx.draft))
 
-        return step.with_tools([as_tool(go_back, agent=step.name)])
+        return step.with_tools([as_tool(go_back, where=f"agent {step.name!r}")])
 
     async def run(self, ctx: RunContext[Any, Any], inputs: Mapping[str, Any]) -> R:
         """Run the steps. A tool call that waits for them runs this again from its start, with the results so far."""

@@ -243,10 +243,13 @@ def is_function_tool(value: Any) -> bool:
     return hasattr(value, "__graph_voice_tool__")
 
 
-def as_tool(value: Any, *, agent: str = "") -> BaseTool:
-    """A LangChain tool made of an item of `Agent(tools=[...])`. Raises `BuildError` for what can't be one."""
+def as_tool(value: Any, *, where: str = "") -> BaseTool:
+    """A LangChain tool made of an item of `Agent(tools=[...])`. Raises `BuildError` for what can't be one.
+
+    `where`: the begin of that sentence, which says whose tool it is.
+    """
     if (why := refused_tool(value)) is not None:
-        raise BuildError(f"agent {agent!r}: {why}")
+        raise BuildError(f"{where}: {why}")
     if getattr(type(value), "is_task", False):
         made_of_task: BaseTool = value.as_tool()
         return made_of_task
@@ -261,13 +264,13 @@ def as_tool(value: Any, *, agent: str = "") -> BaseTool:
             made: BaseTool = _langchain_tool(parse_docstring=True, error_on_invalid_docstring=False)(value)
             return with_redacted_arguments(with_extras(made))
         except ValueError as error:
-            raise BuildError(f"agent {agent!r}: {value.__name__} can't be a tool: {error}") from error
+            raise BuildError(f"{where}: {value.__name__} can't be a tool: {error}") from error
     if isinstance(value, dict):
         raise BuildError(
-            f"agent {agent!r}: {value!r} is a function's schema without a function. Write a @function_tool function. A "
+            f"{where}: {value!r} is a function's schema without a function. Write a @function_tool function. A "
             'provider\'s own tool has a type of its own: {"type": "web_search"}.'
         )
-    raise BuildError(f"agent {agent!r}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
+    raise BuildError(f"{where}: {value!r} is not a tool. Write a @function_tool function or a LangChain tool.")
 
 
 def is_provider_tool(value: Any) -> bool:

@@ -17,6 +17,7 @@ from langgraph.types import RetryPolicy
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.external_task import ExternalTask
 from graph_voice.agents.idle import Idle
+from graph_voice.agents.shared_tools import SharedTools
 from graph_voice.agents.task import Task
 from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
@@ -46,6 +47,7 @@ def create_voice_graph(
     llm: BaseChatModel | str | None = None,
     state_schema: Any = VoiceState,
     context_schema: type[Any] | None = None,
+    tools: Sequence[Any] = (),
     external: Sequence[str] = (),
     external_tasks: Mapping[str, Any] | None = None,
     fallback: BaseChatModel | str | None = None,
@@ -70,6 +72,10 @@ def create_voice_graph(
         context_schema: LangGraph's: what a run gets besides the state; it is never stored. None: each agent's
             instructions and model, which LangGraph Studio can edit (`graph_voice.studio.studio_context`). The context
             itself is passed on unchanged.
+        tools: tools of every agent and task, as in `Agent(tools=[...])`. An agent's own tool of the same name comes
+            first. What such a tool hands off to (`@function_tool(handoffs=["operator"])`) need not be declared, and
+            that agent itself does not get it. Compiled graphs among the agents keep to their own tools. LiveKit's
+            `AgentSession(tools=[...])`.
         external: names of external agents, which handoffs may lead to. The front end defines them
             (`GraphAgent(graph, agents={"human_desk": HumanDesk})`).
         external_tasks: the name of a task that the front end runs -> the class of its result: LiveKit's own
@@ -104,7 +110,9 @@ def create_voice_graph(
     _check_options(
         external, external_tasks, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, idle, secrets
     )
-    members = [*_members(agents), *(ExternalTask(name, kind) for name, kind in (external_tasks or {}).items())]
+    shared = SharedTools(tools)
+    members = [shared.given_to(m) if isinstance(m, Agent) else m for m in _members(agents)]
+    members += [ExternalTask(name, kind) for name, kind in (external_tasks or {}).items()]
     names = [_name(member) for member in members]
     for name, member in zip(names, members, strict=True):
         refuse_voice_graph(name, member)

@@ -124,3 +124,10 @@ async def test_the_snippets_of_the_page_on_idle_callers_run() -> None:
     await run_page("idle.md", names)
     assert [m.text for m in names["conversation"].messages] == ["Hello.", "Are you still there?"]
     await names["conversation"].aclose()
+
+
+async def test_the_snippets_of_the_tools_page_run() -> None:
+    names: dict[str, Any] = {"model": ScriptedModel([]), "__name__": __name__}
+    await run_page("tools.md", names)
+    tools = [node for node in names["graph"].nodes if node.endswith("_tools")]
+    assert tools == ["desk_tools", "billing_tools", "operator_tools"]
