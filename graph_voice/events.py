@@ -127,6 +127,8 @@ class HandedOff(Event):
     on_interruption: OnInterruption = "cancel"
     """What to do when the caller interrupts before the new agent is active. "cancel": `reject_handoff`. "complete":
     `confirm_handoff`, and the new agent answers the caller's words."""
+    arguments: Mapping[str, Any] | None = None
+    """What the handoff takes along (`Handoff(arguments=...)`), as JSON data with its secrets redacted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
+from pydantic import BaseModel
 
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.idle import Idle
@@ -60,8 +61,9 @@ class Agent:
             ones (`create_voice_graph(external_tasks=...)`).
         handoffs: `Handoff`s. A name, or an agent, is short for `Handoff(name)`: the model gets `transfer_to_<name>`.
             A target that only tools of yours hand off to, with `ctx.handoff(name)`, is `Handoff(name, tool=False)`.
-        on_enter: instructions for the first reply after a handoff: text, a function of the userdata, or `Spoken`. None:
-            the agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
+        on_enter: instructions for the first reply after a handoff: text, a function of the userdata (or of the userdata
+            and of what came with the handoff, `Handoff(arguments=...)`; None if nothing did), or `Spoken`. None: the
+            agent replies at once from its instructions. As a method it speaks by itself, and may hand off as a tool
             does (`return ctx.handoff("billing")`). It runs when the handoff to the agent has happened.
         on_exit: an async function of the `RunContext`. It runs when another agent has become active, and when the
             call ends.
@@ -160,6 +162,8 @@ class Agent:
         """Target -> the declaration that `ctx.handoff` uses: one with `tool=False` comes before a transfer tool's."""
         for way in sorted(self.declared, key=lambda handoff: handoff.tool):
             self.ways.setdefault(way.to, way)
+        self.argument_types = self._argument_types()
+        """Name -> class, of what its handoffs take along."""
         self.transfers: list[TransferTool] = [handoff.transfer_tool() for handoff in self.declared if handoff.tool]
         self.provider_tools = [tool for tool in self.tools if is_provider_tool(tool)]
         """Tools that the model's provider runs, as it wants them declared."""
@@ -179,6 +183,15 @@ class Agent:
                 self._refuse_twice(tool.name)
             require_tool_name(tool, where=f'agent "{self.name}"')
             seen.add(tool.name)
+
+    def _argument_types(self) -> dict[str, type[BaseModel]]:
+        found: dict[str, type[BaseModel]] = {}
+        for kind in (handoff.arguments for handoff in self.declared):
+            if kind is not None and found.setdefault(kind.__name__, kind) is not kind:
+                raise BuildError(
+                    f'agent "{self.name}": its handoffs take along two classes named {kind.__name__}; rename one.'
+                )
+        return found
 
     def _extra_tools(self, given: Sequence[Any]) -> list[Any]:
         """Tools that come with the kind of agent."""
@@ -237,12 +250,13 @@ class Agent:
                     "userdata, and load what it needs in on_enter or in a tool."
                 )
         enters = [text for text in texts_of(self.on_enter) if text is not None and not isinstance(text, str)]
-        if not all(map(_takes_one, enters)) or (
+        if not all(map(_enters, enters)) or (
             isinstance(self.on_enter, Spoken) and any(map(inspect.iscoroutinefunction, enters))
         ):
             raise BuildError(
                 f'agent "{name}": on_enter={self.on_enter!r} is none of: instructions for the first reply (text, or a '
-                "function of the userdata), an async function of the RunContext."
+                "function of the userdata, or of the userdata and the handoff's arguments), an async function of the "
+                "RunContext."
             )
         exits = inspect.getattr_static(self, "on_exit")
         if inspect.isfunction(exits) and list(inspect.signature(exits).parameters) == ["self"]:
@@ -298,11 +312,14 @@ class Agent:
         """The instructions as they are now."""
         return _render(self.instructions, userdata, modality)
 
-    def render_on_enter(self, userdata: Any, modality: Modality = "text") -> str | None:
-        """The instructions for the first reply; None if there are none."""
+    def render_on_enter(self, userdata: Any, modality: Modality = "text", arguments: Any = None) -> str | None:
+        """The instructions for the first reply; None if there are none. `arguments`: what came with the handoff."""
         if self.on_enter is None or self.enters_by_method:
             return None
-        return _render(self.on_enter, userdata, modality)
+        text = _variant(self.on_enter, modality)
+        if callable(text) and not _takes_one(text):
+            return text(userdata, arguments)
+        return _render(text, userdata, modality)
 
     def _tool_methods(self) -> list[Any]:
         found = []
@@ -344,9 +361,14 @@ def _refuse_self(kind: str, attribute: str) -> None:
 
 
 def _render(text: Text, userdata: Any, modality: Modality) -> str:
-    if isinstance(text, Spoken):
-        text = text.audio if modality == "audio" else text.text
+    text = _variant(text, modality)
     return text(userdata) if callable(text) else text
+
+
+def _variant(text: Text, modality: Modality) -> str | Callable[..., str]:
+    if isinstance(text, Spoken):
+        return text.audio if modality == "audio" else text.text
+    return text
 
 
 def texts_of(written: Any) -> list[Any]:
@@ -354,12 +376,22 @@ def texts_of(written: Any) -> list[Any]:
     return [written.audio, written.text] if isinstance(written, Spoken) else [written]
 
 
+def _enters(function: Any) -> bool:
+    """Whether it may stand in `on_enter`: a function of the userdata, or of that and the handoff's arguments."""
+    return _takes_one(function) or (not inspect.iscoroutinefunction(function) and _takes(function, None, None))
+
+
 def _takes_one(function: Any) -> bool:
-    """Whether it can be called with one argument. A function without a signature (a builtin) is taken to."""
+    """Whether it can be called with one argument."""
+    return _takes(function, None)
+
+
+def _takes(function: Any, *arguments: None) -> bool:
+    """Whether it can be called with so many arguments. A function without a signature (a builtin) is taken to."""
     if not callable(function):
         return False
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
         return False
     except ValueError:

@@ -4,18 +4,19 @@ Follows LiveKit's agent handoffs (a tool that returns an agent) and its `AgentHa
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NotRequired, cast, get_args
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError
 from typing_extensions import TypedDict
 
 from graph_voice import history as _history
 from graph_voice.errors import BuildError
 from graph_voice.events import OnInterruption
 from graph_voice.messages.pairs import transfer_answer
+from graph_voice.secrets.values import revealed_in
 
 __all__ = ["AgentHandoff", "Handoff", "Reply", "TransferTool", "handoff_record"]
 
@@ -28,6 +29,10 @@ class AgentHandoff(TypedDict):
     tool_call_id: str | None
     created_at: float
     """Seconds since the epoch."""
+    arguments: NotRequired[dict[str, Any]]
+    """What the handoff took along (`Handoff(arguments=...)`), as JSON data with its secrets redacted."""
+    arguments_type: NotRequired[str]
+    """The name of its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,12 @@ class Handoff:
     the caller says."""
     tool: bool = field(default=True, kw_only=True)
     """Whether the agent's model gets a tool for this handoff. False: only the agent's own tools can make it."""
+    arguments: type[BaseModel] | None = field(default=None, kw_only=True)
+    """A pydantic model that the agent's model fills in when it hands off: the parameters of the transfer tool. The
+    target finds it as `ctx.arguments`, as the second argument of its `on_enter` function, and behind its
+    instructions."""
+    given: BaseModel | None = field(default=None, kw_only=True, repr=False)
+    """What this one handoff takes along. `ctx.handoff(to, arguments=...)` sets it."""
 
     def __post_init__(self) -> None:
         if getattr(type(self.to), "is_graph_agent", False):
@@ -101,6 +112,25 @@ class Handoff:
                 "them out, or leave out tool=False."
             )
 
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        kind = self.arguments
+        if kind is None:
+            return
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            raise BuildError(
+                f'Handoff("{self.to}", arguments={kind!r:.60}): write a pydantic model class, whose fields the model '
+                "fills in: class Reason(BaseModel): topic: str."
+            )
+        try:
+            kind.model_json_schema()
+        except PydanticUserError as error:
+            raise BuildError(
+                f'Handoff("{self.to}", arguments={kind.__name__}): a field of it has no JSON schema, so no model can '
+                f"fill it in: {error.message}"
+            ) from error
+
     @property
     def tool_name(self) -> str:
         return self.name or f"transfer_to_{self.to}"
@@ -108,7 +138,9 @@ class Handoff:
     def transfer_tool(self) -> "TransferTool":
         """The tool that an agent's model calls to hand off."""
         text = self.description or f"Transfer the caller to {self.to.replace('_', ' ')}."
-        return TransferTool(name=self.tool_name, description=text, handoff=self)
+        return TransferTool(
+            name=self.tool_name, description=text, handoff=self, args_schema=self.arguments or _NoArguments
+        )
 
     @property
     def answer(self) -> str:
@@ -117,7 +149,7 @@ class Handoff:
 
 
 class _NoArguments(BaseModel):
-    """Transfer tools take no arguments."""
+    """The transfer tool of a handoff that takes nothing along."""
 
 
 class TransferTool(BaseTool):
@@ -126,9 +158,18 @@ class TransferTool(BaseTool):
     handoff: Handoff
     args_schema: type[BaseModel] = _NoArguments
 
+    def filled_in(self, args: Mapping[str, Any]) -> Handoff:
+        """The handoff with what the model has filled in. Raises pydantic's `ValidationError` if that does not fit."""
+        kind = self.handoff.arguments
+        return self.handoff if kind is None else replace(self.handoff, given=kind.model_validate(revealed_in(args)))
+
     def _run(self, *args: Any, **kwargs: Any) -> str:
         return self.handoff.answer
 
 
-def handoff_record(old: str | None, new: str, call_id: str | None) -> AgentHandoff:
-    return AgentHandoff(old_agent_id=old, new_agent_id=new, tool_call_id=call_id, created_at=time.time())
+def handoff_record(
+    old: str | None, new: str, call_id: str | None, arguments: Mapping[str, Any] | None = None
+) -> AgentHandoff:
+    """A handoff that happens now. `arguments`: the record's `arguments` and `arguments_type`, if it takes any along."""
+    made: dict[str, Any] = {"old_agent_id": old, "new_agent_id": new, "tool_call_id": call_id, **(arguments or {})}
+    return cast(AgentHandoff, {**made, "created_at": time.time()})

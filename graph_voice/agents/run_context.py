@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
+from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeVar
 
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
@@ -88,6 +89,10 @@ class RunContext(Generic[U, D]):
     """The tool or hook has ended. What it started may still run."""
     ways: Mapping[str, Handoff] = field(default_factory=dict, repr=False)
     """The agent's declared handoffs, by target."""
+    declared: Sequence[Handoff] = field(default=(), repr=False)
+    """All of them: several may lead to one target."""
+    arguments: Any = None
+    """What came with the handoff to this agent, as the class that its `Handoff(arguments=...)` names. None: nothing."""
     draft: D = _NO_DRAFT
     """In a task: its scratch, which lives as long as the task runs. Shared by the tools of one batch."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
@@ -133,6 +138,7 @@ class RunContext(Generic[U, D]):
         history: Operation | None = None,
         say: Utterance | None = None,
         on_interruption: OnInterruption | None = None,
+        arguments: BaseModel | Mapping[str, Any] | None = None,
     ) -> Handoff:
         """Return this from a tool to hand off: `return ctx.handoff("billing")`.
 
@@ -143,8 +149,10 @@ class RunContext(Generic[U, D]):
             say: spoken by this agent before the target becomes active.
             on_interruption: what happens to the handoff when the caller interrupts its announcement, "cancel" or
                 "complete". Default: what the agent's declaration says.
+            arguments: what the target finds as its `ctx.arguments`: an instance of the class that the agent declares,
+                `Handoff(to, tool=False, arguments=Reason)`.
 
-        Raises `HandoffError` for a target that is not declared.
+        Raises `HandoffError` for a target, and for arguments, that are not declared.
         """
         way = self.ways.get(to)
         if way is None:
@@ -152,12 +160,29 @@ class RunContext(Generic[U, D]):
                 f'agent "{self.agent}" may not hand off to "{to}": declare it, Agent("{self.agent}", ..., '
                 f'handoffs=[Handoff("{to}", tool=False)]). Declared: {", ".join(sorted(self.ways)) or "none"}.'
             )
+        kind = way.arguments if arguments is None else self._kind_of(to, arguments)
+        given = None if arguments is None or kind is None else kind.model_validate(arguments)
         return replace(
             way,
+            arguments=kind,
+            given=given,
             result=way.result if result is None else result,
             history=way.history if history is None else history,
             say=way.say if say is None else say,
             on_interruption=way.on_interruption if on_interruption is None else on_interruption,
+        )
+
+    def _kind_of(self, to: str, arguments: BaseModel | Mapping[str, Any]) -> type[BaseModel]:
+        """The declared class of these arguments."""
+        kinds = [handoff.arguments for handoff in self.declared if handoff.to == to and handoff.arguments is not None]
+        for kind in kinds:
+            if isinstance(arguments, kind) or (isinstance(arguments, Mapping) and _fits(kind, arguments)):
+                return kind
+        known = ", ".join(kind.__name__ for kind in kinds) or "none"
+        raise HandoffError(
+            f'ctx.handoff("{to}", arguments=...) was given {type(arguments).__name__}, which fits no class that agent '
+            f'"{self.agent}" declares ({known}): write Handoff("{to}", tool=False, arguments=...), and pass an '
+            "instance of that class."
         )
 
     async def say(self, text: str) -> None:
@@ -254,3 +279,11 @@ class RunContext(Generic[U, D]):
         if request.to not in self.ways:
             self.handoff(request.to)
         self.requested = request
+
+
+def _fits(kind: type[BaseModel], arguments: Mapping[str, Any]) -> bool:
+    try:
+        kind.model_validate(arguments)
+    except ValidationError:
+        return False
+    return True

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Generic, Self
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
-from pydantic_core import to_jsonable_python
 from typing_extensions import TypeVar
 
 from graph_voice import history as _history
 from graph_voice.agents.agent import Agent, Spoken, Text
 from graph_voice.agents.handoff import Handoff
+from graph_voice.agents.plain_data import as_plain, as_typed
 from graph_voice.agents.run_context import RunContext
 from graph_voice.agents.task_end import Done, lost
 from graph_voice.agents.tool_errors import TaskFailed, ToolError
@@ -22,15 +22,7 @@ from graph_voice.agents.tools import FunctionTool, as_tool, function_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.history import Operation
-from graph_voice.secrets.values import (
-    Redacted,
-    has_secret,
-    holds_secrets,
-    is_secret,
-    mapped,
-    was_redacted,
-    without_lost,
-)
+from graph_voice.secrets.values import holds_secrets, without_lost
 from graph_voice.userdata.channel import explain
 
 __all__ = ["Task"]
@@ -182,7 +174,7 @@ class Task(Agent, Generic[R]):
             told = f"Not the result of {self.name}: {explain(error)}"
             # pydantic's own text shows the input.
             raise ToolError(told) from (None if holds_secrets(self.result) else error)
-        return Done(self.name, _plain(self._json, fits))
+        return Done(self.name, as_plain(self._json, fits))
 
     def failed(self, reason: str) -> Done:
         """The end without one."""
@@ -210,7 +202,7 @@ class Task(Agent, Generic[R]):
             raise TaskFailed(str(error))
         if lost(found):
             raise TaskFailed(LOST.format(name=self.name))
-        value: R = _typed(self._json, found["value"])
+        value: R = as_typed(self._json, found["value"])
         return value
 
     def new_draft(self) -> Any:
@@ -232,7 +224,7 @@ class Task(Agent, Generic[R]):
         if holds_secrets(self.draft):
             kept = without_lost(kept)
         try:
-            return _typed(TypeAdapter(self.draft), kept)
+            return as_typed(TypeAdapter(self.draft), kept)
         except ValidationError:
             if holds_secrets(self.draft):
                 return self.new_draft()  # it does not hold together without what was lost
@@ -240,38 +232,7 @@ class Task(Agent, Generic[R]):
 
     def plain_draft(self, draft: Any) -> Any:
         """The draft as the stack keeps it."""
-        return None if self.draft is None else _plain(TypeAdapter(self.draft), draft)
-
-
-def _plain(adapter: TypeAdapter[Any], value: Any) -> Any:
-    """The value as JSON data, its secrets as `Redacted`."""
-    return _redacted(adapter.dump_python(value)) if has_secret(value) else adapter.dump_python(value, mode="json")
-
-
-def _redacted(value: Any) -> Any:
-    if is_secret(value):
-        return Redacted(value)
-    if isinstance(value, Mapping):
-        return dict(zip(to_jsonable_python(dict.fromkeys(value)), map(_redacted, value.values()), strict=True))
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted(item) for item in value]
-    return to_jsonable_python(value)
-
-
-def _typed(adapter: TypeAdapter[Any], plain: Any) -> Any:
-    """What `_plain` made this of."""
-    if not was_redacted(plain):
-        return adapter.validate_python(plain)
-    try:
-        return adapter.validate_python(_revealed(plain, lambda secret: secret))
-    except ValidationError:  # a secret that was stored is one of another class: `SecretStr` for `Secret[str]`
-        return adapter.validate_python(_revealed(plain, lambda secret: secret.get_secret_value()))
-
-
-def _revealed(data: Any, reveal: Callable[[Any], Any]) -> Any:
-    if isinstance(data, Redacted):
-        return reveal(data.secret)
-    return mapped(data, lambda item: _revealed(item, reveal)) if isinstance(data, Mapping | list) else data
+        return None if self.draft is None else as_plain(TypeAdapter(self.draft), draft)
 
 
 def _give_up_tool(when: str) -> Any:

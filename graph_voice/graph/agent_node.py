@@ -119,7 +119,10 @@ class AgentNode:
                 return [Command(update=update), Command(update=control, goto=handoff.task)]
             if handoff is None:
                 return update
-            update["chat_ctx"] = {**state["chat_ctx"], WAY: plain(handoff, self.agent.ways[handoff.to], None)}
+            update["chat_ctx"] = {
+                **state["chat_ctx"],
+                WAY: plain(handoff, self.agent, None, self.runtime.settings.secrets),
+            }
             return [Command(update=update, goto=handoff.to)]
         if turn is not None:
             turn.entered()  # it answers, or its first words are the model's
@@ -193,8 +196,10 @@ class AgentNode:
         if not isinstance(asking, AIMessage) or len(asking.tool_calls) != 1 or update.keys() - _WRITTEN_LATE:
             return None
         (call,) = asking.tool_calls
-        is_transfer = any(call["name"] == transfer.name for transfer in self.agent.transfers)
-        return call["id"] if is_transfer and INVALID not in asking.additional_kwargs else None
+        transfer = next((t for t in self.agent.transfers if t.name == call["name"]), None)
+        # What a transfer takes along may not fit: then the model is told by the tools node, and goes on.
+        is_plain = transfer is not None and transfer.handoff.arguments is None
+        return call["id"] if is_plain and INVALID not in asking.additional_kwargs else None
 
     async def _transfer(
         self,
@@ -370,7 +375,8 @@ class AgentNode:
         withheld |= not_now
         may_call = may_call and bool(tools)
         modality = modality_of(turn)
-        instructions = agent.render_on_enter(userdata, modality) if entering else None
+        arguments = self.runtime.arguments(state)
+        instructions = agent.render_on_enter(userdata, modality, arguments) if entering else None
         if turn is not None:
             asked = turn.take_instructions()
             instructions = instructions if asked is None else asked
@@ -388,7 +394,9 @@ class AgentNode:
                 shown = render_context(view(state))
             if self.runtime.secret_schemas:
                 shown = open_words(shown, agent.name)
-            prompt = complete_prompt(agent.render(userdata, modality), shown, reply_instructions=instructions)
+            prompt = complete_prompt(
+                self.runtime.instructions(state, userdata, turn), shown, reply_instructions=instructions
+            )
             made = await self.runtime.ask(
                 prompt,
                 config,

@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
+from pydantic import BaseModel
 
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
@@ -25,6 +26,7 @@ from graph_voice.errors import GraphVoiceError, TurnError
 from graph_voice.events import Modality
 from graph_voice.graph.frames import frame_of, replay_of
 from graph_voice.graph.generate import Generated
+from graph_voice.graph.handoff_arguments import arguments_of, told_arguments
 from graph_voice.graph.retry import RETRY, ask
 from graph_voice.history.context import view
 from graph_voice.messages.pairs import GOTO
@@ -91,7 +93,7 @@ class AgentRuntime:
         """A string is made a model when a call needs it."""
         self.fallback = checked(agent.fallback if agent.fallback is not None else fallback)
         self.bindings = Bindings(agent.name, agent.provider_tools)
-        self.secret_schemas = secret_schemas(agent.own_tools)
+        self.secret_schemas = secret_schemas(agent.all_tools)
         """The schemas of the tools that take a secret."""
         self.editable = False
         """Whether a run's context may change the instructions and the model (`studio_context`)."""
@@ -176,6 +178,15 @@ class AgentRuntime:
 
         return find
 
+    def arguments(self, state: Mapping[str, Any]) -> BaseModel | None:
+        """What came with the handoff to this agent."""
+        agents = {name: runtime.agent for name, runtime in self.settings.runtimes.items()}
+        return arguments_of(state, self.agent.name, agents, self.settings.secrets)
+
+    def instructions(self, state: Mapping[str, Any], userdata: Any, turn: NodesSide | None) -> str:
+        """The agent's instructions as they are now, and behind them what came with the handoff to it."""
+        return told_arguments(self.agent.render(userdata, modality_of(turn)), state, self.agent.name)
+
     def context(
         self,
         state: Mapping[str, Any],
@@ -216,6 +227,8 @@ class AgentRuntime:
             tool_call_id=tool_call_id,
             host=host,
             ways=self.agent.ways,
+            declared=self.agent.declared,
+            arguments=self.arguments(state),
             hold=turn.hold if turn is not None else None,
             draft=draft,
             inputs=untyped(opened(frame["inputs"], self.settings.secrets)) if frame is not None else {},
@@ -254,7 +267,7 @@ class AgentRuntime:
         if isinstance(line, Reply):
             if turn is not None:
                 turn.begin_line(self.agent.name, message_id, step_id)
-            system = self.agent.render(userdata, modality_of(turn))
+            system = self.instructions(state, userdata, turn)
             prompt = build_prompt(system, view(state), reply_instructions=line.instructions)
             try:
                 made = await self.ask(

@@ -5,19 +5,23 @@ policy of a declared handoff says what the new agent is shown.
 """
 
 import logging
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
+from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, handoff_record
 from graph_voice.errors import HandoffError
 from graph_voice.graph.agent_runtime import AgentRuntime, Settings
 from graph_voice.graph.frames import abandon
+from graph_voice.graph.handoff_arguments import kept_arguments, typed_arguments, words_of
 from graph_voice.history import from_dict
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.turn.handoff import HandoffInProgress
@@ -25,7 +29,7 @@ from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.record import Write
 from graph_voice.userdata.working_copy import WorkingCopy
 
-__all__ = ["WAY", "Arrival", "ExternalNode", "arrive", "from_plain", "leave", "plain"]
+__all__ = ["WAY", "Arrival", "ExternalNode", "arrive", "from_plain", "leave", "plain", "shown_outside"]
 
 logger = logging.getLogger("graph_voice")
 
@@ -66,8 +70,10 @@ async def arrive(
         return Arrival({"active_agent": name})
     messages: list[AnyMessage] = state.get("messages") or []
     leaving = settings.runtimes.get(old)
-    declared = leaving.agent.ways.get(way["to"]) if leaving is not None and way is not None else None
-    handoff = from_plain(way, declared) if way is not None and declared is not None else None
+    handoff: Handoff | None = None
+    if leaving is not None and way is not None and way["to"] in leaving.agent.ways:
+        handoff = from_plain(way, leaving.agent, settings.secrets)
+    taken = {} if handoff is None else kept_arguments(handoff, settings.secrets)
     # As fresh() does, but with the words that the edge was taken for.
     start = next((i for i in range(len(messages) - 1, -1, -1) if isinstance(messages[i], HumanMessage)), 0)
     shown = carry([], messages[:start])
@@ -75,9 +81,9 @@ async def arrive(
         shown = await _shown(before, handoff, name, leaving, config)
     announced: HandoffInProgress | None = None
     if turn is not None:
-        told = view({"messages": messages, "chat_ctx": shown}) if external else ()
+        told = shown_outside({"messages": messages, "chat_ctx": shown}, taken) if external else ()
         policy = handoff.on_interruption if handoff is not None else "cancel"
-        announced = turn.handed_off(None, old, name, told, policy)
+        announced = turn.handed_off(None, old, name, told, policy, arguments=taken.get("arguments"))
     work = WorkingCopy(before)
     if leaving is not None and leaving.agent.on_exit is not None:
         if turn is not None and not await turn.record.handoffs.decided():
@@ -89,7 +95,7 @@ async def arrive(
         shown["pending"] = waiting  # what a node on the way here returned is for the agent that comes now
     update: dict[str, Any] = {
         "active_agent": name,
-        "handoffs": [handoff_record(old, name, None)],
+        "handoffs": [handoff_record(old, name, None, taken)],
         "chat_ctx": shown if external else {**shown, "entering": True},
         "contexts": {old: carry(view(before), messages)},
     }
@@ -138,21 +144,30 @@ async def leave(
         logger.error("agent %s: on_exit set invalid userdata, which is not stored: %s", name, wrong)
 
 
-def plain(request: Handoff, declared: Handoff, userdata: Any) -> dict[str, Any]:
-    """A handoff as a checkpoint keeps it. A line that is a function is said as of now."""
+def shown_outside(state: Mapping[str, Any], taken: dict[str, Any]) -> list[AnyMessage]:
+    """What a handoff shows an external agent of the conversation, and what it takes along."""
+    return [*view(state), *([SystemMessage(words_of(taken), id=f"arguments-{uuid.uuid4().hex[:12]}")] if taken else [])]
+
+
+def plain(request: Handoff, agent: Agent, userdata: Any, secrets: SerializerProtocol | None) -> dict[str, Any]:
+    """A handoff of this agent as a checkpoint keeps it. A line that is a function is said as of now."""
     kept: dict[str, Any] = {"to": request.to, "result": request.result, "history": request.history.to_dict()}
-    kept["on_interruption"] = request.on_interruption
-    if request.say is not declared.say:
+    kept |= {"on_interruption": request.on_interruption, **kept_arguments(request, secrets)}
+    if request.say is not agent.ways[request.to].say:
         line = request.say(userdata) if callable(request.say) else request.say
         kept["say"] = {"instructions": line.instructions} if isinstance(line, Reply) else line
     return kept
 
 
-def from_plain(kept: Mapping[str, Any], declared: Handoff) -> Handoff:
+def from_plain(kept: Mapping[str, Any], agent: Agent, secrets: SerializerProtocol | None) -> Handoff:
     """The handoff that `plain` made this of."""
+    declared = agent.ways[kept["to"]]
     say = kept.get("say", declared.say)
+    kind = agent.argument_types.get(kept.get("arguments_type", ""))
     return replace(
         declared,
+        arguments=kind,
+        given=None if kind is None else typed_arguments(kept, kind, secrets),
         result=kept["result"],
         history=from_dict(kept["history"]),
         on_interruption=kept["on_interruption"],

@@ -21,7 +21,7 @@ from graph_voice.userdata.pickles import keep_readable
 __all__ = ["VoiceState", "merge_messages", "schema_for"]
 
 U = TypeVar("U", default=Any)
-_HANDOFF_KEYS = frozenset(AgentHandoff.__annotations__)
+_HANDOFF_KEYS = AgentHandoff.__required_keys__
 _HANDOFF = '{"old_agent_id": ..., "new_agent_id": ..., "tool_call_id": ..., "created_at": ...}'
 
 

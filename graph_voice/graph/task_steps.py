@@ -24,6 +24,7 @@ from graph_voice.graph.frames import (
     stack_of,
     whole_call,
 )
+from graph_voice.graph.handoff_arguments import record_of
 from graph_voice.history import Operation, full
 from graph_voice.history.apply import run
 from graph_voice.history.context import carry, divided, resolve, view
@@ -181,7 +182,8 @@ class TaskSteps:
         returns = self.task.returns if frame.get("group") is None else full()
         update = {
             "active_agent": agent,
-            "handoffs": [handoff_record(self.agent.name, agent, call_id)],
+            # The agent goes on with what had come to it.
+            "handoffs": [handoff_record(self.agent.name, agent, call_id, record_of(state, agent))],
             "chat_ctx": await self.shown_after(frame, returns, state, config),
             "contexts": {self.agent.name: carry(view(state), messages)},
             "stack": ended(frame, end),

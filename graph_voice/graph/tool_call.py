@@ -187,7 +187,7 @@ class ToolRunner:
             known = ", ".join(self._tools) or "none"
             return Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
         if isinstance(tool, TransferTool):
-            return Outcome(answer(call_id, name, tool.handoff.answer), request=tool.handoff)
+            return _transferred(tool, call, call_id)
         if turn is not None:
             # The tool call is durable before the tool acts: after a crash it is known that the tool may have acted.
             await turn.call.stored()
@@ -363,6 +363,16 @@ class ToolRunner:
         if len(targets) > 1 or not isinstance(targets[0], str):
             raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
         return ctx.handoff(targets[0])
+
+
+def _transferred(tool: TransferTool, call: ToolCall, call_id: str) -> Outcome:
+    """The outcome of a transfer: the handoff, with what the model has filled in."""
+    try:
+        request = tool.filled_in(call["args"])
+    except ValidationError as error:
+        told = f"The caller was not transferred, the arguments are invalid: {explain(error)}"
+        return Outcome(answer(call_id, tool.name, told, is_error=True), refused=True)
+    return Outcome(answer(call_id, tool.name, request.answer), request=request)
 
 
 def _masked_names(args: Mapping[str, Any]) -> list[str]:

@@ -15,10 +15,11 @@ from graph_voice.agents.handoff import Handoff, handoff_record
 from graph_voice.agents.run_context import new_id
 from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
-from graph_voice.graph.arrival import WAY, from_plain, leave, plain
+from graph_voice.graph.arrival import WAY, from_plain, leave, plain, shown_outside
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.frames import TASKS, StackUpdate, abandon, frame_of, going_on, merge_stack, moved_to, returned_to
 from graph_voice.graph.generate import DROPPED
+from graph_voice.graph.handoff_arguments import kept_arguments
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, merged
@@ -242,7 +243,7 @@ class ToolsNode:
         plain = message.additional_kwargs.get(WAITS, {}).get("handoff")
         if plain is None:
             return None
-        request = from_plain(plain, self.agent.ways[plain["to"]])
+        request = from_plain(plain, self.agent, self.runtime.settings.secrets)
         own = message.additional_kwargs[WAITS].get(ACTED)
         extra = {} if own is None else {ACTED: own}
         decided = message.model_copy(update={"content": request.answer, "additional_kwargs": extra})
@@ -256,8 +257,11 @@ class ToolsNode:
             known["task"] = True
         if (request := outcome.request) is not None:
             own = outcome.message.additional_kwargs.get(ACTED)
-            known = {"handoff": plain(request, self.agent.ways[request.to], userdata), ACTED: own}
+            known = {"handoff": self._plain(request, userdata), ACTED: own}
         return made.model_copy(update={"additional_kwargs": {**made.additional_kwargs, WAITS: known}})
+
+    def _plain(self, request: Handoff, userdata: Any) -> dict[str, Any]:
+        return plain(request, self.agent, userdata, self.runtime.settings.secrets)
 
     # ---- the batch
 
@@ -426,7 +430,8 @@ class ToolsNode:
         if (line := await self._transfer_line(request, batch)) is not None:
             spoken.append(line)
         is_agent = request.to in self.runtime.settings.agents
-        record = handoff_record(self.agent.name, request.to, call_id)
+        taken = kept_arguments(request, self.runtime.settings.secrets)
+        record = handoff_record(self.agent.name, request.to, call_id, taken)
         marks = {**winner.message.additional_kwargs, GOTO: request.to}
         artifact = record if is_agent else winner.message.artifact
         winner.message = winner.message.model_copy(update={"additional_kwargs": marks, "artifact": artifact})
@@ -447,13 +452,14 @@ class ToolsNode:
             turn.result(self.agent.name, winner.message, hands_off=is_agent)
         if not is_agent:
             # A custom node is on the way: the agent behind it is shown what this handoff declares.
-            way = plain(request, self.agent.ways[request.to], batch.work.current)
+            way = self._plain(request, batch.work.current)
             # After a crash the state may not name the active agent yet, and the agent behind asks who hands off to it.
             return {"active_agent": self.agent.name, "chat_ctx": {**(batch.state.get("chat_ctx") or {}), WAY: way}}
         handoff: HandoffInProgress | None = None
         if turn is not None:
-            told = () if shown is None else view({"messages": messages, "chat_ctx": shown})
-            handoff = turn.handed_off(call_id, self.agent.name, request.to, told, request.on_interruption)
+            told = () if shown is None else shown_outside({"messages": messages, "chat_ctx": shown}, taken)
+            policy, taken_along = request.on_interruption, taken.get("arguments")
+            handoff = turn.handed_off(call_id, self.agent.name, request.to, told, policy, arguments=taken_along)
         if self.agent.on_exit is not None:
             # on_exit may act, so it waits until the handoff has really happened.
             if handoff is not None and not await handoff.decided():

@@ -357,9 +357,10 @@ class NodesSide:
         shown: Sequence[AnyMessage] = (),
         on_interruption: events.OnInterruption = "cancel",
         task: Literal["begin", "end"] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> HandoffInProgress:
         """The graph moves on to another agent: announce it. What acts waits until it is `decided`."""
-        event = events.HandedOff(call_id, old, new, tuple(shown), task, on_interruption)
+        event = events.HandedOff(call_id, old, new, tuple(shown), task, on_interruption, arguments)
         handoff = self.record.handoffs.announce(event)
         if self.closed:
             self.run.reject(handoff, NO_HANDOFF)

@@ -91,9 +91,7 @@ def _placed(messages: Sequence[BaseMessage], handoffs: Iterable[AgentHandoff] | 
     results = {m.tool_call_id: number for number, m in enumerate(messages) if isinstance(m, ToolMessage)}
     if handoffs is None:
         made = (m.artifact for m in messages if isinstance(m, ToolMessage) and isinstance(m.artifact, dict))
-        handoffs = [
-            cast(AgentHandoff, record) for record in made if record.keys() >= AgentHandoff.__annotations__.keys()
-        ]
+        handoffs = [cast(AgentHandoff, record) for record in made if record.keys() >= AgentHandoff.__required_keys__]
     found: dict[int, list[AgentHandoff]] = {}
     place = 0
     for record in handoffs:
