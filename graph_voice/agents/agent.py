@@ -199,7 +199,11 @@ class Agent:
 
     def declare_tasks(self) -> None:
         """Read from its tasks and its tools what it may run."""
-        self.own_tasks = found = dict[str, Any]()
+        self.own_groups = {}
+        self.own_tasks = self._declared_tasks()
+
+    def _declared_tasks(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for task in self.tasks:
             if isinstance(task, str):
                 continue
@@ -226,6 +230,7 @@ class Agent:
                         f'agent "{self.name}": tool "{tool.name}" runs the task "{task}", which the agent does not '
                         f'declare: Agent("{self.name}", ..., tasks=[{task}]).'
                     )
+        return found
 
     def _check(self) -> None:
         """Raise `BuildError` for what would fail in the middle of a call."""

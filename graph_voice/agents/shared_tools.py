@@ -55,7 +55,6 @@ class SharedTools:
             *(t for t in self.provider_tools if t not in agent.provider_tools),
         ]
         made.ways = dict(agent.ways)
-        made.own_groups = {}
         made.declare_tasks()
         for target in (to for tool in more if isinstance(tool, FunctionTool) for to in tool.handoffs):
             made.ways.setdefault(target, Handoff(target, tool=False))

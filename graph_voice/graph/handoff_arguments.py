@@ -1,4 +1,4 @@
-"""What a handoff takes along (`Handoff(arguments=Reason)`): plain data in the state's `handoffs`, typed for the agent."""
+"""What a handoff takes along (`Handoff(arguments=...)`): plain data in the `handoffs`, typed for the next agent."""
 
 import json
 from collections.abc import Mapping
