@@ -16,6 +16,7 @@ from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.livekit_names import refused_task
 from graph_voice.agents.replay import Replay, RunnableTask
 from graph_voice.agents.task_end import Done, Ends
+from graph_voice.agents.yes_no import Answer
 from graph_voice.errors import HandoffError, TurnError
 from graph_voice.events import Modality, OnInterruption
 from graph_voice.history import Operation
@@ -105,6 +106,12 @@ class RunContext(Generic[U, D]):
     replay: Replay | None = field(default=None, repr=False)
     """The tasks of this tool call; None where none can be run."""
     cut: Callable[[], bool] | None = field(default=None, repr=False)
+    approved: bool = field(default=False, repr=False)
+    """Whether the caller has approved this tool call."""
+    note: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    """Make it durable that the caller has approved."""
+    read_answer: Callable[[str, str], Awaitable[Answer]] | None = field(default=None, repr=False)
+    """Let a model read the caller's words: the question, and the words."""
 
     if not TYPE_CHECKING:
 
@@ -207,6 +214,12 @@ class RunContext(Generic[U, D]):
     def interrupted(self) -> bool:
         """Whether the caller has cut in since this turn began. After `run_task`: since the task has ended."""
         return self.cut is not None and self.cut()
+
+    async def note_approval(self) -> None:
+        """The caller has approved this tool call. It is not asked about again."""
+        self.approved = True
+        if self.note is not None:
+            await self.note()
 
     # ---- tasks
 

@@ -18,6 +18,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command
 from pydantic import BaseModel, TypeAdapter
 
+from graph_voice.agents.approval import Approve, check_approval, require_approval
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
 from graph_voice.agents.replay import RunnableTask, TaskWanted
@@ -139,6 +140,7 @@ def function_tool(
     late: LatePolicy = "announce",
     on_enter: bool = True,
     available: Callable[[Any], bool] | None = None,
+    approve: Approve | None = None,
 ) -> Callable[[F], F]: ...
 def function_tool(
     fn: Any = None,
@@ -156,6 +158,7 @@ def function_tool(
     late: LatePolicy = "announce",
     on_enter: bool = True,
     available: Callable[[Any], bool] | None = None,
+    approve: Approve | None = None,
 ) -> Any:
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
@@ -183,6 +186,10 @@ def function_tool(
         on_enter: whether the agent's first reply may use it. LiveKit's `ToolFlag.IGNORE_ON_ENTER`.
         available: a function of the `RunContext` (`run.userdata`, `run.draft`) that says whether the model has the tool
             now. Default: always.
+        approve: the question that the caller has to say yes to before the function runs, such as "Shall I book it for
+            {slot}?": a text with parameters in braces, or a function of some of the parameters, by name, which returns
+            the text (or None: no approval needed). It is asked once for each tool call. After a no, and after words
+            that ask for a change, nothing has run, and the model is told what the caller said.
 
     The function stays an ordinary function: a test can call it directly. Any other LangChain tool (such as an MCP
     tool) declares `filler`, `filler_after` and `late` in its `metadata`.
@@ -209,6 +216,7 @@ def function_tool(
             "needs": dict(needs or {}),
             "on_enter": on_enter,
             "available": available,
+            "approve": approve,
             "slow": SlowTool(filler, filler_after, late).check(name or function.__name__),
         }
         return target
@@ -343,10 +351,12 @@ def _build(
     needs: Mapping[str, RunnableTask[Any] | str] | None = None,
     on_enter: bool = True,
     available: Any = None,
+    approve: Approve | None = None,
 ) -> FunctionTool:
     context, config = _context_parameter(fn), _config_parameter(fn)
     if unknown := sorted(set(needs or ()) - set(inspect.signature(fn).parameters)):
         raise BuildError(f'tool {name!r}: needs={{"{unknown[0]}": ...}}, but the function has no such parameter.')
+    check_approval(name, approve, set(inspect.signature(fn).parameters) - {config})
     for parameter in inspect.signature(fn).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise BuildError(f"tool {name!r}: *{parameter.name} has no schema; name each parameter.")
@@ -374,6 +384,8 @@ def _build(
             for parameter, task in (needs or {}).items():
                 arguments[parameter] = await RunContext.current().run_task(task)
             arguments = bound(arguments)
+            if approve is not None:
+                await require_approval(name, approve, _with_defaults(fn, arguments))
             result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
             if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
                 result = await result
@@ -414,6 +426,12 @@ def _build(
         available=available,
     )
     return with_redacted_arguments(with_extras(made, fn))
+
+
+def _with_defaults(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = inspect.signature(fn).bind(**arguments)
+    given.apply_defaults()
+    return given.arguments
 
 
 def _known(arguments: dict[str, Any]) -> Known:

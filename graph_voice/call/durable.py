@@ -246,7 +246,9 @@ class Durable:
         # Written whole, even if nothing changes: what an earlier owner still writes must not stand for it.
         self._changed = True
         again, unknown = list[str](), list[str]()
-        stack = self._settle_task(stack_of(read.values), messages, again, unknown)
+        stack = stack_of(read.values)
+        if not (read.interrupts and stack and stack[-1].get("asks")):
+            stack = self._settle_task(stack, messages, again, unknown)
         waiting = {frame["asking"] for frame in stack}
         unfinished, question = [m for m in _unfinished(messages) if m.id not in waiting], None
         if read.interrupts:
@@ -275,7 +277,8 @@ class Durable:
     ) -> list[TaskFrame]:
         """Decide about the tool call that went on after its task had ended. Returns the stack as it is then.
 
-        Only if it is idempotent it may go on once more. A tool call whose task runs has not acted, and just waits.
+        Only if it is idempotent it may go on once more, or if it waited in a question that was not stored. A tool call
+        whose task runs has not acted, and just waits.
         """
         top = stack[-1] if stack else None
         if top is None or not top["done"] or not top.get("goes_on") or top["agent"] is None:
@@ -284,9 +287,9 @@ class Durable:
         called = next((m for m in messages if isinstance(m, ToolMessage) and m.tool_call_id == call_id), None)
         name = (called.name if called is not None else None) or ""
         waits = called is not None and called.additional_kwargs.get("placeholder")
-        if waits and self._is_idempotent(top["agent"], name):
+        if waits and (top.get("asks") or self._is_idempotent(top["agent"], name)):
             again.append(name)
-            self._call.apply({"stack": {"set": {top["id"]: {"goes_on": False}}}})
+            self._call.apply({"stack": {"set": {top["id"]: {"goes_on": False, "asks": False}}}})
             return stack
         if called is not None and waits:
             unknown.append(name)

@@ -1,12 +1,13 @@
 """LangGraph's `interrupt()` on the phone: what is said for its value, and what the caller's words answer."""
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from langgraph.types import Interrupt
 from pydantic import TypeAdapter, ValidationError
+
+from graph_voice.agents.yes_no import agrees
 
 __all__ = ["Answer", "Ask", "answer_to", "words_of_question"]
 
@@ -14,11 +15,6 @@ Ask = Callable[[Any], str]
 """What is said for a value that `interrupt()` was given."""
 Answer = Callable[[Any, str], Any | Awaitable[Any]]
 """What `interrupt()` returns, for its value and the caller's words."""
-
-_YES = "yes yeah yep yup sure ok okay correct right exactly absolutely definitely fine good agreed approve approved"
-_POLITE = "please thanks thank you that that's thats it it's its is do go ahead of course on all i agree and so the"
-_AGREES, _FILLS = frozenset(_YES.split()), frozenset(_POLITE.split())
-_PHRASES = ("go ahead", "of course", "do it", "do that", "i agree", "please do", "go on")
 
 
 def words_of_question(value: Any) -> str:
@@ -82,16 +78,8 @@ def _decision(text: str, may: Callable[[dict[str, Any]], bool]) -> dict[str, Any
     approved: dict[str, Any] = {"type": "approve"}
     rejected = {"type": "reject", "message": text}
     answered = {"type": "respond", "message": text}
-    wanted = [approved] if _agrees(text) else []
+    wanted = [approved] if agrees(text) else []
     return next((made for made in [*wanted, rejected, answered] if may(made)), rejected)
-
-
-def _agrees(text: str) -> bool:
-    """Whether these words say yes, and nothing more: "yes, but tomorrow" is another request."""
-    said = re.findall(r"[\w']+", text.casefold().replace("\u2019", "'"))
-    plain = " ".join(said)
-    agrees = bool(_AGREES & {*said}) or any(re.search(rf"\b{phrase}\b", plain) for phrase in _PHRASES)
-    return agrees and {*said} <= _AGREES | _FILLS
 
 
 def _fits(answer: Any, schema: Any) -> bool:

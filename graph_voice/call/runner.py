@@ -17,6 +17,7 @@ from graph_voice.call.custom_nodes import CustomNodes
 from graph_voice.call.durable import UNKNOWN
 from graph_voice.call.retold import Attempts
 from graph_voice.call.state import CallState
+from graph_voice.messages.pairs import waits_for_task
 from graph_voice.storage.run_saver import RunSaver
 from graph_voice.turn.answer import answer
 from graph_voice.turn.gate import AnsweredAlready
@@ -238,7 +239,8 @@ class Runner:
             return
         results = {m.tool_call_id: m for m in self._call.messages if isinstance(m, ToolMessage)}
         for call in resumed.calls.values():
-            if call.id in results and results[call.id].additional_kwargs.get("placeholder"):
+            found = results.get(call.id)
+            if found is not None and found.additional_kwargs.get("placeholder") and not waits_for_task(found):
                 turn.remember([answer(call.id, call.name, UNKNOWN, is_error=True)])
 
     def _end_calls(self) -> None:

@@ -23,6 +23,8 @@ __all__ = [
     "StackUpdate",
     "TaskFrame",
     "abandon",
+    "answered",
+    "asks_caller",
     "begun",
     "ended",
     "frame_of",
@@ -73,6 +75,8 @@ class TaskFrame(TypedDict):
     """The id of the caller's last message, and the number of tasks that began since."""
     goes_on: NotRequired[bool]
     """Whether the tool call has gone on after its task had ended: it may have acted."""
+    asks: NotRequired[bool]
+    """Whether the tool call that has gone on waits for the caller's answer (LangGraph's `interrupt()`)."""
     group: NotRequired[str | None]
     """The group that the task is a step of."""
     earlier: NotRequired[list[str]]
@@ -125,7 +129,21 @@ def returned_to(state: Mapping[str, Any], agent: str) -> TaskFrame | None:
 
 def going_on(frame: TaskFrame) -> StackUpdate:
     """The tool call whose task has ended goes on. No other turn lets it go on as well."""
-    return {"set": {frame["id"]: {"goes_on": True}}}
+    return {"set": {frame["id"]: {"goes_on": True, "asks": False}}}
+
+
+def asks_caller(frame: TaskFrame) -> StackUpdate:
+    """The tool call that has gone on asks the caller. It goes on with the answer, and with nothing else."""
+    return {"set": {frame["id"]: {"asks": True}}}
+
+
+def answered(state: Mapping[str, Any], agent: str) -> dict[str, Any]:
+    """The state of a run that goes on with the caller's answer: a tool call of this agent that has asked behind its
+    task finds its results again."""
+    stack = stack_of(state)
+    if not stack or not stack[-1].get("asks") or stack[-1]["agent"] != agent:
+        return dict(state)
+    return {**state, "stack": merge_stack(stack, {"set": {stack[-1]["id"]: {"goes_on": False}}})}
 
 
 def goes_on_with(frame: TaskFrame, call_id: str) -> StackUpdate:

@@ -1,6 +1,7 @@
 """One tool call of a batch: run it through LangGraph's `ToolNode`, and return its outcome."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
@@ -18,19 +19,21 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import ValidationError
 
+from graph_voice.agents.approval import Declined
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.livekit_names import awaited_task, is_livekit
 from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.task_end import Done
 from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolError, slow_tool, takes_state
+from graph_voice.agents.yes_no import READING, Answer, read_answer
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.generate import TOO_DEEP
 from graph_voice.graph.stream_writer import with_writer
 from graph_voice.history.context import view
-from graph_voice.messages.pairs import ACTED, NO_REPLY, placeholder
+from graph_voice.messages.pairs import ACTED, NO_REPLY, approved_call, placeholder
 from graph_voice.secrets.arguments import INVALID, lost_arguments
 from graph_voice.secrets.known import NOTHING, Known, known_here, known_of
 from graph_voice.secrets.spoken import close, taken
@@ -62,7 +65,9 @@ class Outcome:
     done: Done | None = None
     """Set when it has ended the task that it is a tool of."""
     refused: bool = False
-    """Whether its arguments don't fit the tool's schema, so that the tool has not run."""
+    """Whether the tool has not run: its arguments don't fit the tool's schema, or the caller has not approved it."""
+    approved: bool = False
+    """Whether the caller has approved it."""
     ending: bool = False
     spoken: list[AIMessage] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -152,14 +157,15 @@ class ToolRunner:
         self._sees_state = {tool.name for tool in self.agent.own_tools if takes_state(tool)}
         self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
 
-    async def run(self, call: ToolCall, call_id: str, batch: ToolBatch, *, said: list[str]) -> Outcome:
+    async def run(self, call: ToolCall, call_id: str, batch: ToolBatch, *, earlier: Mapping[str, Any]) -> Outcome:
         """Run one tool call, from the front end's permission to its result.
 
         Args:
             call: the tool call.
             call_id: its id.
             batch: what it shares with the others.
-            said: what it said before it asked its question. A tool that runs again does not repeat this.
+            earlier: what its placeholder knows of an earlier run, up to its question or its task: what it has said,
+                which a tool that runs again does not repeat, and whether the caller has approved it.
 
         Raises LangGraph's control exceptions, except `GraphInterrupt`, which is an outcome.
         """
@@ -208,7 +214,10 @@ class ToolRunner:
             draft=batch.draft,
             tasks=True,
         )
-        ctx.already_said = list(said)
+        ctx.already_said = list(earlier.get("said", ()))
+        ctx.approved = bool(earlier.get("approved"))
+        ctx.note = functools.partial(_note_approval, call_id, name, earlier, turn)
+        ctx.read_answer = functools.partial(self._read_answer, batch.config)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
         with self._watched(call, call_id, turn) as run:
             outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
@@ -219,7 +228,18 @@ class ToolRunner:
         secrets = batch.known
         outcome.message, outcome.additions = secrets.message(outcome.message), secrets.value(outcome.additions)
         outcome.spoken, outcome.ending = secrets.value(ctx.spoken), ctx.ending
+        outcome.approved = ctx.approved
         return outcome
+
+    async def _read_answer(self, config: RunnableConfig, question: str, words: str) -> Answer:
+        """What the caller's words answer, as the agent's model reads them. If the model fails: nothing."""
+        asked = HumanMessage(f'The question: "{question}"\nThe answer: "{words}"')
+        try:
+            written = await self.runtime.model(config).ainvoke([SystemMessage(READING), asked], config)
+        except Exception:
+            logger.exception("agent %s: the model that reads the caller's answer failed", self.agent.name)
+            return "other"
+        return read_answer(written.text)
 
     @contextmanager
     def _watched(self, call: ToolCall, call_id: str, turn: NodesSide | None) -> Iterator[ToolRun]:
@@ -291,6 +311,8 @@ class ToolRunner:
             error = batch.known.error(error)
             if isinstance(error, StopResponse) or is_livekit(error, "StopResponse"):
                 return Outcome(_marked(answer(call_id, name, ""), "stopped"))
+            if isinstance(error, Declined):
+                return Outcome(answer(call_id, name, error.message), refused=True)
             if clock.expired():
                 logger.error("tool %s did not answer within %s seconds", name, timeout)
                 return Outcome(
@@ -363,6 +385,13 @@ class ToolRunner:
         if len(targets) > 1 or not isinstance(targets[0], str):
             raise ToolException('Command(goto=...) in a tool names one target: Command(goto="<agent>").')
         return ctx.handoff(targets[0])
+
+
+async def _note_approval(call_id: str, name: str, known: Mapping[str, Any], turn: NodesSide | None) -> None:
+    """The caller has approved this tool call. It is durable before the tool acts: a crash does not ask again."""
+    if turn is not None:
+        turn.waits(approved_call(call_id, name, known))
+        await turn.call.stored()
 
 
 def _transferred(tool: TransferTool, call: ToolCall, call_id: str) -> Outcome:

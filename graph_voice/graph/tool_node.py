@@ -17,7 +17,18 @@ from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain, shown_outside
 from graph_voice.graph.filler import BatchFiller
-from graph_voice.graph.frames import TASKS, StackUpdate, abandon, frame_of, going_on, merge_stack, moved_to, returned_to
+from graph_voice.graph.frames import (
+    TASKS,
+    StackUpdate,
+    abandon,
+    answered,
+    asks_caller,
+    frame_of,
+    going_on,
+    merge_stack,
+    moved_to,
+    returned_to,
+)
 from graph_voice.graph.generate import DROPPED
 from graph_voice.graph.handoff_arguments import kept_arguments
 from graph_voice.graph.handoff_span import handoff_span
@@ -25,7 +36,16 @@ from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, merged
 from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
 from graph_voice.history.context import carry, resolve, view
-from graph_voice.messages.pairs import ACTED, GOTO, NO_REPLY, WAITS, placeholder, waits_for_task, without_transfer
+from graph_voice.messages.pairs import (
+    ACTED,
+    GOTO,
+    NO_REPLY,
+    WAITS,
+    is_approved,
+    placeholder,
+    waits_for_task,
+    without_transfer,
+)
 from graph_voice.messages.prompt import add_words
 from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.nodes_side import NodesSide, turn_of
@@ -67,6 +87,8 @@ class ToolsNode:
     ) -> list[Command[Any]]:
         """Run the tool calls of the last message that has any. `node`: the name of the node that does it."""
         turn = turn_of(runtime)
+        if turn is not None and turn.run.resumes is not None:
+            state = answered(state, self.agent.name)
         frame = returned_to(state, self.agent.name)
         if frame is not None and all(message.id != frame["asking"] for message in state["messages"]):
             # A node of the user's has removed the message that made the tool call: nobody can be answered.
@@ -74,7 +96,8 @@ class ToolsNode:
         if frame is not None and turn is not None and not await turn.floor_is_back():
             return []  # it acts, and the task has not ended after all
         if frame is not None and turn is not None:
-            if not turn.call.goes_on(frame["id"], frame["call_id"], len(frame["results"])):
+            again = frame.get("asks") or turn.call.goes_on(frame["id"], frame["call_id"], len(frame["results"]))
+            if not again:
                 # An earlier turn, which the caller has interrupted, lets it go on.
                 return [Command(update={"stack": going_on(frame)}, goto=self.agent.name)]
             # Durable before it acts: after a crash it is known that the tool call had gone on.
@@ -99,6 +122,8 @@ class ToolsNode:
         await self._end_group(list(ran.values()), batch)
         asked = next((o.asked for o in ran.values() if o.asked is not None), None)
         self._note_questions(ran, batch)
+        if frame is not None and turn is not None and asked is not None:
+            turn.wrote(Write(node, {"stack": asks_caller(frame)}, agent=self.agent.name))
         if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
             raise asked
         if any(o is None or o.asked is not None for o in outcomes.values()):
@@ -152,8 +177,11 @@ class ToolsNode:
         return outcomes
 
     async def _one(self, call: ToolCall, call_id: str, batch: ToolBatch, waits: ToolMessage | None) -> Outcome:
-        said = waits.additional_kwargs.get(WAITS, {}).get("said", []) if waits is not None else []
-        outcome = await self._runner.run(call, call_id, batch, said=said)
+        again = batch.turn.run.tool_call(call_id) if batch.turn is not None else None
+        if waits is None and again is not None and is_approved(again.result):
+            waits = again.result  # the process ended while it ran, and it runs again
+        earlier = waits.additional_kwargs.get(WAITS, {}) if waits is not None else {}
+        outcome = await self._runner.run(call, call_id, batch, earlier=earlier)
         dropped = batch.asking.additional_kwargs.get(DROPPED)
         if dropped and call_id == batch.asking.tool_calls[-1]["id"]:
             note = f"[{dropped} more tool calls of this message were not run: make fewer at once]"
@@ -253,6 +281,8 @@ class ToolsNode:
         """The placeholder in the state for an undecided tool call. It says how to go on."""
         made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
         known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
+        if outcome.approved:
+            known["approved"] = True
         if outcome.wants is not None:
             known["task"] = True
         if (request := outcome.request) is not None:

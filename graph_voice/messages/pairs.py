@@ -3,7 +3,7 @@
 Everything that a model is shown, and everything that is remembered, goes through `pair_safe`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
@@ -16,7 +16,9 @@ __all__ = [
     "NO_REPLY",
     "RUNNING",
     "WAITS",
+    "approved_call",
     "calls_of",
+    "is_approved",
     "keep_calls",
     "pair_safe",
     "paired",
@@ -92,6 +94,18 @@ def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:
         id=f"result-{call_id}",
         additional_kwargs={"placeholder": True},
     )
+
+
+def approved_call(call_id: str, name: str, known: Mapping[str, Any]) -> ToolMessage:
+    """The placeholder of a tool call that the caller has approved, and that runs now. `known`: what it knew before."""
+    made = placeholder(call_id, name)
+    extra = {**made.additional_kwargs, WAITS: {**known, "approved": True}}
+    return made.model_copy(update={"additional_kwargs": extra})
+
+
+def is_approved(message: BaseMessage | None) -> bool:
+    """Whether this is the placeholder of a tool call that the caller has approved."""
+    return message is not None and bool(message.additional_kwargs.get(WAITS, {}).get("approved"))
 
 
 def waits_for_task(message: BaseMessage | None) -> TypeGuard[ToolMessage]:
