@@ -34,10 +34,7 @@ NEITHER = [
 PLAIN = {"yes": YES, "no": NO, None: NEITHER}
 
 
-@pytest.mark.parametrize(
-    ("words", "answer"),
-    [*zip(YES, itertools.repeat("yes")), *zip(NO, itertools.repeat("no")), *((w, None) for w in NEITHER)],
-)
+@pytest.mark.parametrize(("words", "answer"), [(w, a) for a, found in PLAIN.items() for w in found])
 def test_plain_words(words: str, answer: str | None) -> None:
     assert plain_answer(words) == answer
 
