@@ -77,7 +77,7 @@ class TaskSteps:
             state: the state when the batch began.
             draft: as the batch has left it.
             ended: the tool calls that have their result now.
-            waiting: those that want a task of their own. The first one goes on.
+            waiting: those that have no result yet. The first one goes on.
         """
         update: StackUpdate = {}
         returned = returned_to(state, self.agent.name)

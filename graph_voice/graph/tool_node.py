@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -106,7 +106,8 @@ class ToolsNode:
         filler = BatchFiller(turn, self.agent.name, asking.id)
         takes = bool(self.runtime.secret_schemas)
         batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node, takes)
-        batch.waited = [call_id for call_id, message in answers.items() if waits_for_task(message)]
+        # Behind a task of the batch, all of its tool calls have had their permission.
+        batch.waited = [call_id for call_id, found in answers.items() if waits_for_task(found) or frame is not None]
         batch.draft = self._tasks.draft(state)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
         known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
@@ -376,7 +377,7 @@ class ToolsNode:
             batch.state,
             batch.draft,
             ended=[o.message.tool_call_id for o in ran if o.asked is None and o.wants is None],
-            waiting=[m.tool_call_id for m in messages if waits_for_task(m)],
+            waiting=[m.tool_call_id for m in messages if _is_open(m)],
         )
 
     def _after(self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch) -> dict[str, Any]:
@@ -409,9 +410,10 @@ class ToolsNode:
         assert winner.wants is not None
         turn, call_id = batch.turn, winner.message.tool_call_id
         for outcome in outcomes:
-            if outcome.wants is None:
-                continue
-            outcome.message = self._placeholder(outcome, batch.work.current)
+            if outcome.wants is not None:
+                outcome.message = self._placeholder(outcome, batch.work.current)
+            elif not _is_open(outcome.message):
+                continue  # one that asks goes on behind the task
             if turn is not None and outcome is not winner:
                 turn.result(self.agent.name, outcome.message, waits=True)
         if turn is not None:
@@ -565,6 +567,12 @@ def _batch(messages: Sequence[AnyMessage], asking: str | None = None) -> tuple[A
             own = {call["id"] for call in message.tool_calls}
             return message, {call_id: found for call_id, found in answers.items() if call_id in own}
     raise AssertionError("the tool node runs after a message that has tool calls")
+
+
+def _is_open(message: AnyMessage) -> TypeGuard[ToolMessage]:
+    """Whether this is the placeholder of a tool call that has to run again: it asks, or wants a task."""
+    known = message.additional_kwargs.get(WAITS, {})
+    return isinstance(message, ToolMessage) and "placeholder" in message.additional_kwargs and "handoff" not in known
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

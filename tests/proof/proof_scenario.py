@@ -18,15 +18,15 @@ VALUES = [
 ]
 """What the model passes to a tool, and the tool notes in the userdata: JSON as models write it, then other data."""
 
-_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch", "pass", "form", "forms"]
-_WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", *_TOOLS]
+_TOOLS = ["search", "both", "narrate", "words", "hold on", "note", "many", "fetch", "pass", "form", "forms", "order"]
+_WISHES = ["story", "charge", "fail", "twice", "refuse", "stop", "hello", "down", "send", "which", "book", *_TOOLS]
 _TRANSFERS = ["transfer 0", "transfer 1"]
 _ASKS = {
     "thinking": ["story", "charge", "transfer 0", "hello"],
     "first word": ["story", "charge"],
     "mid sentence": ["story"],
     "tool": ["search", *_TOOLS],
-    "question": ["which"],
+    "question": ["which", "book", "order"],
     "line": [*_TRANSFERS, "send", "pass"],
     "task": ["form", "forms"],
     "entry": [*_TRANSFERS, "send", "pass"],
@@ -93,6 +93,7 @@ def _agent(dice: random.Random, number: int, count: int) -> dict[str, Any]:
             "history": dice.choice(_HISTORIES),
             "say": dice.choice(_LINES),
             "on_interruption": dice.choice(["cancel", "cancel", "complete"]),
+            "takes": dice.random() < 0.3,
         }
         for target in sorted(to)
     ]

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import interrupt
 from proof_scenario import Scenario
+from pydantic import BaseModel, Field
 from value_support import deep, same
 
 from graph_voice import (
@@ -46,6 +47,15 @@ HISTORIES = {
 KEEPS_SHORT = history.when(max_items=12, then=history.summarize(keep_last_turns=2))
 HOLD = "Please hold the line for a moment."
 GENERATED = Reply("Ask the caller to hold.")
+
+
+class Reason(BaseModel):
+    """What some transfers take along."""
+
+    reason: str = Field(min_length=3)
+
+
+REASON = {"reason": "as the caller wishes"}
 
 
 class Welcomes(Agent):
@@ -100,8 +110,11 @@ WISHES = {
     "many": ["narrates", "words", "sends", "search"],
     "forms": ["needs_forms"],
     "form": ["needs_form", "search", "needs_form"],
+    "book": ["books"],
+    "order": ["orders", "books"],
 }
 """What the model calls when the caller's words hold this one."""
+_TAKES: dict[str, Any] = {"arguments": Reason}
 _TAKES_VALUE = {"charge", "search", "narrates", "words", "holds", "notes", "asks", "fetches"}
 KINDS: dict[str | None, Callable[..., Agent]] = {"says": Welcomes, "silent": KeepsSilent}
 
@@ -125,6 +138,8 @@ class World:
     """What `on_enter` methods have done."""
     looked: list[str] = field(default_factory=list)
     """What custom nodes have done."""
+    approved: set[str] = field(default_factory=set)
+    """Ids of the tool calls that the caller has said yes to."""
     wrong: list[str] = field(default_factory=list)
     """What was done too early."""
     active: Callable[[], str] = lambda: ""
@@ -168,6 +183,7 @@ class World:
                     history=HISTORIES[way["history"]],
                     say=GENERATED if way["say"] == "generated" else way["say"],
                     on_interruption=way["on_interruption"],
+                    **(_TAKES | {"name": f"transfer_to_{way['to']}_for"} if way.get("takes") else {}),
                 )
                 for way in data["ways"]
             ]
@@ -371,9 +387,39 @@ class World:
                 await ctx.run_task(self._group)
                 return await self._act(ctx, "needs_forms", self._pause)
 
-            more = [needs_form, needs_forms]
+            @function_tool(needs={"form": self._tasks[0]}, approve=self._shall_i)
+            async def orders(ctx: RunContext[Any], form: str) -> str:
+                """Act, once the form is filled in and the caller agrees."""
+                self._is_approved(ctx)
+                return await self._act(ctx, "orders", self._pause)
+
+            more = [needs_form, needs_forms, orders]
+
+        @function_tool(approve=self._shall_i)
+        async def books(ctx: RunContext[Any]) -> str:
+            """Act, if the caller agrees."""
+            self._is_approved(ctx)
+            return await self._act(ctx, "books", 0.5)
+
+        more.append(books)
         own = [charge, search, fails, refuses, stops, narrates, words, holds, notes, sends, asks, fetches]
         return [*own, passes, hangs_up, *more]
+
+    def _shall_i(self, ctx: RunContext[Any]) -> str:
+        return f"Shall I book {ctx.tool_call_id}?"
+
+    def _is_approved(self, ctx: RunContext[Any]) -> None:
+        if ctx.tool_call_id not in self.approved:
+            self.wrong.append(f"{ctx.tool_call_id} runs, and nobody has said yes")
+
+    def _reads(self, text: str) -> str:
+        """The model that reads what the caller answers: every other answer is a yes."""
+        asked, number = re.search(r"book (\S+)\?", text), re.search(r"number (\d+)", text)
+        assert asked is not None
+        if number is None or int(number[1]) % 2:
+            return "other"
+        self.approved.add(asked[1])
+        return "yes"
 
     def _starts(self, ctx: RunContext[Any], name: str) -> str:
         call_id = str(ctx.tool_call_id)
@@ -423,6 +469,8 @@ class World:
         self.asked += 1
         asked = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
         text = messages[asked].text
+        if text.startswith("The question:"):
+            return self._reads(text)
         if "Ask the caller to hold" in text:
             return HOLD
         if any(isinstance(m, ToolMessage) for m in messages[asked:]):
@@ -460,6 +508,8 @@ class World:
         return say(*([line] if line else []), call("fills", id=self._id()))
 
     def _args(self, name: str) -> dict[str, Any]:
+        if name.endswith("_for"):
+            return REASON if self.asked % 3 else {"reason": "?"}
         value = self.scenario.get("value")
         return {"value": JSON[value][0]} if value in JSON and name in _TAKES_VALUE else {}
 
@@ -521,6 +571,7 @@ class World:
         assert sorted(entered) == sorted(self.entered), f"userdata knows {entered}; entered: {self.entered}"
         done = [key for key in conversation.userdata if not key.startswith("enter")]
         assert sorted(done) == sorted(self.finished), f"userdata knows {done}; tools that ended: {self.finished}"
+        self._check_arguments(conversation)
         results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
         for call_id, name in self.started:
             if call_id in self.finished:
@@ -529,6 +580,16 @@ class World:
                 assert told == f"{name} done" or whole or (name == "fills" and _is_of_a_form(told)), (
                     f"{call_id} ended; remembered: {told}"
                 )
+
+    def _check_arguments(self, conversation: Conversation[Any]) -> None:
+        """What a transfer takes along is kept with its handoff, and with no other."""
+        calls = [call for m in conversation.messages if isinstance(m, AIMessage) for call in m.tool_calls]
+        names = {call["id"]: call["name"] for call in calls}
+        for handoff in conversation.handoffs:
+            if str(handoff["old_agent_id"]).startswith("form") or handoff["tool_call_id"] not in names:
+                continue
+            takes = names[handoff["tool_call_id"]].endswith("_for")
+            assert handoff.get("arguments") == (REASON if takes else None), handoff
 
     def answered(self, conversation: Conversation[Any]) -> None:
         """The caller's last words were answered."""
@@ -544,6 +605,10 @@ def _is_of_a_form(told: str) -> bool:
     return bool(re.fullmatch(r"form\d is complete\.", told)) or told.startswith("The transfer did not take place")
 
 
+def _without_ids(text: str) -> str:
+    return re.sub(r"book \w+\?", "book?", text)
+
+
 def remembered(world: World, conversation: Conversation[Any]) -> dict[str, Any]:
     """What two front ends have to agree on: call ids and the ids of messages may differ, nothing else here."""
     names = dict(world.started)
@@ -553,9 +618,9 @@ def remembered(world: World, conversation: Conversation[Any]) -> dict[str, Any]:
         if isinstance(message, HumanMessage):
             turns.append([message.text, ""])
         elif isinstance(message, ToolMessage):
-            results.append([message.name or "", message.text])
+            results.append([message.name or "", _without_ids(message.text)])
         elif turns:
-            turns[-1][1] = " ".join(f"{turns[-1][1]} {message.text}".split())
+            turns[-1][1] = " ".join(f"{turns[-1][1]} {_without_ids(message.text)}".split())
     return {
         "active_agent": conversation.active_agent,
         "handoffs": [h["new_agent_id"] for h in conversation.handoffs],

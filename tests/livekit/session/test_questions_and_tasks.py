@@ -114,3 +114,33 @@ async def test_a_task_begins_behind_the_answer(front_end: Any) -> None:
             await phone.says(words)
         assert next(m.text for m in phone.messages if isinstance(m, ToolMessage)) == "Rome: Ada"
         assert phone.heard == ["Where to?", "Your name?", "Sent."]
+
+
+@pytest.mark.parametrize("task_first", [True, False])
+async def test_one_tool_call_of_a_message_asks_and_another_runs_a_task(front_end: Any, task_first: bool) -> None:
+    name = Task("get_name", instructions="Ask for the name.")
+    done: list[str] = []
+
+    @function_tool(tasks=[name])
+    async def pay(ctx: RunContext[Any]) -> str:
+        """Pay."""
+        done.append(f"paid by {await ctx.run_task(name)}")
+        return done[-1]
+
+    @function_tool
+    async def book() -> str:
+        """Book."""
+        done.append(f"booked for {interrupt('When?')}")
+        return done[-1]
+
+    calls = [call("pay"), call("book")]
+    model = script(say("One moment.", *(calls if task_first else calls[::-1])), "All done.")
+    graph = create_voice_graph([Agent("desk", instructions="Desk.", tools=[pay, book]), name])
+    async with Call(graph, llm=model, front_end=front_end) as phone:
+        await phone.says("Pay and book.")
+        for words in ("Ada.", "Noon.") if task_first else ("Noon.", "Ada."):
+            await phone.says(words)
+        assert sorted(done) == ["booked for Noon.", "paid by Ada"]
+        assert phone.heard[-1] == "All done."
+        told = {m.name: m.text for m in phone.messages if isinstance(m, ToolMessage)}
+        assert (told["pay"], told["book"]) == ("paid by Ada", "booked for Noon.")
