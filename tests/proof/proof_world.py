@@ -490,7 +490,7 @@ class World:
             wanted = [ways[place % len(ways)]] if ways else []
         wanted = [name for name in wanted if name in tools]
         if wanted and may_call:
-            return say("One moment please.", *(call(name, self._args(name), id=self._id()) for name in wanted))
+            return say("One moment please.", *(call(name, self._args(name, text), id=self._id()) for name in wanted))
         return "I hear you well."
 
     def _in_a_form(self, text: str, may_call: bool) -> Any:
@@ -507,9 +507,10 @@ class World:
         line = self.scenario["tasks"][0]["say"]
         return say(*([line] if line else []), call("fills", id=self._id()))
 
-    def _args(self, name: str) -> dict[str, Any]:
+    def _args(self, name: str, text: str) -> dict[str, Any]:
         if name.endswith("_for"):
-            return REASON if self.asked % 3 else {"reason": "?"}
+            number = re.search(r"number (\d+)", text)
+            return {"reason": "?"} if number is not None and int(number[1]) % 3 == 0 else REASON
         value = self.scenario.get("value")
         return {"value": JSON[value][0]} if value in JSON and name in _TAKES_VALUE else {}
 
