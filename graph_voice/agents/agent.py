@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
+from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.idle import Idle
 from graph_voice.agents.livekit_names import refused_task, refused_tool
@@ -169,7 +170,8 @@ class Agent:
         """Tools that the model's provider runs, as it wants them declared."""
         own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
         own += self._extra_tools(own)
-        self.own_tools: list[BaseTool] = [as_tool(tool, where=f"agent {self.name!r}") for tool in own]
+        made = [as_tool(tool, where=f"agent {self.name!r}") for tool in own]
+        self.own_tools: list[BaseTool] = with_cancel_tools(made)
         self.own_groups: dict[str, Any] = {}
         """The groups of tasks that it may run, by name."""
         self.external_tasks = tuple(task for task in self.tasks if isinstance(task, str))

@@ -110,6 +110,8 @@ class RunContext(Generic[U, D]):
     """Whether the caller has approved this tool call."""
     note: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     """Make it durable that the caller has approved."""
+    running_tools: Any = field(default=None, repr=False)
+    """The tool calls of the call that run now."""
     read_answer: Callable[[str, str], Awaitable[Answer]] | None = field(default=None, repr=False)
     """Let a model read the caller's words: the question, and the words."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.agent import Agent, require_tool_name
+from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.tools import FunctionTool, as_tool, is_provider_tool
 from graph_voice.errors import BuildError
@@ -49,7 +50,7 @@ class SharedTools:
         if not more and not self.provider_tools:
             return agent
         made = copy.copy(agent)
-        made.own_tools = [*agent.own_tools, *more]
+        made.own_tools = with_cancel_tools([*agent.own_tools, *more])
         made.provider_tools = [
             *agent.provider_tools,
             *(t for t in self.provider_tools if t not in agent.provider_tools),

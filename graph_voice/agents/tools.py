@@ -19,6 +19,7 @@ from langgraph.types import Command
 from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.agents.approval import Approve, check_approval, require_approval
+from graph_voice.agents.duplicates import CONFIRM, DuplicateMode, DuplicateScope, check_duplicates, may_confirm
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
 from graph_voice.agents.replay import RunnableTask, TaskWanted
@@ -121,6 +122,11 @@ class FunctionTool(StructuredTool):
     """Whether the agent's first reply may use it."""
     available: Any = None
     """A function of the tool's `RunContext` that says whether the model has the tool now. None: always."""
+    cancellable: bool = False
+    """Whether the model may cancel it while it runs."""
+    on_duplicate: DuplicateMode = "allow"
+    """What happens when the model calls it while it runs."""
+    duplicate_scope: DuplicateScope = "name"
 
 
 @overload
@@ -141,6 +147,9 @@ def function_tool(
     on_enter: bool = True,
     available: Callable[[Any], bool] | None = None,
     approve: Approve | None = None,
+    cancellable: bool = False,
+    on_duplicate: DuplicateMode = "allow",
+    duplicate_scope: DuplicateScope = "name",
 ) -> Callable[[F], F]: ...
 def function_tool(
     fn: Any = None,
@@ -159,6 +168,9 @@ def function_tool(
     on_enter: bool = True,
     available: Callable[[Any], bool] | None = None,
     approve: Approve | None = None,
+    cancellable: bool = False,
+    on_duplicate: DuplicateMode = "allow",
+    duplicate_scope: DuplicateScope = "name",
 ) -> Any:
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
@@ -190,6 +202,12 @@ def function_tool(
             {slot}?": a text with parameters in braces, or a function of some of the parameters, by name, which returns
             the text (or None: no approval needed). It is asked once for each tool call. After a no, and after words
             that ask for a change, nothing has run, and the model is told what the caller said.
+        cancellable: whether the model may cancel the tool while it runs: it gets `lk_agents_cancel_task` and
+            `lk_agents_get_running_tasks`. The function sees `asyncio.CancelledError`. LiveKit's `ToolFlag.CANCELLABLE`.
+        on_duplicate: what happens when the model calls the tool while it runs, which it may after the caller has cut
+            in. "allow": it runs twice; "reject": the model is told that it runs; "confirm": the same, and that it may
+            confirm; "replace": the one that runs is canceled. LiveKit's.
+        duplicate_scope: "name": any two calls of the tool are duplicates; "name_and_args": those with equal arguments.
 
     The function stays an ordinary function: a test can call it directly. Any other LangChain tool (such as an MCP
     tool) declares `filler`, `filler_after` and `late` in its `metadata`.
@@ -205,6 +223,7 @@ def function_tool(
                 f"@function_tool(timeout={timeout!r}): write seconds above 0, or leave it out for no limit."
             )
         _check_tasks(tasks, needs, available)
+        check_duplicates(on_duplicate, duplicate_scope, cancellable=cancellable)
         function: Any = target.__func__ if isinstance(target, staticmethod | classmethod) else target
         function.__graph_voice_tool__ = {
             "name": name or function.__name__,
@@ -217,6 +236,9 @@ def function_tool(
             "on_enter": on_enter,
             "available": available,
             "approve": approve,
+            "cancellable": cancellable,
+            "on_duplicate": on_duplicate,
+            "duplicate_scope": duplicate_scope,
             "slow": SlowTool(filler, filler_after, late).check(name or function.__name__),
         }
         return target
@@ -352,6 +374,9 @@ def _build(
     on_enter: bool = True,
     available: Any = None,
     approve: Approve | None = None,
+    cancellable: bool = False,
+    on_duplicate: DuplicateMode = "allow",
+    duplicate_scope: DuplicateScope = "name",
 ) -> FunctionTool:
     context, config = _context_parameter(fn), _config_parameter(fn)
     if unknown := sorted(set(needs or ()) - set(inspect.signature(fn).parameters)):
@@ -370,6 +395,8 @@ def _build(
         parse_docstring=True,
         error_on_invalid_docstring=False,
     )
+    if on_duplicate == "confirm":
+        schema = may_confirm(schema)
     is_async = inspect.iscoroutinefunction(fn)
 
     def bound(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -380,6 +407,7 @@ def _build(
         return arguments
 
     async def call_async(**arguments: Any) -> Any:
+        arguments.pop(CONFIRM, None)
         try:
             for parameter, task in (needs or {}).items():
                 arguments[parameter] = await RunContext.current().run_task(task)
@@ -408,6 +436,7 @@ def _build(
     def call_sync(**arguments: Any) -> Any:
         if is_async:
             raise NotImplementedError(f"tool {name!r} is async: use ainvoke.")
+        arguments.pop(CONFIRM, None)
         return _output(fn(**bound(arguments)))
 
     made = FunctionTool(
@@ -424,6 +453,9 @@ def _build(
         tasks=tasks,
         on_enter=on_enter,
         available=available,
+        cancellable=cancellable,
+        on_duplicate=on_duplicate,
+        duplicate_scope=duplicate_scope,
     )
     return with_redacted_arguments(with_extras(made, fn))
 

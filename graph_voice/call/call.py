@@ -35,6 +35,7 @@ from graph_voice.turn.nodes_side import NodesSide, current_turn
 from graph_voice.turn.pending import Pending
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.run import TurnRun
+from graph_voice.turn.running_tools import RunningTools
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.turn.turn import Turn
 
@@ -69,6 +70,8 @@ class Call:
         """Counts the caller's silence for a front end that nudges: `Idle`, `Conversation.nudge`."""
         self.late = LateResults()
         """Tool results that came after the caller was answered without them."""
+        self.running_tools = RunningTools()
+        """The tool calls that run now, whatever turn they are of."""
         self.durable = Durable(state, state.live, saver, state.waiting) if saver is not None else None
         if self.durable is not None:
             state.live.on_change = self.durable.changed

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from graph_voice.agents.approval import Declined
+from graph_voice.agents.duplicates import CONFIRM, duplicate_key, told_of_duplicate
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.livekit_names import awaited_task, is_livekit
 from graph_voice.agents.replay import TaskWanted
@@ -40,6 +41,7 @@ from graph_voice.secrets.spoken import close, taken
 from graph_voice.secrets.values import MASK, revealed_in, secret_texts
 from graph_voice.turn.answer import answer
 from graph_voice.turn.nodes_side import NodesSide, current_turn
+from graph_voice.turn.running_tools import RunningTool, RunningTools
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.userdata.channel import explain
 from graph_voice.userdata.working_copy import Assignments, WorkingCopy
@@ -109,6 +111,8 @@ class ToolBatch:
     """What its agent is shown from now on, if a group of tasks has ended."""
     waited: Collection[str] = ()
     """The tool calls that have waited for a task, since an earlier turn or step: they have had their permission."""
+    running: RunningTools = field(default_factory=RunningTools)
+    """Its tool calls that run now, outside of a call."""
     redacted: dict[str, AnyMessage] = field(default_factory=dict)
     """Message id -> the message without the secrets that tool calls of this batch have taken."""
 
@@ -215,12 +219,13 @@ class ToolRunner:
             tasks=True,
         )
         ctx.already_said = list(earlier.get("said", ()))
+        ctx.running_tools = others = turn.call.running_tools if turn is not None else batch.running
         ctx.approved = bool(earlier.get("approved"))
         ctx.note = functools.partial(_note_approval, call_id, name, earlier, turn)
         ctx.read_answer = functools.partial(self._read_answer, batch.config)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
         with self._watched(call, call_id, turn) as run:
-            outcome = await self._run_slowly(call, call_id, tool, batch, ctx)
+            outcome = await self._run_among(others, call, call_id, tool, batch, ctx)
             run.outcome = _how(outcome)
         asks = outcome.asked is not None or outcome.wants is not None
         if name in self._sees_state and not asks and (wrong := batch.work.undo_invalid()) is not None:
@@ -260,6 +265,36 @@ class ToolRunner:
     def slow(self, name: str) -> SlowTool | None:
         """What one of the agent's own tools declares for when it is slow."""
         return self._slow.get(name)
+
+    async def _run_among(
+        self,
+        others: RunningTools,
+        call: ToolCall,
+        call_id: str,
+        tool: BaseTool,
+        batch: ToolBatch,
+        ctx: RunContext[Any],
+    ) -> Outcome:
+        """Run one tool call among the others of the call: it may be a duplicate, and the model may cancel it."""
+        if not isinstance(tool, FunctionTool) or (tool.on_duplicate == "allow" and not tool.cancellable):
+            return await self._run_slowly(call, call_id, tool, batch, ctx)
+        key: tuple[str, str | None] | None = None
+        if tool.on_duplicate != "allow":
+            key = duplicate_key(tool.name, call["args"], tool.duplicate_scope, tool.args_schema)
+            if (refused := await _refused_duplicate(tool, call, call_id, others.like(key), others)) is not None:
+                return refused
+        task = asyncio.create_task(
+            self._run_slowly(call, call_id, tool, batch, ctx), name=f"graph_voice.tool.{tool.name}"
+        )
+        others.begin(RunningTool(call_id, tool.name, call["args"], task, key, tool.cancellable, lambda: ctx.held))
+        try:
+            return await task
+        except asyncio.CancelledError as error:
+            if _is_canceled(error):
+                raise
+            return Outcome(_marked(answer(call_id, tool.name, ""), "none"))
+        finally:
+            others.end(call_id)
 
     async def _run_slowly(
         self, call: ToolCall, call_id: str, tool: BaseTool, batch: ToolBatch, ctx: RunContext[Any]
@@ -392,6 +427,22 @@ async def _note_approval(call_id: str, name: str, known: Mapping[str, Any], turn
     if turn is not None:
         turn.waits(approved_call(call_id, name, known))
         await turn.call.stored()
+
+
+async def _refused_duplicate(
+    tool: FunctionTool, call: ToolCall, call_id: str, running: Sequence[RunningTool], others: RunningTools
+) -> Outcome | None:
+    """The outcome of a tool call that does not run, since another one like it does. None: it runs."""
+    if not running or (tool.on_duplicate == "confirm" and call["args"].get(CONFIRM)):
+        return None
+    if tool.on_duplicate != "replace":
+        told = told_of_duplicate(tool.on_duplicate, tool.name, [other.dump() for other in running])
+        return Outcome(answer(call_id, tool.name, told), refused=True)
+    failed = [why for other in running if (why := await others.cancel(other.call_id)) is not None]
+    if failed:
+        told = f"Failed to cancel duplicate tool calls: {'; '.join(failed)}"
+        return Outcome(answer(call_id, tool.name, told, is_error=True), refused=True)
+    return None
 
 
 def _transferred(tool: TransferTool, call: ToolCall, call_id: str) -> Outcome:

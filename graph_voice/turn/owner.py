@@ -10,6 +10,7 @@ from graph_voice import events
 from graph_voice.tracing.feedback import Score
 from graph_voice.turn.late_results import LateResults
 from graph_voice.turn.pending import Pending
+from graph_voice.turn.running_tools import RunningTools
 from graph_voice.turn.tool_run import ToolRun
 
 __all__ = ["TurnOwner"]
@@ -22,6 +23,7 @@ class TurnOwner(Protocol[T]):
     """The call of a turn. `T` is the turn's type, which this file does not know."""
 
     late: LateResults
+    running_tools: RunningTools
     on_tool: Callable[[ToolRun], None] | None
     modality: events.Modality
     """How the caller's words of the last turn came."""
