@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("tests/proof", "tests/support"
 REPORT = ROOT / "docs" / "soak.json"
 PAGE = ROOT / "docs" / "soak.md"
 REGRESSIONS = ROOT / "tests" / "regressions"
+CRASHES, CRASHES_IN_TASKS = "tests/core/call/test_crash.py", "tests/core/call/test_task_crash.py"
 CALM_EVERY = 4
 """One of this many scenarios is calm, and its results on both front ends are compared."""
 LIVEKIT_EVERY = 3
@@ -110,6 +111,7 @@ def main() -> int:
             bars.update(barge_ins, completed=summed(total, "barge-ins"))
             bars.update(discarded, completed=summed(total, "speculations discarded"))
     crashes = crash_runs(options.crashes, console) if options.crashes else None
+    task_crashes = crash_runs(options.crashes, console, CRASHES_IN_TASKS) if options.crashes else None
     for failure in failures[:3]:
         failure["regression"] = str(shrunk(failure["seed"]).relative_to(ROOT))
         console.print(f"seed {failure['seed']} was minimized: {failure['regression']}")
@@ -128,11 +130,12 @@ def main() -> int:
         "processors": os.cpu_count(),
         "counts": dict(sorted(total.items())),
         "crashes": crashes,
+        "task_crashes": task_crashes,
         "failures": failures,
     }
     if options.add:
         report = added(json.loads(REPORT.read_text()), report)
-    good = not failures and (crashes is None or crashes["failed"] == 0)
+    good = not failures and all(killed is None or killed["failed"] == 0 for killed in (crashes, task_crashes))
     if not options.no_report:
         REPORT.write_text(json.dumps(report, indent=1) + "\n")
         write_page(report)
@@ -169,16 +172,16 @@ def added(earlier: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
     return later | {
         "runs": [*earlier["runs"], *later["runs"]],
         "counts": dict(sorted((Counter(earlier["counts"]) + Counter(later["counts"])).items())),
-        "crashes": later["crashes"] or earlier["crashes"],
+        **{kind: later.get(kind) or earlier.get(kind) for kind in ("crashes", "task_crashes")},
         "failures": [*earlier["failures"], *later["failures"]],
     }
 
 
-def crash_runs(count: int, console: Console) -> dict[str, Any]:
+def crash_runs(count: int, console: Console, test: str = CRASHES) -> dict[str, Any]:
     """Run calls whose process is killed: many more of those that a test in CI plays."""
-    console.print(f"{count} calls whose process is killed")
+    console.print(f"{count} calls whose process is killed: {test}")
     began = time.time()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/call/test_crash.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
     environment = os.environ | {"GRAPH_VOICE_CRASHES": str(count)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-200:]
@@ -206,7 +209,6 @@ def write_page(report: dict[str, Any]) -> None:
 def rendered(report: dict[str, Any]) -> str:
     counts = report["counts"]
     names = sorted({name.split(": ", 1)[1] for name in counts})
-    crashes = report["crashes"]
     lines = [
         "",
         f"Python {report['python']}, {report['processors']} processors.",
@@ -223,10 +225,8 @@ def rendered(report: dict[str, Any]) -> str:
         f"- Scenarios that failed: **{len(report['failures'])}**"
         + "".join(f"\n  - seed {f['seed']} ({f['kind']}): {f['failure'].splitlines()[0]}" for f in report["failures"])
         + ("" if report["failures"] else "."),
-        f"- Calls whose process was killed: **{crashes['runs']}**, of which {crashes['failed']} failed "
-        f"({crashes['seconds']:.0f} seconds)."
-        if crashes
-        else "- Calls whose process was killed: not played in this run.",
+        killed("Calls whose process was killed", report["crashes"]),
+        killed("Calls whose process was killed inside a task", report["task_crashes"]),
         "",
         "| what happened | core | LiveKit |",
         "|---|---|---|",
@@ -237,12 +237,23 @@ def rendered(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def killed(what: str, crashes: dict[str, Any] | None) -> str:
+    if not crashes:
+        return f"- {what}: not played in this run."
+    return f"- {what}: **{crashes['runs']}**, of which {crashes['failed']} failed ({crashes['seconds']:.0f} seconds)."
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a minute: 500 barge-ins, no crashes, no report")
     parser.add_argument("--barge-ins", type=int, default=10_000, help="how many at least (default: 10,000)")
     parser.add_argument("--discarded", type=int, default=1_000, help="discarded speculations at least (default: 1,000)")
-    parser.add_argument("--crashes", type=int, default=200, help="calls whose process is killed (default: 200)")
+    parser.add_argument(
+        "--crashes",
+        type=int,
+        default=200,
+        help="calls whose process is killed, and as many inside a task (default: 200)",
+    )
     parser.add_argument("--seconds", type=float, default=3_600, help="of wall time for the scenarios (default: 3,600)")
     parser.add_argument("--seed", type=int, default=0, help="the first one (default: 0)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per processor")

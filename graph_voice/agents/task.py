@@ -152,6 +152,7 @@ class Task(Agent, Generic[R]):
             args_schema=schema,
             coroutine=complete,
             func=None,
+            idempotent=True,
         )
 
     def as_tool(self) -> BaseTool:
@@ -236,7 +237,7 @@ class Task(Agent, Generic[R]):
 
 
 def _give_up_tool(when: str) -> Any:
-    @function_tool(description=when)
+    @function_tool(description=when, idempotent=True)
     async def give_up(ctx: RunContext[Any], reason: str) -> Done:
         return ctx.fail(reason)
 

@@ -31,6 +31,23 @@ class Done:
             return f"Back to {', '.join(self.revisit)}."
         return f"{said} is complete." if self.error is None else f"{said} was given up: {self.error}"
 
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Done":
+        """What `result` made this of."""
+        again = kept.get("revisit")
+        return cls(
+            kept["task"],
+            kept.get("value"),
+            kept.get("error"),
+            None if again is None else tuple(again),
+            kept.get("draft"),
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds no secret, so that it may stand in a message."""
+        return not (was_redacted(self.value) or was_redacted(self.draft))
+
     def result(self) -> dict[str, Any]:
         """As the stack keeps it."""
         kept: dict[str, Any] = {"task": self.task}

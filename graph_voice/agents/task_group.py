@@ -98,6 +98,7 @@ class TaskGroup(Generic[R]):
                 f"The steps that have run can be named: {about}."
             ),
             available=lambda run: bool(run.earlier_steps),
+            idempotent=True,
         )
         async def go_back(ctx: RunContext[Any, Any], steps: list[str]) -> Done:
             unknown = [name for name in steps if name not in ctx.earlier_steps]

@@ -21,7 +21,7 @@ from graph_voice.call.state import CallState
 from graph_voice.errors import SaverError, TurnError, UserdataError
 from graph_voice.graph.build import runtime_of
 from graph_voice.graph.frames import TaskFrame, stack_of
-from graph_voice.messages.pairs import ACTED, placeholder, waits_for_task, without_transfer
+from graph_voice.messages.pairs import ACTED, ENDS, WAITS, ends_task, placeholder, waits_for_task, without_transfer
 from graph_voice.storage.live_saver import LiveSaver
 from graph_voice.storage.ownership import OWNER, Claim, NotClaimedError
 from graph_voice.storage.run_saver import RunSaver
@@ -43,6 +43,7 @@ RESUME_ASKING = (
     "the question that the caller has to answer is repeated right behind it."
 )
 UNKNOWN = "The tool call was stopped before it ended; whether it took effect is unknown."
+NOT_ENDED = "not done: the process ended before the task, and its result is secret, so it was not stored. Ask again."
 _INTERVAL = 0.5
 """Seconds that a change may wait for others before it is stored, unless something waits for it."""
 _PATIENCE = 0.3
@@ -287,11 +288,11 @@ class Durable:
         called = next((m for m in messages if isinstance(m, ToolMessage) and m.tool_call_id == call_id), None)
         name = (called.name if called is not None else None) or ""
         waits = called is not None and called.additional_kwargs.get("placeholder")
-        if waits and (top.get("asks") or self._is_idempotent(top["agent"], name)):
+        if waits and (top.get("asks") or (not ends_task(called) and self._is_idempotent(top["agent"], name))):
             again.append(name)
             self._call.apply({"stack": {"set": {top["id"]: {"goes_on": False, "asks": False}}}})
             return stack
-        if called is not None and waits:
+        if called is not None and waits and not ends_task(called):
             unknown.append(name)
             told = answer(called.tool_call_id, name, UNKNOWN, is_error=True)
             messages[messages.index(called)] = told
@@ -305,11 +306,18 @@ class Durable:
         """Decide about the tool calls that were running: only an idempotent tool of the last batch may act again."""
         calls = _calls(asking, messages)
         open_calls = [call for call in calls.values() if call.open]
-        repeated = [call for call in open_calls if last and self._is_idempotent(asking.name or "", call.name)]
+        repeated = [
+            call
+            for call in open_calls
+            if last and (_known_end(call.result) is not None or self._is_idempotent(asking.name or "", call.name))
+        ]
         lost = [call for call in open_calls if call not in repeated]
         for call in lost:
             if _is_transfer(call.result) or waits_for_task(call.result):
                 told = without_transfer(call.result, NO_HANDOFF)
+            elif ends_task(call.result):
+                reason = NO_HANDOFF if _known_end(call.result) is not None else NOT_ENDED
+                told = answer(call.id, call.name, reason, is_error=True)
             else:
                 told = answer(call.id, call.name, UNKNOWN, is_error=True)
                 unknown.append(call.name)
@@ -318,7 +326,10 @@ class Durable:
             self._call.add(told)
         if repeated:
             again += [call.name for call in repeated]
-            own = [*(m for m in messages if m.id == asking.id), *(c.result for c in calls.values() if not c.open)]
+            own = [
+                *(m for m in messages if m.id == asking.id),
+                *(c.result for c in calls.values() if not c.open or ends_task(c.result)),
+            ]
             self._batch = Pending((), RunSaver({"messages": own}), calls, asking.id)
 
     def _is_idempotent(self, agent: str, name: str) -> bool:
@@ -415,23 +426,37 @@ def _about(found: CheckpointTuple) -> dict[str, Any]:
 
 
 def _with_open_transfers(messages: Sequence[AnyMessage], handoffs: Sequence[Mapping[str, Any]]) -> list[AnyMessage]:
-    """Mark each answered transfer whose handoff had not happened when the process ended as still running."""
-    happened = {handoff["tool_call_id"] for handoff in handoffs}
+    """Mark each answered transfer whose handoff had not happened when the process ended as still running. So is the
+    tool call of a task that had not ended."""
+    happened = {(handoff["tool_call_id"], handoff["new_agent_id"]) for handoff in handoffs}
     found: list[AnyMessage] = []
     for message in messages:
-        if _is_transfer(message) and message.tool_call_id not in happened:
-            still = placeholder(message.tool_call_id, message.name or "")
-            kept = {ACTED: own} if (own := message.additional_kwargs.get(ACTED)) is not None else {}
-            extra = {**still.additional_kwargs, **kept}
-            message = still.model_copy(update={"artifact": message.artifact, "additional_kwargs": extra})
+        end, call_id = message.additional_kwargs.get(ENDS), getattr(message, "tool_call_id", None)
+        if isinstance(message, ToolMessage) and end is not None and (call_id, end["agent"]) not in happened:
+            message = _reopened(message, {WAITS: {ENDS: end}})
+        elif _is_transfer(message) and (call_id, message.artifact["new_agent_id"]) not in happened:
+            own = message.additional_kwargs.get(ACTED)
+            message = _reopened(message, {} if own is None else {ACTED: own})
         found.append(message)
     return found
+
+
+def _reopened(result: ToolMessage, marks: Mapping[str, Any]) -> ToolMessage:
+    still = placeholder(result.tool_call_id, result.name or "")
+    return still.model_copy(
+        update={"artifact": result.artifact, "additional_kwargs": {**still.additional_kwargs, **marks}}
+    )
 
 
 def _is_transfer(message: AnyMessage | None) -> TypeGuard[ToolMessage]:
     return (
         isinstance(message, ToolMessage) and isinstance(message.artifact, dict) and "new_agent_id" in message.artifact
     )
+
+
+def _known_end(message: AnyMessage | None) -> Mapping[str, Any] | None:
+    """How it ends the task. None if it does not, and if that is secret."""
+    return message.additional_kwargs[WAITS][ENDS]["end"] if ends_task(message) else None
 
 
 def _unfinished(messages: Sequence[AnyMessage]) -> list[AIMessage]:

@@ -24,7 +24,7 @@ from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, answers_of, merged
 from graph_voice.graph.tool_node import ToolsNode
 from graph_voice.history.context import resolve, shortened, view
-from graph_voice.messages.pairs import GOTO, keep_calls
+from graph_voice.messages.pairs import GOTO, ends_task, keep_calls
 from graph_voice.messages.prompt import complete_prompt, render_context
 from graph_voice.models import SilentModelError
 from graph_voice.secrets.arguments import INVALID, redact_arguments
@@ -82,7 +82,7 @@ class AgentNode:
         if arrived is None:
             return {}
         update = dict(arrived.update)
-        state = {**state, **update}
+        state = {**state, **update, "stack": merge_stack(state.get("stack"), update.get("stack"))}
         if arrived.work is not None:
             state["userdata"] = arrived.work.current
         if (left := await self._abandoned(state, turn)) is None:
@@ -158,7 +158,8 @@ class AgentNode:
         answered = set()
         for message in reversed(messages):
             if isinstance(message, ToolMessage):
-                answered.add(message.tool_call_id)
+                if not ends_task(message):
+                    answered.add(message.tool_call_id)
                 continue
             asked = message.tool_calls if isinstance(message, AIMessage) else []
             return bool(self.agent.all_tools) and any(call["id"] not in answered for call in asked)

@@ -13,6 +13,7 @@ from langgraph.types import Command, Interrupt
 
 from graph_voice.agents.handoff import Handoff, handoff_record
 from graph_voice.agents.run_context import new_id
+from graph_voice.agents.task_end import Done
 from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.arrival import WAY, from_plain, leave, plain, shown_outside
@@ -38,6 +39,7 @@ from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import (
     ACTED,
+    ENDS,
     GOTO,
     NO_REPLY,
     WAITS,
@@ -269,11 +271,14 @@ class ToolsNode:
         """The outcome of a tool call from an earlier run of this node; None when it must run."""
         if not message.additional_kwargs.get("placeholder"):
             return Outcome(message)
-        plain = message.additional_kwargs.get(WAITS, {}).get("handoff")
-        if plain is None:
+        waits = message.additional_kwargs.get(WAITS, {})
+        if (end := waits.get(ENDS, {}).get("end")) is not None:  # the process ended before the active agent had changed
+            done = Done.of(end)
+            return Outcome(message.model_copy(update={"content": done.answer, "additional_kwargs": {}}), done=done)
+        if (plain := waits.get("handoff")) is None:
             return None
         request = from_plain(plain, self.agent, self.runtime.settings.secrets)
-        own = message.additional_kwargs[WAITS].get(ACTED)
+        own = waits.get(ACTED)
         extra = {} if own is None else {ACTED: own}
         decided = message.model_copy(update={"content": request.answer, "additional_kwargs": extra})
         return Outcome(decided, request=request)
@@ -434,11 +439,11 @@ class ToolsNode:
         assert winner.done is not None
         turn, call_id = batch.turn, winner.message.tool_call_id
         spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
-        waited_for = frame_of(batch.state, self.agent.name) is not None
-        if not waited_for:
-            winner.message = winner.message.model_copy(
-                update={"additional_kwargs": {**winner.message.additional_kwargs, NO_REPLY: "stopped"}}
-            )
+        frame = frame_of(batch.state, self.agent.name)
+        waited_for = frame is not None and frame["agent"] is not None
+        mark = {ENDS: _kept_end(winner.done, frame["agent"])} if frame and waited_for else {NO_REPLY: "stopped"}
+        marks = {**winner.message.additional_kwargs, **mark}
+        winner.message = winner.message.model_copy(update={"additional_kwargs": marks})
         if turn is not None:
             self._ended(winner, batch)
             turn.result(self.agent.name, winner.message, hands_off=waited_for)
@@ -572,7 +577,13 @@ def _batch(messages: Sequence[AnyMessage], asking: str | None = None) -> tuple[A
 def _is_open(message: AnyMessage) -> TypeGuard[ToolMessage]:
     """Whether this is the placeholder of a tool call that has to run again: it asks, or wants a task."""
     known = message.additional_kwargs.get(WAITS, {})
-    return isinstance(message, ToolMessage) and "placeholder" in message.additional_kwargs and "handoff" not in known
+    decided = "handoff" in known or known.get(ENDS, {}).get("end") is not None
+    return isinstance(message, ToolMessage) and "placeholder" in message.additional_kwargs and not decided
+
+
+def _kept_end(done: Done, agent: str | None) -> dict[str, Any]:
+    """How a task ends, for a process that goes on before the active agent has changed."""
+    return {"agent": agent, "end": done.result() if done.is_open else None}
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

@@ -12,12 +12,14 @@ from graph_voice.messages.provider_data import with_calls
 
 __all__ = [
     "ACTED",
+    "ENDS",
     "GOTO",
     "NO_REPLY",
     "RUNNING",
     "WAITS",
     "approved_call",
     "calls_of",
+    "ends_task",
     "is_approved",
     "keep_calls",
     "pair_safe",
@@ -44,6 +46,10 @@ WAITS = "waits"
 
 ACTED = "acted"
 """Marks the result of a tool that ran before it asked for a handoff: its own words, which may be empty."""
+
+ENDS = "ends"
+"""Marks the result of a tool call that ends a task: whose turn it is then (`agent`), and how it ended, as plain data
+(`end`; None if that is secret). Until that agent is active, the task has not ended."""
 
 
 class _Call(NamedTuple):
@@ -75,7 +81,7 @@ def without_transfer(message: ToolMessage, reason: str, *, why: str = "") -> Too
         reason: the new answer of a transfer.
         why: the end of the sentence that is added to a tool's own words, such as "the caller interrupted".
     """
-    extra = {k: v for k, v in message.additional_kwargs.items() if k not in (GOTO, "placeholder")}
+    extra = {k: v for k, v in message.additional_kwargs.items() if k not in (GOTO, ENDS, "placeholder")}
     own = extra.get(ACTED)
     update: dict[str, Any] = {"additional_kwargs": extra, "artifact": None}
     if own is None:
@@ -111,6 +117,12 @@ def is_approved(message: BaseMessage | None) -> bool:
 def waits_for_task(message: BaseMessage | None) -> TypeGuard[ToolMessage]:
     """Whether this is the placeholder of a tool call that waits for a task. Its tool has not acted yet."""
     return isinstance(message, ToolMessage) and bool(message.additional_kwargs.get(WAITS, {}).get("task"))
+
+
+def ends_task(message: BaseMessage | None) -> TypeGuard[ToolMessage]:
+    """Whether this is the placeholder of a tool call that has ended its task, in a process that ended before the active
+    agent had changed."""
+    return isinstance(message, ToolMessage) and ENDS in message.additional_kwargs.get(WAITS, {})
 
 
 def keep_calls(message: AIMessage, ids: Iterable[str]) -> AIMessage:

@@ -24,7 +24,8 @@ def test_the_last_long_run_was_long_and_what_it_found_is_mended() -> None:
     assert soak.summed(counts, "speculations discarded") >= 1_000
     for failure in report["failures"]:
         assert soak.play(failure["seed"])["failure"] is None
-    assert (report["crashes"]["runs"], report["crashes"]["failed"]) == (200, 0)
+    for kind in ("crashes", "task_crashes"):
+        assert (report[kind]["runs"], report[kind]["failed"]) == (200, 0)
     assert all(run["commit"] and not run["changed"] for run in report["runs"])
 
 
