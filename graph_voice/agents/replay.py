@@ -70,6 +70,8 @@ class Replay:
     waiting: Sequence[str] = ()
     left: int = MAX_DEPTH
     position: int = field(default=0, init=False)
+    asked: list[str] = field(default_factory=list, init=False)
+    """The tasks that it has asked for by now."""
 
     @property
     def at_end(self) -> bool:
@@ -109,6 +111,7 @@ class Replay:
         """
         if name not in self.tasks:
             raise TurnError(self._undeclared(name))
+        self.asked.append(name)
         if self.position < len(self.results):
             found = self.results[self.position]
             self.position += 1

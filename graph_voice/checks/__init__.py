@@ -21,6 +21,7 @@ from graph_voice.checks.findings import Finding, Severity
 from graph_voice.checks.keys import check_keys
 from graph_voice.checks.livekit_names import livekit_mistakes
 from graph_voice.checks.prompts import check_prompts
+from graph_voice.checks.replays import check_replays
 from graph_voice.drawing.picture import EdgeKind, Picture, picture
 from graph_voice.errors import BuildError, GraphVoiceError, LoadError
 from graph_voice.graph.agent_runtime import AgentRuntime
@@ -112,6 +113,7 @@ def check_graph(
             *(finding for agent in agents.values() for finding in _handoffs(agent)),
             *check_prompts(agents, _all_tools(agents, module), _first_userdata(compiled), shown.start),
             *_unused(compiled, agents, module),
+            *check_replays(agents),
             *_userdata(compiled),
             *check_keys(agents, module),
         ]

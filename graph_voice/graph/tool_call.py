@@ -224,7 +224,8 @@ class ToolRunner:
         ctx.note = functools.partial(_note_approval, call_id, name, earlier, turn)
         ctx.read_answer = functools.partial(self._read_answer, batch.config)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
-        with self._watched(call, call_id, turn) as run:
+        with self._watched(call, call_id, turn, userdata) as run:
+            run.asked_for = ctx.replay.asked if ctx.replay is not None else []
             outcome = await self._run_among(others, call, call_id, tool, batch, ctx)
             run.outcome = _how(outcome)
         asks = outcome.asked is not None or outcome.wants is not None
@@ -247,9 +248,9 @@ class ToolRunner:
         return read_answer(written.text)
 
     @contextmanager
-    def _watched(self, call: ToolCall, call_id: str, turn: NodesSide | None) -> Iterator[ToolRun]:
+    def _watched(self, call: ToolCall, call_id: str, turn: NodesSide | None, userdata: Any) -> Iterator[ToolRun]:
         """Report to `on_tool` that the tool's code runs, and how it ended."""
-        run = ToolRun(self.agent.name, call["name"], call_id, dict(call["args"]))
+        run = ToolRun(self.agent.name, call["name"], call_id, dict(call["args"]), userdata=userdata)
         watch = turn.call.on_tool if turn is not None else None
         if watch is not None:
             watch(run)

@@ -22,6 +22,7 @@ from graph_voice.testing.happened import CallerSaid, Effects, Happening, require
 from graph_voice.testing.invariants import invariants
 from graph_voice.testing.planned import Crash, Planned, Plans, Speculation
 from graph_voice.testing.processes import Processes
+from graph_voice.testing.replays import Replays
 from graph_voice.testing.result import Result, log_to_langsmith
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.turn.turn import Turn
@@ -88,6 +89,7 @@ class Call(Generic[U]):
         self.greeting = Result([])
         """What was said and done before the caller said anything."""
         self._check = check
+        self._replays = Replays()
         self._mocks: dict[str, dict[str, Callable[..., Any]]] = {
             agent: {tool: watched(fake, functools.partial(self._began_to_run, tool)) for tool, fake in tools.items()}
             for agent, tools in (mocks or {}).items()
@@ -129,6 +131,7 @@ class Call(Generic[U]):
             self._require_no_plans()
             if self._check:
                 require_answers(self._entries)
+                self._replays.require_same()
                 invariants(self)
 
     async def close(self) -> None:
@@ -187,6 +190,7 @@ class Call(Generic[U]):
 
     def _tool_ran(self, run: ToolRun) -> None:
         self.effects.note(run)
+        self._replays.note(run)
         if run.outcome == "running":
             self._began_to_run(run.tool)
 

@@ -15,5 +15,9 @@ class ToolRun:
     call_id: str
     args: dict[str, Any] = field(default_factory=dict)
     outcome: Literal["running", "done", "failed", "asking", "cancelled", "refused"] = "running"
-    """"asking": it waits in LangGraph's `interrupt()`, and will run again from the beginning. "refused": its schema
-    takes no such arguments, so its code has not run."""
+    """"asking": it waits in LangGraph's `interrupt()` or for a task, and will run again from the beginning. "refused":
+    its schema takes no such arguments, so its code has not run."""
+    asked_for: list[str] = field(default_factory=list)
+    """The tasks that it has asked for, in order, those whose results it has had already among them."""
+    userdata: Any = field(default=None, repr=False, compare=False)
+    """The userdata that the tools of its batch share, as it is now."""
