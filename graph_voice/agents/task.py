@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 from graph_voice import history as _history
 from graph_voice.agents.agent import Agent, Spoken, Text
+from graph_voice.agents.completing import Ending, can_end
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.plain_data import as_plain, as_typed
 from graph_voice.agents.run_context import RunContext
@@ -55,7 +56,7 @@ class Task(Agent, Generic[R]):
         give_up: when the model may give the task up. It becomes the tool `give_up(reason)`. None: no such tool.
 
     The other arguments are `Agent`'s. Raises `BuildError` as `Agent` does, for a result that pydantic can't read and
-    write as JSON, and for a draft that can't be made without arguments.
+    write as JSON, for a draft that can't be made without arguments, and for tools of which none can end it.
     """
 
     is_task: ClassVar[bool] = True
@@ -65,6 +66,8 @@ class Task(Agent, Generic[R]):
     history: Operation = _history.fresh()
     returns: Operation = _history.exclude_tool_calls()
     give_up: str | None = None
+    ends: Ending = Ending.YES
+    """Whether one of its tools ends it, as far as that can be told."""
     made_of: "Task[R] | None" = None
     """The task that this one, a step of a group, is a copy of."""
 
@@ -131,8 +134,14 @@ class Task(Agent, Generic[R]):
     def _extra_tools(self, given: Sequence[Any]) -> list[Any]:
         """The tools of the task itself: `complete_<name>` if it has none of its own, and `give_up`."""
         made: list[Any] = []
+        self.ends = can_end(given) if given else Ending.YES
         if not given:
             made.append(self._complete_tool())
+        elif self.ends is Ending.NEVER:
+            raise BuildError(
+                f'Task("{self._named}"): none of its tools can end it, so it would never give its result. Let one '
+                f"return ctx.complete(result) (-> Done), or leave tools out: then it has complete_{self._named}."
+            )
         if self.give_up is not None:
             made.append(_give_up_tool(self.give_up))
         return made

@@ -16,6 +16,8 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.remote import RemoteGraph
 
 from graph_voice.agents.agent import Agent
+from graph_voice.agents.completing import Ending
+from graph_voice.agents.task import Task
 from graph_voice.agents.tools import FunctionTool, is_function_tool
 from graph_voice.checks.findings import Finding, Severity
 from graph_voice.checks.keys import check_keys
@@ -114,6 +116,7 @@ def check_graph(
             *check_prompts(agents, _all_tools(agents, module), _first_userdata(compiled), shown.start),
             *_unused(compiled, agents, module),
             *check_replays(agents),
+            *_tasks(agents),
             *_userdata(compiled),
             *check_keys(agents, module),
         ]
@@ -340,6 +343,17 @@ def _handoffs(agent: Agent) -> Iterator[Finding]:
                 f"{declared}, but no tool says that it makes it, so the drawing can't show which one does.",
                 f'Write @function_tool(handoffs=["{target}"]) above the tool that returns ctx.handoff("{target}").',
                 agent=agent.name,
+            )
+
+
+def _tasks(agents: Mapping[str, Agent]) -> Iterator[Finding]:
+    for task in agents.values():
+        if isinstance(task, Task) and task.ends is Ending.PERHAPS:
+            yield Finding(
+                Severity.WARNING,
+                f'task "{task.name}": nothing shows that one of its tools can end it.',
+                "Annotate the one that returns ctx.complete(result) with -> Done.",
+                agent=task.name,
             )
 
 

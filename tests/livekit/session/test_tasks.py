@@ -292,7 +292,7 @@ async def test_a_task_can_not_be_run_in_itself(front_end: Any) -> None:
     tasks: list[Any] = []
 
     @function_tool
-    async def again(ctx: RunContext[Any]) -> str:
+    async def again(ctx: RunContext[Any]) -> str | Done:
         """Again."""
         return str(await ctx.run_task(tasks[0]))
 
