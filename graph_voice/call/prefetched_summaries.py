@@ -1,13 +1,15 @@
 """Prefetched summaries: prepared in the background, so that no caller waits for one at a handoff.
 
 When the active agent declares a handoff whose history policy has `history.summarize(...)`, a summary may be prepared
-after each turn, while the caller talks. The handoff uses the newest summary that is ready, and adds what was said
-after it verbatim (`graph_voice.history.summaries`).
+after each turn, while the caller talks. So is one of the talk of each task, or group of tasks, whose `returns` has it.
+The handoff, or the end of the task, uses the newest summary that is ready, and adds what was said after it verbatim
+(`graph_voice.history.summaries`).
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import AnyMessage
@@ -16,11 +18,13 @@ from langchain_core.runnables import RunnableConfig
 from graph_voice.call.state import CallState
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.build import runtime_of
+from graph_voice.graph.frames import stack_of
 from graph_voice.history.apply import apply
-from graph_voice.history.context import earlier_context, view
+from graph_voice.history.context import divided, earlier_context, view
 from graph_voice.history.operation import Operation
 from graph_voice.history.pure_operations import exceeds
 from graph_voice.history.summaries import Prepared, TranscriptLine, ask, head_lines, key_of
+from graph_voice.messages.pairs import pair_safe
 
 __all__ = ["STALE_AFTER", "PrefetchedSummaries", "background"]
 
@@ -30,6 +34,17 @@ STALE_AFTER = 2
 """How many user turns a prepared summary may lack before another is prepared."""
 
 Key = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """A history operation that will be applied when the conversation moves on."""
+
+    operation: Operation
+    target: str
+    """The agent that will be shown what it makes."""
+    shown: list[AnyMessage]
+    """To what it would be applied now."""
 
 
 def background(call: CallState[Any]) -> RunnableConfig:
@@ -60,21 +75,37 @@ class PrefetchedSummaries:
         """A turn is over: start the summaries that a handoff of the active agent may need. Returns at once."""
         call = self._call
         runtime = runtime_of(call.graph, call.active_agent)
-        ways = runtime.agent.declared if runtime is not None else ()
-        policies = [(way.to, way.history) for way in ways if any(s["op"] == "summarize" for s in way.history.flat())]
         if self._planning is not None:
             self._planning.cancel()  # it plans from an older conversation
-        if runtime is None or not (policies or self._known):
+        if runtime is None:
             return
-        self._planning = asyncio.create_task(self._plan(policies, dict(call.state), runtime))
+        state = dict(call.state)
+        policies = [*self._of_handoffs(runtime, state), *self._of_tasks(state)]
+        if not (policies or self._known):
+            return
+        self._planning = asyncio.create_task(self._plan(policies, state, runtime))
         self._planning.add_done_callback(_log_failure)
 
-    async def _plan(
-        self, policies: Sequence[tuple[str, Operation]], state: dict[str, Any], runtime: AgentRuntime
-    ) -> None:
+    def _of_handoffs(self, runtime: AgentRuntime, state: dict[str, Any]) -> Iterator[_Policy]:
+        for way in runtime.agent.declared:
+            if _summarizes(way.history):
+                yield _Policy(way.history, way.to, view(state))
+
+    def _of_tasks(self, state: dict[str, Any]) -> Iterator[_Policy]:
+        """What is shown of the talk of the tasks that run, at their ends."""
+        for frame in stack_of(state):
+            if frame["done"] or (waits := runtime_of(self._call.graph, frame["agent"] or "")) is None:
+                continue
+            group = waits.agent.own_groups.get(frame.get("group") or "")
+            task = waits.agent.own_tasks.get(frame["task"])
+            returns = group.returns if group is not None else task.returns if task is not None else None
+            if returns is not None and _summarizes(returns):
+                yield _Policy(returns, waits.agent.name, pair_safe(divided(state, frame["chat_ctx"])[1]))
+
+    async def _plan(self, policies: Sequence[_Policy], state: dict[str, Any], runtime: AgentRuntime) -> None:
         wanted: dict[Key, list[Sequence[TranscriptLine]]] = {}
-        for target, policy in policies:
-            found = await self._before_summary(policy, view(state), state, target)
+        for policy in policies:
+            found = await self._before_summary(policy.operation, policy.shown, state, policy.target)
             if found is None:
                 continue
             messages, step = found
@@ -135,6 +166,10 @@ class PrefetchedSummaries:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._known.clear()
+
+
+def _summarizes(operation: Operation) -> bool:
+    return any(step["op"] == "summarize" for step in operation.flat())
 
 
 def _log_failure(task: "asyncio.Task[Any]") -> None:

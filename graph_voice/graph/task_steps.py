@@ -28,7 +28,7 @@ from graph_voice.graph.handoff_arguments import record_of
 from graph_voice.history import Operation, full
 from graph_voice.history.apply import run
 from graph_voice.history.context import carry, divided, resolve, view
-from graph_voice.history.summaries import summarized_or_kept
+from graph_voice.history.summaries import summarized
 from graph_voice.messages.pairs import pair_safe
 from graph_voice.secrets.values import opened, redact_with, resealed
 from graph_voice.turn.answer import answer
@@ -200,7 +200,7 @@ class TaskSteps:
             since,
             userdata=state.get("userdata"),
             model=self.runtime.model(config) if returns.asks_model else None,
-            summarize=summarized_or_kept,
+            summarize=summarized,
         )
         return carry([*before, *talk], state["messages"])
 
