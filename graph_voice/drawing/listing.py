@@ -8,7 +8,8 @@ from graph_voice.drawing.picture import Edge, EdgeKind, NodeKind, Picture, pictu
 def to_ascii(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> str:
     """Draw a graph in ASCII: a box for each node, below it an arrow for each edge out of it or its tools.
 
-    `(start)` and `(end)` are LangGraph's START and END. Names that aren't ASCII stay as they are.
+    `(start)` and `(end)` are LangGraph's START and END. Names that aren't ASCII stay as they are. At the end are the
+    groups of tasks, `[name]`, with their steps in order.
 
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
@@ -20,10 +21,14 @@ def to_ascii(graph: Any, *, agents_only: bool = False, active: str | None = None
         BuildError: `graph` is not a graph or doesn't compile, or it has no node `active`.
     """
     shown = picture(graph, agents_only=agents_only, active=active, tools=tools)
+    groups = shown.groups.items()
     blocks = [
         _block(name, shown, active)
         for name, node in shown.nodes.items()
         if node.kind not in (NodeKind.TOOLS, NodeKind.END)
+    ]
+    blocks += [
+        [f"[{group}]", *(f"  {place}. {step}" for place, step in enumerate(steps, 1))] for group, steps in groups
     ]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 

@@ -19,7 +19,8 @@ _ENTITIES = {ord(char): f"#{ord(char)};" for char in '#"<>&`\\;|{}[]()'} | {ord(
 def to_mermaid(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> str:
     """Draw a graph as a Mermaid flowchart; nothing is sent anywhere.
 
-    Solid arrows are handoffs, dotted ones LangGraph's other conditional edges.
+    Solid arrows are handoffs, dotted ones LangGraph's other conditional edges. The steps of a group of tasks, and their
+    tools, are in a box (`subgraph`).
 
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
@@ -34,6 +35,9 @@ def to_mermaid(graph: Any, *, agents_only: bool = False, active: str | None = No
     ids = {name: f"n{index}" for index, name in enumerate(shown.nodes)}
     lines = ["flowchart TD"]
     lines += [f"    {ids[name]}{_shape(node)}" for name, node in shown.nodes.items()]
+    for number, (group, steps) in enumerate(shown.groups.items()):
+        inside = [ids[node.name] for node in shown.nodes.values() if node.name in steps or node.owner in steps]
+        lines += [f"    subgraph g{number} [{_quoted(group)}]", *(f"        {node}" for node in inside), "    end"]
     lines += [f"    {ids[edge.source]} {_arrow(edge)} {ids[edge.target]}" for edge in shown.edges]
     for kind, style in _CLASSES.items():
         members = ",".join(ids[name] for name in shown.named(kind))

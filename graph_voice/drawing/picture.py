@@ -1,7 +1,7 @@
 """What a drawing shows: the nodes and edges of a LangGraph graph, and the role of each in a call."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -83,6 +83,8 @@ class Picture:
     edges: tuple[Edge, ...]
     start: str | None
     """The one node with which a new call begins, if the graph says so."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The groups of tasks: name -> the tasks that are their steps, in order."""
 
     def named(self, kind: NodeKind) -> list[str]:
         """The names of the nodes of a kind, in the graph's order."""
@@ -111,7 +113,11 @@ def picture(graph: Any, *, agents_only: bool = False, active: str | None = None,
         raise BuildError(f"the active node {active!r} is not in the graph; it has {_listed(nodes.values())}")
     if tools:
         nodes = {name: replace(node, tools=_tools(node, drawable, edges)) for name, node in nodes.items()}
-    whole = Picture(nodes, edges, _first(drawable, edges))
+    groups: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        if (group := _about(drawable, name).get("group")) is not None:
+            groups[group] = (*groups.get(group, ()), name)
+    whole = Picture(nodes, edges, _first(drawable, edges), groups)
     return _agents_and_handoffs(whole) if agents_only else whole
 
 
@@ -224,7 +230,7 @@ def _first(graph: Graph, edges: Iterable[Edge]) -> str | None:
 def _agents_and_handoffs(whole: Picture) -> Picture:
     """Without tools nodes and END. A custom node stays only if a handoff leads to it."""
     moved = [
-        replace(edge, source=whole.nodes[edge.source].owner or edge.source)
+        replace(edge, source=_agent_of(edge.source, whole), target=_agent_of(edge.target, whole))
         for edge in whole.edges
         if edge.kind in (EdgeKind.HANDOFF, EdgeKind.PLAIN)
     ]
@@ -236,7 +242,11 @@ def _agents_and_handoffs(whole: Picture) -> Picture:
         kept.add(START)
         edges.insert(0, Edge(START, start, EdgeKind.START))
     nodes = {name: node for name, node in whole.nodes.items() if name in kept}
-    return Picture(nodes, tuple(_merged(edges)), start)
+    return Picture(nodes, tuple(_merged(edges)), start, whole.groups)
+
+
+def _agent_of(name: str, whole: Picture) -> str:
+    return whole.nodes[name].owner or name
 
 
 def _merged(edges: Iterable[Edge]) -> list[Edge]:

@@ -1,5 +1,6 @@
 """A drawing as SVG, with its own light background, so that it can be read on a dark page too."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -18,6 +19,8 @@ _INK = "#1f2937"
 _FAINT = "#8d98a9"
 _MARGIN = 30.0
 _MARK = 6.0
+_GROUP_GAP = 7.0
+"""Between the steps of a group and the box around them."""
 
 
 def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None, tools: bool = False) -> str:
@@ -26,7 +29,8 @@ def to_svg(graph: Any, *, agents_only: bool = False, active: str | None = None, 
     An agent and its tools are on one card. A handoff is in the color of the agent that hands off, labeled with
     the tools that make it. It leaves from the agent itself when it is a declared transfer, and from the tools when
     they return it. A dot is START and a ring is END; they are repeated beside the nodes. Each node's group has
-    `data-node`, each edge's has `data-source`, `data-target` and `data-label`.
+    `data-node`, each edge's has `data-source`, `data-target` and `data-label`. The steps of a group of tasks are in a
+    dashed box with the group's name, `data-group`; there are several where other nodes stand between them.
 
     Args:
         graph: a LangGraph `StateGraph`, or a compiled graph.
@@ -48,7 +52,7 @@ class _Sheet:
         self.shown = shown
         self.active = active
         self.hues = hues(shown.named(NodeKind.AGENT))
-        self.frames, self.lines, self.labels, self.boxes = (ET.Element("g") for _ in range(4))
+        self.groups, self.frames, self.lines, self.labels, self.boxes = (ET.Element("g") for _ in range(5))
 
     def document(self) -> str:
         made = cards.cards(self.shown)
@@ -70,6 +74,9 @@ class _Sheet:
         # START is on top, or, where it isn't drawn, the agent that begins.
         made.sort(key=lambda card: (card.name != START, card.name != self.shown.start))
         placed = arrange([card.box for card in made], links)
+        for group, steps in self.shown.groups.items():
+            for inside in side_by_side(made, placed.centers, steps):
+                self._group(group, inside)
         for card in made:
             self._card(card, *placed.centers[card.name])
         for edge, route in zip(edges, placed.routes, strict=True):
@@ -93,9 +100,21 @@ class _Sheet:
         sheet = Rect(width / 2, height / 2, width - 1, height - 1)
         shapes.rect(root, sheet, 14, {"fill": _SHEET, "stroke": "#e4e7ec", "class": "sheet"})
         moved = ET.SubElement(root, "g", {"transform": f"translate({_MARGIN:g} {_MARGIN:g})"})
-        moved.extend((self.frames, self.lines, self.labels, self.boxes))
+        moved.extend((self.groups, self.frames, self.lines, self.labels, self.boxes))
         ET.indent(root)
         return ET.tostring(root, encoding="unicode") + "\n"
+
+    def _group(self, name: str, inside: Sequence[Rect]) -> None:
+        """The box around steps of a group that stand side by side."""
+        left, right = min(rect.left for rect in inside), max(rect.right for rect in inside)
+        top, bottom = min(rect.top for rect in inside), max(rect.bottom for rect in inside)
+        width, height = right - left + 2 * _GROUP_GAP, bottom - top + 2 * _GROUP_GAP
+        box = Rect((left + right) / 2, (top + bottom) / 2, width, height)
+        made = shapes.group(self.groups, "group", f"{name}: several tasks in order", {"group": name})
+        style = {"fill": "#f2f4f7", "fill-opacity": "0.6", "stroke": _FAINT, "stroke-dasharray": "5 4"}
+        shapes.rect(made, box, 18, style)
+        x = box.left + 12 + cards.text_width(name, cards.LABEL_SIZE) / 2
+        shapes.text(made, name, x, box.bottom + cards.LABEL_SIZE * 0.8, cards.LABEL_SIZE, _GREY[0], weight="600")
 
     def _card(self, card: Card, x: float, y: float) -> None:
         hue = self.hues.get(card.name, GREY)
@@ -197,6 +216,24 @@ class _Sheet:
         shapes.bow(made, (side, y - 9), (side, y + 9), out, {"stroke": hue.line, "stroke-width": "1.6"})
         if loop.edge.labels:
             self._label(loop.edge, out + cards.LOOP_GAP + cards.label_size(loop.edge.labels)[0] / 2, y, hue.line)
+
+
+def side_by_side(
+    made: Sequence[Card], centers: Mapping[str, tuple[float, float]], steps: Sequence[str]
+) -> list[list[Rect]]:
+    """The places of these steps, row by row: those that have no other card between them together."""
+    found: list[list[Rect]] = []
+    row: float | None = None
+    for card in sorted(made, key=lambda card: (centers[card.name][1], centers[card.name][0])):
+        x, y = centers[card.name]
+        if card.name not in steps:
+            row = None
+            continue
+        if row != y:
+            found.append([])
+        row = y
+        found[-1].append(Rect(x, y, card.box.width, card.box.height))
+    return found
 
 
 def _told(name: str, kind: NodeKind) -> str:

@@ -140,6 +140,13 @@ def create_voice_graph(
         schema_for(state_schema, userdata, secrets, [*names, *external]), context_schema=context_schema
     )
     _check_tasks(members, start)
+    groups = {
+        step.name: group.name
+        for agent in members
+        if isinstance(agent, Agent)
+        for group in agent.own_groups.values()
+        for step in group.steps
+    }
     for member in members:
         if isinstance(member, ExternalTask):
             _add_external_task(builder, member, settings, _run_by(members, member.name))
@@ -148,8 +155,8 @@ def create_voice_graph(
             runtime = AgentRuntime(member, llm, settings, fallback)
             runtime.editable = editable
             settings.runtimes[member.name] = runtime
-            waiting = _waiting(_run_by(members, member.name))
-            _add_agent(builder, member, runtime, start=member.name == start, waiting=waiting)
+            waiting, group = _waiting(_run_by(members, member.name)), groups.get(member.name)
+            _add_agent(builder, member, runtime, start=member.name == start, waiting=waiting, group=group)
         else:
             about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
             builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
@@ -392,11 +399,23 @@ def _add_agent(
     *,
     start: bool,
     waiting: Sequence[str] = (),
+    group: str | None = None,
 ) -> None:
-    """Add the nodes and edges of an agent. `waiting`: the nodes that go on when it has ended, if it is a task."""
+    """Add the nodes and edges of an agent.
+
+    Args:
+        builder: the graph.
+        agent: the agent.
+        runtime: its runtime.
+        start: whether a new call begins with it.
+        waiting: the nodes that go on when it has ended, if it is a task.
+        group: the group of tasks that it is a step of.
+    """
     name, node = agent.name, AgentNode(runtime)
     voice = agent.voice.describe() if agent.voice is not None else {}
     about = {"agent": name, "start": start, "tools": [t.name for t in agent.all_tools], "voice": voice}
+    if group is not None:
+        about["group"] = group
     builder.add_node(name, cast(Any, node.step), metadata={"speak": True, METADATA: about})
     own, by_tools = _handoffs(agent)
     if not agent.all_tools and not own:
