@@ -20,7 +20,7 @@ from benchmarks.part import Measuring, Part, Row
 from benchmarks.tables import markdown
 from benchmarks.ways import Way
 
-__all__ = ["PART", "measure"]
+__all__ = ["PART", "hand_over", "measure"]
 
 
 def measure(measuring: Measuring) -> list[Row]:
@@ -51,13 +51,13 @@ async def _compare(size: int, handoffs: int, ways: Sequence[Way], measuring: Mea
                 for way in ways
             ]
             for talk in talks:
-                await _hand_over(talk)
+                await hand_over(talk)
             gc.collect()
             gc.freeze()  # as in benchmarks/turns.py
             try:
                 for _ in range(each):
                     for talk in order.sample(talks, len(talks)):
-                        took[talk.way].append(await _hand_over(talk))
+                        took[talk.way].append(await hand_over(talk))
             finally:
                 gc.unfreeze()
     plain = [statistics.median(column) for column in zip(*took[Way.PLAIN], strict=True)]
@@ -76,12 +76,12 @@ async def _compare(size: int, handoffs: int, ways: Sequence[Way], measuring: Mea
     ]
 
 
-async def _hand_over(talk: Talk) -> tuple[float, float, float]:
+async def hand_over(talk: Talk, text: str = TRANSFER) -> tuple[float, float, float]:
     """Milliseconds from the tool call to the next agent's first chunk, the processor time of the loop's thread until
     then, and milliseconds to the first words that reach the voice."""
     called: list[tuple[float, float]] = []
     talk.brain.on_call = lambda: called.append((time.perf_counter(), time.thread_time()))
-    await talk.turn(TRANSFER)
+    await talk.turn(text)
     assert len(called) == 1, f"{talk.way}: {len(called)} transfers in one turn"
     assert talk.watch.first_chunk is not None
     assert talk.watch.first_chunk_used is not None

@@ -1,6 +1,6 @@
 """All that is measured, in the page's order."""
 
-from benchmarks import concurrency, disk, gaps, garbage, handoff, job_start, tracing, turns
+from benchmarks import concurrency, disk, gaps, garbage, handoff, job_start, tasks, tracing, turns
 from benchmarks.part import Part
 
 __all__ = ["PARTS"]
@@ -8,6 +8,7 @@ __all__ = ["PARTS"]
 PARTS: tuple[Part, ...] = (
     turns.PART,
     handoff.PART,
+    tasks.PART,
     gaps.PART,
     disk.PART,
     concurrency.PART,
