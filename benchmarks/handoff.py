@@ -76,12 +76,12 @@ async def _compare(size: int, handoffs: int, ways: Sequence[Way], measuring: Mea
     ]
 
 
-async def hand_over(talk: Talk, text: str = TRANSFER) -> tuple[float, float, float]:
+async def hand_over(talk: Talk, said: str = TRANSFER) -> tuple[float, float, float]:
     """Milliseconds from the tool call to the next agent's first chunk, the processor time of the loop's thread until
     then, and milliseconds to the first words that reach the voice."""
     called: list[tuple[float, float]] = []
     talk.brain.on_call = lambda: called.append((time.perf_counter(), time.thread_time()))
-    await talk.turn(text)
+    await talk.turn(said)
     assert len(called) == 1, f"{talk.way}: {len(called)} transfers in one turn"
     assert talk.watch.first_chunk is not None
     assert talk.watch.first_chunk_used is not None

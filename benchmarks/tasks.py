@@ -110,9 +110,7 @@ async def _a_talk(way: Way, stores: Stores) -> AsyncIterator[Talk]:
     async with contextlib.AsyncExitStack() as stack:
         saver = await stack.enter_async_context(stores.open(way.store))
         bases = {name: type(name.title(), (Agent,), {}) for name in NAMES}  # so that the classes are this session's own
-        agent = GraphAgent(
-            _graph(brain), thread_id=stores.thread_id(), messages=history(10), saver=saver, bases=bases
-        )
+        agent = GraphAgent(_graph(brain), thread_id=stores.thread_id(), messages=history(10), saver=saver, bases=bases)
         stack.push_async_callback(agent.aclose)
         for name in NAMES:
             watch.listen(agent.agent_type(name))
