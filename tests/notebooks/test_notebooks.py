@@ -39,7 +39,7 @@ def test_the_notebook_runs_offline_and_shows_what_its_file_shows(path: Path, tmp
 
 
 def test_all_notebooks_are_there_with_their_outputs_and_nothing_of_this_machine() -> None:
-    assert [p.name[0] for p in PATHS] == ["1", "2", "3", "4"]
+    assert [p.name[0] for p in PATHS] == ["1", "2", "3", "4", "5"]
     for path in PATHS:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
