@@ -100,7 +100,7 @@ class _Sheet:
         sheet = Rect(width / 2, height / 2, width - 1, height - 1)
         shapes.rect(root, sheet, 14, {"fill": _SHEET, "stroke": "#e4e7ec", "class": "sheet"})
         moved = ET.SubElement(root, "g", {"transform": f"translate({_MARGIN:g} {_MARGIN:g})"})
-        moved.extend((self.groups, self.frames, self.lines, self.labels, self.boxes))
+        moved.extend(([self.groups] if len(self.groups) else []) + [self.frames, self.lines, self.labels, self.boxes])
         ET.indent(root)
         return ET.tostring(root, encoding="unicode") + "\n"
 
