@@ -114,7 +114,7 @@ class _Sheet:
         style = {"fill": "#f2f4f7", "fill-opacity": "0.6", "stroke": _FAINT, "stroke-dasharray": "5 4"}
         shapes.rect(made, box, 18, style)
         x = box.left + 12 + cards.text_width(name, cards.LABEL_SIZE) / 2
-        shapes.text(made, name, x, box.bottom + cards.LABEL_SIZE * 0.8, cards.LABEL_SIZE, _GREY[0], weight="600")
+        shapes.text(made, name, x, box.bottom + cards.LABEL_SIZE * 0.8, cards.LABEL_SIZE, GREY[0], weight="600")
 
     def _card(self, card: Card, x: float, y: float) -> None:
         hue = self.hues.get(card.name, GREY)
