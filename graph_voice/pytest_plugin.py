@@ -9,6 +9,7 @@ It is installed as a pytest plugin, and needs no configuration.
   ends.
 - A test that fails shows the transcript of each of its calls.
 - `--graph-voice-live MODEL` runs the tests marked `live` with a real model in place of the scripted ones.
+- `@pytest.mark.scenarios("scenarios.yaml")` runs a test once for each scenario of the file, as its argument `scenario`.
 - In a test that LangSmith tracks (`@pytest.mark.langsmith`), what was said and heard is logged there.
 """
 
@@ -49,8 +50,26 @@ def pytest_configure(config: pytest.Config) -> None:
         "virtual_clock(limit=3600): run the test on an event loop on which waiting costs no time.",
     )
     config.addinivalue_line(
+        "markers", "scenarios(path): run the test once for each scenario of this file, as its argument `scenario`."
+    )
+    config.addinivalue_line(
         "markers", "live: the test also passes with a real model (--graph-voice-live): it asserts no scripted words."
     )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("scenarios")
+    if marker is None:
+        return
+    if len(marker.args) != 1 or marker.kwargs or "scenario" not in metafunc.fixturenames:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: write @pytest.mark.scenarios(path) on a test with an argument `scenario`."
+        )
+    from graph_voice.testing.simulation import load_scenarios
+
+    beside = metafunc.definition.path.parent / marker.args[0]
+    found = load_scenarios(beside if beside.exists() else metafunc.config.rootpath / marker.args[0])
+    metafunc.parametrize("scenario", found, ids=[scenario.name for scenario in found])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,7 +19,7 @@ from graph_voice.graph.build import require_models, runtime_of
 from graph_voice.launch.loading import source_of
 from graph_voice.models import DEFAULT_MODEL_VARIABLE, model_from
 
-__all__ = ["DEFAULT_OPENAI_MODEL", "GROUP", "ModelChoice", "OfflineModel", "choose_model"]
+__all__ = ["DEFAULT_OPENAI_MODEL", "GROUP", "ModelChoice", "OfflineModel", "choose_model", "openai_compatible"]
 
 DEFAULT_OPENAI_MODEL = "openai:gpt-4.1-mini"
 """The model when none was chosen and there is a key for it."""
@@ -84,7 +84,7 @@ def choose_model(
         return ModelChoice((offline or _offline_model())(examples, seed=seed), "intent router (no language model)")
 
     if base_url is not None:
-        return ModelChoice(_openai_compatible(llm, base_url), f"{llm} at {base_url}")
+        return ModelChoice(openai_compatible(llm, base_url), f"{llm} at {base_url}")
     if llm == OFFLINE:
         return without_a_model()
     if llm is not None:
@@ -129,7 +129,11 @@ def _offline_model() -> OfflineModel:
         raise MissingDependencyError(f"The intent router can't be loaded: {error}. {cure}") from error
 
 
-def _openai_compatible(llm: str | None, base_url: str) -> BaseChatModel:
+def openai_compatible(llm: str | None, base_url: str) -> BaseChatModel:
+    """The model of this name at an OpenAI-compatible server.
+
+    Raises `ModelError` without a name, and `MissingDependencyError` without langchain-openai.
+    """
     if llm is None:
         raise ModelError("--base-url needs the model's name as well: --llm NAME.")
     try:

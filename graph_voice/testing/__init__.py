@@ -16,6 +16,7 @@ from graph_voice.testing.record import Recorded, record
 from graph_voice.testing.result import Result
 from graph_voice.testing.script import ScriptError, call, fail, hang, say
 from graph_voice.testing.scripted_call import Call
+from graph_voice.testing.simulation import simulate
 
 __all__ = [
     "Call",
@@ -38,5 +39,6 @@ __all__ = [
     "record",
     "run",
     "say",
+    "simulate",
     "virtual_time",
 ]

@@ -400,6 +400,11 @@ class Call(Generic[U]):
         return transcript(self._entries)
 
     @property
+    def happenings(self) -> list[Happening]:
+        """Everything that happened, in order, with its time and its turn."""
+        return list(self._entries)
+
+    @property
     def result(self) -> Result:
         """The whole call, as one result."""
         return Result(self._entries, self.now)

@@ -76,6 +76,11 @@ class Turn:
         """What it has produced, and what was acknowledged of that. To be read only."""
         return self._run.record
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """What was measured of it so far, in milliseconds: the times that its trace shows (docs/langsmith.md)."""
+        return self._run.timings.metadata()
+
     # ---- the front end drains
 
     def __aiter__(self) -> AsyncIterator[events.Event]:

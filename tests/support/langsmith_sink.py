@@ -9,7 +9,8 @@ with LangSmithSink() as langsmith:
     assert [run.name for run in langsmith.roots] == ["turn"]
 ```
 
-It speaks the ingestion protocol: `/runs/multipart`, compressed or not, `/runs/batch`, single runs, feedback.
+It speaks the ingestion protocol: `/runs/multipart`, compressed or not, `/runs/batch`, single runs, feedback. It keeps
+datasets, their examples, and projects.
 """
 
 import email
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 from langsmith import Client
 
@@ -126,6 +128,12 @@ class LangSmithSink:
         self.received = b""
         """Everything that came, decompressed."""
         self.feedback: list[dict[str, Any]] = []
+        self.datasets: dict[str, dict[str, Any]] = {}
+        """Name -> dataset."""
+        self.examples: dict[str, dict[str, Any]] = {}
+        """Id -> example of a dataset."""
+        self.projects: list[dict[str, Any]] = []
+        """The projects (and experiments) that were made."""
         self._runs: dict[str, TracedRun] = {}
         self._clients: list[Client] = []
         self._lock = threading.Lock()
@@ -193,6 +201,25 @@ class LangSmithSink:
                 found = json.loads(body)
                 self._take_run(found.get("id") or path.rsplit("/", 1)[-1], found)
 
+    def make(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
+        """Make a dataset, an example or a project. Returns it; None: this is none of them."""
+        kind, _, last = path.partition("?")[0].rpartition("/")
+        if last not in ("datasets", "examples", "sessions") and not kind.endswith("/examples"):
+            return None
+        found = json.loads(body)
+        with self._lock:
+            self.requests.append((method, path))
+            if last == "datasets":
+                made = {"id": str(uuid.uuid4()), "created_at": "2026-01-01T00:00:00", **found}
+                self.datasets[found["name"]] = made
+            elif last == "sessions":
+                made = {**_PROJECT, **found}
+                self.projects.append(made)
+            else:
+                made = self.examples.setdefault(found["id"], {})
+                made.update(found)
+            return made
+
     def _take_run(self, run_id: str, fields: dict[str, Any]) -> None:
         run = self._runs.setdefault(str(uuid.UUID(run_id)), TracedRun(run_id))
         run.fields.update({k: v for k, v in fields.items() if v is not None})
@@ -232,6 +259,11 @@ def _handler(sink: LangSmithSink) -> type[BaseHTTPRequestHandler]:
                 scale = ("scale_up_nthreads_limit", "scale_up_qsize_trigger", "scale_down_nempty_trigger")
                 config = {**batch, **dict.fromkeys(scale, 4)}
                 self._answer(200, {"version": "0.12.0", "instance_flags": flags, "batch_ingest_config": config})
+            elif "/datasets" in self.path:
+                wanted = parse_qs(urlsplit(self.path).query).get("name", [""])[0]
+                self._answer(200, [d for name, d in sink.datasets.items() if name == wanted])
+            elif "/examples" in self.path:
+                self._answer(200, list(sink.examples.values()))
             elif "/sessions" in self.path:
                 self._answer(200, [_PROJECT])
             else:
@@ -246,6 +278,9 @@ def _handler(sink: LangSmithSink) -> type[BaseHTTPRequestHandler]:
                 import zstandard
 
                 body = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(body)).read()
+            if (made := sink.make(self.command, self.path, body)) is not None:
+                self._answer(200, made)
+                return
             sink.take(self.command, self.path, self.headers.get("content-type", ""), body)
             self._answer(sink.status, {})
 
