@@ -14,6 +14,7 @@ GraphVoiceError
 +-- TurnError               RuntimeError    a turn was told what its contract forbids
 +-- UserdataError           ValueError      the userdata does not fit its class
 +-- testing.PlanError       AssertionError  in a test: the moment of a plan never came
++-- testing.recorded.RecordError  ValueError  a recorded call can't be read, or does not go as it was recorded
 +-- testing.simulation.ScenarioError  ValueError  scenarios of simulated callers, or their judges, can't be used
 """
 

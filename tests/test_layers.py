@@ -24,6 +24,7 @@ PUBLIC = {
         "graph_voice.studio",
         "graph_voice.tasks",
         "graph_voice.testing",
+        "graph_voice.testing.recorded",
         "graph_voice.testing.simulation",
         "graph_voice.tracing",
     },

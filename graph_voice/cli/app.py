@@ -14,9 +14,16 @@ from graph_voice.cli.chat import chat
 from graph_voice.cli.check import check
 from graph_voice.cli.contributed import add_contributed
 from graph_voice.cli.draw import draw
+from graph_voice.cli.record_test import record_test
 from graph_voice.cli.simulate import simulate
 
-_COMMANDS: dict[str, Callable[..., None]] = {"chat": chat, "check": check, "draw": draw, "simulate": simulate}
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "chat": chat,
+    "check": check,
+    "draw": draw,
+    "simulate": simulate,
+    "record-test": record_test,
+}
 
 
 def command() -> Callable[..., Any]:

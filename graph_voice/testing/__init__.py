@@ -7,12 +7,14 @@ for a chat model (`graph_voice.testing.models`). `run` and the pytest marker `vi
 `graph_voice_livekit.testing`.
 """
 
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing.clock import ClockStalled, VirtualClockLoop, run, virtual_time
 from graph_voice.testing.front_end import FrontEnd, PlanError
 from graph_voice.testing.invariants import check_invariants, invariants
 from graph_voice.testing.models import Prompt, ScriptedModel
 from graph_voice.testing.prompts import PromptError, check_prompt
 from graph_voice.testing.record import Recorded, record
+from graph_voice.testing.recorded import recorded_test
 from graph_voice.testing.result import Result
 from graph_voice.testing.script import ScriptError, call, fail, hang, say
 from graph_voice.testing.scripted_call import Call
@@ -36,7 +38,9 @@ __all__ = [
     "fail",
     "hang",
     "invariants",
+    "load_graph",
     "record",
+    "recorded_test",
     "run",
     "say",
     "simulate",

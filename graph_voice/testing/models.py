@@ -28,7 +28,7 @@ from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -43,6 +43,8 @@ from graph_voice.testing.script import Reader, ScriptedReply, ScriptError
 
 __all__ = ["SUMMARY", "Prompt", "ScriptedModel"]
 
+LATER = "<instructions>"
+"""How instructions begin that a prompt holds behind its first message."""
 SUMMARY = "(a summary of the conversation)"
 """What a scripted model answers when it is asked for a summary that it has none for."""
 
@@ -128,6 +130,16 @@ class ScriptedModel(BaseChatModel):
     def agents(self) -> list[str | None]:
         """The agent of each model call, in order."""
         return [prompt.agent for prompt in self.prompts]
+
+    @property
+    def instructions(self) -> dict[str, list[str]]:
+        """Agent -> the instructions that its model was given, each text once: system messages, and later ones."""
+        found: dict[str, list[str]] = {}
+        for prompt in self.prompts:
+            given = found.setdefault(prompt.agent or "", [])
+            texts = [m.text for m in prompt.messages if isinstance(m, SystemMessage) or m.text.startswith(LATER)]
+            given += [text for text in dict.fromkeys(texts) if text not in given]
+        return found
 
     def bind_tools(
         self,

@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -15,7 +15,7 @@ from graph_voice.models import model_from
 from graph_voice.testing.models import ScriptedModel
 from graph_voice.testing.script import ScriptedReply, call, fail, say
 
-__all__ = ["Recorded", "record"]
+__all__ = ["Recorded", "record", "source_of"]
 
 
 def record(model: BaseChatModel | str) -> "Recorded":
@@ -124,11 +124,16 @@ class Recorded:
 
     def source(self) -> str:
         """The script as Python code that uses `graph_voice.testing`."""
-        if len(self._lines) == 1:
-            (lines,) = self._lines.values()
-            return _list(lines, indent="")
-        agents = (f"    {agent!r}: {_list(lines, indent='    ')},\n" for agent, lines in self._lines.items())
-        return "{\n" + "".join(agents) + "}"
+        return source_of(self._lines)
+
+
+def source_of(script: Mapping[str, Sequence[ScriptedReply]]) -> str:
+    """A script for each agent, or one for all, as Python code that uses `graph_voice.testing`."""
+    if len(script) == 1:
+        (lines,) = script.values()
+        return _list(lines, indent="")
+    agents = (f"    {agent!r}: {_list(lines, indent='    ')},\n" for agent, lines in script.items())
+    return "{\n" + "".join(agents) + "}"
 
 
 def _line(whole: Any) -> ScriptedReply:
@@ -141,7 +146,7 @@ def _line(whole: Any) -> ScriptedReply:
     return say(*([whole.text] if whole.text else []), *calls)
 
 
-def _list(lines: list[ScriptedReply], indent: str) -> str:
+def _list(lines: Sequence[ScriptedReply], indent: str) -> str:
     return "[\n" + "".join(f"{indent}    {_source(line)},\n" for line in lines) + f"{indent}]"
 
 

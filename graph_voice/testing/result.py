@@ -11,7 +11,18 @@ from graph_voice import events
 from graph_voice.call.conversation import Conversation
 from graph_voice.secrets.known import known_of
 from graph_voice.testing.expect import Expect
-from graph_voice.testing.happened import Effects, Happening, Item, Message, items_of, transcript
+from graph_voice.testing.happened import (
+    AgentHandoff,
+    CallerSaid,
+    Effects,
+    FunctionCall,
+    FunctionCallOutput,
+    Happening,
+    Item,
+    Message,
+    items_of,
+    transcript,
+)
 from graph_voice.userdata.channel import public_fields
 
 __all__ = ["PlayedCall", "Result", "log_to_langsmith"]
@@ -49,6 +60,24 @@ class Result:
         return " ".join(item.text for item in self.items if isinstance(item, Message))
 
     @property
+    def heard_between(self) -> list[list[str]]:
+        """What the caller heard before, between and after their own words."""
+        parts: list[list[str]] = [[]]
+        for position, entry in enumerate(self._entries):
+            if isinstance(entry.what, CallerSaid):
+                parts.append([])
+            else:
+                found = items_of(self._entries[: position + 1])
+                known = sum(len(part) for part in parts)
+                parts[-1] += [item.text for item in found if isinstance(item, Message)][known:]
+        return parts
+
+    @property
+    def lines(self) -> list[str]:
+        """What happened, one line for each item, without times and ids: to compare with what happened before."""
+        return [_line(item) for item in self.items]
+
+    @property
     def transcript(self) -> str:
         """What happened, as text for people."""
         return transcript(self._entries)
@@ -65,6 +94,19 @@ class Result:
     def final(self) -> Any:
         """The last item; None when nothing happened."""
         return self.items[-1] if self.items else None
+
+
+def _line(item: Item) -> str:
+    match item:
+        case Message(agent=agent, text=text, interrupted=cut):
+            return f"{agent}: {text}{' [cut off]' if cut else ''}"
+        case FunctionCall(agent=agent, name=name, arguments=given):
+            return f"{agent} calls {name}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+        case FunctionCallOutput(name=name, output=output, is_error=is_error):
+            return f"{name} {'fails' if is_error else 'answers'}: {output}"
+        case AgentHandoff(old_agent=old, new_agent=new):
+            return f"{old} -> {new}"
+    return str(item)
 
 
 class PlayedCall(Protocol):

@@ -26,6 +26,7 @@ from graph_voice.testing.replays import Replays
 from graph_voice.testing.result import Result, log_to_langsmith
 from graph_voice.turn.tool_run import ToolRun
 from graph_voice.turn.turn import Turn
+from graph_voice.userdata.channel import public_fields
 
 __all__ = ["Call"]
 
@@ -364,6 +365,11 @@ class Call(Generic[U]):
     @property
     def userdata(self) -> U:
         return self.conversation.userdata
+
+    @property
+    def public_userdata(self) -> dict[str, Any]:
+        """The fields of the userdata that are set, as plain JSON data, without secrets."""
+        return public_fields(self.state.get("userdata"))
 
     @property
     def active_agent(self) -> str:
