@@ -18,6 +18,7 @@ from graph_voice.testing.models import ScriptedModel
 __all__ = ["ModelLoop", "off_clock"]
 
 T = TypeVar("T")
+_STOPPED = "the simulation was stopped"
 PATIENCE = 90.0
 """Real seconds for which a call waits for the next piece of an answer."""
 
@@ -31,6 +32,9 @@ class ModelLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._stopped = False
+        """Nothing is begun any more: what was begun before is cancelled, and its call is told."""
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="graph_voice.simulation.models", daemon=True
         )
@@ -42,6 +46,8 @@ class ModelLoop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._stopped = True
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -78,7 +84,11 @@ class ModelLoop:
         def begin() -> None:
             task.append(self._loop.create_task(work, context=context))
 
-        self._loop.call_soon_threadsafe(begin)
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise RuntimeError(_STOPPED)
+            self._loop.call_soon_threadsafe(begin)
         return lambda: self._stop(task)
 
     def _stop(self, task: list[asyncio.Task[None]]) -> None:
@@ -175,7 +185,7 @@ def _is_virtual(loop: asyncio.AbstractEventLoop) -> bool:
 
 def _raised(error: BaseException) -> BaseException:
     """A cancellation of the models' loop must not look like one of the call."""
-    return RuntimeError("the simulation was stopped") if isinstance(error, asyncio.CancelledError) else error
+    return RuntimeError(_STOPPED) if isinstance(error, asyncio.CancelledError) else error
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]", act: Callable[[], None]) -> None:

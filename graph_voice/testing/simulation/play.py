@@ -276,7 +276,7 @@ async def _written(plan: PlayPlan, played: _Played) -> Run:
     trajectory: list[dict[str, Any]] = _plain(known.value(phone.trajectory()))
     verdicts: list[Verdict] = []
     if plan.judge is not None and not played.error:
-        evidence = Evidence(plan.scenario, lines, trajectory, _instructions(phone, lines))
+        evidence = Evidence(plan.scenario, lines, trajectory, _instructions(phone, lines, known))
         verdicts = await plan.judge(evidence, judge_tokens)
     entries = phone.happenings
     used = [e.what for e in entries if isinstance(e.what, events.Usage)]
@@ -317,14 +317,14 @@ def _known(phone: Call[Any]) -> Known:
     return known_of(phone.messages, phone.state.get("userdata"))
 
 
-def _instructions(phone: Call[Any], lines: Sequence[Line]) -> dict[str, str]:
+def _instructions(phone: Call[Any], lines: Sequence[Line], known: Known) -> dict[str, str]:
     """What the agents that spoke or acted were told, where it can be rendered from the final userdata."""
     found = {}
     for name in dict.fromkeys(line.who for line in lines if line.who != CALLER):
         definition = definition_of(phone.conversation.graph, name)
         with contextlib.suppress(Exception):  # a function of the userdata, which may have become another since
             if definition is not None:
-                found[name] = definition.render(phone.state.get("userdata"))
+                found[name] = str(known.text(definition.render(phone.state.get("userdata"))))
     return found
 
 

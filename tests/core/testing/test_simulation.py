@@ -1,6 +1,8 @@
 """Simulated callers: what they do in a call, how it is graded, and what the report says of it."""
 
+import asyncio
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessageChunk
 from pydantic import BaseModel
 
 from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
@@ -533,6 +536,44 @@ def test_calls_are_counted_as_they_end_and_numbers_below_one_are_refused() -> No
             simulate(graph(), [scenario()], llm=model(), **{wrong: 0})
     with pytest.raises(ScenarioError, match="no scenarios"):
         simulate(graph(), [], llm=model())
+
+
+class NeverAnswers:
+    """A model whose provider has stalled."""
+
+    def bind_tools(self, tools: Any, **options: Any) -> "NeverAnswers":
+        return self
+
+    async def astream(self, *arguments: Any, **options: Any) -> Any:
+        await asyncio.Event().wait()
+        yield None
+
+
+def test_a_simulation_that_is_stopped_leaves_no_call_behind() -> None:
+    stalled = NeverAnswers()
+    llms = iter([ScriptedModel(["Welcome."]), stalled, stalled])
+
+    def stop(run: Run, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(graph(), [scenario({"hang_up": ""})], llm=lambda s: next(llms), n=3, concurrency=3, on_run=stop)
+    for thread in [t for t in threading.enumerate() if t.name.startswith("graph_voice.simulation")]:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_a_real_model_takes_its_time_on_the_calls_clock() -> None:
+    class Slow(NeverAnswers):
+        async def astream(self, *arguments: Any, **options: Any) -> Any:
+            await asyncio.sleep(0.05)
+            yield AIMessageChunk("Welcome.")
+
+    run = only(simulate(graph(), [scenario({"hang_up": ""})], llm=lambda s: Slow()))
+    assert run.passed, run.reasons
+    assert [line.text for line in run.lines if line.kind == "says"] == ["Welcome."]
+    (latency,) = run.latencies
+    assert latency >= 0.05
 
 
 @both
