@@ -161,7 +161,9 @@ def _from_package(path: Path, spec: str, *, reload: bool) -> ModuleType:
     while (top.parent / "__init__.py").is_file():
         top = top.parent
     name = ".".join(path.relative_to(top.parent).with_suffix("").parts)
-    if (other := sys.modules.get(top.name)) is not None and str(top) not in map(str, getattr(other, "__path__", ())):
+    if (known := _imported_as(path.parent)) is not None:
+        name = f"{known}.{path.stem}"  # or its siblings would be there twice, each class of theirs too
+    elif (other := sys.modules.get(top.name)) is not None and str(top) not in map(str, getattr(other, "__path__", ())):
         raise LoadError(
             f"{path} is a part of the package {top.name!r}, but another package of that name is already loaded "
             f"({other.__file__}). Rename the folder, or start another process."
@@ -174,11 +176,19 @@ def _from_package(path: Path, spec: str, *, reload: bool) -> ModuleType:
             return importlib.import_module(name)
     except BaseException as error:
         for new in set(sys.modules) - before:
-            if new.partition(".")[0] == top.name:
+            if new.partition(".")[0] == name.partition(".")[0]:
                 del sys.modules[new]
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             raise
         raise LoadError(_failed(spec, error, path)) from error
+
+
+def _imported_as(folder: Path) -> str | None:
+    """The name under which the package in this folder was imported; None if it was not."""
+    for name, module in tuple(sys.modules.items()):
+        if str(folder) in map(str, getattr(module, "__dict__", {}).get("__path__") or ()):
+            return name
+    return None
 
 
 def _restore(name: str, before: ModuleType | None) -> None:

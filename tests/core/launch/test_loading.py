@@ -1,5 +1,6 @@
 """Loading a graph by name: what works, and what each mistake is answered with."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,20 @@ def test_a_file_of_a_package_may_import_its_neighbours(folder: Path) -> None:
     assert load_module(f"{folder}/bakery/oven/graph.py") is module, "once"
     before = load_object(f"{folder}/bakery/oven:graph")
     assert load_object(f"{folder}/bakery/oven:graph", reload=True) is before, "what it imports is not loaded again"
+
+
+def test_a_file_of_a_package_that_is_imported_already_is_a_part_of_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "outer" / "inner_shop").mkdir(parents=True)
+    written(folder, "outer/inner_shop/__init__.py", "")
+    written(folder, "outer/inner_shop/goods.py", "class Sold(Exception): ...")
+    written(folder, "outer/inner_shop/graph.py", "from .goods import Sold\n" + GRAPH)
+    with monkeypatch.context() as running:
+        running.syspath_prepend(str(folder))
+        goods = importlib.import_module("outer.inner_shop.goods")
+    module = load_module(str(folder / "outer/inner_shop"))
+    assert (module.Sold, module.__name__) == (goods.Sold, "outer.inner_shop.graph")
 
 
 def test_a_file_of_a_package_that_fails_leaves_nothing_of_it_behind(folder: Path) -> None:
