@@ -321,6 +321,20 @@ def test_a_failed_tools_text_is_not_spoken(service: IntentRouter, content: str, 
     assert model.invoke(balance(content, status=status)).text in service.examples.agents["billing"].error
 
 
+def test_a_result_that_a_task_came_before_is_answered_and_not_the_words_that_were_for_the_task(
+    service: IntentRouter,
+) -> None:
+    look_up = AIMessage("", name="billing", tool_calls=[{"id": "1", "name": "look_up_balance", "args": {}}])
+    result = ToolMessage("You owe 34 euros.", tool_call_id="1")
+    task = [AIMessage("What is your code?", name="get_code"), HumanMessage("It is forty-two.")]
+    model = IntentRouter(service.examples, agent="billing").bind_tools([look_up_balance])
+    said = model.invoke([HumanMessage("How much do I owe?"), look_up, result, *task])
+    assert "34 euros" in said.text
+    own = [AIMessage("You owe 34 euros.", name="billing"), HumanMessage("How can I pay?")]
+    later = model.invoke([HumanMessage("How much do I owe?"), look_up, result, *task, *own])
+    assert "34 euros" not in later.text
+
+
 def test_a_name_that_was_recorded_is_used_in_the_next_reply(intake: IntentRouter) -> None:
     model = intake.bind_tools([record_name, record_age])
     call = AIMessage("", tool_calls=[{"name": "record_name", "args": {"name": "Ann"}, "id": "1"}])

@@ -211,6 +211,7 @@ class IntentRouter(BaseChatModel):
             raise CannotSummarizeError("the intent router is no language model, so it can't summarize a conversation.")
         agent = self._speaker(node, choice.bound)
         section = self._section(agent)
+        prompt.hand_back(agent)
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
         answering = bool(prompt.words) and not instructed
         understanding = Understanding(

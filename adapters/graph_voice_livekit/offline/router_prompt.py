@@ -29,6 +29,12 @@ class RouterPrompt:
         """The arguments of each tool's last call."""
         self.results: list[ToolMessage] = []
         """The results at the end of the prompt, each with its tool's name."""
+        self._asking: str | None = None
+        """The agent that made the last tool calls, until it speaks again."""
+        self._own_results: list[ToolMessage] = []
+        """Their results, whatever was said since."""
+        self._others_spoke = False
+        """Whether other agents have spoken since: a task that a tool call waited for."""
         since, late = list[str](), list[str]()  # words of the caller, and instructions, since the last answer
         names: dict[str | None, str] = {}
         for place, message in enumerate(messages):
@@ -38,10 +44,17 @@ class RouterPrompt:
                 late += [inline[1] if inline else text] if place else []
             elif isinstance(message, ToolMessage):
                 since = []
-                self.results.append(message.model_copy(update={"name": names.get(message.tool_call_id, message.name)}))
+                result = message.model_copy(update={"name": names.get(message.tool_call_id, message.name)})
+                self.results.append(result)
+                self._own_results.append(result)
             elif isinstance(message, AIMessage):
                 since, late, self.results = [], [], []
                 self.question, self.length = text or self.question, self.length + 1
+                if message.tool_calls or message.name == self._asking:
+                    self._asking = message.name if message.tool_calls else None
+                    self._own_results, self._others_spoke = [], False
+                else:
+                    self._others_spoke = True
                 for call in message.tool_calls:
                     names[call["id"]] = call["name"]
                     self.last_args[call["name"]] = call["args"]
@@ -58,3 +71,9 @@ class RouterPrompt:
         """All that the caller said since the last answer."""
         self.instructions = " ".join(late)
         """Instructions for this reply: system messages after the first, or user messages that wrap instructions."""
+
+    def hand_back(self, agent: str) -> None:
+        """This agent answers. If its last tool call has waited for a task, the caller's last words were for the task,
+        and the agent answers the result."""
+        if self._asking == agent and self._others_spoke and self._own_results:
+            self.words, self.unanswered, self.results = "", "", self._own_results
