@@ -148,7 +148,9 @@ class Handoffs:
                         return True  # a call that goes on from earlier messages needs no greeting
                 driver = call.drive(self._conversation.enter())
         driver.arrived.clear()
-        if agent.enters_by_method and not resumed:
+        # An agent that gets the call back from a task does not enter: its tool call goes on, and can be interrupted.
+        goes_on = handoff is not None and handoff.event.task == "end"
+        if agent.enters_by_method and not resumed and not goes_on:
             agent.entering = driver
             driver.speak_when_there_are_words()
         else:
