@@ -1,5 +1,6 @@
 """The pages of the applications: their snippets run, and are the applications' own; their drawings are current."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from graph_voice.launch.loading import load_graph
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     "restaurant": (DOCS / "restaurant.md", DOCS / "images" / "restaurant_graph.svg"),
+    "front_desk": (DOCS / "front-desk.md", DOCS / "images" / "front_desk.svg"),
     "medical_triage": (DOCS / "medical-triage.md", DOCS / "images" / "medical_triage.svg"),
 }
 
@@ -28,6 +30,11 @@ def test_the_snippets_run_and_say_what_the_application_says(app: str) -> None:
 
         assert names["carried"] == module.carried
         assert names["to_checkout"].__doc__ == module.to_checkout.__doc__
+    elif app == "front_desk":
+        from graphs.front_desk import graph as desk
+
+        source = inspect.getsource(desk.schedule_appointment)
+        assert source in page.read_text("utf-8")
     else:
         from graphs.medical_triage.graph import triage
 

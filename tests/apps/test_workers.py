@@ -18,7 +18,7 @@ from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.testing import FakeTTS
 from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
 
-APPS = ["restaurant", "medical_triage", "drive_thru"]
+APPS = ["restaurant", "medical_triage", "drive_thru", "front_desk"]
 
 
 @pytest.mark.parametrize("app", APPS)

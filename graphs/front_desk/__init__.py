@@ -1,0 +1,1 @@
+"""Juniper House, a physiotherapy practice on the phone: a front desk that books visits in a calendar."""
