@@ -128,11 +128,12 @@ async def test_coming_back_again_and_again_adds_no_second_summary(front_end: str
     async with app_call("medical_triage", front_end, script) as line:
         await line.says(*["There.", "Back."] * 2, "There.")
         assert line.prompt(-1).count("What is known so far:") == 1
-        assert len(line.carried(-1)) <= 6
+        carried = [m.id for m in line.carried(-1)]
+        assert len(carried) == len(set(carried)) <= 24, "its own part of the call, and six messages"
 
 
 async def test_a_caller_who_cuts_into_the_line_is_answered_by_the_new_agent() -> None:
-    script = [HELLO, to("support"), "Patient support. What is it?", "It takes a day."]
+    script = [HELLO, to("support"), "It takes a day."]
     async with app_call("medical_triage", "voice", script) as line:
         assert line.rig is not None
         await line.rig.user_says("I need a refill.")
@@ -146,6 +147,7 @@ async def test_a_caller_who_cuts_into_the_line_is_answered_by_the_new_agent() ->
         assert heard != LINES["triage", "support"]
         assert LINES["triage", "support"].startswith(heard)
         assert line.spoken[-1] == ("support", "It takes a day.")
+        assert "How long does it take?" in line.prompt(-1)
 
 
 def test_six_ways_are_drawn_and_labelled() -> None:
