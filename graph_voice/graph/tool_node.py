@@ -211,7 +211,10 @@ class ToolsNode:
         """A tool call has its result. After an interruption no reply of this turn will report it: it is late."""
         if turn is None:
             return
-        late = turn.interrupted and turn.is_running(message.tool_call_id) and NO_REPLY not in message.additional_kwargs
+        marks = message.additional_kwargs
+        # Behind a task the tool call is of an earlier turn, and has an answer there: that it still runs.
+        runs = TASKS in marks or turn.is_running(message.tool_call_id)
+        late = turn.interrupted and runs and NO_REPLY not in marks
         turn.result(self.agent.name, message)
         slow = self._runner.slow(message.name or "")
         if late and slow is not None and slow.late == "announce":

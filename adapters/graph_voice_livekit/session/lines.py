@@ -90,19 +90,29 @@ class Lines:
     def mirror_started(self, context: RunContext[Any]) -> None:
         """A tool call of this turn runs."""
         self._contexts.append(context)
+        if self._held:  # it goes on behind a task, and its code was faster than LiveKit
+            self._protect(context)
 
     def mirror_ended(self, context: RunContext[Any]) -> None:
         self._contexts.remove(context)
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether LiveKit runs a tool call of this turn."""
+        return bool(self._contexts)
 
     def hold(self, held: bool) -> None:
         """Pass a graph tool's `ctx.disallow_interruptions()` on to the speech that made the tool call."""
         self._held = held
         for context in self._contexts:
-            try:
-                if held:
-                    context.disallow_interruptions()
-            except RuntimeError:
-                logger.warning("%s can't disallow interruptions: it is interrupted", context.function_call.name)
+            if held:
+                self._protect(context)
+
+    def _protect(self, context: RunContext[Any]) -> None:
+        try:
+            context.disallow_interruptions()
+        except RuntimeError:
+            logger.warning("%s can't disallow interruptions: it is interrupted", context.function_call.name)
 
 
 class _GrowingLine:

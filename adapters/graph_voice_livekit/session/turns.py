@@ -86,6 +86,8 @@ class TurnDriver(TurnListener):
         """The batch of tool calls that LiveKit executes now."""
         self._handles: dict[SpeechHandle, asyncio.Future[None]] = {}
         """LiveKit's speeches that drain the turn, each with what is set when it does so no more."""
+        self._protected: list[SpeechHandle] = []
+        """Speeches that can't be interrupted while a tool goes on behind a task."""
         self._items: deque[events.Event] = deque()
         self._came = asyncio.Event()
         self._ended: events.Ended | None = None
@@ -176,6 +178,14 @@ class TurnDriver(TurnListener):
 
     def holds(self, held: bool) -> None:
         self._lines.hold(held)
+        if held and not self._lines.has_mirrors:
+            # A tool call that goes on behind a task: the speech that made it is over, and these wait for its result.
+            self._protected = [handle for handle in self._handles if handle.allow_interruptions]
+        for handle in self._protected:
+            if not handle.interrupted:
+                handle.allow_interruptions = not held
+        if not held:
+            self._protected = []
 
     def entered(self) -> None:
         self.entered_by_method.set()
