@@ -58,6 +58,7 @@ async def test_the_caller_is_told_what_came_of_it(front_end: Any, protect: bool,
         assert next(m.text for m in phone.messages if m.type == "tool") == "Booked for Rome."
         heard = [text.strip() for text in phone.heard]
         assert heard[-1] == "It is booked."
-        assert ("One moment." in heard) != protect, "a protected tool call is not answered over"
+        # As behind any tool call that can't be interrupted: LiveKit answers the words beside it, the core behind it.
+        assert ("One moment." in heard) != (protect and front_end == "core")
         assert heard.count("It is booked.") == 1 + (protect and front_end == "core"), "the core answers the words then"
     assert phone.effects.count("book") == 1
