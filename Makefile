@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo studio notebooks test properties check format bench mutants soak clean
+.PHONY: help demo serve studio notebooks test properties check format bench mutants soak clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## Hear a whole call, without keys or a server. GRAPH=graphs/intake.py SEED=3
 	$(BIN)/graph-voice demo $(or $(GRAPH),graphs/customer_service.py) --seed $(or $(SEED),0)
+
+serve: $(READY)  ## Talk to a graph in the browser, and watch what it does. GRAPH=graphs/intake.py PORT=8484
+	$(BIN)/graph-voice serve $(or $(GRAPH),graphs/customer_service.py) --port $(or $(PORT),8484)
 
 studio: $(READY)  ## Serve the example graphs for LangGraph Studio, on this machine. PORT=2024
 	$(BIN)/langgraph dev --no-browser --port $(or $(PORT),2024)

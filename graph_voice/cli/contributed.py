@@ -26,6 +26,7 @@ class _Known:
 _KNOWN = {
     "talk": _Known("offline", "Talk to a graph by voice."),
     "demo": _Known("offline", "Hear a whole call, with speech recognized and synthesized on this machine."),
+    "serve": _Known("offline", "Talk to a graph in the browser, and watch what it does."),
 }
 
 

@@ -1,0 +1,104 @@
+"""`graph-voice serve`: the live page."""
+
+import asyncio
+import contextlib
+import logging
+import socket as sockets
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiohttp import web
+from rich.console import Console
+
+from graph_voice.cli.options import SPEAK, USERDATA
+from graph_voice.errors import GraphVoiceError
+from graph_voice_livekit.console.setup import Choices
+from graph_voice_livekit.page.parts import Shelf, others_beside
+from graph_voice_livekit.page.server import LOCAL_HOSTS, make_app, new_token
+
+__all__ = ["ServeError", "serve"]
+
+DEFAULT_GRAPH = "graphs/customer_service.py:graph"
+_GRACE = 5.0
+"""Seconds in which open calls end when the server does."""
+
+
+class ServeError(GraphVoiceError, OSError):
+    """The page can't be served."""
+
+
+def serve(
+    graph: Annotated[
+        str, typer.Argument(metavar="GRAPH", help="path.py:attribute, as in langgraph.json.")
+    ] = DEFAULT_GRAPH,
+    text: Annotated[bool, typer.Option("--text", help="Type only: no speech models are loaded.")] = False,
+    llm: Annotated[str | None, typer.Option(help="The model, as for `talk`.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server; --llm names its model.")] = None,
+    stt_model: Annotated[Path | None, typer.Option(help="Folder of a Whisper model in CTranslate2 format.")] = None,
+    voice: Annotated[Path | None, typer.Option("--voice", help="A piper voice, .onnx.")] = None,
+    language: Annotated[str, typer.Option(help="What is spoken, as a language code.")] = "en",
+    speak: Annotated[list[str] | None, typer.Option(metavar="NODE", help=SPEAK)] = None,
+    userdata: Annotated[str | None, typer.Option(metavar="JSON", help=USERDATA)] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8484,
+    host: Annotated[
+        str, typer.Option(help="Where to listen. Any other than this machine's own needs the token in the address.")
+    ] = "127.0.0.1",
+    max_calls: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> None:
+    """Talk to a graph in the browser, and watch what it does.
+
+    A page on this machine: the graph with its active agent, what was said, heard and cut off, tools, times.
+    """
+    console = Console(highlight=False)
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
+    shelf = Shelf(choices, text_only=text, others=others_beside(Path.cwd()))
+    with console.status("Loading the graph..."):
+        model = shelf.load().model.name
+    listening = _listen(host, port)
+    token = None if host in LOCAL_HOSTS else new_token()
+    address = _address(host, listening.getsockname()[1], token)
+    console.print(f"Model: {model}. Press Ctrl-C to end.\n\n  {address}\n", soft_wrap=True)
+    hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {host}
+    app = make_app(shelf, max_calls=max_calls, token=token, hosts=hosts)
+    if open_browser:
+        webbrowser.open(address)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(app, listening))
+
+
+def _listen(host: str, port: int) -> sockets.socket:
+    """A socket that listens, before anything is promised."""
+    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+    listening = sockets.socket(family, sockets.SOCK_STREAM)
+    listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ServeError(
+            f"Port {port} of {host} can't be used ({error.strerror or error}). Choose another one: --port 0."
+        ) from error
+    return listening
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    shown = sockets.gethostname() if host in ("0.0.0.0", "::") else host
+    name = f"[{shown}]" if ":" in shown else shown
+    return f"http://{name}:{port}/" + (f"?token={token}" if token is not None else "")
+
+
+async def _serve(app: web.Application, listening: sockets.socket) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()

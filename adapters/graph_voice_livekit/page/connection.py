@@ -1,0 +1,209 @@
+"""One page: its WebSocket, what it asks for, and its call."""
+
+import asyncio
+import logging
+import time
+
+from aiohttp import WSMsgType, web
+
+from graph_voice.errors import GraphVoiceError
+from graph_voice_livekit.page.call import PageCall
+from graph_voice_livekit.page.limits import Allowance, Places
+from graph_voice_livekit.page.parts import Shelf
+from graph_voice_livekit.page.protocol import (
+    FromPage,
+    Interrupt,
+    PageError,
+    Played,
+    Pong,
+    Prompt,
+    SaveTest,
+    Say,
+    Start,
+    ToPage,
+    read,
+)
+
+__all__ = ["PageConnection"]
+
+logger = logging.getLogger("graph_voice.page")
+_UNSENT = 3000
+"""Messages that a page may leave unread. One that reads nothing loses its call."""
+_POLICY = 1008
+"""WebSocket's close code for those who break the rules."""
+_BUSY = "All {most} calls of this server are taken. Close another page, or start the server with a higher --max-calls."
+
+
+class PageConnection:
+    """Reads and answers one page until it is gone. Whatever it does harms only its own call.
+
+    Args:
+        socket: prepared.
+        shelf: the graphs.
+        places: how many calls there may be at once.
+        endings: gets the task that ends the call.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        shelf: Shelf,
+        places: Places,
+        endings: set[asyncio.Task[None]],
+    ) -> None:
+        self._socket, self._shelf, self._places, self._endings = socket, shelf, places, endings
+        self._out: asyncio.Queue[ToPage | bytes] = asyncio.Queue()
+        self._messages = Allowance(rate=200.0, burst=500.0)
+        self._call: PageCall | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._has_place = False
+
+    def send(self, message: ToPage | bytes) -> None:
+        """Queue something for the page, in order."""
+        if self._out.qsize() < _UNSENT:
+            self._out.put_nowait(message)
+        elif self._closing is None:
+            self._closing = asyncio.create_task(self._refuse("it does not read what it is sent"))
+
+    async def run(self) -> None:
+        """Serve the page until it is gone, then hang up."""
+        writer = asyncio.create_task(self._write(), name="page writer")
+        self.send(self._welcome())
+        try:
+            async for frame in self._socket:
+                self._take(frame.type, frame.data)
+        except PageError as error:
+            await self._refuse(str(error))
+        finally:
+            # The server may cancel who serves a page that is gone. The call must end nevertheless.
+            ending = asyncio.create_task(self._end(writer), name="page end")
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
+
+    async def _end(self, writer: asyncio.Task[None]) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self._hang_up()
+        writer.cancel()
+        await asyncio.gather(writer, *([self._closing] if self._closing else []), return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            message = await self._out.get()
+            if self._socket.closed:
+                return
+            try:
+                if isinstance(message, bytes):
+                    await self._socket.send_bytes(message)
+                else:
+                    await self._socket.send_json(message)
+            except (ConnectionError, RuntimeError):
+                return  # the page is gone: reading tells so as well
+
+    def _welcome(self) -> ToPage:
+        shelf = self._shelf
+        return {"type": "welcome", "graphs": shelf.names, "graph": shelf.first, "speech": not shelf.text_only}
+
+    async def _refuse(self, why: str) -> None:
+        logger.warning("a page was refused: %s", why)
+        await self._socket.close(code=_POLICY, message=why.encode()[:120])
+
+    # ---- what the page says
+
+    def _take(self, kind: WSMsgType, data: object) -> None:
+        if not self._messages.take(1.0, time.monotonic()):
+            raise PageError("more messages than a page sends")
+        if kind is WSMsgType.BINARY and isinstance(data, bytes):
+            if self._call is not None and not self._call.over:
+                self._call.hear(data)
+        elif kind is WSMsgType.TEXT and isinstance(data, str):
+            self._obey(read(data))
+
+    def _obey(self, message: FromPage) -> None:
+        if isinstance(message, Start):
+            if self._starting is not None:
+                raise PageError("one page has one call: open another socket")
+            self._starting = asyncio.create_task(self._start(message), name="page start")
+        elif self._call is not None:
+            self._during(self._call, message)
+
+    def _during(self, call: PageCall, message: FromPage) -> None:
+        match message:
+            case Prompt(id=name):
+                if (shown := call.watch.prompt(name)) is not None:
+                    self.send(shown)
+            case SaveTest():
+                self.send({"type": "notice", "kind": "info", "text": "This version can't write tests yet."})
+            case _ if call.over:
+                return
+            case Say():
+                call.say(message)
+            case Interrupt():
+                call.interrupt()
+            case Played():
+                call.played(message)
+            case Pong():
+                call.pong(message)
+
+    # ---- the call
+
+    async def _start(self, wanted: Start) -> None:
+        if not self._places.take():
+            self.send({"type": "notice", "kind": "error", "text": _BUSY.format(most=self._places.most)})
+            self.send({"type": "ended", "reason": "busy"})
+            return
+        self._has_place = True
+        try:
+            await self._begin(wanted)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if not isinstance(error, GraphVoiceError):
+                logger.exception("a call could not begin")
+            self.send({"type": "notice", "kind": "error", "text": f"The call can't begin: {error}"})
+            self._ended("error")
+
+    async def _begin(self, wanted: Start) -> None:
+        name = wanted.graph or self._shelf.first
+        self._progress("the graph", 0.0)
+        parts = self._shelf.load(name)
+        voice = wanted.mode == "voice" and not self._shelf.text_only
+        speech = await self._shelf.speech(self._progress) if voice else None
+        call = self._call = PageCall(parts, speech, wanted.sample_rate, self.send, self._ended)
+        self.send(
+            {
+                "type": "started",
+                "graph": name,
+                "svg": parts.svg,
+                "agents": list(parts.agents),
+                "model": parts.model.name,
+                "mode": "voice" if voice else "text",
+            }
+        )
+        await call.start()
+
+    def _progress(self, step: str, done: float) -> None:
+        self.send({"type": "loading", "step": step, "done": done})
+
+    def _ended(self, reason: str) -> None:
+        if self._call is not None and self._call.started:
+            self._call.watch.tell()
+        self.send({"type": "ended", "reason": reason})
+        self._free()
+
+    def _free(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._places.give_back()
+
+    async def _hang_up(self) -> None:
+        try:
+            if self._call is not None:
+                await self._call.hang_up()
+        except Exception:
+            logger.exception("a call did not end as it should")
+        finally:
+            self._free()

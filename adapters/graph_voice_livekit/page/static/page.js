@@ -1,0 +1,221 @@
+// The live page: one WebSocket, one call.
+
+import { $, make, notice } from "./dom.js";
+import * as graph from "./graph.js";
+import * as times from "./times.js";
+import * as transcript from "./transcript.js";
+import { Sound } from "./sound.js";
+
+let socket = null;
+let sound = null;
+let over = true;
+let welcome = null;
+let wanted = null; // how the call was started: a restart starts it in the same way
+const token = new URLSearchParams(location.search).get("token");
+
+function connect() {
+  const address = new URL("call", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  if (token) address.searchParams.set("token", token);
+  const mine = new WebSocket(address);
+  socket = mine;
+  mine.binaryType = "arraybuffer";
+  mine.onmessage = ({ data }) => {
+    if (mine !== socket) return;
+    if (typeof data === "string") take(JSON.parse(data));
+    else sound?.play(data);
+  };
+  mine.onclose = ({ reason }) => {
+    if (mine !== socket) return;
+    if (!over) notice("error", reason ? `The server has closed the call: ${reason}` : "The server is gone. Start it again, then press Restart.");
+    show("offline");
+    finish();
+  };
+}
+
+const send = (message) => socket?.readyState === WebSocket.OPEN && socket.send(JSON.stringify(message));
+
+const take = (message) => ON[message.type]?.(message);
+
+const ON = {
+  welcome(message) {
+    welcome = message;
+    fillPicker(message);
+    if (wanted) return begin(wanted);
+    show("ready");
+    if (!message.speech) return begin({ mode: "text" });
+    $("start").showModal();
+  },
+  loading({ step, done }) {
+    $("loading-step").textContent = step;
+    $("loading-done").value = done;
+    if (!$("loading").open) $("loading").showModal();
+    show("loading");
+  },
+  started(message) {
+    $("loading").close();
+    over = false;
+    $("model").textContent = message.model;
+    document.title = `${message.graph} · graph_voice`;
+    graph.draw(message.svg, message.agents);
+    for (const id of ["text", "send", "stop", "restart", "save"]) $(id).disabled = false;
+    $("graph-name").disabled = false;
+    $("text").focus();
+  },
+  agent: ({ name, before }) => graph.activate(name, before, true),
+  state: ({ agent, user }) => show(user === "speaking" ? "you speak" : agent),
+  nodes: ({ running }) => graph.running(running),
+  userdata: ({ fields }) => facts(fields),
+  turn(view) {
+    transcript.turn(view);
+    times.turn(view);
+  },
+  line: ({ agent, text }) => transcript.outside(agent, text),
+  caller: ({ text, final }) => transcript.caller(text, final),
+  notice: ({ kind, text }) => notice(kind, text),
+  prompt: showPrompt,
+  ping: ({ id }) => send({ type: "pong", id, at: performance.now() }),
+  clear: (message) => sound?.tell(message),
+  flush: (message) => sound?.tell(message),
+  pause: (message) => sound?.tell(message),
+  resume: (message) => sound?.tell(message),
+  ended({ reason }) {
+    $("loading").close();
+    show("over");
+    transcript.ended(reason);
+    finish();
+  },
+};
+
+function finish() {
+  over = true;
+  for (const id of ["text", "send", "stop"]) $(id).disabled = true;
+  for (const id of ["mute", "hold", "meter"]) $(id).hidden = true;
+  $("restart").disabled = false;
+  $("loading").close();
+  sound?.close();
+  sound = null;
+}
+
+function show(state) {
+  $("state").textContent = state;
+  $("state").dataset.state = state.replaceAll(" ", "-");
+}
+
+function fillPicker({ graphs, graph: first }) {
+  if ($("graph-name").options.length) return;
+  for (const name of graphs) $("graph-name").append(new Option(name.replaceAll("_", " "), name, name === first, name === first));
+  if (graphs.length < 2) $("graph-name").parentElement.classList.add("single");
+}
+
+/** Begin the call. `microphone`: whether it is wanted. */
+async function begin(how) {
+  wanted = how;
+  transcript.begin((id) => send({ type: "prompt", id }));
+  times.begin();
+  facts({});
+  $("start").close();
+  const message = { type: "start", mode: how.mode, graph: $("graph-name").value };
+  if (how.mode === "voice") {
+    try {
+      sound = new Sound({ send: (buffer) => socket?.readyState === WebSocket.OPEN && socket.send(buffer), report: send, level: meter });
+      message.sample_rate = await sound.open();
+    } catch (error) {
+      sound = null;
+      message.mode = "text";
+      notice("error", `This browser plays no sound (${error.message}), so this is a call in text.`);
+    }
+  }
+  send(message);
+  if (sound && how.microphone) {
+    try {
+      await sound.listen();
+      for (const id of ["mute", "hold", "meter"]) $(id).hidden = false;
+      gate();
+    } catch (error) {
+      notice("error", error.message);
+    }
+  }
+}
+
+function restart() {
+  const old = socket;
+  socket = null;
+  old?.close(1000);
+  finish();
+  if (!wanted) wanted = null;
+  $("restart").disabled = true;
+  show("connecting");
+  connect();
+}
+
+function meter(level) {
+  $("meter").firstElementChild.style.width = `${Math.round(level * 100)}%`;
+  $("meter").setAttribute("aria-valuenow", Math.round(level * 100));
+}
+
+function facts(fields) {
+  const entries = Object.entries(fields);
+  const before = new Map([...$("facts").querySelectorAll("dt")].map((term) => [term.textContent, term.nextSibling.textContent]));
+  $("facts").replaceChildren(
+    ...entries.flatMap(([name, value]) => {
+      const changed = before.size && before.get(name) !== value;
+      return [make("dt", "", name), make("dd", changed ? "changed" : "", value)];
+    }),
+  );
+  $("no-facts").hidden = entries.length > 0;
+}
+
+function showPrompt({ agent, messages, tools }) {
+  $("prompt-title").textContent = `What the model of ${agent || "the graph"} was shown`;
+  $("prompt-body").replaceChildren(
+    ...messages.map(({ role, text }) => make("div", "message", make("b", "", role), make("pre", "", text))),
+    ...(tools.length ? [make("div", "message", make("b", "", "tools"), make("pre", "", tools.join(", ")))] : []),
+  );
+  $("prompt").showModal();
+}
+
+// ---- what the caller does
+
+let held = false;
+function gate() {
+  if (sound) sound.muted = $("mute").ariaPressed === "true" || ($("hold").ariaPressed === "true" && !held);
+}
+function toggle(id) {
+  $(id).ariaPressed = $(id).ariaPressed === "true" ? "false" : "true";
+  gate();
+}
+function holding(event, down) {
+  const typing = ["INPUT", "TEXTAREA", "SELECT"].includes(event.target.tagName) && event.target.type !== "checkbox";
+  if (event.code !== "Space" || typing || $("hold").ariaPressed !== "true") return;
+  event.preventDefault();
+  held = down;
+  document.body.classList.toggle("held", down);
+  gate();
+}
+
+$("say").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("text").value.trim();
+  if (!text || over) return;
+  send({ type: "say", text });
+  $("text").value = "";
+});
+$("stop").addEventListener("click", () => send({ type: "interrupt" }));
+$("mute").addEventListener("click", () => toggle("mute"));
+$("hold").addEventListener("click", () => toggle("hold"));
+document.addEventListener("keydown", (event) => holding(event, true));
+document.addEventListener("keyup", (event) => holding(event, false));
+$("restart").addEventListener("click", restart);
+$("graph-name").addEventListener("change", restart);
+$("save").addEventListener("click", () => send({ type: "save_test" }));
+$("guesses").addEventListener("change", ({ target }) => document.body.classList.toggle("guesses", target.checked));
+$("start-voice").addEventListener("click", () => begin({ mode: "voice", microphone: true }));
+$("start-listen").addEventListener("click", () => begin({ mode: "voice", microphone: false }));
+$("start-text").addEventListener("click", () => begin({ mode: "text" }));
+$("start").addEventListener("cancel", (event) => event.preventDefault());
+$("loading").addEventListener("cancel", (event) => event.preventDefault());
+$("prompt-close").addEventListener("click", () => $("prompt").close());
+
+times.begin();
+connect();

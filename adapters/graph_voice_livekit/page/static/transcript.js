@@ -1,0 +1,148 @@
+// What was said and done, turn by turn. A turn is made anew whenever the server says that it has changed.
+
+import { $, announce, button, make, replace, seconds } from "./dom.js";
+import { hue, named } from "./graph.js";
+
+const WORDS = {
+  cut: ["cut off", "The caller cut in here. What is struck was not heard."],
+  dropped: ["dropped", "Generated, and dropped before its first sound."],
+  guess: ["not said", "Generated for a guess of what the caller would say."],
+};
+let ask = () => {};
+let said = new Set();
+let shown = new Map();
+
+/** `prompt`: a function that asks for what a model was shown. */
+export function begin(prompt) {
+  ask = prompt;
+  said = new Set();
+  shown = new Map();
+  $("lines").replaceChildren();
+}
+
+function following(change) {
+  const lines = $("lines");
+  const atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 60;
+  change();
+  const ghost = lines.querySelector(".ghost");
+  if (ghost) lines.append(ghost);
+  if (atEnd) lines.scrollTop = lines.scrollHeight;
+}
+
+export function turn(view) {
+  if (view.user !== null && view.state !== "discarded") caller("", true);
+  following(() => {
+    const made = make("li", `turn ${view.state}`);
+    made.dataset.turn = view.id;
+    if (view.state === "discarded") made.append(make("p", "aside", "a guess that did not come true"));
+    if (view.user !== null) made.append(line("caller", make("b", "who", "caller"), make("span", "said", view.user)));
+    const edges = view.handoffs.filter((handoff) => !handoff.call);
+    for (const step of view.steps) {
+      while (edges.length && edges[0].new === step.agent) made.append(handoff(edges.shift()));
+      made.append(...words(step));
+      for (const call of step.calls) {
+        made.append(tool(call, step.agent));
+        made.append(...view.handoffs.filter((each) => each.call === call.id).map(handoff));
+      }
+    }
+    made.append(...edges.map(handoff));
+    for (const failure of view.failed) made.append(make("p", "failure", failure));
+    if (view.prompts.length) made.append(prompts(view.prompts));
+    const old = shown.get(view.id);
+    shown.set(view.id, made);
+    if (old) replace(old, made);
+    else $("lines").append(made);
+  });
+  tell(view);
+}
+
+function line(kind, who, ...content) {
+  return make("p", `line ${kind}`, who, " ", ...content);
+}
+
+function words(step) {
+  return step.words.map((each) => {
+    const made = line(each.state, named(step.agent));
+    made.style.setProperty("--hue", hue(step.agent));
+    if (each.heard) made.append(make("span", "heard", each.heard));
+    const [mark, why] = WORDS[each.state] ?? [];
+    if (mark) {
+      const sign = make("span", "mark", mark);
+      sign.title = why;
+      made.append(" ", sign, " ");
+    }
+    if (each.unheard) made.append(make(mark ? "s" : "span", "unheard", each.unheard));
+    return made;
+  });
+}
+
+function tool(call, agent) {
+  const made = make("div", `tool ${call.status}${call.error ? " error" : ""}`);
+  made.style.setProperty("--hue", hue(agent));
+  const status = call.result === null ? (call.status === "running" ? "running…" : call.status) : "";
+  made.append(
+    make("div", "call", make("code", "", call.name), call.seconds === null ? null : make("span", "quiet", seconds(call.seconds)),
+      status ? make("span", "quiet", status) : null),
+  );
+  if (call.args && call.args !== "{}") made.append(make("pre", "args", call.args));
+  if (call.result !== null) made.append(make("pre", "result", call.result));
+  return made;
+}
+
+function handoff(view) {
+  const made = make("p", `handoff ${view.state}`, named(view.old), " → ", named(view.new));
+  made.style.setProperty("--hue", hue(view.new));
+  if (view.task) made.append(make("span", "quiet", view.task === "begin" ? " a task begins" : " back from a task"));
+  if (view.state === "rejected") made.append(make("span", "mark", `did not happen: ${view.reason}`));
+  return made;
+}
+
+function prompts(list) {
+  const made = make("p", "prompts", make("span", "quiet", "asked: "));
+  for (const each of list) made.append(button(each.agent || "model", "link", each.id, () => ask(each.id)), " ");
+  return made;
+}
+
+/** What the caller is saying, before it is a turn. */
+export function caller(text, final) {
+  following(() => {
+    $("lines").querySelector(".ghost")?.remove();
+    if (!text) return;
+    const made = make("li", "turn ghost", line("caller", make("b", "who", "caller"), make("span", final ? "said" : "unheard", text)));
+    $("lines").append(made);
+  });
+}
+
+/** A line of an agent outside of all turns. */
+export function outside(agent, text) {
+  following(() => {
+    const made = line("heard", named(agent), make("span", "heard", text));
+    made.style.setProperty("--hue", hue(agent));
+    $("lines").append(make("li", "turn", made));
+  });
+  announce(`${agent}: ${text}`);
+}
+
+export function ended(reason) {
+  following(() => $("lines").append(make("li", "turn end", `The call is over (${reason.replaceAll("_", " ")}).`)));
+  announce("The call is over.");
+}
+
+/** Each finished line once, for screen readers. */
+function tell(view) {
+  const once = (key, text) => {
+    if (said.has(key)) return;
+    said.add(key);
+    announce(text);
+  };
+  if (view.user !== null && view.state !== "speculative" && view.state !== "discarded") once(`${view.id}:user`, `caller: ${view.user}`);
+  for (const step of view.steps) {
+    for (const each of step.words) {
+      if (each.state === "heard") once(each.id, `${step.agent}: ${each.heard}`);
+      if (each.state === "cut") once(each.id, `${step.agent}: ${each.heard}; cut off`);
+      if (each.state === "dropped") once(each.id, `${step.agent}: a reply was dropped before its first sound`);
+    }
+    for (const call of step.calls) if (call.result !== null) once(call.id, `tool ${call.name}: ${call.result}`);
+  }
+  for (const each of view.handoffs) if (each.state === "entered") once(`${view.id}:${each.new}`, `handoff from ${each.old} to ${each.new}`);
+}

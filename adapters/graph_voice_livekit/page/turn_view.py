@@ -1,0 +1,141 @@
+"""One turn as the page shows it: derived from the turn's record each time, never patched."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graph_voice import Turn
+from graph_voice.turn.record import ModelStep, Spoken, ToolCallRecord
+from graph_voice.turn.state import TurnState
+from graph_voice_livekit.page.runs import Asked
+
+__all__ = ["Span", "TurnSeen"]
+
+_LONGEST = 4000
+"""Characters of a tool's arguments, of a result, of a line."""
+Hide = Callable[[str], str]
+
+
+@dataclass(eq=False)
+class Span:
+    """A stretch of time in a turn; in seconds since the epoch."""
+
+    kind: str
+    label: str
+    start: float
+    end: float | None = None
+
+    def shown(self) -> dict[str, Any]:
+        return {"kind": self.kind, "label": self.label, "start": self.start, "end": self.end}
+
+
+@dataclass(eq=False)
+class TurnSeen:
+    """A turn, and what only events have told about it."""
+
+    turn: Turn
+    number: int
+    began: float = field(default_factory=time.time)
+    spans: list[Span] = field(default_factory=list)
+    tools: dict[str, Span] = field(default_factory=dict)
+    """Tool call id -> when its code ran."""
+    failed: list[str] = field(default_factory=list)
+    """What went wrong, in words."""
+
+    @property
+    def id(self) -> str:
+        return self.turn.id
+
+    def waiting(self) -> Iterator[Spoken]:
+        """The words that nothing was reported of yet."""
+        if self.turn.state.happened:
+            for step in self.turn.record.steps():
+                yield from (spoken for spoken in (step.words, *step.lines) if spoken.heard is None)
+
+    def view(self, hide: Hide, places: Mapping[str, int], asked: Mapping[str, Asked]) -> dict[str, Any]:
+        """What the page shows.
+
+        Args:
+            hide: returns a text without secrets.
+            places: message id -> how many characters were heard so far.
+            asked: the requests to models, by their ids.
+        """
+        turn, record = self.turn, self.turn.record
+        own = [request for request in asked.values() if request.turn == turn.id]
+        return {
+            "id": turn.id,
+            "number": self.number,
+            "state": turn.state.value,
+            "began": self.began,
+            "user": hide(record.user.text) if record.user is not None else None,
+            "interrupted": turn.interrupted,
+            "failed": [hide(text) for text in self.failed],
+            "steps": [self._step(step, hide, places) for step in record.steps()],
+            "handoffs": [
+                {
+                    "old": handoff.event.old_agent,
+                    "new": handoff.event.new_agent,
+                    "call": handoff.event.call_id,
+                    "task": handoff.event.task,
+                    "state": handoff.state.value,
+                    "reason": hide(handoff.reason),
+                }
+                for handoff in record.handoffs
+            ],
+            "prompts": [{"id": request.id, "agent": request.agent} for request in own],
+            "spans": [span.shown() for span in sorted(self._spans(own), key=lambda span: span.start)],
+        }
+
+    def _step(self, step: ModelStep, hide: Hide, places: Mapping[str, int]) -> dict[str, Any]:
+        args = {call["id"]: call["args"] for call in (step.message.tool_calls if step.message is not None else ())}
+        said = (step.words, *step.lines)
+        return {
+            "agent": step.agent,
+            "words": [self._words(spoken, hide, places) for spoken in said if spoken.produced],
+            "calls": [self._call(call, args.get(call.id), hide) for call in step.calls.values()],
+        }
+
+    def _words(self, spoken: Spoken, hide: Hide, places: Mapping[str, int]) -> dict[str, Any]:
+        whole = hide(spoken.produced)[:_LONGEST]
+        if spoken.heard is not None:
+            heard = hide(spoken.heard)[:_LONGEST]
+            missing = whole[len(heard) :] if whole.startswith(heard) else ""
+            if not spoken.cut:
+                missing = ""
+            state = "heard" if not spoken.cut else "cut" if heard.strip() else "dropped"
+            return {"id": spoken.id, "heard": heard, "unheard": missing, "state": state}
+        place = min(places.get(spoken.id, 0), len(whole))
+        state = "playing" if place else "waiting"
+        if self.turn.state is TurnState.DISCARDED:
+            state = "guess"
+        elif self.turn.state is TurnState.CLOSED and not place:
+            state = "dropped"  # it was generated, and cut off before its first sound
+        return {"id": spoken.id, "heard": whole[:place], "unheard": whole[place:], "state": state}
+
+    def _call(self, call: ToolCallRecord, args: Any, hide: Hide) -> dict[str, Any]:
+        ran = self.tools.get(call.id)
+        end = ran.end if ran is not None else None
+        return {
+            "id": call.id,
+            "name": call.name,
+            "args": hide(_json(args))[:_LONGEST] if args else "",
+            "status": call.status,
+            "result": hide(call.result.text)[:_LONGEST] if call.result is not None else None,
+            "error": call.result is not None and call.result.status == "error",
+            "seconds": round(end - ran.start, 3) if ran is not None and end is not None else None,
+        }
+
+    def _spans(self, asked: list[Asked]) -> Iterator[Span]:
+        yield from self.spans
+        yield from self.tools.values()
+        for request in asked:
+            first = request.first_token or request.ended
+            yield Span("model", f"{request.agent}: first token", request.began, first)
+            if request.first_token is not None:
+                yield Span("generate", f"{request.agent}: the rest", request.first_token, request.ended)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str, indent=None)
