@@ -60,7 +60,7 @@ def serve(
     choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
     shelf = Shelf(choices, text_only=text, others=others_beside(Path.cwd()))
     with console.status("Loading the graph..."):
-        model = shelf.load().model.name
+        model = asyncio.run(shelf.load()).model.name
     listening = _listen(host, port)
     token = None if host in LOCAL_HOSTS else new_token()
     address = _address(host, listening.getsockname()[1], token)

@@ -53,7 +53,8 @@ class PageConnection:
     ) -> None:
         self._socket, self._shelf, self._places, self._endings = socket, shelf, places, endings
         self._out: asyncio.Queue[ToPage | bytes] = asyncio.Queue()
-        self._messages = Allowance(rate=200.0, burst=500.0)
+        # 50 frames and 50 reports a second, and what has waited while this process was busy.
+        self._messages = Allowance(rate=200.0, burst=3000.0)
         self._call: PageCall | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -169,7 +170,7 @@ class PageConnection:
     async def _begin(self, wanted: Start) -> None:
         name = wanted.graph or self._shelf.first
         self._progress("the graph", 0.0)
-        parts = self._shelf.load(name)
+        parts = await self._shelf.load(name)
         voice = wanted.mode == "voice" and not self._shelf.text_only
         speech = await self._shelf.speech(self._progress) if voice else None
         call = self._call = PageCall(parts, speech, wanted.sample_rate, self.send, self._ended)

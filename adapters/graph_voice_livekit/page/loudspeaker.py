@@ -121,17 +121,19 @@ class PageLoudspeaker(AudioOutput):
     def pause(self) -> None:
         """Fall silent until `resume` goes on with the next sample: it may have been no interruption."""
         super().pause()
-        self._paused = True
-        self._send({"type": "pause"})
+        if not self._paused:
+            self._paused = True
+            self._send({"type": "pause"})
 
     def resume(self) -> None:
         """Go on after `pause`."""
         super().resume()
-        self._paused = False
-        for segment in self._segments:
-            segment.moved = time.time()
-        self._send({"type": "resume"})
-        self._wake.set()
+        if self._paused:
+            self._paused = False
+            for segment in self._segments:
+                segment.moved = time.time()
+            self._send({"type": "resume"})
+            self._wake.set()
 
     # ---- the page's side
 

@@ -28,7 +28,8 @@ class PageMicrophone(AudioInput):
         self._rate = page_rate
         self._resampler = rtc.AudioResampler(page_rate, RATE) if page_rate != RATE else None
         self._frames: asyncio.Queue[rtc.AudioFrame | None] = asyncio.Queue()
-        self._allowed = Allowance(rate=1.25, burst=3.0)
+        # What has waited while this process was busy comes at once.
+        self._allowed = Allowance(rate=1.25, burst=30.0)
         self._closed = False
 
     def feed(self, samples: bytes, now: float) -> None:

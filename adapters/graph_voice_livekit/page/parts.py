@@ -100,11 +100,15 @@ class Shelf:
         """The names of all graphs, that one first."""
         return list(dict.fromkeys([self.first, *self.others]))
 
-    def load(self, name: str | None = None) -> GraphParts:
+    async def load(self, name: str | None = None) -> GraphParts:
         """The graph of this name. Raises what the commands raise, and `GraphVoiceError` for an unknown name."""
         name = name or self.first
-        if name not in self._ready:
-            self._ready[name] = self._loaded(name)
+        async with self._loading:
+            if name not in self._ready:
+                # The file is imported in the main thread: LiveKit's plugins refuse any other.
+                parts = self._loaded(name)
+                await asyncio.to_thread(parts.model.warm_up)
+                self._ready[name] = parts
         return self._ready[name]
 
     def keep(self, parts: GraphParts) -> None:
@@ -120,9 +124,7 @@ class Shelf:
         graph = load_graph(choices.graph)
         speak = speakers_of(graph, choices.speak)
         userdata = userdata_of(graph, choices.userdata)
-        model = _model(graph, choices)
-        model.warm_up()
-        return GraphParts.of(name, graph, model, speak, userdata)
+        return GraphParts.of(name, graph, _model(graph, choices), speak, userdata)
 
     async def speech(self, progress: Callable[[str, float], None]) -> OfflineParts:
         """Speech parts of one call; the models behind them are loaded once, in a thread."""

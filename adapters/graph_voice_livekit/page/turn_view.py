@@ -50,7 +50,7 @@ class TurnSeen:
 
     def waiting(self) -> Iterator[Spoken]:
         """The words that nothing was reported of yet."""
-        if self.turn.state.happened:
+        if self.turn.state is TurnState.COMMITTED:
             for step in self.turn.record.steps():
                 yield from (spoken for spoken in (step.words, *step.lines) if spoken.heard is None)
 

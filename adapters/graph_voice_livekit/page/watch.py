@@ -52,6 +52,8 @@ class CallWatch:
         self.captions = PageCaptions(self._changed.set)
         self.runs = RunWatch(self._changed.set)
         self._turns: dict[str, TurnSeen] = {}
+        self._measured: dict[str, list[Span]] = {}
+        """The id of a message of the caller -> when it was said, which may be known before its turn does anything."""
         self._count = 0
         self._told: dict[str, str] = {}
         self._conversation: Conversation[Any] | None = None
@@ -117,15 +119,7 @@ class CallWatch:
             elif mark is None and self._is_external and item.text_content:
                 self._line(self._agent, item.text_content)
         elif item.type == "message" and item.role == "user":
-            # The handler of the call itself commits the turn in this same moment.
-            asyncio.get_running_loop().call_soon(self._asked, item.id, dict(item.metrics), item.created_at)
-        self._changed.set()
-
-    def _asked(self, message_id: str, metrics: Mapping[str, Any], created_at: float) -> None:
-        for seen in self._turns.values():
-            user = seen.turn.record.user
-            if user is not None and user.id == message_id:
-                seen.spans += _spoke(metrics, created_at)
+            self._measured[item.id] = _spoke(item.metrics)
         self._changed.set()
 
     def _on_transcript(self, event: UserInputTranscribedEvent) -> None:
@@ -181,6 +175,8 @@ class CallWatch:
         waiting = [spoken for seen in self._turns.values() for spoken in seen.waiting()]
         places = self.captions.places(waiting)
         for seen in list(self._turns.values()):
+            if (user := seen.turn.record.user) is not None and seen.turn.state.happened:
+                seen.spans += self._measured.pop(user.id or "", ())
             self._differs("turn", seen.view(self._hide, places, self.runs.asked), key=seen.id)
         self._forget()
 
@@ -261,7 +257,7 @@ def _content(message: BaseMessage) -> str:
     return text
 
 
-def _spoke(metrics: Mapping[str, Any], created_at: float) -> list[Span]:
+def _spoke(metrics: Mapping[str, Any]) -> list[Span]:
     """The caller's part of a turn, as LiveKit measured it."""
     stopped, began = metrics.get("stopped_speaking_at"), metrics.get("started_speaking_at")
     if stopped is None:

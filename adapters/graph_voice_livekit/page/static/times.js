@@ -51,7 +51,7 @@ function row(view, spans) {
   const first = spans.find((span) => span.kind === "playback");
   const who = view.steps.at(-1)?.agent ?? "";
   const made = make("li", "row");
-  const answered = first && first.start > asked ? make("b", "", `answered after ${seconds(first.start - asked)}`) : null;
+  const answered = view.user !== null && first && first.start > asked ? make("b", "", `answered after ${seconds(first.start - asked)}`) : null;
   made.append(make("p", "title", `${view.number}. ${view.user ?? `${who} begins`}`), make("p", "answer", answered));
   const bars = make("div", "bars");
   for (const span of spans) {

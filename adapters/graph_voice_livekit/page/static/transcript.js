@@ -93,7 +93,11 @@ function handoff(view) {
   const made = make("p", `handoff ${view.state}`, named(view.old), " → ", named(view.new));
   made.style.setProperty("--hue", hue(view.new));
   if (view.task) made.append(make("span", "quiet", view.task === "begin" ? " a task begins" : " back from a task"));
-  if (view.state === "rejected") made.append(make("span", "mark", `did not happen: ${view.reason}`));
+  if (view.state === "rejected") {
+    const mark = make("span", "mark", "did not happen");
+    mark.title = view.reason;
+    made.append(mark);
+  }
   return made;
 }
 

@@ -1,0 +1,74 @@
+"""What a page is told of times: measured by LiveKit, shown with the turn that they are of."""
+
+from typing import Any
+
+import pytest
+from livekit.agents.llm import ChatMessage
+
+from graph_voice import Agent, create_voice_graph
+from graph_voice.testing import ScriptedModel
+from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.page.watch import CallWatch
+from graph_voice_livekit.testing.rig import voice_rig
+
+pytestmark = pytest.mark.virtual_clock
+
+
+class Told:
+    def __init__(self) -> None:
+        self.turns: dict[str, Any] = {}
+        self.kinds: list[str] = []
+
+    def __call__(self, message: Any) -> None:
+        self.kinds.append(message["type"])
+        if message["type"] == "turn":
+            self.turns[message["id"]] = message
+
+
+def desk(*script: Any) -> GraphAgent:
+    return GraphAgent(create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(list(script))))
+
+
+async def test_a_turn_has_the_times_of_the_caller_the_model_and_the_voice() -> None:
+    agent, told = desk("The line is up, and the signal is strong.", "Yes."), Told()
+    watch = CallWatch(told)
+    async with voice_rig(agent) as rig:
+        watch.follow(agent.conversation, rig.session)
+        await rig.user_says("Is my line up?", at=0.5)
+        await rig.until_idle()
+        watch.tell()
+    (turn,) = (turn for turn in told.turns.values() if turn["state"] == "closed")
+    spans = {span["kind"]: span for span in turn["spans"]}
+    assert {"caller", "end_of_turn", "voice", "playback"} <= set(spans) | {"transcription"}
+    assert spans["caller"]["end"] <= spans["voice"]["start"] <= spans["playback"]["start"] < spans["playback"]["end"]
+
+
+async def test_where_the_caller_cuts_in_the_rest_is_shown_as_unheard() -> None:
+    line = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+    agent, told = desk(line, "Yes?"), Told()
+    watch = CallWatch(told)
+    async with voice_rig(agent) as rig:
+        watch.follow(agent.conversation, rig.session)
+        await rig.user_says("Count, please.", at=0.5)
+        await rig.until_speaking()
+        await rig.wait_until(rig.now + 2.0)
+        await rig.user_says("Stop, that is enough.")
+        await rig.until_idle()
+        watch.tell()
+        heard = [message.text for message in agent.conversation.messages]
+    words = next(step["words"][0] for turn in told.turns.values() for step in turn["steps"])
+    assert words["state"] == "cut"
+    assert words["heard"] == heard[1]
+    assert words["heard"] + words["unheard"] == line
+    assert words["unheard"]
+
+
+async def test_a_user_message_that_is_no_turn_leaves_nothing() -> None:
+    agent, told = desk("Hello."), Told()
+    watch = CallWatch(told)
+    async with voice_rig(agent) as rig:
+        watch.follow(agent.conversation, rig.session)
+        rig.session.history.insert(ChatMessage(role="user", content=["aside"]))
+        watch.tell()
+    assert told.turns == {}
+    assert {"agent", "state", "nodes"} <= set(told.kinds)
