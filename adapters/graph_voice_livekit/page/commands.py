@@ -17,6 +17,7 @@ from graph_voice.cli.options import SPEAK, USERDATA
 from graph_voice.errors import GraphVoiceError
 from graph_voice_livekit.console.setup import Choices
 from graph_voice_livekit.page.parts import Shelf, others_beside
+from graph_voice_livekit.page.replay import Replay
 from graph_voice_livekit.page.server import LOCAL_HOSTS, make_app, new_token
 
 __all__ = ["ServeError", "serve"]
@@ -47,6 +48,9 @@ def serve(
         str, typer.Option(help="Where to listen. Any other than this machine's own needs the token in the address.")
     ] = "127.0.0.1",
     max_calls: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Play a call that `demo` has written, instead of holding one.")
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Talk to a graph in the browser, and watch what it does.
@@ -58,19 +62,20 @@ def serve(
     for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice"):
         logging.getLogger(name).setLevel(logging.ERROR)
     choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
-    shelf = Shelf(choices, text_only=text, others=others_beside(Path.cwd()))
+    stored = Replay.load(replay) if replay is not None else None
+    shelf = Shelf(choices, text_only=text or stored is not None, others=others_beside(Path.cwd()))
     with console.status("Loading the graph..."):
         model = asyncio.run(shelf.load()).model.name
     listening = _listen(host, port)
     token = None if host in LOCAL_HOSTS else new_token()
     address = _address(host, listening.getsockname()[1], token)
     console.print(f"Model: {model}. Press Ctrl-C to end.\n\n  {address}\n", soft_wrap=True)
-    hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {host}
-    app = make_app(shelf, max_calls=max_calls, token=token, hosts=hosts)
+    hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {host.lower(), sockets.gethostname().lower()}
+    app = make_app(shelf, max_calls=max_calls, token=token, hosts=hosts, replay=stored)
     if open_browser:
         webbrowser.open(address)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(app, listening))
+        asyncio.run(_serve(app, listening, shelf))
 
 
 def _listen(host: str, port: int) -> sockets.socket:
@@ -94,11 +99,13 @@ def _address(host: str, port: int, token: str | None) -> str:
     return f"http://{name}:{port}/" + (f"?token={token}" if token is not None else "")
 
 
-async def _serve(app: web.Application, listening: sockets.socket) -> None:
+async def _serve(app: web.Application, listening: sockets.socket, shelf: Shelf) -> None:
+    loading = asyncio.create_task(shelf.preload())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
         await asyncio.Event().wait()
     finally:
+        loading.cancel()
         await runner.cleanup()

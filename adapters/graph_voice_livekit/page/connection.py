@@ -42,6 +42,7 @@ class PageConnection:
         shelf: the graphs.
         places: how many calls there may be at once.
         endings: gets the task that ends the call.
+        replays: whether the page plays a stored call. Then it has none of its own.
     """
 
     def __init__(
@@ -50,7 +51,10 @@ class PageConnection:
         shelf: Shelf,
         places: Places,
         endings: set[asyncio.Task[None]],
+        *,
+        replays: bool = False,
     ) -> None:
+        self._replays = replays
         self._socket, self._shelf, self._places, self._endings = socket, shelf, places, endings
         self._out: asyncio.Queue[ToPage | bytes] = asyncio.Queue()
         # 50 frames and 50 reports a second, and what has waited while this process was busy.
@@ -106,7 +110,13 @@ class PageConnection:
 
     def _welcome(self) -> ToPage:
         shelf = self._shelf
-        return {"type": "welcome", "graphs": shelf.names, "graph": shelf.first, "speech": not shelf.text_only}
+        return {
+            "type": "welcome",
+            "graphs": shelf.names,
+            "graph": shelf.first,
+            "speech": not shelf.text_only,
+            "replay": self._replays,
+        }
 
     async def _refuse(self, why: str) -> None:
         logger.warning("a page was refused: %s", why)
@@ -125,6 +135,8 @@ class PageConnection:
 
     def _obey(self, message: FromPage) -> None:
         if isinstance(message, Start):
+            if self._replays:
+                raise PageError("this server plays a stored call")
             if self._starting is not None:
                 raise PageError("one page has one call: open another socket")
             self._starting = asyncio.create_task(self._start(message), name="page start")

@@ -1,6 +1,7 @@
 """What calls are made of: the graphs that the page offers, each with its model, and the speech models, loaded once."""
 
 import asyncio
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +126,12 @@ class Shelf:
         speak = speakers_of(graph, choices.speak)
         userdata = userdata_of(graph, choices.userdata)
         return GraphParts.of(name, graph, _model(graph, choices), speak, userdata)
+
+    async def preload(self) -> None:
+        """Load the speech models before the first call wants them. What fails is told to the page that wants them."""
+        if not self.text_only:
+            with contextlib.suppress(GraphVoiceError):
+                await self.speech(lambda step, done: None)
 
     async def speech(self, progress: Callable[[str, float], None]) -> OfflineParts:
         """Speech parts of one call; the models behind them are loaded once, in a thread."""

@@ -13,6 +13,7 @@ from aiohttp import WSCloseCode, web
 from graph_voice_livekit.page.connection import PageConnection
 from graph_voice_livekit.page.limits import Places
 from graph_voice_livekit.page.parts import Shelf
+from graph_voice_livekit.page.replay import Replay
 
 __all__ = ["LOCAL_HOSTS", "make_app", "new_token"]
 
@@ -49,6 +50,7 @@ def make_app(
     max_calls: int = 8,
     token: str | None = None,
     hosts: frozenset[str] = LOCAL_HOSTS,
+    replay: Replay | None = None,
 ) -> web.Application:
     """The application that serves the page.
 
@@ -58,6 +60,7 @@ def make_app(
         token: what the page's address must have as `?token=`. None: nothing.
         hosts: the names under which the page may be opened, without a port. Others are refused: a page of the web
             that resolves its own name to this machine is not ours.
+        replay: a stored call that the page plays, instead of holding one.
     """
 
     @web.middleware
@@ -83,10 +86,21 @@ def make_app(
         await socket.prepare(request)
         open_pages.add(socket)
         try:
-            await PageConnection(socket, shelf, places, endings).run()
+            await PageConnection(socket, shelf, places, endings, replays=replay is not None).run()
         finally:
             open_pages.discard(socket)
         return socket
+
+    async def stored(request: web.Request) -> web.StreamResponse:
+        if replay is None:
+            raise web.HTTPNotFound
+        parts = await shelf.load()
+        return web.json_response(replay.shown(parts.svg, parts.agents))
+
+    async def sound(request: web.Request) -> web.StreamResponse:
+        if replay is None or replay.sound is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(replay.sound)
 
     async def close(app: web.Application) -> None:
         for socket in list(open_pages):
@@ -97,6 +111,8 @@ def make_app(
 
     app.router.add_get("/", page)
     app.router.add_get("/call", call)
+    app.router.add_get("/replay.json", stored)
+    app.router.add_get("/replay.wav", sound)
     app.router.add_static("/static/", STATIC)
     app.on_shutdown.append(close)
     app.on_cleanup.append(ended)

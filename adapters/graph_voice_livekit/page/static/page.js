@@ -4,6 +4,7 @@ import { $, make, notice } from "./dom.js";
 import * as graph from "./graph.js";
 import * as times from "./times.js";
 import * as transcript from "./transcript.js";
+import { play } from "./replay.js";
 import { Sound } from "./sound.js";
 
 let socket = null;
@@ -41,6 +42,7 @@ const ON = {
   welcome(message) {
     welcome = message;
     fillPicker(message);
+    if (message.replay) return replay();
     if (wanted) return begin(wanted);
     show("ready");
     if (!message.speech) return begin({ mode: "text" });
@@ -86,6 +88,23 @@ const ON = {
     finish();
   },
 };
+
+async function replay() {
+  const address = (name) => `${name}${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+  const stored = await (await fetch(address("replay.json"))).json();
+  const reset = () => {
+    transcript.begin(() => {});
+    times.begin();
+    facts({});
+  };
+  reset();
+  graph.draw(stored.svg, stored.agents);
+  document.title = `${stored.name} · graph_voice`;
+  $("model").textContent = `recording: ${stored.name}`;
+  for (const id of ["say", "save", "restart", "graph-name"]) $(id).hidden = true;
+  show("recording");
+  play(stored, stored.sound ? address("replay.wav") : null, take, reset);
+}
 
 function finish() {
   over = true;
