@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from graph_voice import Conversation
 from graph_voice.errors import GraphVoiceError
 from graph_voice_livekit.page.call import PageCall
 from graph_voice_livekit.page.limits import Allowance, Places
@@ -24,7 +27,9 @@ from graph_voice_livekit.page.protocol import (
     read,
 )
 
-__all__ = ["PageConnection"]
+__all__ = ["PageConnection", "SaveTestHook"]
+
+SaveTestHook = Callable[[Conversation[Any]], str]
 
 logger = logging.getLogger("graph_voice.page")
 _UNSENT = 3000
@@ -43,6 +48,7 @@ class PageConnection:
         places: how many calls there may be at once.
         endings: gets the task that ends the call.
         replays: whether the page plays a stored call. Then it has none of its own.
+        save: writes the call as a test, and returns where. None: the page does not offer it.
     """
 
     def __init__(
@@ -53,8 +59,9 @@ class PageConnection:
         endings: set[asyncio.Task[None]],
         *,
         replays: bool = False,
+        save: SaveTestHook | None = None,
     ) -> None:
-        self._replays = replays
+        self._replays, self._save = replays, save
         self._socket, self._shelf, self._places, self._endings = socket, shelf, places, endings
         self._out: asyncio.Queue[ToPage | bytes] = asyncio.Queue()
         # 50 frames and 50 reports a second, and what has waited while this process was busy.
@@ -116,6 +123,7 @@ class PageConnection:
             "graph": shelf.first,
             "speech": not shelf.text_only,
             "replay": self._replays,
+            "save": self._save is not None,
         }
 
     async def _refuse(self, why: str) -> None:
@@ -149,7 +157,7 @@ class PageConnection:
                 if (shown := call.watch.prompt(name)) is not None:
                     self.send(shown)
             case SaveTest():
-                self.send({"type": "notice", "kind": "info", "text": "This version can't write tests yet."})
+                self._save_test(call)
             case _ if call.over:
                 return
             case Say():
@@ -160,6 +168,15 @@ class PageConnection:
                 call.played(message)
             case Pong():
                 call.pong(message)
+
+    def _save_test(self, call: PageCall) -> None:
+        if self._save is None:
+            raise PageError("this server writes no tests")
+        try:
+            text, kind = f"Written: {self._save(call.watch.conversation)}", "info"
+        except (GraphVoiceError, OSError) as error:
+            text, kind = f"The test can't be written: {error}", "error"
+        self.send({"type": "notice", "kind": kind, "text": text})
 
     # ---- the call
 

@@ -19,7 +19,7 @@ from graph_voice.drawing import to_svg
 from graph_voice.errors import GraphVoiceError
 from graph_voice.graph.speakers import speakers_of
 from graph_voice.launch.loading import load_graph, name_of
-from graph_voice.launch.model_choice import ModelChoice, choose_model
+from graph_voice.launch.model_choice import OFFLINE, ModelChoice, choose_model
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.console.setup import CALLER_VOICE, Choices
 from graph_voice_livekit.offline import IntentRouter, OfflineParts, load_all
@@ -157,7 +157,7 @@ class Shelf:
 
 def _model(graph: Any, choices: Choices) -> ModelChoice:
     bound = ((getattr(graph, "config", None) or {}).get("configurable") or {}).get("llm")
-    if bound is not None and choices.llm is None and choices.base_url is None:
+    if bound is not None and choices.llm in (None, OFFLINE) and choices.base_url is None:
         return ModelChoice(bound, "the graph's own")  # as `studio_graph` makes it
     return choose_model(
         graph,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, web
 
-from graph_voice_livekit.page.connection import PageConnection
+from graph_voice_livekit.page.connection import PageConnection, SaveTestHook
 from graph_voice_livekit.page.limits import Places
 from graph_voice_livekit.page.parts import Shelf
 from graph_voice_livekit.page.replay import Replay
@@ -51,6 +51,7 @@ def make_app(
     token: str | None = None,
     hosts: frozenset[str] = LOCAL_HOSTS,
     replay: Replay | None = None,
+    save: SaveTestHook | None = None,
 ) -> web.Application:
     """The application that serves the page.
 
@@ -61,6 +62,7 @@ def make_app(
         hosts: the names under which the page may be opened, without a port. Others are refused: a page of the web
             that resolves its own name to this machine is not ours.
         replay: a stored call that the page plays, instead of holding one.
+        save: writes a call as a test, and returns where. The page then has a button for it.
     """
 
     @web.middleware
@@ -76,7 +78,7 @@ def make_app(
     places = Places(max_calls)
     endings: set[asyncio.Task[None]] = set()
 
-    async def page(request: web.Request) -> web.StreamResponse:
+    async def index(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(STATIC / "index.html")
 
     async def call(request: web.Request) -> web.StreamResponse:
@@ -86,7 +88,8 @@ def make_app(
         await socket.prepare(request)
         open_pages.add(socket)
         try:
-            await PageConnection(socket, shelf, places, endings, replays=replay is not None).run()
+            page = PageConnection(socket, shelf, places, endings, replays=replay is not None, save=save)
+            await page.run()
         finally:
             open_pages.discard(socket)
         return socket
@@ -109,7 +112,7 @@ def make_app(
     async def ended(app: web.Application) -> None:
         await asyncio.gather(*endings, return_exceptions=True)
 
-    app.router.add_get("/", page)
+    app.router.add_get("/", index)
     app.router.add_get("/call", call)
     app.router.add_get("/replay.json", stored)
     app.router.add_get("/replay.wav", sound)

@@ -42,6 +42,7 @@ const ON = {
   welcome(message) {
     welcome = message;
     fillPicker(message);
+    $("save").hidden = !message.save;
     if (message.replay) return replay();
     if (wanted) return begin(wanted);
     show("ready");

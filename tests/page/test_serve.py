@@ -1,0 +1,180 @@
+"""`graph-voice serve`, as a process; and many pages at once."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from page_support import STUCK, Page, page, served, shelf_of
+
+from graph_voice import Agent, Conversation, Handoff, create_voice_graph
+from graph_voice.errors import LoadError
+from graph_voice.testing import ScriptedModel, call
+from graph_voice_livekit.console.setup import Choices
+from graph_voice_livekit.page.commands import ServeError, serve
+from graph_voice_livekit.page.parts import Shelf, others_beside
+from graph_voice_livekit.page.replay import ReplayError
+
+GRAPH = """
+from graph_voice import Agent, create_voice_graph
+from graph_voice.testing import ScriptedModel
+
+graph = create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(["Hello."]))
+"""
+RUN = "import typer; from graph_voice_livekit.page.commands import serve; typer.run(serve)"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "my_agent.py").write_text(GRAPH, encoding="utf-8")
+    (tmp_path / "other.py").write_text(GRAPH.replace("Hello.", "Other."), encoding="utf-8")
+    graphs = {"other": "./other.py:graph", "remote": {"path": "./other.py:graph"}, "js": "./graph.js:graph", "bad": 7}
+    (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": graphs}), encoding="utf-8")
+    return tmp_path
+
+
+PATH = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+
+
+@asynccontextmanager
+async def running(folder: Path, *options: str) -> AsyncIterator[str]:
+    """The command in a process. Gives the address that it prints; at the end it gets Ctrl-C."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "my_agent.py", "--text", "--port", "0", "--no-open", *options),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": PATH},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    printed = ""
+    async with asyncio.timeout(STUCK):
+        while (found := re.search(r"http://\S+", printed)) is None:
+            line = await process.stdout.readline()
+            assert line, f"it has ended: {printed} {await process.stderr.read() if process.stderr else ''!r}"
+            printed += line.decode()
+    try:
+        yield found.group()
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), STUCK)
+    assert process.returncode == 0, errors.decode()
+
+
+async def test_a_call_in_a_process(folder: Path) -> None:
+    async with running(folder) as address, ClientSession() as client:
+        assert address.startswith("http://127.0.0.1:")
+        async with client.ws_connect(f"{address}call", headers={"Origin": address.rstrip("/")}) as opened:
+            shown = Page(opened)
+            await shown.start(graph="other")
+            turn = await shown.say("Hello?")
+            assert turn["steps"][0]["words"][0]["heard"] == "Other."
+            assert shown.last("welcome")["graphs"] == ["my_agent", "other", "remote"]
+
+
+async def test_another_host_needs_the_token_that_is_printed(folder: Path) -> None:
+    async with running(folder, "--host", "0.0.0.0") as address, ClientSession() as client:
+        found = re.fullmatch(r"http://([^/:]+):(\d+)/\?token=(\S+)", address)
+        assert found is not None
+        here = f"http://127.0.0.1:{found[2]}/"
+        assert (await client.get(here)).status == 403
+        assert (await client.get(f"{here}?token={found[3]}")).status == 200
+        named = {"Host": f"{found[1]}:{found[2]}"}
+        assert (await client.get(f"{here}?token={found[3]}", headers=named)).status == 200
+        strange = {"Host": f"evil.example:{found[2]}"}
+        assert (await client.get(f"{here}?token={found[3]}", headers=strange)).status == 403
+
+
+def test_a_port_that_is_taken(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ServeError, match="--port 0"):
+        serve(str(folder / "my_agent.py"), text=True, port=taken.getsockname()[1], open_browser=False)
+
+
+def test_what_is_wrong_is_said_before_anything_is_served(folder: Path) -> None:
+    with pytest.raises(LoadError, match="there is no file"):
+        serve(str(folder / "missing.py"), text=True, port=0, open_browser=False)
+    with pytest.raises(ReplayError, match=r"call\.json"):
+        serve(str(folder / "my_agent.py"), replay=folder, port=0, open_browser=False)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"graphs": []}', '{"graphs": null}'])
+def test_a_langgraph_json_without_graphs(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "langgraph.json").write_text(text, encoding="utf-8")
+    assert others_beside(tmp_path) == {}
+
+
+async def test_a_graph_for_studio_brings_its_model(folder: Path) -> None:
+    bound = (
+        GRAPH.replace("llm=ScriptedModel", "llm=None").replace("None([", "None)  # ([")
+        + "\ngraph = graph.compile().with_config({'configurable': {'llm': ScriptedModel(['Bound.'])}})\n"
+    )
+    (folder / "other.py").write_text(bound, encoding="utf-8")
+    shelf = Shelf(Choices("first.py", llm="offline"), text_only=True, others=others_beside(folder))
+    parts = await shelf.load("other")
+    assert parts.model.name == "the graph's own"
+    shelf.keep(parts)
+    async with served(shelf) as client, page(client) as shown:
+        await shown.start(graph="other")
+        turn = await shown.say("Hello?")
+        assert turn["steps"][0]["words"][0]["heard"] == "Bound."
+
+
+async def test_twenty_pages_at_once() -> None:
+    desk = Agent("desk", instructions="Help.", handoffs=[Handoff("billing")])
+    billing = Agent("billing", instructions="Bill.")
+    model = ScriptedModel(
+        {"desk": [("bill", [call("transfer_to_billing")])], "billing": lambda messages: f"Billed: {_last(messages)}"}
+    )
+    graph = create_voice_graph([desk, billing], llm=model)
+
+    async def one(client: Any, number: int) -> None:
+        async with page(client) as shown:
+            await shown.start()
+            for each in range(3):
+                text = f"bill {number}-{each}"
+                turn = await shown.say(text)
+                assert turn["user"] == text
+                # A fresh agent is not shown what the caller has said to the other.
+                said = text if each else "(The caller is on the line and waits for you to speak.)"
+                assert turn["steps"][-1]["words"][-1]["heard"] == f"Billed: {said}"
+            assert shown.last("agent")["name"] == "billing"
+
+    async with served(shelf_of(graph), max_calls=20) as client:
+        await asyncio.gather(*(one(client, number) for number in range(20)))
+    assert not model.errors
+
+
+def _last(messages: Any) -> str:
+    return str(next(m for m in reversed(messages) if m.type == "human").text)
+
+
+async def test_a_call_is_saved_as_a_test() -> None:
+    saved: list[list[str]] = []
+
+    def save(conversation: Conversation[Any]) -> str:
+        saved.append([str(message.text) for message in conversation.messages])
+        if len(saved) > 1:
+            raise OSError("the disk is full")
+        return "tests/test_call.py"
+
+    graph = create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(["Yes?"]))
+    async with served(shelf_of(graph), save=save) as client, page(client) as shown:
+        assert shown.last("welcome")["save"]
+        await shown.start()
+        await shown.say("Hello.")
+        for _ in range(2):
+            await shown.send("save_test")
+        await shown.until(lambda: len(shown.all("notice")) == 2)
+        assert saved[0] == ["Hello.", "Yes?"]
+        assert "tests/test_call.py" in shown.all("notice")[0]["text"]
+        assert "the disk is full" in shown.all("notice")[1]["text"]
