@@ -10,6 +10,7 @@ from graph_voice.testing import ScriptedModel
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.page.watch import CallWatch
 from graph_voice_livekit.testing.rig import voice_rig
+from graph_voice_livekit.testing.voice import FakeTTS
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -72,3 +73,23 @@ async def test_a_user_message_that_is_no_turn_leaves_nothing() -> None:
         watch.tell()
     assert told.turns == {}
     assert {"agent", "state", "nodes"} <= set(told.kinds)
+
+
+async def test_a_reply_that_is_dropped_before_its_first_sound_leaves_a_mark() -> None:
+    agent, told = desk("The first answer.", "The second answer."), Told()
+    watch = CallWatch(told)
+    async with voice_rig(agent, tts=FakeTTS(first_audio=4.0)) as rig:
+        watch.follow(agent.conversation, rig.session)
+        await rig.user_says("Hello there.", at=0.5)
+        await rig.wait_until(rig.now + 2.5)
+        await rig.user_says("I have one more question.", seconds=2.0)
+        await rig.until_idle(quiet=5.0)
+        watch.tell()
+        heard = [message.text for message in agent.conversation.messages if message.type == "ai"]
+    words = [word for turn in told.turns.values() for step in turn["steps"] for word in step["words"]]
+    happened = [word for word in words if word["state"] != "guess"]
+    assert [(word["heard"], word["unheard"], word["state"]) for word in happened] == [
+        ("", "The first answer.", "dropped"),
+        ("The second answer.", "", "heard"),
+    ]
+    assert heard == ["The second answer."]

@@ -128,7 +128,8 @@ class CallWatch:
         self._changed.set()
 
     def _on_false_interruption(self, event: AgentFalseInterruptionEvent) -> None:
-        self._notice("info", "It was no interruption: the agent goes on." if event.resumed else "False interruption.")
+        goes_on = ": the agent goes on" if event.resumed else ""
+        self._notice("info", f"It was no interruption{goes_on}.")
 
     def _on_error(self, event: ErrorEvent) -> None:
         error = getattr(event.error, "error", event.error)

@@ -64,7 +64,9 @@ function travel(edge) {
   const path = [...edge.querySelectorAll("path")].find((each) => each.getAttribute("fill") === "none");
   if (!path || still.matches) return;
   edge.classList.add("moving");
+  for (const earlier of drawing.querySelectorAll("circle.dot")) earlier.remove();
   const dot = document.createElementNS(SVG, "circle");
+  dot.setAttribute("class", "dot");
   dot.setAttribute("r", "6");
   dot.setAttribute("fill", path.getAttribute("stroke"));
   edge.append(dot);
@@ -75,7 +77,7 @@ function travel(edge) {
     const at = path.getPointAtLength(length * (1 - (1 - done) ** 2));
     dot.setAttribute("cx", at.x);
     dot.setAttribute("cy", at.y);
-    if (done < 1) return requestAnimationFrame(step);
+    if (done < 1 && dot.isConnected) return requestAnimationFrame(step);
     dot.remove();
     edge.classList.remove("moving");
   };

@@ -75,7 +75,7 @@ const ON = {
   },
   line: ({ agent, text }) => transcript.outside(agent, text),
   caller: ({ text, final }) => transcript.caller(text, final),
-  notice: ({ kind, text }) => notice(kind, text),
+  notice: ({ kind, text }) => (kind === "error" ? notice(kind, text) : transcript.note(text)),
   prompt: showPrompt,
   ping: ({ id }) => send({ type: "pong", id, at: performance.now() }),
   clear: (message) => sound?.tell(message),

@@ -127,6 +127,12 @@ export function outside(agent, text) {
   announce(`${agent}: ${text}`);
 }
 
+/** Something worth knowing beside what was said. */
+export function note(text) {
+  following(() => $("lines").append(make("li", "turn note", text)));
+  announce(text);
+}
+
 export function ended(reason) {
   following(() => $("lines").append(make("li", "turn end", `The call is over (${reason.replaceAll("_", " ")}).`)));
   announce("The call is over.");
