@@ -61,6 +61,7 @@ class PageCall:
         self._session = self._made(speech, page_rate)
         self._tasks: list[asyncio.Task[None]] = []
         self._saying: set[asyncio.Task[None]] = set()
+        self._ready = asyncio.Event()
         self._over = False
         self._gone = False
 
@@ -102,6 +103,7 @@ class PageCall:
         self.watch.follow(self._agent.conversation, self._session)
         self._session.on("close", self._closed)
         await self._session.start(self._agent)
+        self._ready.set()
         self._tasks = [asyncio.create_task(self.watch.run(), name="page watch")]
         if self._loudspeaker is not None:
             self._tasks.append(asyncio.create_task(self._ping(), name="page ping"))
@@ -122,6 +124,7 @@ class PageCall:
         task.add_done_callback(self._saying.discard)
 
     async def _answer(self, text: str) -> None:
+        await self._ready.wait()  # a page may be faster than the session
         with contextlib.suppress(RuntimeError):  # the session closes
             await self._session.interrupt(force=True)
             self._session.generate_reply(user_input=text, input_modality="text")

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from graph_voice import Conversation, Voice
 from graph_voice.cli.options import userdata_of
 from graph_voice.drawing import to_svg
 from graph_voice.errors import GraphVoiceError
+from graph_voice.graph.given import as_compiled
 from graph_voice.graph.speakers import speakers_of
 from graph_voice.launch.loading import load_graph, name_of
 from graph_voice.launch.model_choice import OFFLINE, ModelChoice, choose_model
@@ -47,6 +48,7 @@ class GraphParts:
         cls, name: str, graph: Any, model: ModelChoice, speak: Sequence[str] = (), userdata: Any = None
     ) -> "GraphParts":
         """A loaded graph with its model."""
+        graph = as_compiled(graph, "serve")  # once, not for each call
         conversation: Conversation[Any] = Conversation(graph, speak=speak)
         roles = conversation.call.roles
         agents = [node for node in roles.nodes if node in roles.agents]
@@ -54,9 +56,9 @@ class GraphParts:
         heard = [node for node in roles.nodes if node in roles.custom_speakers]
         return cls(name, graph, agents, model, heard, userdata)
 
-    @property
+    @cached_property
     def svg(self) -> str:
-        """Its drawing."""
+        """Its drawing, made once."""
         return to_svg(self.graph)
 
     def agent(self, speech: OfflineParts | None, watch: BaseCallbackHandler) -> GraphAgent:
