@@ -1,7 +1,7 @@
 """The picture of the live page in the README: `python scripts/page_picture.py calls/customer_service-0`.
 
-It plays a call that `graph-voice demo` has written, on a page in Chromium, and takes the picture while a handoff is on its
-way. Make the call on a machine that does nothing else: the page shows its times.
+It plays a call that `graph-voice demo` has written, on a page in Chromium, and takes the picture while a handoff is on
+its way. Make the call on a machine that does nothing else: the page shows its times.
 """
 
 import argparse

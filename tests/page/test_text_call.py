@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
 from page_support import STUCK, page, served, shelf_of
 from pydantic import BaseModel, SecretStr
 
@@ -170,3 +172,36 @@ async def test_no_other_graph_is_loaded(name: str) -> None:
         await shown.start(graph=name)
         assert "There is no graph" in shown.last("notice")["text"]
         assert not shown.all("started")
+
+
+async def test_a_graph_that_is_not_ours() -> None:
+    @tool
+    def weather(city: str) -> str:
+        """The weather of a city."""
+        return f"It rains in {city}."
+
+    graph = create_agent(ScriptedModel([call("weather", {"city": "Oslo"}), "Take an umbrella."]), tools=[weather])
+    async with served(shelf_of(graph, speak=["model"])) as client, page(client) as shown:
+        await shown.start()
+        turn = await shown.say("What's the weather?")
+        calls = [c for step in turn["steps"] for c in step["calls"]]
+        assert [(c["name"], json.loads(c["args"]), c["result"]) for c in calls] == [
+            ("weather", {"city": "Oslo"}, "It rains in Oslo.")
+        ]
+        assert [w["heard"] for s in turn["steps"] for w in s["words"]] == ["Take an umbrella."]
+        assert {name for message in shown.all("nodes") for name in message["running"]} >= {"model", "tools"}
+        assert turn["spans"]
+
+
+async def test_the_button_that_interrupts() -> None:
+    model = ScriptedModel(["one two three four five six", "Yes?"], per_token=0.3)
+    graph = create_voice_graph([Agent("desk", instructions="Help.")], llm=model)
+    async with served(shelf_of(graph)) as client, page(client) as shown:
+        await shown.start()
+        await shown.send("say", text="Count.")
+        await shown.until(lambda: any(w["heard"] for t in shown.turns.values() for s in t["steps"] for w in s["words"]))
+        await shown.send("interrupt")
+        await shown.until(lambda: any(t["state"] == "closed" for t in shown.turns.values()))
+        turn = next(iter(shown.turns.values()))
+        assert turn["interrupted"]
+        assert (await shown.say("Stop."))["steps"][0]["words"][0]["heard"] == "Yes?"

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,13 +18,13 @@ STUCK = 60.0
 """Seconds of real time after which what should have happened never will."""
 
 
-def shelf_of(*graphs: Any, **names: Any) -> Shelf:
+def shelf_of(*graphs: Any, speak: Sequence[str] = (), **names: Any) -> Shelf:
     """A shelf of these graphs, which have models of their own. The first is what the page begins with."""
     named = {**{f"graph_{number}": graph for number, graph in enumerate(graphs)}, **names}
     first = next(iter(named))
     shelf = Shelf(Choices(f"{first}.py"), text_only=True, others={name: f"{name}.py" for name in named})
     for name, graph in named.items():
-        shelf.keep(GraphParts.of(name, graph, ModelChoice(None, "scripted")))
+        shelf.keep(GraphParts.of(name, graph, ModelChoice(None, "scripted"), speak))
     return shelf
 
 

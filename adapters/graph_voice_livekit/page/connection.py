@@ -34,6 +34,8 @@ SaveTestHook = Callable[[Conversation[Any]], str]
 logger = logging.getLogger("graph_voice.page")
 _UNSENT = 3000
 """Messages that a page may leave unread. One that reads nothing loses its call."""
+_PATIENCE = 3.0
+"""Seconds to wait for a place: a page that is loaded again has just hung up."""
 _POLICY = 1008
 """WebSocket's close code for those who break the rules."""
 _BUSY = "All {most} calls of this server are taken. Close another page, or start the server with a higher --max-calls."
@@ -181,7 +183,7 @@ class PageConnection:
     # ---- the call
 
     async def _start(self, wanted: Start) -> None:
-        if not self._places.take():
+        if not await self._places.wait(_PATIENCE):
             self.send({"type": "notice", "kind": "error", "text": _BUSY.format(most=self._places.most)})
             self.send({"type": "ended", "reason": "busy"})
             return

@@ -1,5 +1,7 @@
 """How much a page may send, and how many pages may have a call."""
 
+import asyncio
+
 __all__ = ["Allowance", "Places"]
 
 
@@ -37,6 +39,18 @@ class Places:
     def __init__(self, most: int) -> None:
         self.most = most
         self.taken = 0
+        self._freed = asyncio.Event()
+
+    async def wait(self, patience: float) -> bool:
+        """Take one, or wait so many seconds for one: a page that begins anew has just hung up. False: none was free."""
+        try:
+            async with asyncio.timeout(patience):
+                while not self.take():
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def take(self) -> bool:
         """Take the place of one call. False: all are taken."""
@@ -48,3 +62,4 @@ class Places:
     def give_back(self) -> None:
         """A call is over."""
         self.taken -= 1
+        self._freed.set()

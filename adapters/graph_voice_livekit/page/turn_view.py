@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graph_voice import Turn
+from graph_voice import Turn, events
 from graph_voice.turn.record import ModelStep, Spoken, ToolCallRecord
 from graph_voice.turn.state import TurnState
 from graph_voice_livekit.page.runs import Asked
@@ -41,12 +41,28 @@ class TurnSeen:
     spans: list[Span] = field(default_factory=list)
     tools: dict[str, Span] = field(default_factory=dict)
     """Tool call id -> when its code ran."""
+    custom: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Message id -> the tool calls of custom nodes, which the turn's record does not hold."""
     failed: list[str] = field(default_factory=list)
     """What went wrong, in words."""
 
     @property
     def id(self) -> str:
         return self.turn.id
+
+    def called(self, event: events.ToolCalls) -> None:
+        """A custom node has made tool calls."""
+        made = [
+            {"id": c.id, "name": c.name, "args": c.args, "status": "running", "result": None, "error": False}
+            for c in event.calls
+        ]
+        self.custom[event.message_id] = [{"agent": event.agent, **call} for call in made]
+
+    def answered(self, event: events.ToolResult) -> None:
+        """A tool call of a custom node has its result."""
+        for call in (call for calls in self.custom.values() for call in calls):
+            if call["id"] == event.call_id:
+                call.update(status="done", result=event.output, error=event.is_error)
 
     def waiting(self) -> Iterator[Spoken]:
         """The words that nothing was reported of yet."""
@@ -72,7 +88,7 @@ class TurnSeen:
             "user": hide(record.user.text) if record.user is not None else None,
             "interrupted": turn.interrupted,
             "failed": [hide(text) for text in self.failed],
-            "steps": [self._step(step, hide, places) for step in record.steps()],
+            "steps": [*(self._step(step, hide, places) for step in record.steps()), *self._alone(hide)],
             "handoffs": [
                 {
                     "old": handoff.event.old_agent,
@@ -94,8 +110,22 @@ class TurnSeen:
         return {
             "agent": step.agent,
             "words": [self._words(spoken, hide, places) for spoken in said if spoken.produced],
-            "calls": [self._call(call, args.get(call.id), hide) for call in step.calls.values()],
+            "calls": [
+                *(self._call(call, args.get(call.id), hide) for call in step.calls.values()),
+                *self._unrecorded(step.words.id, hide),
+            ],
         }
+
+    def _unrecorded(self, message_id: str, hide: Hide) -> list[dict[str, Any]]:
+        calls = self.custom.get(message_id, ())
+        return [_custom(call, hide) for call in calls if self.turn.record.call(call["id"]) is None]
+
+    def _alone(self, hide: Hide) -> Iterator[dict[str, Any]]:
+        """The tool calls of custom nodes beside which nothing was said."""
+        said = {step.words.id for step in self.turn.record.steps()}
+        for message_id, calls in self.custom.items():
+            if message_id not in said and (shown := self._unrecorded(message_id, hide)):
+                yield {"agent": calls[0]["agent"], "words": [], "calls": shown}
 
     def _words(self, spoken: Spoken, hide: Hide, places: Mapping[str, int]) -> dict[str, Any]:
         whole = hide(spoken.produced)[:_LONGEST]
@@ -135,6 +165,18 @@ class TurnSeen:
             yield Span("model", f"{request.agent}: first token", request.began, first)
             if request.first_token is not None:
                 yield Span("generate", f"{request.agent}: the rest", request.first_token, request.ended)
+
+
+def _custom(call: Mapping[str, Any], hide: Hide) -> dict[str, Any]:
+    return {
+        "id": call["id"],
+        "name": call["name"],
+        "args": hide(_json(call["args"]))[:_LONGEST] if call["args"] else "",
+        "status": call["status"],
+        "result": hide(call["result"])[:_LONGEST] if call["result"] is not None else None,
+        "error": call["error"],
+        "seconds": None,
+    }
 
 
 def _json(value: Any) -> str:

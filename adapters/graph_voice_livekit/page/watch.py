@@ -90,8 +90,13 @@ class CallWatch:
 
     def _on_event(self, turn: Turn, event: events.Event) -> None:
         seen = self._seen(turn)
-        if isinstance(event, events.Failed):
-            seen.failed.append(f"{event.agent}: {type(event.error).__name__}: {event.error}"[:_LONGEST])
+        match event:
+            case events.Failed(agent=agent, error=error):
+                seen.failed.append(f"{agent}: {type(error).__name__}: {error}"[:_LONGEST])
+            case events.ToolCalls(custom=True):
+                seen.called(event)
+            case events.ToolResult(custom=True):
+                seen.answered(event)
         self._changed.set()
 
     def _on_tool(self, run: ToolRun) -> None:
