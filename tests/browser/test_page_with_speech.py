@@ -155,4 +155,20 @@ async def test_the_browsers_own_microphone(
         await caller.wait_for()
         assert likeness(await caller.inner_text(), said) >= ALIKE
         await shown.locator("g.active[data-node=technical_support]").wait_for()
+
+        # Push to talk: the microphone is open only while the space bar, or the button, is held.
+        meter = shown.locator("#meter")
+        assert await meter.get_attribute("data-microphone") == "on"
+        await shown.click("#hold")
+        assert await meter.get_attribute("data-microphone") == "off"
+        await shown.keyboard.down("Space")
+        assert await meter.get_attribute("data-microphone") == "on"
+        await shown.keyboard.up("Space")
+        assert await meter.get_attribute("data-microphone") == "off"
+        await shown.locator("#talk").hover()
+        await shown.mouse.down()
+        assert await meter.get_attribute("data-microphone") == "on"
+        await shown.mouse.up()
+        assert await meter.get_attribute("data-microphone") == "off"
+        assert await shown.locator("#hold").get_attribute("aria-pressed") == "true"
     assert complaints == []

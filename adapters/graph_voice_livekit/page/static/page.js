@@ -110,7 +110,7 @@ async function replay() {
 function finish() {
   over = true;
   for (const id of ["text", "send", "stop"]) $(id).disabled = true;
-  for (const id of ["mute", "hold", "meter"]) $(id).hidden = true;
+  for (const id of ["mute", "hold", "meter", "talk"]) $(id).hidden = true;
   $("restart").disabled = false;
   $("loading").close();
   sound?.close();
@@ -151,6 +151,7 @@ async function begin(how) {
     try {
       await sound.listen();
       for (const id of ["mute", "hold", "meter"]) $(id).hidden = false;
+      $("talk").hidden = $("hold").ariaPressed !== "true";
       gate();
     } catch (error) {
       notice("error", error.message);
@@ -163,7 +164,6 @@ function restart() {
   socket = null;
   old?.close(1000);
   finish();
-  if (!wanted) wanted = null;
   $("restart").disabled = true;
   show("connecting");
   connect();
@@ -199,19 +199,25 @@ function showPrompt({ agent, messages, tools }) {
 
 let held = false;
 function gate() {
-  if (sound) sound.muted = $("mute").ariaPressed === "true" || ($("hold").ariaPressed === "true" && !held);
+  if (!sound) return;
+  sound.muted = $("mute").ariaPressed === "true" || ($("hold").ariaPressed === "true" && !held);
+  $("meter").dataset.microphone = sound.muted ? "off" : "on";
 }
 function toggle(id) {
   $(id).ariaPressed = $(id).ariaPressed === "true" ? "false" : "true";
+  $("talk").hidden = $("hold").ariaPressed !== "true";
+  gate();
+}
+function hold(down) {
+  held = down;
+  document.body.classList.toggle("held", down);
   gate();
 }
 function holding(event, down) {
   const typing = ["INPUT", "TEXTAREA", "SELECT"].includes(event.target.tagName) && event.target.type !== "checkbox";
   if (event.code !== "Space" || typing || $("hold").ariaPressed !== "true") return;
   event.preventDefault();
-  held = down;
-  document.body.classList.toggle("held", down);
-  gate();
+  hold(down);
 }
 
 $("say").addEventListener("submit", (event) => {
@@ -224,6 +230,8 @@ $("say").addEventListener("submit", (event) => {
 $("stop").addEventListener("click", () => send({ type: "interrupt" }));
 $("mute").addEventListener("click", () => toggle("mute"));
 $("hold").addEventListener("click", () => toggle("hold"));
+$("talk").addEventListener("pointerdown", () => hold(true));
+for (const end of ["pointerup", "pointercancel", "pointerleave"]) $("talk").addEventListener(end, () => hold(false));
 document.addEventListener("keydown", (event) => holding(event, true));
 document.addEventListener("keyup", (event) => holding(event, false));
 $("restart").addEventListener("click", restart);
