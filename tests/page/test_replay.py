@@ -20,11 +20,11 @@ LOG = CallLog(
     (
         Utterance("desk", "Hello, how can I", 0.5, 2.0, interrupted=True, generated="Hello, how can I help you?"),
         Utterance(CALLER, "My bill.", 1.8, 2.6),
-        Latency("desk", 2.6, 3.4, 0.3, 0.2, 0.1, 0.15, 0.05),
+        Latency("desk", 2.6, 3.4, 0.3, 0.2, 0.05, 0.1, 0.05, 0.05, 0.05),
         ToolCall("desk", "transfer_to_billing", {}, 2.9, 3.0, "Transferring to billing.", call_id="call_1"),
         Handed("desk", "billing", 3.1),
         Utterance("billing", "Billing here.", 3.4, 4.4),
-        Utterance("billing", "", 4.6, 4.7, interrupted=True, generated="One more thing."),
+        Utterance("billing", "", 4.6, 4.6, dropped=True, generated="One more thing."),
         Note("end", "the end", 5.0),
     ),
     duration=5.5,
@@ -61,7 +61,7 @@ def test_the_call_is_told_in_order(folder: Path) -> None:
         ("", "One more thing.", "dropped"),
     ]
     assert [(h["old"], h["new"]) for h in second["handoffs"]] == [("desk", "billing")]
-    assert {"caller", "transcription", "end_of_turn", "model", "voice", "playback"} <= {
+    assert {"caller", "transcription", "end_of_turn", "tool", "model", "voice", "playback"} <= {
         span["kind"] for span in second["spans"]
     }
     told = [message for _, message in replay.moments if message["type"] == "userdata"]

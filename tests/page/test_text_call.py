@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
 from page_support import STUCK, page, served, shelf_of
 from pydantic import BaseModel, SecretStr
 
@@ -191,6 +192,36 @@ async def test_a_graph_that_is_not_ours() -> None:
         assert [w["heard"] for s in turn["steps"] for w in s["words"]] == ["Take an umbrella."]
         assert {name for message in shown.all("nodes") for name in message["running"]} >= {"model", "tools"}
         assert turn["spans"]
+
+
+async def test_what_a_tool_writes_for_a_page_and_what_a_handoff_takes_along() -> None:
+    class Reason(BaseModel):
+        topic: str
+
+    @function_tool
+    async def add(ctx: RunContext[None], item: str) -> str:
+        """Add an item to the cart."""
+        for count in (1, 2):
+            get_stream_writer()({"key": "cart", "items": [item] * count, "note": MARKUP})
+        return "Added."
+
+    desk = Agent("desk", instructions="Help.", tools=[add], handoffs=[Handoff("billing", arguments=Reason)])
+    billing = Agent("billing", instructions="Bill.")
+    model = ScriptedModel(
+        {
+            "desk": [call("add", {"item": "tea"}), "Done.", call("transfer_to_billing", {"topic": "tea"})],
+            "billing": ["Billing here."],
+        }
+    )
+    graph = create_voice_graph([desk, billing], llm=model)
+    async with served(shelf_of(graph)) as client, page(client) as shown:
+        await shown.start()
+        turn = await shown.say("Tea, please.")
+        assert [(w["by"], w["key"], json.loads(w["data"])) for w in turn["written"]] == [
+            ("add", "cart", {"key": "cart", "items": ["tea", "tea"], "note": MARKUP})
+        ]
+        turn = await shown.say("And the bill.")
+        assert [json.loads(h["args"]) for h in turn["handoffs"]] == [{"topic": "tea"}]
 
 
 async def test_the_button_that_interrupts() -> None:

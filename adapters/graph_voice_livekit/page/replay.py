@@ -18,6 +18,8 @@ _STAGES = {
     "silence": ("end_of_turn", "silence"),
     "recognition": ("transcription", "transcription"),
     "end_of_turn": ("end_of_turn", "end of turn"),
+    "waiting": ("playback", "an earlier reply"),
+    "tools": ("tool", "tools"),
     "model": ("model", "model"),
     "synthesis": ("voice", "voice: first sound"),
 }
@@ -91,7 +93,7 @@ def _state(folder: Path) -> Mapping[str, Any]:
 
 
 def _agents(call: Mapping[str, Any]) -> list[str]:
-    names = [call.get("first_agent")]
+    names = [call.get("first_agent"), *call.get("agents", ())]
     for entry in call["entries"]:
         names += [entry.get("speaker"), entry.get("new_agent"), entry.get("agent")]
     return list(dict.fromkeys(name for name in names if name and name != CALLER))
@@ -122,6 +124,7 @@ class _Turn:
             "steps": self.steps,
             "handoffs": self.handoffs,
             "prompts": [],
+            "written": [],
             "spans": self.spans,
         }
         copied: dict[str, Any] = json.loads(json.dumps(shown))
@@ -145,7 +148,9 @@ def _moments(call: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[tupl
             yield from _tool(entry, turn)
         elif kind == "handoff":
             old, new, at = entry["old_agent"], entry["new_agent"], entry["at"]
-            turn.handoffs.append({"old": old, "new": new, "call": None, "task": None, "state": "entered", "reason": ""})
+            turn.handoffs.append(
+                {"old": old, "new": new, "call": None, "task": None, "state": "entered", "reason": "", "args": ""}
+            )
             yield at, {"type": "agent", "name": new, "before": old}
             yield at, turn.view()
         elif kind == "latency":
@@ -182,10 +187,11 @@ def _agent(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPag
         words.update(heard=heard, unheard=generated[len(heard) :], state="playing")
         yield at, turn.view()
         at += _STEP
-    cut = bool(entry["interrupted"])
+    cut = bool(entry["interrupted"] or entry.get("dropped"))
     missing = generated[len(text) :] if cut and generated.startswith(text) else ""
     words.update(heard=text, unheard=missing, state="heard" if not cut else "cut" if text else "dropped")
-    turn.spans.append({"kind": "playback", "label": "playback", "start": started, "end": ended})
+    if text:
+        turn.spans.append({"kind": "playback", "label": "playback", "start": started, "end": ended})
     yield ended, turn.view()
     yield ended, {"type": "state", "agent": "listening", "user": "listening"}
 
@@ -214,6 +220,6 @@ def _tool(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPage
 def _latency(entry: Mapping[str, Any], turn: _Turn) -> None:
     at = entry["end_of_speech"]
     for name, (kind, label) in _STAGES.items():
-        if (part := entry[name]) > 0:
+        if (part := entry.get(name) or 0.0) > 0:
             turn.spans.append({"kind": kind, "label": label, "start": at, "end": at + part})
             at += part

@@ -43,12 +43,18 @@ class TurnSeen:
     """Tool call id -> when its code ran."""
     custom: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Message id -> the tool calls of custom nodes, which the turn's record does not hold."""
+    written: dict[str, events.Custom] = field(default_factory=dict)
+    """What tools and nodes have written for a page; of several with the same key, the last."""
     failed: list[str] = field(default_factory=list)
     """What went wrong, in words."""
 
     @property
     def id(self) -> str:
         return self.turn.id
+
+    def wrote(self, event: events.Custom) -> None:
+        """A tool or a node has written something for a page."""
+        self.written[f"key {event.key}" if event.key is not None else str(len(self.written))] = event
 
     def called(self, event: events.ToolCalls) -> None:
         """A custom node has made tool calls."""
@@ -97,8 +103,18 @@ class TurnSeen:
                     "task": handoff.event.task,
                     "state": handoff.state.value,
                     "reason": hide(handoff.reason),
+                    "args": hide(_json(dict(arguments))) if (arguments := handoff.event.arguments) else "",
                 }
                 for handoff in record.handoffs
+            ],
+            "written": [
+                {
+                    "agent": event.agent,
+                    "by": event.tool or event.node,
+                    "key": hide(event.key or ""),
+                    "data": hide(_json(event.data))[:_LONGEST],
+                }
+                for event in self.written.values()
             ],
             "prompts": [{"id": request.id, "agent": request.agent} for request in own],
             "spans": [span.shown() for span in sorted(self._spans(own), key=lambda span: span.start)],

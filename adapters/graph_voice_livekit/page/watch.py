@@ -93,6 +93,8 @@ class CallWatch:
         match event:
             case events.Failed(agent=agent, error=error):
                 seen.failed.append(f"{agent}: {type(error).__name__}: {error}"[:_LONGEST])
+            case events.Custom():
+                seen.wrote(event)
             case events.ToolCalls(custom=True):
                 seen.called(event)
             case events.ToolResult(custom=True):

@@ -46,6 +46,7 @@ export function turn(view) {
       }
     }
     made.append(...edges.map(handoff));
+    made.append(...view.written.map(data));
     for (const failure of view.failed) made.append(make("p", "failure", failure));
     if (view.prompts.length) made.append(prompts(view.prompts));
     const old = shown.get(view.id);
@@ -89,10 +90,20 @@ function tool(call, agent) {
   return made;
 }
 
+/** What a tool or a node has written for a page. */
+function data(view) {
+  const made = make("div", "tool data");
+  made.style.setProperty("--hue", hue(view.agent));
+  made.append(make("div", "call", make("code", "", view.key || "data"), make("span", "quiet", `written by ${view.by || view.agent}`)));
+  made.append(make("pre", "result", view.data));
+  return made;
+}
+
 function handoff(view) {
   const made = make("p", `handoff ${view.state}`, named(view.old), " → ", named(view.new));
   made.style.setProperty("--hue", hue(view.new));
   if (view.task) made.append(make("span", "quiet", view.task === "begin" ? " a task begins" : " back from a task"));
+  if (view.args) made.append(make("code", "quiet", ` ${view.args}`));
   if (view.state === "rejected") {
     const mark = make("span", "mark", "did not happen");
     mark.title = view.reason;
