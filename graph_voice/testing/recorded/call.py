@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from graph_voice.errors import GraphVoiceError
 from graph_voice.messages.content import plain_text
 
-__all__ = ["RecordError", "RecordedCall", "RecordedTurn", "Reply", "from_messages"]
+__all__ = ["Output", "RecordError", "RecordedCall", "RecordedTurn", "Reply", "from_messages"]
 
+Output: TypeAlias = str | dict[str, str]
+"""What a tool answered: a text, or `{"error": text}`."""
 UNHEARD = " (the rest was not heard)"
 """Stands for the words of an answer that were cut off, where a recording does not have them."""
 
@@ -60,14 +62,14 @@ class RecordedCall:
         exact: whether the replies are the models' own. Else they are what was heard, and a replay finds out which
             of it were fixed lines of the graph.
         userdata: the userdata at the beginning, as JSON. None: the graph's own default.
-        outputs: tool -> its results, in order.
+        outputs: tool -> its results, in order: texts, and `{"error": text}` for an error.
     """
 
     name: str
     turns: tuple[RecordedTurn, ...]
     exact: bool = False
     userdata: dict[str, Any] | None = None
-    outputs: dict[str, list[str]] = field(default_factory=dict)
+    outputs: dict[str, list[Output]] = field(default_factory=dict)
 
     @property
     def heard(self) -> list[str]:
@@ -85,7 +87,7 @@ def from_messages(messages: Sequence[BaseMessage], *, name: str = "call") -> Rec
     Raises `RecordError` when nothing was said.
     """
     turns: list[RecordedTurn] = []
-    outputs: dict[str, list[str]] = {}
+    outputs: dict[str, list[Output]] = {}
     said: str | None = None
     answers: list[AIMessage] = []
     for message in messages:
@@ -98,7 +100,9 @@ def from_messages(messages: Sequence[BaseMessage], *, name: str = "call") -> Rec
         elif isinstance(message, AIMessage):
             answers.append(message)
         elif isinstance(message, ToolMessage):
-            outputs.setdefault(message.name or "", []).append(message.text)
+            text = str(message.text)
+            output: Output = text if message.status != "error" else {"error": text}
+            outputs.setdefault(message.name or "", []).append(output)
     if said is not None or answers:
         turns.append(_turn(said, answers))
     return checked(RecordedCall(name, tuple(_greeting_as_heard(turns)), outputs=outputs))

@@ -11,12 +11,13 @@ from langgraph.graph import StateGraph
 from pydantic import TypeAdapter, ValidationError
 
 from graph_voice import events
+from graph_voice.agents.tools import ToolError
 from graph_voice.errors import UserdataError
 from graph_voice.graph.build import definition_of
 from graph_voice.testing.clock import run
 from graph_voice.testing.front_end import PlanError
 from graph_voice.testing.models import ScriptedModel
-from graph_voice.testing.recorded.call import UNHEARD, RecordedCall, RecordError, Reply
+from graph_voice.testing.recorded.call import UNHEARD, Output, RecordedCall, RecordError, Reply
 from graph_voice.testing.result import Result
 from graph_voice.testing.script import ScriptedReply, call, say
 from graph_voice.testing.scripted_call import Call
@@ -216,7 +217,7 @@ def _steps(recorded: RecordedCall) -> list[Step]:
     return steps
 
 
-def answers(graph: Any, outputs: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Callable[..., str]]]:
+def answers(graph: Any, outputs: Mapping[str, Sequence[Output]]) -> dict[str, dict[str, Callable[..., str]]]:
     """Mocks for `Call(mocks=...)`: each of these tools answers one of its outputs after the other, wherever it is.
 
     Raises `RecordError` for a tool that no agent of the graph has.
@@ -227,10 +228,22 @@ def answers(graph: Any, outputs: Mapping[str, Sequence[str]]) -> dict[str, dict[
         owners = [name for name in compiled.nodes if tool in _tools(compiled, name)]
         if not owners:
             raise RecordError(f"no agent of the graph has the tool {tool!r}, so it can't be mocked.")
-        left = iter(list(given))
+        mock = _answering(given)
         for agent in owners:
-            found.setdefault(agent, {})[tool] = lambda *_, left=left, **__: next(left, _MISSING)
+            found.setdefault(agent, {})[tool] = mock
     return found
+
+
+def _answering(outputs: Sequence[Output]) -> Callable[..., str]:
+    left = iter(list(outputs))
+
+    def mock(*_: Any, **__: Any) -> str:
+        output = next(left, _MISSING)
+        if isinstance(output, Mapping):
+            raise ToolError(output["error"])
+        return output
+
+    return mock
 
 
 def _tools(graph: Any, name: str) -> list[str]:

@@ -152,7 +152,7 @@ def _loose(played: Replay) -> Iterator[str]:
     yield f"    assert phone.active_agent == {played.active_agent!r}"
 
 
-def _texts(named: Mapping[str, Sequence[str]]) -> str:
+def _texts(named: Mapping[str, Sequence[Any]]) -> str:
     """Lists of texts by name, a text a line."""
     parts = [
         f"    {name!r}: [\n{''.join(f'        {text!r},{chr(10)}' for text in texts)}    ],\n"

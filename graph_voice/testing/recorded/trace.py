@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from graph_voice.testing.recorded.call import RecordedCall, RecordedTurn, RecordError, Reply, checked
+from graph_voice.testing.recorded.call import Output, RecordedCall, RecordedTurn, RecordError, Reply, checked
 
 __all__ = ["from_runs"]
 
@@ -29,7 +29,7 @@ def from_runs(runs: Iterable[Any], *, name: str | None = None) -> RecordedCall:
         cut = bool(root.outputs.get("interrupted")) and bool(heard) and said is not None
         turns.append(RecordedTurn(said, replies, heard, cut))
     thread = name or str(roots[0].metadata.get("thread_id") or "call")
-    outputs: dict[str, list[str]] = {}
+    outputs: dict[str, list[Output]] = {}
     for run in sorted((run for run in known if run.kind == "tool"), key=lambda run: run.begun):
         if (output := run.tool_output) is not None:
             outputs.setdefault(run.name, []).append(output)
@@ -114,11 +114,14 @@ class _Run:
         return Reply(str(self.metadata.get("langgraph_node") or ""), text, calls)
 
     @property
-    def tool_output(self) -> str | None:
-        found = self.outputs.get("output")
+    def tool_output(self) -> Output | None:
+        found, failed = self.outputs.get("output"), False
         if isinstance(found, Mapping):
-            found = (found.get("kwargs") or found).get("content")
-        return found if isinstance(found, str) else None
+            about = found.get("kwargs") or found
+            found, failed = about.get("content"), about.get("status") == "error"
+        if not isinstance(found, str):
+            return None
+        return {"error": found} if failed else found
 
 
 def _text_of(blocks: Any) -> str:

@@ -18,7 +18,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langsmith_sink import LangSmithSink
 from pydantic import BaseModel
 
-from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Conversation, Handoff, RunContext, ToolError, create_voice_graph, function_tool
 from graph_voice.cli import main
 from graph_voice.testing import Call, PlanError, ScriptedModel, call, recorded_test, run, say
 from graph_voice.testing.recorded import RecordError, from_folder, from_messages, from_runs, from_thread
@@ -174,6 +174,37 @@ def test_a_tool_that_answers_as_it_did_does_not_run() -> None:
     passes(source)
     with pytest.raises(RecordError, match="no agent of the graph has the tool 'pay'"):
         recorded_test(phone, graph=GRAPH, mock=["pay"])
+
+
+@pytest.mark.parametrize("front_end", ["core", "livekit"])
+def test_a_mocked_tool_fails_as_it_did(front_end: str) -> None:
+    ran: list[str] = []
+
+    def shop() -> Any:
+        @function_tool
+        async def charge(ctx: RunContext[Any], card: str) -> str:
+            """Charge a card."""
+            ran.append(card)
+            if card == "A":
+                raise ToolError("This card was refused.")
+            return "Charged."
+
+        return create_voice_graph([Agent("desk", instructions="You sell.", tools=[charge])])
+
+    replies = [call("charge", {"card": "A"}), "It was refused.", call("charge", {"card": "B"}), "Thank you."]
+
+    async def talk() -> Call[Any]:
+        async with Call(shop(), llm=ScriptedModel(replies), front_end=front_end) as phone:
+            await phone.says("Card A.")
+            await phone.says("Then card B.")
+        return phone
+
+    put(shop())
+    phone = run(talk())
+    source = recorded_test(phone, graph=GRAPH, mock=["charge"])
+    assert "'charge fails: This card was refused.'" in source
+    passes(source)
+    assert ran == ["A", "B"]
 
 
 def test_userdata_at_the_beginning() -> None:
