@@ -61,14 +61,18 @@ SCRIPT: dict[str, Any] = {
         (lambda: Task("t", result=asyncio.Lock, instructions="T."), "can't read and write it as JSON"),
         (lambda: Task("t", draft=Strict, instructions="T."), "made without arguments"),
         (lambda: Task("t", instructions="T.", returns="all"), "write a history operation"),
-        (lambda: Agent("a", instructions="A.", tasks=["get_city"]), "Write the task itself"),
+        (lambda: Agent("a", instructions="A.", tasks=[5]), "Write the task itself"),
+        (
+            lambda: create_voice_graph([Agent("a", instructions="A.", tasks=["get_city"])]),
+            r"an external one: .*external_tasks=.*A Task of the graph's is written itself, tasks=\[get_city\]",
+        ),
         (lambda: city(give_up=3), r"give_up=3\): write a text"),
         (lambda: TaskGroup("g", "ab"), "at least two steps"),
         (lambda: TaskGroup("g", [city(), Agent("a", instructions="A.")]), "is no Task"),  # type: ignore[list-item]
         (lambda: function_tool(tasks="get_city")(nothing), "write a list of tasks"),
         (lambda: function_tool(tasks=[3])(nothing), "write a list of tasks"),  # type: ignore[list-item]
         (lambda: function_tool(needs=[city()])(nothing), "write parameter and task"),  # type: ignore[arg-type]
-        (lambda: function_tool(needs={"city": "get_city"})(nothing), "write parameter and task"),  # type: ignore[dict-item]
+        (lambda: function_tool(needs={"city": 5})(nothing), "write parameter and task"),  # type: ignore[dict-item]
         (lambda: function_tool(available=True)(nothing), "a function of the RunContext"),  # type: ignore[arg-type]
         (
             lambda: Agent("a", instructions="A.", tools=[function_tool(needs={"town": city()})(nothing)]),
