@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from remote_support import LocalServer
@@ -178,6 +179,23 @@ async def test_a_reply_that_is_asked_for_while_a_question_is_open_does_not_take_
         assert "waits for an answer" in str(failed.error)
         await conversation.run("Oslo")
         assert conversation.messages[-1].text == "To Oslo."
+    agrees(found, conversation)
+
+
+async def counts(state: MessagesState) -> dict[str, Any]:
+    get_stream_writer()({"cart": ["soup"]})
+    return {"messages": [AIMessage("One soup.")]}
+
+
+@pytest.mark.virtual_clock
+async def test_what_a_node_on_the_server_writes_for_a_page_is_an_event_here() -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node(counts)
+    builder.add_edge(START, "counts")
+    found = LocalServer(builder)
+    async with Conversation(found.remote(), speak=["counts"]) as conversation:
+        seen = await conversation.run("Soup.")
+    assert [e.data for e in seen if isinstance(e, events.Custom)] == [{"cart": ["soup"]}]
     agrees(found, conversation)
 
 
