@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +12,13 @@ import livekit.agents as lk
 import pytest
 from graph_agent_support import no_accidents, told_by_graph, told_by_livekit
 from langgraph.checkpoint.memory import InMemorySaver
+from livekit import rtc
 from livekit.agents import AgentSession, AgentTask, ToolError
-from livekit.agents.beta.workflows import GetEmailTask
+from livekit.agents.beta.workflows import GetDtmfTask, GetEmailTask
+from livekit.agents.beta.workflows.dtmf_inputs import GetDtmfResult
 from livekit.agents.beta.workflows.email_address import GetEmailResult
+from livekit.agents.testing import fake_job_context
+from livekit.rtc import EventEmitter
 from native_support import LiveKitModel
 from pydantic import BaseModel
 
@@ -71,7 +77,7 @@ def desk(
     make: Any, result: Any = Digits, tools: Any = (pay, unlock), userdata: Any = None, **options: Any
 ) -> GraphAgent:
     def script(messages: Any) -> Any:
-        if messages[-1].text in ("pay", "unlock", "email"):
+        if messages[-1].text in ("pay", "unlock", "email", "pin"):
             return call(messages[-1].text)
         told = [m.text for m in messages if m.type == "tool"]
         return "Good bye." if messages[-1].text == "thanks" else f"So: {told[-1]}"
@@ -240,3 +246,47 @@ async def test_another_process_runs_the_task_anew() -> None:
                 await ga.conversation.call.abandon()  # as if the process had ended here
         await ga.aclose()
     assert heard(session)[-1] == ("assistant", "So: Paid with 12.")
+
+
+class Line(EventEmitter[str]):
+    """As much of a room as the keypad needs."""
+
+    name = "line"
+
+    def isconnected(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def a_job(line: Line) -> Iterator[None]:
+    """A LiveKit job on this line. Its temporary directory is left to its process otherwise."""
+    with fake_job_context(room=line) as job:  # type: ignore[arg-type]
+        yield
+    job._tempdir.cleanup()
+
+
+async def test_livekits_keypad_task_takes_the_digits_that_are_keyed_in() -> None:
+    model = LiveKitModel(["Please key in four digits."])
+    ga = desk(lambda run: GetDtmfTask(num_digits=run.inputs["n"]), GetDtmfResult, [pin])
+    line = Line()
+    with no_accidents(), a_job(line):
+        async with AgentSession[Any](vad=None, llm=model) as session:
+            await session.start(ga)
+            await session.run(user_input="pin")
+            for digit in "1234#":
+                line.emit("sip_dtmf_received", rtc.SipDTMF(code=0, digit=digit, participant=None))
+            await asyncio.sleep(5)
+            said = heard(session)
+        await ga.aclose()
+    assert said == [
+        ("user", "pin"),
+        ("assistant", "Please key in four digits."),
+        ("assistant", "So: 1 2 3 4"),
+    ]
+
+
+@function_tool
+async def pin(ctx: RunContext[Any]) -> str:
+    """Ask for the PIN."""
+    found: GetDtmfResult = await ctx.run_task("dtmf", n=4)
+    return found.user_input
