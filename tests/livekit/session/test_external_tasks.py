@@ -97,6 +97,7 @@ async def talk(ga: GraphAgent, *said: str, **options: Any) -> AgentSession[Any]:
     with no_accidents():
         async with AgentSession[Any](vad=None, **options) as session:
             await session.start(ga)
+            await asyncio.sleep(1)  # an on_enter method may speak first
             for words in said:
                 await session.run(user_input=words)
         await ga.aclose()
@@ -290,3 +291,25 @@ async def pin(ctx: RunContext[Any]) -> str:
     """Ask for the PIN."""
     found: GetDtmfResult = await ctx.run_task("dtmf", n=4)
     return found.user_input
+
+
+class Doorman(Agent):
+    name, instructions, tasks = "doorman", "You open doors.", ("dtmf",)
+
+    async def on_enter(self, ctx: RunContext[Any]) -> None:
+        found = await ctx.run_task("dtmf", n=2)
+        await ctx.say(f"You are in, {found.digits}.")
+
+
+async def test_an_on_enter_method_runs_livekits_task_too() -> None:
+    model, make = asking("Which digits?", call("record", {"digits": "12"}))
+    graph = create_voice_graph([Doorman()], llm=ScriptedModel(["Hello."]), external_tasks={"dtmf": Digits})
+    ga = GraphAgent(graph, tasks={"dtmf": make})
+    session = await talk(ga, "one two", "thanks")
+    assert heard(session)[:3] == [
+        ("assistant", "Which digits?"),
+        ("user", "one two"),
+        ("assistant", "You are in, 12."),
+    ]
+    assert "Ask for 2 digits." in str(model.shown[0].to_dict())
+    assert told_by_graph(ga) == heard(session)
