@@ -17,6 +17,7 @@ from livekit.agents.testing import fake_job_context
 from graph_voice.errors import BuildError, LoadError
 from graph_voice_livekit import GraphAgent, create_server
 from graph_voice_livekit.worker import server as server_module
+from graph_voice_livekit.worker.prepared import Plan, prepare
 
 SUPPORT = Path(__file__).parents[2] / "support"
 WORKER = f"{SUPPORT / 'worker_agent.py'}:graph"
@@ -293,3 +294,14 @@ def test_each_argument_that_livekit_has_is_taken() -> None:
 def test_what_is_no_graph_is_refused_with_what_to_give(graph: Any, told: str) -> None:
     with pytest.raises(BuildError, match=told):
         GraphAgent(graph)
+
+
+def test_a_graph_that_runs_on_a_server_is_prepared_without_models_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "my_agent.py"
+    file.write_text(
+        "from langgraph.pregel.remote import RemoteGraph\ngraph = RemoteGraph('x', url='http://127.0.0.1:9')\n"
+    )
+    plan = Plan(f"{file}:graph", {"tts": None, "stt": None, "vad": None}, None)
+    prepared = prepare(SimpleNamespace(userdata={}), plan)  # type: ignore[arg-type]
+    assert (prepared.error, prepared.model_error) == (None, None)
+    assert isinstance(prepared.graph, RemoteGraph)
