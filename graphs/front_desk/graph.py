@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from graph_voice import (
     Agent,
+    Idle,
     RunContext,
     TaskFailed,
     ToolError,
@@ -169,4 +170,8 @@ class FrontDesk(Agent):
         await ctx.generate_reply(f'Greet the caller with "Good {part}", and ask when they would like to come in.')
 
 
-graph = create_voice_graph([FrontDesk(), get_email], userdata=Visitor)
+graph = create_voice_graph(
+    [FrontDesk(), get_email],
+    userdata=Visitor,
+    idle=Idle(after=10, every=10, say="Take your time, I am still here.", limit=3),
+)

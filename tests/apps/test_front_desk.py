@@ -24,6 +24,7 @@ RUNNING = "The tool call is still in progress."
 LIST = call("list_available_slots")
 GIVES = call("record_email", {"address": "ada@example.org"})
 CONFIRMS = call("confirm_email")
+STILL_HERE = "Take your time, I am still here."
 ASKS = "What is your email address?"
 EMAIL = [ASKS, GIVES, "ada@example.org, is that right?", CONFIRMS]
 
@@ -449,6 +450,22 @@ async def test_a_slow_calendar_is_bridged_by_a_line(front_end: Any) -> None:
             await phone.says(words)
         told = [text.strip() for text in phone.heard[-2:]]
         assert told == ["One moment, I am entering it in the calendar.", "See you."]
+
+
+async def test_a_silent_caller_is_told_that_somebody_is_there_but_not_while_the_calendar_is_asked(
+    front_end: Any,
+) -> None:
+    model = scripted([LIST, "Two?", BOOKS, "See you."])
+    async with desk_call(front_end, model, calendar(kind=SlowCalendar)) as phone:
+        await phone.says("Tomorrow?")
+        await phone.silence(12)
+        assert phone.heard[-1] == STILL_HERE
+        for words in ("Yes.", "ada at example dot org"):
+            await phone.says(words)
+        await phone.silence(60)
+        assert phone.heard.count(STILL_HERE) == 4, "three times at most, until the caller speaks again"
+        await phone.says("Yes.")
+        assert phone.heard[-1].strip() == "See you."
 
 
 # ---- a process that dies
