@@ -75,8 +75,8 @@ def test_the_prompt_has_every_row_and_says_what_is_sold_out() -> None:
 
 def test_a_schema_names_the_ids_of_the_menu_and_another_menu_makes_other_tools() -> None:
     def ids(menu: Menu, tool: str, argument: str) -> Any:
-        made = next(t for t in tools_of(menu) if as_tool(t, agent="a").name == tool)
-        schema = convert_to_openai_tool(as_tool(made, agent="a"))["function"]["parameters"]
+        made = next(t for t in tools_of(menu) if as_tool(t).name == tool)
+        schema = convert_to_openai_tool(as_tool(made))["function"]["parameters"]
         return schema["properties"][argument]
 
     assert ids(MENU, "order_combo_meal", "meal")["enum"] == MENU.ids("combo")
