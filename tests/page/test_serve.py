@@ -23,6 +23,7 @@ from graph_voice_livekit.console.setup import Choices
 from graph_voice_livekit.page.commands import ServeError, serve
 from graph_voice_livekit.page.parts import Shelf, others_beside
 from graph_voice_livekit.page.replay import ReplayError
+from graph_voice_livekit.page.save import TestWriter
 
 GRAPH = """
 from graph_voice import Agent, create_voice_graph
@@ -30,6 +31,24 @@ from graph_voice.testing import ScriptedModel
 
 graph = create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(["Hello."]))
 """
+WITH_A_TOOL = '''
+from pathlib import Path
+
+from graph_voice import Agent, create_voice_graph, function_tool
+from graph_voice.testing import ScriptedModel, call
+
+
+@function_tool
+async def book(table: int) -> str:
+    """Book a table."""
+    with (Path(__file__).parent / "booked").open("a") as file:
+        file.write("once")
+    return f"Table {table} is booked."
+
+
+model = ScriptedModel([call("book", {"table": 4}), "Done."])
+graph = create_voice_graph([Agent("desk", instructions="Help.", tools=[book])], llm=model)
+'''
 RUN = "import typer; from graph_voice_livekit.page.commands import serve; typer.run(serve)"
 
 
@@ -158,23 +177,34 @@ def _last(messages: Any) -> str:
     return str(next(m for m in reversed(messages) if m.type == "human").text)
 
 
-async def test_a_call_is_saved_as_a_test() -> None:
-    saved: list[list[str]] = []
-
-    def save(conversation: Conversation[Any]) -> str:
-        saved.append([str(message.text) for message in conversation.messages])
-        if len(saved) > 1:
-            raise OSError("the disk is full")
-        return "tests/test_call.py"
-
-    graph = create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(["Yes?"]))
-    async with served(shelf_of(graph), save=save) as client, page(client) as shown:
+async def test_a_call_is_saved_as_a_test(folder: Path) -> None:
+    (folder / "my_agent.py").write_text(WITH_A_TOOL, encoding="utf-8")
+    shelf = Shelf(Choices(str(folder / "my_agent.py")), text_only=True)
+    async with served(shelf, save=TestWriter(shelf, folder / "tests")) as client, page(client) as shown:
         assert shown.last("welcome")["save"]
         await shown.start()
+        await shown.say("Book a table.")
+        await shown.send("save_test")
+        await shown.until(lambda: bool(shown.all("notice")))
+        assert shown.last("notice")["kind"] == "info", shown.last("notice")
+    (file,) = (folder / "tests").glob("test_my_agent_*.py")
+    text = file.read_text(encoding="utf-8")
+    assert "Book a table." in text
+    compile(text, str(file), "exec")
+    assert (folder / "booked").read_text(encoding="utf-8") == "once"  # the tool did not act again
+
+
+async def test_a_test_that_can_not_be_written(folder: Path) -> None:
+    async def save(graph: str, conversation: Conversation[Any]) -> str:
+        raise OSError("the disk is full")
+
+    async with served(shelf_of(create_graph()), save=save) as client, page(client) as shown:
+        await shown.start()
         await shown.say("Hello.")
-        for _ in range(2):
-            await shown.send("save_test")
-        await shown.until(lambda: len(shown.all("notice")) == 2)
-        assert saved[0] == ["Hello.", "Yes?"]
-        assert "tests/test_call.py" in shown.all("notice")[0]["text"]
-        assert "the disk is full" in shown.all("notice")[1]["text"]
+        await shown.send("save_test")
+        await shown.until(lambda: bool(shown.all("notice")))
+        assert "the disk is full" in shown.last("notice")["text"]
+
+
+def create_graph() -> Any:
+    return create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(["Yes?"]))

@@ -18,6 +18,7 @@ from graph_voice.errors import GraphVoiceError
 from graph_voice_livekit.console.setup import Choices
 from graph_voice_livekit.page.parts import Shelf, others_beside
 from graph_voice_livekit.page.replay import Replay
+from graph_voice_livekit.page.save import TestWriter
 from graph_voice_livekit.page.server import LOCAL_HOSTS, make_app, new_token
 
 __all__ = ["ServeError", "serve"]
@@ -71,7 +72,7 @@ def serve(
     address = _address(host, listening.getsockname()[1], token)
     console.print(f"Model: {model}. Press Ctrl-C to end.\n\n  {address}\n", soft_wrap=True)
     hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {host.lower(), sockets.gethostname().lower()}
-    app = make_app(shelf, max_calls=max_calls, token=token, hosts=hosts, replay=stored)
+    app = make_app(shelf, max_calls=max_calls, token=token, hosts=hosts, replay=stored, save=TestWriter(shelf))
     if open_browser:
         webbrowser.open(address)
     with contextlib.suppress(KeyboardInterrupt):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -29,7 +29,8 @@ from graph_voice_livekit.page.protocol import (
 
 __all__ = ["PageConnection", "SaveTestHook"]
 
-SaveTestHook = Callable[[Conversation[Any]], str]
+SaveTestHook = Callable[[str, Conversation[Any]], Awaitable[str]]
+"""Given the name of the graph and the call."""
 
 logger = logging.getLogger("graph_voice.page")
 _UNSENT = 3000
@@ -71,6 +72,7 @@ class PageConnection:
         self._call: PageCall | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
         self._has_place = False
 
     def send(self, message: ToPage | bytes) -> None:
@@ -97,9 +99,10 @@ class PageConnection:
             await asyncio.shield(ending)
 
     async def _end(self, writer: asyncio.Task[None]) -> None:
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        for task in (self._starting, self._saving):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._hang_up()
         writer.cancel()
         await asyncio.gather(writer, *([self._closing] if self._closing else []), return_exceptions=True)
@@ -159,7 +162,9 @@ class PageConnection:
                 if (shown := call.watch.prompt(name)) is not None:
                     self.send(shown)
             case SaveTest():
-                self._save_test(call)
+                if self._save is None or (self._saving is not None and not self._saving.done()):
+                    return
+                self._saving = asyncio.create_task(self._save_test(call, self._save), name="page saves")
             case _ if call.over:
                 return
             case Say():
@@ -171,11 +176,9 @@ class PageConnection:
             case Pong():
                 call.pong(message)
 
-    def _save_test(self, call: PageCall) -> None:
-        if self._save is None:
-            raise PageError("this server writes no tests")
+    async def _save_test(self, call: PageCall, save: SaveTestHook) -> None:
         try:
-            text, kind = f"Written: {self._save(call.watch.conversation)}", "info"
+            text, kind = f"Written: {await save(call.parts.name, call.watch.conversation)}", "info"
         except (GraphVoiceError, OSError) as error:
             text, kind = f"The test can't be written: {error}", "error"
         self.send({"type": "notice", "kind": kind, "text": text})

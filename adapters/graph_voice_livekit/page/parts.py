@@ -103,6 +103,10 @@ class Shelf:
         """The names of all graphs, that one first."""
         return list(dict.fromkeys([self.first, *self.others]))
 
+    def path_of(self, name: str) -> str:
+        """The path of the graph of this name, as it was given."""
+        return self.choices.graph if name == self.first else self.others[name]
+
     async def load(self, name: str | None = None) -> GraphParts:
         """The graph of this name. Raises what the commands raise, and `GraphVoiceError` for an unknown name."""
         name = name or self.first
@@ -123,7 +127,7 @@ class Shelf:
         if name != self.first:
             if name not in self.others:
                 raise GraphVoiceError(f"There is no graph {name!r}; there are {', '.join(self.names)}.")
-            choices = replace(choices, graph=self.others[name], speak=(), userdata=None)
+            choices = replace(choices, graph=self.path_of(name), speak=(), userdata=None)
         graph = load_graph(choices.graph)
         speak = speakers_of(graph, choices.speak)
         userdata = userdata_of(graph, choices.userdata)
