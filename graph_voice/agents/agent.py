@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
@@ -21,7 +21,7 @@ from graph_voice.events import Modality
 from graph_voice.history.operation import Operation
 from graph_voice.secrets.credentials import shown
 
-__all__ = ["Agent", "Spoken", "Text", "require_tool_name", "texts_of"]
+__all__ = ["Agent", "Spoken", "Text", "require_tool_name", "takes_arguments", "texts_of"]
 
 
 @dataclass(frozen=True)
@@ -324,8 +324,8 @@ class Agent:
         if self.on_enter is None or self.enters_by_method:
             return None
         text = _variant(self.on_enter, modality)
-        if callable(text) and not _takes_one(text):
-            return text(userdata, arguments)
+        if takes_arguments(text):
+            return cast(Callable[[Any, Any], str], text)(userdata, arguments)
         return _render(text, userdata, modality)
 
     def _tool_methods(self) -> list[Any]:
@@ -381,6 +381,11 @@ def _variant(text: Text, modality: Modality) -> str | Callable[..., str]:
 def texts_of(written: Any) -> list[Any]:
     """What may be rendered of a text: both variants of one that differs by modality."""
     return [written.audio, written.text] if isinstance(written, Spoken) else [written]
+
+
+def takes_arguments(on_enter: Any) -> bool:
+    """Whether this `on_enter` is a function of the userdata and of what came with the handoff."""
+    return callable(on_enter) and not _takes_one(on_enter)
 
 
 def _enters(function: Any) -> bool:

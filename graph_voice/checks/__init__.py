@@ -19,6 +19,7 @@ from graph_voice.agents.agent import Agent
 from graph_voice.agents.completing import Ending
 from graph_voice.agents.task import Task
 from graph_voice.agents.tools import FunctionTool, is_function_tool
+from graph_voice.checks.arguments import check_arguments
 from graph_voice.checks.findings import Finding, Severity
 from graph_voice.checks.keys import check_keys
 from graph_voice.checks.livekit_names import livekit_mistakes
@@ -119,6 +120,7 @@ def check_graph(
             *_tasks(agents),
             *_userdata(compiled),
             *check_keys(agents, module),
+            *check_arguments(agents),
         ]
     )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from graph_voice.agents.agent import Agent, texts_of
+from graph_voice.agents.agent import Agent, takes_arguments, texts_of
 from graph_voice.checks.findings import Finding, Severity
 
 __all__ = ["check_prompts"]
@@ -59,7 +59,8 @@ def _texts(agent: Agent, userdata: Any) -> Iterator[str | Exception]:
         elif callable(prompt) and userdata is not None:
             try:
                 # A copy: a prompt must change nothing, and the channel's own value is shared.
-                yield str(prompt(copy.deepcopy(userdata)))
+                given = (copy.deepcopy(userdata), None) if takes_arguments(prompt) else (copy.deepcopy(userdata),)
+                yield str(prompt(*given))
             except Exception as error:
                 yield error
 

@@ -7,6 +7,7 @@ from langchain_core.messages import SystemMessage
 from pydantic import BaseModel
 
 from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, events, function_tool
+from graph_voice.checks import check_graph
 from graph_voice.errors import BuildError
 from graph_voice.testing import ScriptedModel, call
 
@@ -108,6 +109,19 @@ async def test_the_program_moves_on_without_them() -> None:
     await conversation.update_agent("b")
     await conversation.run("Hello?")
     assert [CAME in prompt.messages[0].text for prompt in model.prompts] == [False, True, False]
+
+
+@pytest.mark.parametrize(("start", "takes", "found"), [("a", True, 0), ("a", False, 1), ("b", True, 1)])
+def test_the_check_finds_an_on_enter_that_nothing_comes_to(start: str, takes: bool, found: int) -> None:
+    kind = Reason if takes else None
+    agents = [
+        agent("a", handoffs=[Handoff("b", "To b.", arguments=kind)]),
+        agent("b", on_enter=lambda userdata, reason: f"Ask about {reason.topic}.", handoffs=[Handoff("a", "Back.")]),
+    ]
+    findings = check_graph(create_voice_graph(agents, llm=ScriptedModel([]), start=start))
+    told = [f.problem for f in findings]
+    assert len(told) == found, told
+    assert not told or ("no handoff to it has any" in told[0]) != takes
 
 
 async def test_a_class_that_has_changed_since_is_not_forced_on_it() -> None:
