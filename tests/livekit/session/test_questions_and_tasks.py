@@ -81,21 +81,31 @@ async def test_beside_another_tool_call(front_end: Any) -> None:
         assert desk.paid == ["3 Ada No. Tomorrow."]
 
 
-@pytest.mark.parametrize("stored", [True, False])
-async def test_a_crash_while_it_asks_behind_its_task_loses_nothing(front_end: Any, stored: bool) -> None:
+async def test_a_crash_while_it_asks_behind_its_task_loses_nothing(front_end: Any) -> None:
     desk = Desk()
     model = script(PAY, "I am back.", "All paid.")
     async with Call(desk.graph(), llm=model, front_end=front_end, saver=InMemorySaver()) as phone:
         for words in ("Pay three.", "Ada."):
             await phone.says(words)
-        if stored:
-            await phone.conversation.flush()
+        await phone.conversation.flush()
         await phone.crash().resume()
         assert phone.heard[-1] == "Cash?"
         for words in ("No.", "Tomorrow."):
             await phone.says(words)
         assert desk.paid == ["3 Ada No. Tomorrow."]
         assert phone.conversation.state["stack"] == []
+
+
+async def test_a_question_that_was_not_stored_is_asked_again_or_its_tool_call_is_unknown(front_end: Any) -> None:
+    desk = Desk()
+    model = script(PAY, "I am back.")
+    async with Call(desk.graph(), llm=model, front_end=front_end, saver=InMemorySaver()) as phone:
+        for words in ("Pay three.", "Ada."):
+            await phone.says(words)
+        await phone.crash().resume()  # what was stored last decides
+        assert phone.conversation.resumed is not None
+        assert (phone.heard[-1] == "Cash?") != (phone.conversation.resumed.unknown == ("pay",))
+        assert desk.paid == []
 
 
 async def test_a_task_begins_behind_the_answer(front_end: Any) -> None:
