@@ -186,9 +186,13 @@ class LiveKitFrontEnd(FrontEnd):
             await self._speak(plan.says)
         plan.done = True
 
+    def _answers(self) -> bool:
+        """Whether a turn has still to be spoken. Behind a task LiveKit says that it listens while a tool runs."""
+        return self.agent.bridge.busy is not None
+
     async def _rest(self) -> None:
         if not self.conversation.closed:
-            await self.rig.until_idle(timeout=600)
+            await self.rig.until_idle(timeout=600, busy=self._answers)
         heard = [m.text for m in self.conversation.messages if m.type == "human"]
         for text in self._protected:
             if not any(text in said for said in heard):

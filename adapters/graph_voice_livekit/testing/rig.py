@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from livekit.agents import Agent, AgentSession, TurnHandlingOptions, utils
@@ -109,13 +109,16 @@ class VoiceRig:
         except TimeoutError:
             raise CallStuck(f"The agent is silent for {timeout} s: {self._state()}") from None
 
-    async def until_idle(self, *, quiet: float = 1.5, timeout: float = 60.0) -> None:
+    async def until_idle(
+        self, *, quiet: float = 1.5, timeout: float = 60.0, busy: Callable[[], bool] = lambda: False
+    ) -> None:
         """Wait until nobody speaks or thinks and that has lasted for a while.
 
         Args:
             quiet: seconds that it must last. Longer than the silences after which a turn ends (endpointing),
                 or the reply to the caller's last words may not have begun yet.
             timeout: seconds after which to give up.
+            busy: whether something else goes on.
 
         Raises:
             CallStuck: the call is still busy after `timeout` seconds.
@@ -125,7 +128,7 @@ class VoiceRig:
             if self.now > deadline:
                 raise CallStuck(f"The call is still busy after {timeout} s: {self._state()}")
             await asyncio.sleep(0.05)
-            if self._busy():
+            if self._busy() or busy():
                 since = self.now
 
     def _busy(self) -> bool:
