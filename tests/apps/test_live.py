@@ -4,6 +4,7 @@ With scripted models they are tests like the others; `pytest tests/apps/test_liv
 plays them with a real one. They ask for the state, handoffs and tools, and let a judge read the words.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from graph_voice.launch.loading import load_graph
 from graph_voice.testing import Call, ScriptedModel, call, say
 from graph_voice.testing.happened import AgentHandoff
+from graphs.front_desk.appointments import Slot
+from graphs.front_desk.fake_calendar import FakeCalendar
 
 pytestmark = [pytest.mark.live, pytest.mark.virtual_clock(limit=100_000)]
 
@@ -169,4 +172,58 @@ async def test_what_is_sold_out_is_not_ordered_and_the_customer_is_told(open_app
     assert not phone.userdata.items
     await result.expect.contains_message(agent="attendant").judge(
         judge(), intent="says that the caramel sundae can't be had today"
+    )
+
+
+NOW = datetime(2026, 6, 12, 8, tzinfo=UTC)
+HOURS = {12: (9, 9.5, 10), 13: (14, 14.5, 15), 14: (11, 11.5)}
+SLOTS = [NOW.replace(day=day, hour=int(h), minute=int(h % 1 * 60)) for day, hours in HOURS.items() for h in hours]
+TWO = Slot(start=NOW.replace(day=13, hour=14))
+
+
+async def test_a_visit_is_booked_for_an_address_that_was_spoken_and_confirmed(open_app: Any) -> None:
+    script = {
+        "front_desk": [
+            "Good morning. When would you like to come in?",
+            call("list_available_slots"),
+            "Tomorrow I have two, half past two, and three in the afternoon.",
+            call("schedule_appointment", {"slot_id": TWO.id}),
+            "You are booked for tomorrow at two.",
+        ],
+        "get_email": [
+            "What is your email address?",
+            call("record_email", {"address": "ada@example.org"}),
+            "ada@example.org, is that right?",
+            call("confirm_email"),
+        ],
+    }
+    calendar = FakeCalendar(slots=SLOTS, now=NOW)
+    phone = open_app("front_desk", script, context=calendar)
+    result = await phone.says("Can I have an appointment tomorrow?")
+    result.expect.contains_function_call(name="list_available_slots")
+    await result.expect.contains_message(agent="front_desk").judge(
+        judge(), intent="offers times tomorrow between two and three in the afternoon, and no other day"
+    )
+    result = await phone.says("Two in the afternoon, please.")
+    result.expect.contains_function_call(name="schedule_appointment", arguments={"slot_id": TWO.id})
+    result.expect.contains_agent_handoff(new_agent="get_email")
+    result = await phone.says("It is ada at example dot org.")
+    result.expect.contains_function_call(name="record_email", arguments={"address": "ada@example.org"})
+    assert list(calendar.scheduled_appointments) == []
+    result = await phone.says("Yes, that's right.")
+    result.expect.contains_function_call(name="confirm_email")
+    result.expect.contains_agent_handoff(new_agent="front_desk")
+    assert [(one.slot, one.email) for one in calendar.scheduled_appointments] == [(TWO, "ada@example.org")]
+    await result.expect.contains_message(agent="front_desk").judge(judge(), intent="confirms a visit tomorrow at two")
+
+
+async def test_an_empty_calendar_is_said_to_be_empty(open_app: Any) -> None:
+    script = {
+        "front_desk": ["Good morning.", call("list_available_slots"), "There is nothing free in the next two weeks."]
+    }
+    phone = open_app("front_desk", script, context=FakeCalendar(slots=[], now=NOW))
+    result = await phone.says("What do you have in the next two weeks?")
+    result.expect.contains_function_call(name="list_available_slots")
+    await result.expect.contains_message(agent="front_desk").judge(
+        judge(), intent="says that nothing is free; it may offer to look further"
     )
