@@ -382,7 +382,9 @@ async def test_a_confirmation_that_was_cut_off_is_still_known(front_end: Any) ->
             await phone.says(words)
         phone.barge_in("When was it again?", after_words=2)
         await phone.says("Yes.")
-        assert phone.heard[-1] == "At two."
+        # LiveKit protects the whole speech of a tool call that can't be interrupted, so this one is heard to its end.
+        whole = "Wonderful, you are booked for tomorrow at two."
+        assert phone.heard[-1] == ("At two." if front_end == "core" else whole)
         assert "The visit is booked for Saturday" in shown(model.prompts[-1])
         assert booked(there) == [(at(1, 14), "ada@example.org")]
 
@@ -448,6 +450,7 @@ async def test_a_slow_calendar_is_bridged_by_a_line(front_end: Any) -> None:
     async with desk_call(front_end, model, calendar(kind=SlowCalendar)) as phone:
         for words in ("Tomorrow?", "Yes.", "ada at example dot org", "Yes."):
             await phone.says(words)
+        await phone.silence(5)  # less than the front desk waits before it says something
         told = [text.strip() for text in phone.heard[-2:]]
         assert told == ["One moment, I am entering it in the calendar.", "See you."]
 
@@ -465,6 +468,7 @@ async def test_a_silent_caller_is_told_that_somebody_is_there_but_not_while_the_
         await phone.silence(60)
         assert phone.heard.count(STILL_HERE) == 4, "three times at most, until the caller speaks again"
         await phone.says("Yes.")
+        await phone.silence(5)
         assert phone.heard[-1].strip() == "See you."
 
 
