@@ -126,6 +126,18 @@ def test_wishes_of_one_tool_become_one_call_and_others_stay_apart(
     assert calls(shop, words) == wanted
 
 
+def test_what_an_earlier_intent_only_answers_is_answered_and_nothing_is_called() -> None:
+    """An emergency goes before what else was said."""
+    data = yaml.safe_load(SHOP)
+    emergency = {"name": "emergency", "patterns": ["chest pain", "can't breathe"], "reply": ["Call 911."]}
+    data["agents"]["front_desk"]["intents"].insert(0, emergency)
+    router = IntentRouter(Examples.model_validate(data))
+    for words in ("My name is Ann and I have chest pain.", "I can't breathe", "Is it chest pain?"):
+        said = answer(router, words)
+        assert (said.text, said.tool_calls) == ("Call 911.", [])
+    assert calls(router, "My name is Ann.") == [("note", {"name": "Ann"})]
+
+
 def test_words_that_contradict_each_other_do_nothing(shop: IntentRouter) -> None:
     said = answer(shop, "Friday at seven, Saturday at eight.")
     assert (said.text, said.tool_calls) == ("When?", [])

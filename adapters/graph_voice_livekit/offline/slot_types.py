@@ -59,6 +59,7 @@ _NO_NAMES = _list(f"""
     to of for from with by about as if than too very just only also still now then again already maybe perhaps calling
     called looking trying going having interested afraid unsure busy done ready new private secret important hard easy
     spelled spelt misspelled different his her your our their mine me you he she we they one's someone somebody anyone
+    guess later soon whatever whenever nevermind sometime skip pass wow cool nice true false back almost
     anybody something anything everything can could would will do does did have has had never ever hang hold give let
     american british canadian english french german italian spanish mexican dutch irish scottish polish chinese
     japanese indian australian {" ".join(_MONTHS[:3] + _MONTHS[6:])} {" ".join(_DAYS)} today tomorrow tonight
@@ -225,5 +226,5 @@ SLOT_TYPES = {
 }
 NAME_IN_ANY_CASE = rf"\b(?:{_NAME_WORD}(?:\s+{_NAME_WORD}){{0,2}}|{_PLAIN_NAME}(?:\s+{_PLAIN_NAME}){{0,2}}{END})"
 """A name where the words before it say that it is one: "my name is ann"."""
-ANSWERS = frozenset({"time", "date", "email", "phone", "choice"})
+ANSWERS = frozenset({"time", "date", "email", "phone", "choice", "regex"})
 """Types whose words say by themselves what they are: they need no question before them."""

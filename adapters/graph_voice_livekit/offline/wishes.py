@@ -121,6 +121,9 @@ class Understanding:
         found, rest = self._by_patterns(unanswered)
         if not found:
             return self._by_examples(words)
+        first = min(found, key=lambda one: self._intents.index(one.intent))
+        if not first.intent.tool:
+            return [Wish(first.intent, first.slots)]
         known = [Wish(one.intent, one.slots) for one in found]
         for sentence in sentences(rest):
             wish = self._nearest_intent(sentence, TOOL_SCORE) if content(sentence) else None
@@ -180,6 +183,9 @@ class Understanding:
             known = vocabulary(self._texts_of([one.intent for one in marked]))
             left_over = content(clause) - known - values
             for one in marked:
+                if not one.intent.tool and not one.is_weak:
+                    counted.append(one)  # an answer does no harm: "Am I having a heart attack?"
+                    continue
                 if (question and not asks_a_fact(f"{one.pattern} ?")) or is_negated(clause, one.pattern):
                     continue
                 if not one.is_weak or not (strange or left_over or self._is_no_name(one, clause, sentence)):
@@ -233,6 +239,8 @@ class Understanding:
         floor, margin = (STRANGE_TOOL_SCORE, STRANGE_TOOL_MARGIN) if knows_none else (least_of_tool, TOOL_MARGIN)
         if best.score < floor or distance < margin or is_negated(words, best.nearest):
             return None
+        if knows_none and len(words.split()) < 3:
+            return None  # "Almost." is near to anything short
         return Wish(intent, {})
 
 

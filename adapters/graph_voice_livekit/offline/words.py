@@ -48,6 +48,7 @@ _WISH_NEGATION = re.compile(
     r"|wouldn['’]?t|didn['’]?t|did not|haven['’]?t|have not|no need|without|instead of|stop|cancel)\b",
     re.IGNORECASE,
 )
+_ALREADY = re.compile(r"\balready\b", re.IGNORECASE)
 _FACT_QUESTION = re.compile(
     r"(?:(?:and|but|so|oh|um|uh|well|sorry|wait|hello|hi|hey|okay|ok|please)[\s,]+)*"
     r"(?:is|are|was|were|does|did|isn['’]t|aren['’]t|why|who|whose|which|what(?!\s+about)(?:['’]s)?|how(?!\s+about)|when|where)\b",
@@ -102,7 +103,9 @@ def vocabulary(texts: Iterable[str]) -> frozenset[str]:
 
 
 def is_negated(text: str, like: str = "") -> bool:
-    """Whether `text` says no to something, and `like`, which it resembles, does not."""
+    """Whether `text` says no to something, or that it is done, and `like`, which it resembles, does not."""
+    if _ALREADY.search(text) and not _ALREADY.search(like):
+        return True
     if _WISH_NEGATION.search(text):
         return not _WISH_NEGATION.search(like)
     return bool(_NEGATION.search(text)) and not _NEGATION.search(like)
