@@ -49,6 +49,7 @@ from graph_voice.messages.pairs import (
     without_transfer,
 )
 from graph_voice.messages.prompt import add_words
+from graph_voice.secrets.known import Known
 from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.record import Write
@@ -443,8 +444,9 @@ class ToolsNode:
         turn, call_id = batch.turn, winner.message.tool_call_id
         spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
         frame = frame_of(batch.state, self.agent.name)
-        waited_for = frame is not None and frame["agent"] is not None
-        mark = {ENDS: _kept_end(winner.done, frame["agent"])} if frame and waited_for else {NO_REPLY: "stopped"}
+        waits = frame["agent"] if frame is not None else None
+        waited_for = waits is not None
+        mark = {ENDS: _kept_end(winner.done, waits, batch.known)} if waited_for else {NO_REPLY: "stopped"}
         marks = {**winner.message.additional_kwargs, **mark}
         winner.message = winner.message.model_copy(update={"additional_kwargs": marks})
         if turn is not None:
@@ -584,9 +586,11 @@ def _is_open(message: AnyMessage) -> TypeGuard[ToolMessage]:
     return isinstance(message, ToolMessage) and "placeholder" in message.additional_kwargs and not decided
 
 
-def _kept_end(done: Done, agent: str | None) -> dict[str, Any]:
-    """How a task ends, for a process that goes on before the active agent has changed."""
-    return {"agent": agent, "end": done.result() if done.is_open else None}
+def _kept_end(done: Done, agent: str | None, secrets: Known) -> dict[str, Any]:
+    """How a task ends, for a process that goes on before the active agent has changed. What is secret is left out."""
+    result = done.result()
+    is_open = done.is_open and secrets.value(result) == result
+    return {"agent": agent, "end": result if is_open else None}
 
 
 def _with_lines(asking: AIMessage, spoken: Sequence[AIMessage]) -> AIMessage:

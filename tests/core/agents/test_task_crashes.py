@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import SecretStr
 
 from graph_voice import Agent, Conversation, Done, Handoff, RunContext, Task, create_voice_graph, events, function_tool
+from graph_voice.call.durable import NOT_ENDED
 from graph_voice.messages.pairs import RUNNING
 from graph_voice.testing import Call, ScriptedModel, call
 
@@ -56,6 +58,29 @@ async def test_a_task_that_has_run_a_task_ends_too_and_that_one_is_not_asked_aga
     await heard(second.resume())
     assert results(second) == ["noon CET", "get hour is complete.", "get zone is complete."]
     assert (second.active_agent, second.state["stack"]) == ("desk", [])
+    await second.aclose()
+
+
+async def test_what_is_secret_is_not_kept_in_the_result_of_the_tool_call_that_ends_the_task() -> None:
+    """Not as a value, and not as a number that the caller has said to an agent that takes secrets."""
+    saver, number = InMemorySaver(), "4111111111111111"
+
+    @function_tool
+    async def store(ctx: RunContext[Any], code: SecretStr) -> str:
+        """Store the number."""
+        return "Stored."
+
+    @function_tool
+    async def finish(ctx: RunContext[Any], value: str) -> Done:
+        """Finish."""
+        return ctx.complete(value)
+
+    graph = travels(Task("get_code", instructions="Code?", tools=[store, finish]), call("finish", {"value": number}))
+    first = await crashed_before_it_is_decided(graph, saver, "Pay.", f"It is {number}.")
+    assert number not in str([message.model_dump() for message in first.messages])
+    second: Conversation[Any] = Conversation(graph, thread_id="1", saver=saver)
+    await second.open()
+    assert (second.active_agent, results(second)[-1]) == ("get_code", NOT_ENDED)
     await second.aclose()
 
 
