@@ -2,9 +2,7 @@
 
 import difflib
 import logging
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -18,7 +16,6 @@ from graph_voice.agents.agent import Agent
 from graph_voice.agents.external_task import ExternalTask
 from graph_voice.agents.idle import Idle
 from graph_voice.agents.shared_tools import SharedTools
-from graph_voice.agents.task import Task
 from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
 from graph_voice.errors import BuildError, TurnError
@@ -26,6 +23,18 @@ from graph_voice.graph.agent_node import AgentNode
 from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
 from graph_voice.graph.arrival import ExternalNode
 from graph_voice.graph.external_task import ExternalTaskNode
+from graph_voice.graph.members import (
+    check_names,
+    check_options,
+    check_tasks,
+    check_tools,
+    members_of,
+    name_of,
+    run_by,
+    tasks_run_by,
+    waiting_nodes,
+    warn_of_unreachable,
+)
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
 
@@ -107,17 +116,17 @@ def create_voice_graph(
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
     if not isinstance(agents, Iterable) or isinstance(agents, str):
         raise BuildError(f"create_voice_graph({agents!r:.60}): write a list of agents, create_voice_graph([agent]).")
-    _check_options(
+    check_options(
         external, external_tasks, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, idle, secrets
     )
     shared = SharedTools(tools)
-    members = [shared.given_to(m) if isinstance(m, Agent) else m for m in _members(agents)]
+    members = [shared.given_to(m) if isinstance(m, Agent) else m for m in members_of(agents)]
     members += [ExternalTask(name, kind) for name, kind in (external_tasks or {}).items()]
-    names = [_name(member) for member in members]
+    names = [name_of(member) for member in members]
     for name, member in zip(names, members, strict=True):
         refuse_voice_graph(name, member)
     external = [external] if isinstance(external, str) else list(external)
-    _check_names(names, external)
+    check_names(names, external)
     start = start or names[0]
     if start not in names:
         raise BuildError(f'start="{start}" is not one of the agents: {", ".join(names)}.')
@@ -139,7 +148,7 @@ def create_voice_graph(
     builder: StateGraph[Any, Any, Any, Any] = _VoiceGraph(
         schema_for(state_schema, userdata, secrets, [*names, *external]), context_schema=context_schema
     )
-    _check_tasks(members, start)
+    check_tasks(members, start)
     groups = {
         step.name: group.name
         for agent in members
@@ -149,18 +158,18 @@ def create_voice_graph(
     }
     for member in members:
         if isinstance(member, ExternalTask):
-            _add_external_task(builder, member, settings, _run_by(members, member.name))
+            _add_external_task(builder, member, settings, run_by(members, member.name))
         elif isinstance(member, Agent):
-            _check_tools(member)
+            check_tools(member)
             runtime = AgentRuntime(member, llm, settings, fallback)
             runtime.editable = editable
             settings.runtimes[member.name] = runtime
-            waiting, group = _waiting(_run_by(members, member.name)), groups.get(member.name)
+            waiting, group = waiting_nodes(run_by(members, member.name)), groups.get(member.name)
             _add_agent(builder, member, runtime, start=member.name == start, waiting=waiting, group=group)
         else:
-            about = {"agent": _name(member), "subgraph": True, "start": _name(member) == start}
-            builder.add_node(_name(member), member, metadata={"speak": True, METADATA: about})
-            builder.add_edge(_name(member), END)
+            about = {"agent": name_of(member), "subgraph": True, "start": name_of(member) == start}
+            builder.add_node(name_of(member), member, metadata={"speak": True, METADATA: about})
+            builder.add_edge(name_of(member), END)
 
     for name in external:
         outside = ExternalNode(name, settings)
@@ -179,47 +188,8 @@ def create_voice_graph(
     builder.add_conditional_edges(
         START, RunnableLambda(_refuse_sync, first, name="first"), {name: name for name in (*names, *external)}
     )
-    _warn_of_unreachable(members, start, external)
+    warn_of_unreachable(members, start, external)
     return builder
-
-
-def _check_options(
-    external: Any,
-    external_tasks: Any,
-    retry: Any,
-    timeout: Any,
-    max_hops: Any,
-    max_tool_calls: Any,
-    apology: Any,
-    idle: Any,
-    secrets: Any,
-) -> None:
-    """Raise `BuildError` for what would fail in the middle of a call."""
-
-    def refuse(name: str, value: Any, fix: str) -> None:
-        raise BuildError(f"create_voice_graph({name}={value!r:.60}): {fix}")
-
-    if not isinstance(external_tasks, Mapping | None) or not all(
-        isinstance(name, str) for name in external_tasks or ()
-    ):
-        refuse("external_tasks", external_tasks, 'write name and result, external_tasks={"dtmf": Digits}.')
-    if not isinstance(external, Iterable):
-        refuse("external", external, 'write the names of the agents, external=["human_desk"].')
-    for name, number in (("max_hops", max_hops), ("max_tool_calls", max_tool_calls)):
-        if not isinstance(number, int) or number < 0:
-            refuse(name, number, "write a whole number, 0 or more.")
-    if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
-        refuse("first_token_timeout", timeout, "write seconds above 0, or None for no limit.")
-    if not isinstance(apology, str) and not callable(apology):
-        refuse("apology", apology, "write a text, or a function of the userdata.")
-    if idle is not None and not isinstance(idle, Idle):
-        refuse("idle", idle, 'write idle=Idle(after=10, every=10, say="Are you still there?").')
-    if not isinstance(retry, RetryPolicy):
-        refuse(
-            "retry_policy", retry, "write LangGraph's RetryPolicy(max_attempts=2); RetryPolicy(max_attempts=1): once."
-        )
-    if secrets is not None and not hasattr(secrets, "dumps_typed"):
-        refuse("secrets", secrets, "write LangGraph's EncryptedSerializer.from_pycryptodome_aes().")
 
 
 def _refuse_sync(state: Any) -> str:
@@ -249,13 +219,6 @@ class _VoiceGraph(StateGraph[Any, Any, Any, Any]):
         return super().validate(interrupt)
 
 
-def _members(agents: Iterable[Any]) -> list[Any]:
-    """The agents, with the steps of each group of tasks. A task that is a step too is there once."""
-    found = [_instance(m) for agent in agents for m in (agent.steps if isinstance(agent, TaskGroup) else [agent])]
-    copied = [member.made_of for member in found if isinstance(member, Task) and member.made_of is not None]
-    return [member for member in found if not any(member is original for original in copied)]
-
-
 def refuse_voice_graph(name: str, member: Any) -> None:
     """Raise `BuildError` for a voice graph as a node of a graph whose state is a voice graph's too."""
     if isinstance(getattr(member, "builder", None), _VoiceGraph):
@@ -264,97 +227,6 @@ def refuse_voice_graph(name: str, member: Any) -> None:
             "their handoffs in the same state. Put its agents into the list of agents; or, to ask it as a graph of its "
             'own, call it in a tool or in a node: await graph.ainvoke({"messages": [...]}).'
         )
-
-
-def _instance(agent: Any) -> Any:
-    if not isinstance(agent, type):
-        return agent
-    try:
-        return agent()
-    except TypeError as error:
-        raise BuildError(
-            f"{agent.__name__} can't be made without arguments ({error}): pass an instance, {agent.__name__}(...)."
-        ) from error
-
-
-def _check_tools(agent: Agent) -> None:
-    for tool in agent.own_tools:
-        undeclared = sorted(set(getattr(tool, "handoffs", ())) - agent.targets)
-        if undeclared:
-            raise BuildError(
-                f'agent "{agent.name}": tool "{tool.name}" hands off to "{undeclared[0]}", which the agent does not '
-                f'declare: Agent("{agent.name}", ..., handoffs=[Handoff("{undeclared[0]}", tool=False)]).'
-            )
-    if agent.name in agent.targets:
-        raise BuildError(f'agent "{agent.name}" declares a handoff to itself.')
-
-
-def _run_by(members: Sequence[Any], task: str) -> list[Agent]:
-    """The agents that run this task."""
-    return [member for member in members if isinstance(member, Agent) and task in _tasks_run_by(member)]
-
-
-def _tasks_run_by(agent: Agent) -> list[str]:
-    return [*agent.own_tasks, *agent.external_tasks]
-
-
-def _waiting(agents: Sequence[Agent]) -> list[str]:
-    """The nodes that go on when a task that these agents run has ended."""
-    return [f"{agent.name}_tools" if agent.all_tools else agent.name for agent in agents]
-
-
-def _check_tasks(members: Sequence[Any], start: str) -> None:
-    """Raise `BuildError` for a task that nobody runs, and for one that is run and not there."""
-    agents = [member for member in members if isinstance(member, Agent)]
-    there = {member.name for member in agents if isinstance(member, Task)}
-    outside = {member.name for member in agents if isinstance(member, ExternalTask)}
-    for agent in agents:
-        for name in set(agent.external_tasks) - outside:
-            raise BuildError(
-                f'agent "{agent.name}" names the task "{name}", so it is an external one: create_voice_graph(..., '
-                f'external_tasks={{"{name}": Result}}). A Task of the graph\'s is written itself, tasks=[{name}].'
-            )
-    run = {name: member.name for member in agents for name in _tasks_run_by(member)}
-    for name, by in run.items():
-        if name not in there:
-            raise BuildError(
-                f'agent "{by}" runs the task "{name}", which is not in the graph: list it, '
-                f"create_voice_graph([..., {name}])."
-            )
-    for name in sorted(there - set(run) - {start}):
-        raise BuildError(
-            f'nobody runs the task "{name}": declare it with who does, Agent(..., tasks=[{name}]), and run it, '
-            f"await ctx.run_task({name})."
-        )
-
-
-def _name(member: Any) -> str:
-    if isinstance(member, Agent):
-        return str(member.name)
-    name = getattr(member, "name", None)
-    if not isinstance(member, Pregel) or not name or name == "LangGraph":
-        raise BuildError(
-            f"{member!r} is not an agent. Write an Agent, or a compiled graph with a name: "
-            'create_agent(..., name="x"), builder.compile(name="x").'
-        )
-    return str(name)
-
-
-def _check_names(names: Sequence[str], external: Sequence[str]) -> None:
-    if not names:
-        raise BuildError("create_voice_graph([]) has no agents: give at least one.")
-    reserved = {START, END, *(f"{n}_tools" for n in names)}
-    for name in external:
-        if not isinstance(name, str) or not name:
-            raise BuildError(f'external={list(external)!r}: write the names of the agents, external=["human_desk"].')
-        if name in names:
-            raise BuildError(f'external=["{name}"]: the graph has an agent of that name; rename one.')
-    names = [*names, *external]
-    for name in names:
-        if names.count(name) > 1:
-            raise BuildError(f'two agents are named "{name}"; rename one.')
-        if name in reserved:
-            raise BuildError(f'agent "{name}": this name is taken by a node of the graph; rename the agent.')
 
 
 def runtime_of(graph: Pregel[Any, Any, Any, Any], name: str) -> AgentRuntime | None:
@@ -455,7 +327,7 @@ def _add_external_task(
     """Add the node of a task that the front end runs."""
     node = ExternalTaskNode(task, AgentRuntime(task, None, settings))
     about = {"agent": task.name, "external_task": True, "start": False, "tools": [], "voice": {}}
-    ends = dict.fromkeys(_waiting(run_by), "task ends")
+    ends = dict.fromkeys(waiting_nodes(run_by), "task ends")
     builder.add_node(task.name, cast(Any, node.step), destinations=ends, metadata={METADATA: about})
 
 
@@ -478,7 +350,7 @@ def _handoffs(agent: Agent) -> tuple[dict[str, str], dict[str, str]]:
     for target in agent.ways:
         if target not in transfers and target not in returned:
             unnamed[target] = [f"handoff to {target}"]
-    for task in _tasks_run_by(agent):
+    for task in tasks_run_by(agent):
         if task not in transfers and task not in returned:
             unnamed[task] = ["task begins"]
     return _joined(transfers), _joined(returned)
@@ -496,23 +368,3 @@ def _tasks_of(agent: Agent, tool: Any) -> list[str]:
 
 def _joined(names: dict[str, list[str]]) -> dict[str, str]:
     return {target: ", ".join(found) for target, found in names.items()}
-
-
-def _warn_of_unreachable(members: Sequence[Any], start: str, external: Sequence[str]) -> None:
-    reached, frontier = {start}, [start]
-    by_name = {_name(m): m for m in members}
-    ways = {
-        name: (m.targets - set(external)) | {*_tasks_run_by(m)} for name, m in by_name.items() if isinstance(m, Agent)
-    }
-    if len(ways) < len(by_name) or not set(by_name).issuperset(chain.from_iterable(ways.values())):
-        return  # a compiled graph, or a node that is added later, may lead anywhere
-    while frontier:
-        for target in ways[frontier.pop()]:
-            if target not in reached:
-                reached.add(target)
-                frontier.append(target)
-    for name in sorted(set(by_name) - reached):
-        warnings.warn(
-            f'agent "{name}" can\'t be reached from "{start}": no agent declares a handoff to it.',
-            stacklevel=3,
-        )

@@ -35,7 +35,8 @@ from graph_voice.graph.handoff_arguments import kept_arguments
 from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, merged
-from graph_voice.graph.tool_call import Outcome, ToolBatch, ToolRunner
+from graph_voice.graph.tool_batch import Outcome, ToolBatch
+from graph_voice.graph.tool_call import ToolRunner
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import (
     ACTED,
