@@ -30,6 +30,7 @@ __all__ = [
     "frame_of",
     "goes_on_with",
     "going_on",
+    "let_go_on",
     "merge_stack",
     "moved_to",
     "node_of",
@@ -130,6 +131,11 @@ def returned_to(state: Mapping[str, Any], agent: str) -> TaskFrame | None:
 def going_on(frame: TaskFrame) -> StackUpdate:
     """The tool call whose task has ended goes on. No other turn lets it go on as well."""
     return {"set": {frame["id"]: {"goes_on": True, "asks": False}}}
+
+
+def let_go_on(frame: TaskFrame) -> StackUpdate:
+    """An earlier turn lets the tool call go on, and may ask the caller for it."""
+    return {"set": {frame["id"]: {"goes_on": True}}}
 
 
 def asks_caller(frame: TaskFrame) -> StackUpdate:

@@ -26,6 +26,7 @@ from graph_voice.graph.frames import (
     asks_caller,
     frame_of,
     going_on,
+    let_go_on,
     merge_stack,
     moved_to,
     returned_to,
@@ -103,7 +104,7 @@ class ToolsNode:
             again = frame.get("asks") or turn.call.goes_on(frame["id"], frame["call_id"], len(frame["results"]))
             if not again:
                 # An earlier turn, which the caller has interrupted, lets it go on.
-                return [Command(update={"stack": going_on(frame)}, goto=self.agent.name)]
+                return [Command(update={"stack": let_go_on(frame)}, goto=self.agent.name)]
             # Durable before it acts: after a crash it is known that the tool call had gone on.
             turn.wrote(Write(node, {"stack": going_on(frame)}, agent=self.agent.name))
         asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)

@@ -61,7 +61,7 @@ class LiveTasks:
         if begin.new_agent in self._call.external_tasks:
             return False  # its agent awaits a task of LiveKit's itself
         waiting = [call for call in batch.calls.values() if call.waits]
-        return begin.event.task == "begin" and len(waiting) == 1
+        return begin.event.task == "begin" and len(waiting) == 1 and not batch.asks
 
     async def run(self, begin: LiveHandoff, call: LiveToolCall, context: RunContext[Any]) -> LiveHandoff | None:
         """Let the task have the floor until it is over. Returns the handoff back, None if the tool call does not go on.
