@@ -14,7 +14,7 @@ from langgraph.store.base import BaseStore
 from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 
 from graph_voice import Agent as GraphDefinition
-from graph_voice import Conversation, Voice, events, history
+from graph_voice import Conversation, Task, Voice, events, history
 from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph.build import METADATA, definition_of
@@ -223,6 +223,8 @@ class GraphAgent(NodeAgent):
         start = _start_of(graph)
         if bases and start is not None and start in bases:
             cls = _typed(start, (cls, *_behind(bases[start])))
+        if start is not None and _is_task(graph, start):
+            cls = _typed(start, (cls, TaskAgent))  # the whole call is one task, and LiveKit's run has its result
         return super().__new__(cls)
 
     def __init__(
@@ -382,6 +384,11 @@ def _check_base(name: str, base: Any) -> None:
 
 def _typed(name: str, bases: tuple[type, ...]) -> Any:
     return type("".join(part.title() for part in name.split("_")), bases, {"__module__": __name__})
+
+
+def _is_task(graph: Any, name: str) -> bool:
+    compiled = as_compiled(graph, "GraphAgent")
+    return isinstance(compiled, Pregel) and isinstance(definition_of(compiled, name), Task)
 
 
 def _start_of(graph: Any) -> str | None:

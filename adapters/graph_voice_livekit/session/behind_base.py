@@ -20,7 +20,7 @@ class BehindBase(Agent):
         Agent.__init__(self, **{**kept, **self._arguments})
 
 
-class TaskAgent(AgentTask[None], BehindBase):
+class TaskAgent(AgentTask[Any], BehindBase):
     """What makes the LiveKit agent of a graph's task LiveKit's own task as well: the mirror of the tool call that waits
     awaits it."""
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from livekit.agents import Agent, RunContext, ToolError
 from livekit.agents.voice import SpeechHandle
 
+from graph_voice import Conversation, TaskFailed, Turn
 from graph_voice_livekit.session.behind_base import TaskAgent
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external_tasks import ExternalTasks
@@ -27,6 +28,9 @@ class MakeTask(Protocol):
 
 class TasksCall(TurnCall, Protocol):
     """What the tasks ask of the call that they belong to."""
+
+    @property
+    def conversation(self) -> Conversation[Any]: ...
 
     @property
     def external_tasks(self) -> ExternalTasks: ...
@@ -92,6 +96,20 @@ class LiveTasks:
         if end is not None:
             self._call.attach(end.driver, speech)
         return end
+
+    async def tell_result(self, turn: Turn) -> None:
+        """A turn ends with this tool call: if the task that is the whole call has its result, LiveKit's run gets it
+        (`session.run(output_type=...)`)."""
+        agent = self._call.session.current_agent
+        if not isinstance(agent, TaskAgent) or agent.done() or any(agent is task for task, _, _ in self._open):
+            return
+        await turn.wait_finished()
+        try:
+            result = self._call.conversation.result
+        except TaskFailed as error:
+            result = error
+        if result is not None and not agent.done():
+            agent.complete(result)
 
     def give_back(self, end: LiveHandoff) -> bool:
         """A task has ended. Returns False if no task of LiveKit's gives the floor back."""

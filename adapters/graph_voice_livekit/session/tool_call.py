@@ -117,6 +117,12 @@ class Batch:
         reasons = [call.result.no_reply for call in self.calls.values() if call.result is not None]
         return "direct" in reasons or not events.ends_turn(reasons, said=self.said)
 
+    @property
+    def ends_turn(self) -> bool:
+        """Whether nothing follows it in its turn."""
+        answered = all(call.result is not None for call in self.calls.values())
+        return answered and self.handoff is None and not self.asks and not self.wants_reply
+
     def resolve_not_run(self) -> None:
         """Tell the graph about the tool calls that LiveKit answers itself: those of unknown and of mocked tools.
 

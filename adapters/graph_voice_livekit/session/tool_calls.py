@@ -81,6 +81,8 @@ class ToolCalls:
                 return self._abandoned(call)
             self._handoffs.returned(end)
             answer = await self._result(call, call.batch, context)
+        if call.batch.ends_turn:
+            await self._tasks.tell_result(turn)
         return answer
 
     async def _result(self, call: LiveToolCall, batch: Batch, context: RunContext[Any]) -> Any:

@@ -10,7 +10,7 @@ from native_support import NAME, SLOW, LiveKitModel, Pair, counted, in_text, spo
 from pydantic import BaseModel
 
 import graph_voice
-from graph_voice import Done, Task, create_voice_graph
+from graph_voice import Done, Task, TaskFailed, create_voice_graph
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.script import ScriptEntry
 from graph_voice_livekit import GraphAgent
@@ -72,6 +72,10 @@ class Desk(Agent):
 
 
 # ---- as a graph
+
+
+class City(BaseModel):
+    name: str
 
 
 class Draft(BaseModel):
@@ -191,6 +195,26 @@ async def test_the_turn_in_which_a_task_gives_the_floor_back_ends() -> None:
 
     seen = await spoken_call(side, play)
     assert seen.items[-1][:3] == ("message", "assistant", "Goodbye.")
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_a_run_has_the_result_of_a_task_that_is_the_whole_call(gives_up: bool) -> None:
+    get_city = Task(
+        "get_city", result=City, instructions="Which city?", on_enter="Ask.", give_up="The caller declines."
+    )
+    ends = call("give_up", {"reason": "no time"}) if gives_up else call("complete_get_city", {"name": "Rome"})
+    model = ScriptedModel(["Which city?", "Rome in Italy?", ends])
+    ga = GraphAgent(create_voice_graph([get_city], llm=model))
+    async with AgentSession[Any](vad=None) as session:
+        await session.start(ga)
+        first = await session.run(user_input="Rome.")
+        assert [what(event) for event in first.events] == [("assistant", "Rome in Italy?")]
+        if gives_up:
+            with pytest.raises(TaskFailed, match="no time"):
+                await session.run(user_input="Never mind.", output_type=City)
+        else:
+            result = await session.run(user_input="Yes.", output_type=City)
+            assert result.final_output == City(name="Rome")
 
 
 def told(events: list[Any]) -> list[Any]:
