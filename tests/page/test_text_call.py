@@ -67,7 +67,7 @@ async def test_a_handoff_makes_another_agent_active() -> None:
         assert [(h["old"], h["new"], h["state"]) for h in turn["handoffs"]] == [("desk", "billing", "entered")]
         assert turn["steps"][-1]["agent"] == "billing"
         assert any("billing" in message["running"] for message in shown.all("nodes"))
-        assert shown.last("nodes")["running"] == []
+        await shown.until(lambda: shown.last("nodes")["running"] == [])
 
 
 async def test_the_prompt_that_a_model_was_shown() -> None:
