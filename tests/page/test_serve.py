@@ -2,19 +2,14 @@
 
 import asyncio
 import json
-import os
 import re
-import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
-from page_support import STUCK, Page, page, served, shelf_of
+from page_support import Page, page, running, served, shelf_of
 
 from graph_voice import Agent, Conversation, Handoff, create_voice_graph
 from graph_voice.errors import LoadError
@@ -49,7 +44,6 @@ async def book(table: int) -> str:
 model = ScriptedModel([call("book", {"table": 4}), "Done."])
 graph = create_voice_graph([Agent("desk", instructions="Help.", tools=[book])], llm=model)
 '''
-RUN = "import typer; from graph_voice_livekit.page.commands import serve; typer.run(serve)"
 
 
 @pytest.fixture
@@ -59,34 +53,6 @@ def folder(tmp_path: Path) -> Path:
     graphs = {"other": "./other.py:graph", "remote": {"path": "./other.py:graph"}, "js": "./graph.js:graph", "bad": 7}
     (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": graphs}), encoding="utf-8")
     return tmp_path
-
-
-PATH = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-
-
-@asynccontextmanager
-async def running(folder: Path, *options: str) -> AsyncIterator[str]:
-    """The command in a process. Gives the address that it prints; at the end it gets Ctrl-C."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, "my_agent.py", "--text", "--port", "0", "--no-open", *options),
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": PATH},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    printed = ""
-    async with asyncio.timeout(STUCK):
-        while (found := re.search(r"http://\S+", printed)) is None:
-            line = await process.stdout.readline()
-            assert line, f"it has ended: {printed} {await process.stderr.read() if process.stderr else ''!r}"
-            printed += line.decode()
-    try:
-        yield found.group()
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = await asyncio.wait_for(process.communicate(), STUCK)
-    assert process.returncode == 0, errors.decode()
 
 
 async def test_a_call_in_a_process(folder: Path) -> None:
@@ -122,7 +88,7 @@ def test_what_is_wrong_is_said_before_anything_is_served(folder: Path) -> None:
     with pytest.raises(LoadError, match="there is no file"):
         serve(str(folder / "missing.py"), text=True, port=0, open_browser=False)
     with pytest.raises(ReplayError, match=r"call\.json"):
-        serve(str(folder / "my_agent.py"), replay=folder, port=0, open_browser=False)
+        serve(str(folder / "my_agent.py"), replay=str(folder), port=0, open_browser=False)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"graphs": []}', '{"graphs": null}'])

@@ -2,8 +2,13 @@
 
 import asyncio
 import json
+import os
+import re
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
@@ -16,6 +21,8 @@ from graph_voice_livekit.page.server import make_app
 
 STUCK = 60.0
 """Seconds of real time after which what should have happened never will."""
+RUN = "import typer; from graph_voice_livekit.page.commands import serve; typer.run(serve)"
+PATH = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
 
 
 def shelf_of(*graphs: Any, speak: Sequence[str] = (), **names: Any) -> Shelf:
@@ -109,3 +116,28 @@ async def page(client: TestClient[Any, Any], path: str = "/call") -> AsyncIterat
         opened = Page(socket)
         await opened.until(lambda: bool(opened.told))
         yield opened
+
+
+@asynccontextmanager
+async def running(folder: Path, *options: str) -> AsyncIterator[str]:
+    """The command in a process. Gives the address that it prints; at the end it gets Ctrl-C."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "my_agent.py", "--text", "--port", "0", "--no-open", *options),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": PATH},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    printed = ""
+    async with asyncio.timeout(STUCK):
+        while (found := re.search(r"http://\S+", printed)) is None:
+            line = await process.stdout.readline()
+            assert line, f"it has ended: {printed} {await process.stderr.read() if process.stderr else ''!r}"
+            printed += line.decode()
+    try:
+        yield found.group()
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), STUCK)
+    assert process.returncode == 0, errors.decode()

@@ -15,11 +15,13 @@ from rich.console import Console
 
 from graph_voice.cli.options import SPEAK, USERDATA
 from graph_voice.errors import GraphVoiceError
+from graph_voice.testing.recorded.thread import is_url
 from graph_voice_livekit.console.setup import Choices
 from graph_voice_livekit.page.parts import Shelf, others_beside
-from graph_voice_livekit.page.replay import Replay
+from graph_voice_livekit.page.replay import Replay, ReplayError
 from graph_voice_livekit.page.save import TestWriter
 from graph_voice_livekit.page.server import LOCAL_HOSTS, make_app, new_token
+from graph_voice_livekit.page.thread import load_thread
 
 __all__ = ["ServeError", "serve"]
 
@@ -50,8 +52,14 @@ def serve(
     ] = "127.0.0.1",
     max_calls: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 8,
     replay: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Play a call that `demo` has written, instead of holding one.")
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Play a stored call, instead of holding one: a folder of `demo`, or with --thread a SQLite file or "
+            "postgresql://...",
+        ),
     ] = None,
+    thread: Annotated[str | None, typer.Option(metavar="ID", help="The name of the call in --replay's store.")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Talk to a graph in the browser, and watch what it does.
@@ -63,10 +71,10 @@ def serve(
     for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice"):
         logging.getLogger(name).setLevel(logging.ERROR)
     choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
-    stored = Replay.load(replay) if replay is not None else None
-    shelf = Shelf(choices, text_only=text or stored is not None, others=others_beside(Path.cwd()))
+    stored = _in_folder(replay, thread)
+    shelf = Shelf(choices, text_only=text or replay is not None, others=others_beside(Path.cwd()))
     with console.status("Loading the graph..."):
-        model = asyncio.run(shelf.load()).model.name
+        model, stored = asyncio.run(_load(shelf, stored, replay, thread))
     listening = _listen(host, port)
     token = None if host in LOCAL_HOSTS else new_token()
     address = _address(host, listening.getsockname()[1], token)
@@ -77,6 +85,29 @@ def serve(
         webbrowser.open(address)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(app, listening, shelf))
+
+
+def _in_folder(replay: str | None, thread: str | None) -> Replay | None:
+    """The stored call, if a folder holds it."""
+    folder = Path(replay) if replay is not None and not is_url(replay) else None
+    if thread is not None and (replay is None or (folder is not None and folder.is_dir())):
+        raise ReplayError("--thread names a call in a store: --replay calls.db, or --replay postgresql://...")
+    if folder is not None and not folder.exists():
+        raise ReplayError(
+            f"--replay: there is no {folder}. Name a folder that `graph-voice demo` has written, or a store with "
+            "--thread: a SQLite file, or postgresql://..."
+        )
+    return Replay.load(folder) if folder is not None and folder.is_dir() else None
+
+
+async def _load(
+    shelf: Shelf, stored: Replay | None, replay: str | None, thread: str | None
+) -> tuple[str, Replay | None]:
+    """The model's name, and the stored call that is played, if any."""
+    parts = await shelf.load()
+    if replay is not None and stored is None:
+        stored = await load_thread(replay, thread, parts)
+    return parts.model.name, stored
 
 
 def _listen(host: str, port: int) -> sockets.socket:
