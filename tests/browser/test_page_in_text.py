@@ -1,5 +1,6 @@
 """The live page in Chromium, by text: what a person sees and can do."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from langgraph.checkpoint.memory import InMemorySaver
 from page_support import served, shelf_of
 from pydantic import BaseModel
 
-from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Utterance
 from graph_voice_livekit.inprocess.entries import Handoff as Handed
 from graph_voice_livekit.page.replay import Replay
+from graph_voice_livekit.page.thread import replay_of
 
 pytestmark = pytest.mark.browser
 
@@ -148,4 +151,35 @@ async def test_a_stored_call_is_scrubbed(browse: Any, complaints: list[str], tmp
         await shown.click("#play")
         await lines.get_by_text("My bill.").wait_for()
         await shown.locator("#facts").get_by_text("Ada").wait_for()
+    assert complaints == []
+
+
+async def test_a_thread_of_a_store_is_scrubbed(browse: Any, complaints: list[str]) -> None:
+    script = {
+        "desk": [call("look_up", {"what": "open"}), "Anything else?", call("transfer_to_billing")],
+        "billing": ["Yes?"],
+    }
+    saver, graph = InMemorySaver(), graph_of(script)
+    conversation: Conversation[Any] = Conversation(graph, thread_id="call-7", saver=saver)
+    await conversation.open()
+    await conversation.run("Are you open?")
+    await conversation.flush()
+    await asyncio.sleep(0.1)  # a store knows the order of things by their times
+    await conversation.run("My bill.")
+    await conversation.aclose()
+    shelf = shelf_of(graph)
+    stored = await replay_of(saver, "call-7", await shelf.load())
+    async with served(shelf, replay=stored) as client, browse() as browser:
+        shown = await opened(browser, client, complaints)
+        position, lines = shown.locator("#position"), shown.locator("#lines")
+        await shown.locator("g.active[data-node=desk]").wait_for()
+        await position.fill(str(stored.duration))
+        await shown.locator("g.active[data-node=billing]").wait_for()
+        assert "My bill." in await lines.inner_text()
+        assert MARKUP in await shown.locator("#facts").inner_text()
+        await position.fill("0")
+        await shown.locator("g.active[data-node=desk]").wait_for()
+        assert "My bill." not in await lines.inner_text()
+        assert await shown.locator("#where-time-went").is_hidden()
+        assert await shown.evaluate("window.harmed") is None
     assert complaints == []

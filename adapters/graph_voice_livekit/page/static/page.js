@@ -103,6 +103,7 @@ async function replay() {
   document.title = `${stored.name} · graph_voice`;
   $("model").textContent = `recording: ${stored.name}`;
   for (const id of ["say", "save", "restart", "graph-name"]) $(id).hidden = true;
+  $("where-time-went").hidden = !stored.moments.some(([, message]) => message.spans?.length); // a store does not know
   show("recording");
   play(stored, stored.sound ? address("replay.wav") : null, take, reset);
 }
