@@ -18,6 +18,7 @@ from langgraph.pregel import Pregel
 from graph_voice import Conversation
 from graph_voice.launch.model_choice import ModelChoice
 from graph_voice.notebook_html import conversation_html
+from graph_voice_livekit.console.live_page import ServeCommand, serve_command
 from graph_voice_livekit.console.setup import CALLER_VOICE, CallParts
 from graph_voice_livekit.inprocess import CallResult, SimulatedCaller, make_session, run_call
 from graph_voice_livekit.inprocess.caller import ScriptLines
@@ -38,6 +39,8 @@ class HeardCall:
     conversation: Conversation[Any]
     """What the graph remembers of the call."""
     result: CallResult
+    live_page: ServeCommand
+    """The command that opens the graph in the browser, to talk to it."""
 
     def mp3(self) -> bytes:
         """The recording, with caller and agents in one channel; about 4 kB a second."""
@@ -60,7 +63,8 @@ class HeardCall:
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.mp3()).decode()
         player = f'<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
-        return f'<div title="{escape(repr(self))}">{player}</div>{conversation_html(self.conversation)}'
+        head = f'<div title="{escape(repr(self))}">{player}{self.live_page.html()}</div>'
+        return f"{head}{conversation_html(self.conversation)}"
 
 
 async def hear(
@@ -74,6 +78,7 @@ async def hear(
     """Hold a call with the offline speech parts: a caller says these lines, and each agent answers in its own voice.
 
     It takes as long as the call. The session is LiveKit's own and runs in this process in real time, without a server.
+    Under the recording is the command that opens the graph in the live page, where you talk to it yourself.
 
     Args:
         graph: a voice graph.
@@ -102,4 +107,4 @@ async def hear(
         result = await run_call(agent, session, caller=caller, limit=limit)
     finally:
         await asyncio.shield(agent.aclose())
-    return HeardCall(agent.conversation, result)
+    return HeardCall(agent.conversation, result, serve_command(graph))

@@ -16,6 +16,7 @@ from rich.console import Console
 from graph_voice.cli.options import SPEAK, USERDATA
 from graph_voice.errors import GraphVoiceError
 from graph_voice.testing.recorded.thread import is_url
+from graph_voice_livekit.console.live_page import PORT
 from graph_voice_livekit.console.setup import Choices
 from graph_voice_livekit.page.parts import Shelf, others_beside
 from graph_voice_livekit.page.replay import Replay, ReplayError
@@ -46,7 +47,7 @@ def serve(
     language: Annotated[str, typer.Option(help="What is spoken, as a language code.")] = "en",
     speak: Annotated[list[str] | None, typer.Option(metavar="NODE", help=SPEAK)] = None,
     userdata: Annotated[str | None, typer.Option(metavar="JSON", help=USERDATA)] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8484,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = PORT,
     host: Annotated[
         str, typer.Option(help="Where to listen. Any other than this machine's own needs the token in the address.")
     ] = "127.0.0.1",

@@ -31,4 +31,5 @@ async def test_a_call_is_heard_and_its_recording_can_be_played() -> None:
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
     assert abs(len(samples) / rate - heard.result.duration) < 0.5
     assert abs(samples).max() > 0.05
+    assert f"<code>{heard.live_page.text}</code>" in heard._repr_html_()
     assert len(heard.mp3()) < 6000 * heard.result.duration
