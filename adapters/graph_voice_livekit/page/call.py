@@ -19,6 +19,7 @@ from graph_voice_livekit.page.loudspeaker import PageLoudspeaker
 from graph_voice_livekit.page.microphone import PageMicrophone
 from graph_voice_livekit.page.parts import GraphParts
 from graph_voice_livekit.page.protocol import PageError, Played, Pong, Say, ToPage
+from graph_voice_livekit.page.room import PageRoom
 from graph_voice_livekit.page.watch import CallWatch
 
 __all__ = ["PageCall"]
@@ -39,6 +40,7 @@ class PageCall:
         page_rate: hertz of the page's sound.
         send: takes JSON or a binary frame for the page.
         on_end: called once, with the reason, when the call is over.
+        room: the LiveKit room that carries the sound. None: the page's WebSocket does.
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class PageCall:
         page_rate: int,
         send: Callable[[ToPage | bytes], None],
         on_end: Callable[[str], None],
+        room: PageRoom | None = None,
     ) -> None:
         self.parts = parts
-        self._send, self._on_end = send, on_end
+        self._send, self._on_end, self._room = send, on_end, room
         self._clock = PageClock()
         self._typed = Allowance(rate=2.0, burst=6.0)
-        self.watch = CallWatch(send)
+        self.watch = CallWatch(self._tell)
         self._agent = parts.agent(speech, self.watch.runs)
         self._microphone: PageMicrophone | None = None
         self._loudspeaker: PageLoudspeaker | None = None
@@ -78,6 +81,8 @@ class PageCall:
             tts=speech.tts(0),
             max_tool_steps=STEPS,
         )
+        if self._room is not None:
+            return session
         self._microphone = PageMicrophone(page_rate)
         self._loudspeaker = PageLoudspeaker(self._send, page_rate, self._clock, self._mute)
         self._synchronizer = TranscriptSynchronizer(
@@ -102,11 +107,19 @@ class PageCall:
         """Begin. Raises what `session.start` raises."""
         self.watch.follow(self._agent.conversation, self._session)
         self._session.on("close", self._closed)
-        await self._session.start(self._agent)
+        if self._room is None:
+            await self._session.start(self._agent)
+        else:
+            await self._room.start(self._session, self._agent, self.watch.captions)
         self._ready.set()
         self._tasks = [asyncio.create_task(self.watch.run(), name="page watch")]
         if self._loudspeaker is not None:
             self._tasks.append(asyncio.create_task(self._ping(), name="page ping"))
+
+    def _tell(self, message: ToPage) -> None:
+        self._send(message)
+        if self._room is not None:
+            self._room.tell(message)
 
     async def _ping(self) -> None:
         while True:
@@ -171,6 +184,8 @@ class PageCall:
             await self._loudspeaker.aclose()
         await self._session.aclose()
         await self._agent.aclose()
+        if self._room is not None:
+            await self._room.aclose()
         tasks = (*self._tasks, *self._saying)
         for task in tasks:
             task.cancel()

@@ -20,6 +20,7 @@ from graph_voice_livekit.console.live_page import PORT
 from graph_voice_livekit.console.setup import Choices
 from graph_voice_livekit.page.parts import Shelf, others_beside
 from graph_voice_livekit.page.replay import Replay, ReplayError
+from graph_voice_livekit.page.room import CLIENT, RoomAccess
 from graph_voice_livekit.page.save import TestWriter
 from graph_voice_livekit.page.server import LOCAL_HOSTS, make_app, new_token
 from graph_voice_livekit.page.thread import load_thread
@@ -61,6 +62,20 @@ def serve(
         ),
     ] = None,
     thread: Annotated[str | None, typer.Option(metavar="ID", help="The name of the call in --replay's store.")] = None,
+    livekit: Annotated[
+        bool,
+        typer.Option(
+            "--livekit",
+            help="The sound goes through a room of the LiveKit server that LIVEKIT_URL, LIVEKIT_API_KEY and "
+            "LIVEKIT_API_SECRET name.",
+        ),
+    ] = False,
+    livekit_client: Annotated[
+        Path, typer.Option(metavar="FILE", help="LiveKit's client for browsers, from npm's livekit-client.")
+    ] = CLIENT,
+    observers: Annotated[
+        bool, typer.Option(help="Tell others in the room what the page is told, and LiveKit's `lk.agent.session`.")
+    ] = False,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Talk to a graph in the browser, and watch what it does.
@@ -72,6 +87,11 @@ def serve(
     for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice"):
         logging.getLogger(name).setLevel(logging.ERROR)
     choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
+    if livekit and (text or replay is not None):
+        raise ServeError("--livekit is for calls with speech: leave out --text and --replay.")
+    if observers and not livekit:
+        raise ServeError("--observers are in a LiveKit room: add --livekit.")
+    access = RoomAccess.of(client=livekit_client, watched=observers) if livekit else None
     stored = _in_folder(replay, thread)
     shelf = Shelf(choices, text_only=text or replay is not None, others=others_beside(Path.cwd()))
     with console.status("Loading the graph..."):
@@ -81,7 +101,15 @@ def serve(
     address = _address(host, listening.getsockname()[1], token)
     console.print(f"Model: {model}. Press Ctrl-C to end.\n\n  {address}\n", soft_wrap=True)
     hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {host.lower(), sockets.gethostname().lower()}
-    app = make_app(shelf, max_calls=max_calls, token=token, hosts=hosts, replay=stored, save=TestWriter(shelf))
+    app = make_app(
+        shelf,
+        max_calls=max_calls,
+        token=token,
+        hosts=hosts,
+        replay=stored,
+        save=TestWriter(shelf),
+        livekit=access,
+    )
     if open_browser:
         webbrowser.open(address)
     with contextlib.suppress(KeyboardInterrupt):

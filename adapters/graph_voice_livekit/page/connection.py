@@ -26,6 +26,7 @@ from graph_voice_livekit.page.protocol import (
     ToPage,
     read,
 )
+from graph_voice_livekit.page.room import RoomAccess
 
 __all__ = ["PageConnection", "SaveTestHook"]
 
@@ -52,6 +53,7 @@ class PageConnection:
         endings: gets the task that ends the call.
         replays: whether the page plays a stored call. Then it has none of its own.
         save: writes the call as a test, and returns where. None: the page does not offer it.
+        livekit: where the sound of calls goes through a room. None: through the socket.
     """
 
     def __init__(
@@ -63,8 +65,9 @@ class PageConnection:
         *,
         replays: bool = False,
         save: SaveTestHook | None = None,
+        livekit: RoomAccess | None = None,
     ) -> None:
-        self._replays, self._save = replays, save
+        self._replays, self._save, self._livekit = replays, save, livekit
         self._socket, self._shelf, self._places, self._endings = socket, shelf, places, endings
         self._out: asyncio.Queue[ToPage | bytes] = asyncio.Queue()
         # 50 frames and 50 reports a second, and what has waited while this process was busy.
@@ -129,6 +132,7 @@ class PageConnection:
             "speech": not shelf.text_only,
             "replay": self._replays,
             "save": self._save is not None,
+            "livekit": self._livekit is not None,
         }
 
     async def _refuse(self, why: str) -> None:
@@ -207,7 +211,8 @@ class PageConnection:
         parts = await self._shelf.load(name)
         voice = wanted.mode == "voice" and not self._shelf.text_only
         speech = await self._shelf.speech(self._progress) if voice else None
-        call = self._call = PageCall(parts, speech, wanted.sample_rate, self.send, self._ended)
+        room = self._livekit.room() if voice and self._livekit is not None else None
+        call = self._call = PageCall(parts, speech, wanted.sample_rate, self.send, self._ended, room)
         self.send(
             {
                 "type": "started",
@@ -218,6 +223,8 @@ class PageConnection:
                 "mode": "voice" if voice else "text",
             }
         )
+        if room is not None:
+            self.send(room.invitation())
         await call.start()
 
     def _progress(self, step: str, done: float) -> None:

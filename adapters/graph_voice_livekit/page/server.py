@@ -14,6 +14,7 @@ from graph_voice_livekit.page.connection import PageConnection, SaveTestHook
 from graph_voice_livekit.page.limits import Places
 from graph_voice_livekit.page.parts import Shelf
 from graph_voice_livekit.page.replay import Replay
+from graph_voice_livekit.page.room import RoomAccess
 
 __all__ = ["LOCAL_HOSTS", "make_app", "new_token"]
 
@@ -28,7 +29,7 @@ _HEARTBEAT = 15.0
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
-        "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'{rooms}; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -52,6 +53,7 @@ def make_app(
     hosts: frozenset[str] = LOCAL_HOSTS,
     replay: Replay | None = None,
     save: SaveTestHook | None = None,
+    livekit: RoomAccess | None = None,
 ) -> web.Application:
     """The application that serves the page.
 
@@ -63,14 +65,17 @@ def make_app(
             that resolves its own name to this machine is not ours.
         replay: a stored call that the page plays, instead of holding one.
         save: writes a call as a test, and returns where. The page then has a button for it.
+        livekit: the server whose rooms carry the sound. None: the page's WebSocket does.
     """
+    rooms = f" {livekit.origins}" if livekit is not None else ""
+    headers = {name: value.replace("{rooms}", rooms) for name, value in _HEADERS.items()}
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         _check(request, hosts, token)
         response = await handler(request)
         if not response.prepared:
-            response.headers.update(_HEADERS)
+            response.headers.update(headers)
         return response
 
     app = web.Application(middlewares=[guard], client_max_size=1024)
@@ -88,7 +93,9 @@ def make_app(
         await socket.prepare(request)
         open_pages.add(socket)
         try:
-            page = PageConnection(socket, shelf, places, endings, replays=replay is not None, save=save)
+            page = PageConnection(
+                socket, shelf, places, endings, replays=replay is not None, save=save, livekit=livekit
+            )
             await page.run()
         finally:
             open_pages.discard(socket)
@@ -105,6 +112,11 @@ def make_app(
             raise web.HTTPNotFound
         return web.FileResponse(replay.sound)
 
+    async def client(request: web.Request) -> web.StreamResponse:
+        if livekit is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(livekit.client)
+
     async def close(app: web.Application) -> None:
         for socket in list(open_pages):
             await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends")
@@ -116,6 +128,7 @@ def make_app(
     app.router.add_get("/call", call)
     app.router.add_get("/replay.json", stored)
     app.router.add_get("/replay.wav", sound)
+    app.router.add_get("/livekit-client.js", client)
     app.router.add_static("/static/", STATIC)
     app.on_shutdown.append(close)
     app.on_cleanup.append(ended)

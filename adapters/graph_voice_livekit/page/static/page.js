@@ -5,6 +5,7 @@ import * as graph from "./graph.js";
 import * as times from "./times.js";
 import * as transcript from "./transcript.js";
 import { play } from "./replay.js";
+import { RoomSound } from "./room.js";
 import { Sound } from "./sound.js";
 
 let socket = null;
@@ -47,6 +48,7 @@ const ON = {
     if (wanted) return begin(wanted);
     show("ready");
     if (!message.speech) return begin({ mode: "text" });
+    if (message.livekit) $("voice-goes").textContent = "Your voice goes through a LiveKit server to the machine that serves this page.";
     $("start").showModal();
   },
   loading({ step, done }) {
@@ -78,6 +80,7 @@ const ON = {
   notice: ({ kind, text }) => (kind === "error" ? notice(kind, text) : transcript.note(text)),
   prompt: showPrompt,
   ping: ({ id }) => send({ type: "pong", id, at: performance.now() }),
+  room: (message) => sound?.join(message),
   clear: (message) => sound?.tell(message),
   flush: (message) => sound?.tell(message),
   pause: (message) => sound?.tell(message),
@@ -90,8 +93,9 @@ const ON = {
   },
 };
 
+const address = (name) => `${name}${token ? `?token=${encodeURIComponent(token)}` : ""}`;
+
 async function replay() {
-  const address = (name) => `${name}${token ? `?token=${encodeURIComponent(token)}` : ""}`;
   const stored = await (await fetch(address("replay.json"))).json();
   const reset = () => {
     transcript.begin(() => {});
@@ -139,7 +143,7 @@ async function begin(how) {
   const message = { type: "start", mode: how.mode, graph: $("graph-name").value };
   if (how.mode === "voice") {
     try {
-      sound = new Sound({ send: (buffer) => socket?.readyState === WebSocket.OPEN && socket.send(buffer), report: send, level: meter });
+      sound = made();
       message.sample_rate = await sound.open();
     } catch (error) {
       sound = null;
@@ -160,11 +164,26 @@ async function begin(how) {
   }
 }
 
-function restart() {
+/** What carries the sound: the socket, or a LiveKit room. */
+function made() {
+  const lost = (why) => {
+    notice("error", `The LiveKit room can't be reached (${why}). Press Restart.`);
+    hangUp();
+    show("over");
+  };
+  if (welcome.livekit) return new RoomSound({ client: address("livekit-client.js"), level: meter, lost });
+  return new Sound({ send: (buffer) => socket?.readyState === WebSocket.OPEN && socket.send(buffer), report: send, level: meter });
+}
+
+function hangUp() {
   const old = socket;
   socket = null;
   old?.close(1000);
   finish();
+}
+
+function restart() {
+  hangUp();
   $("restart").disabled = true;
   show("connecting");
   connect();

@@ -34,7 +34,7 @@ export class Sound {
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: wanted });
     } catch (error) {
-      throw new Error(REFUSED[error.name] ?? `The microphone can't be used: ${error.message}`);
+      throw refused(error);
     }
     this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
     this.microphone.port.onmessage = ({ data }) => {
@@ -60,6 +60,9 @@ export class Sound {
     if (this.context && this.context.state !== "closed") await this.context.close();
   }
 }
+
+/** Why there is no microphone, in words for the caller. */
+export const refused = (error) => new Error(REFUSED[error.name] ?? `The microphone can't be used: ${error.message}`);
 
 const REFUSED = {
   NotAllowedError: "The browser was not allowed to use the microphone. Allow it in the address bar and restart, or type.",
