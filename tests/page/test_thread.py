@@ -23,7 +23,7 @@ from page_support import page, running, served, shelf_of
 from postgres_support import a_postgres, why_not
 from pydantic import BaseModel, SecretStr
 
-from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Conversation, Handoff, RunContext, Task, create_voice_graph, function_tool
 from graph_voice.errors import GraphVoiceError, ThreadTakenError
 from graph_voice.launch.model_choice import ModelChoice
 from graph_voice.storage.ownership import OWNER, put_claim
@@ -156,6 +156,37 @@ async def test_userdata_and_tool_calls_change_along_the_timeline() -> None:
     ]
     assert statuses[0] == ("running", None)  # its intent was stored before it ran
     assert statuses[-1] == ("done", "Noted.")
+
+
+async def test_a_task_begins_and_gives_the_conversation_back() -> None:
+    class Email(BaseModel):
+        address: str
+
+    get_email = Task("get_email", result=Email, instructions="Find out the email address.")
+
+    @function_tool(needs={"email": get_email})
+    async def book(email: Email) -> str:
+        """Book."""
+        return f"Booked for {email.address}."
+
+    desk = Agent("desk", instructions="Help.", tools=[book], handoffs=[Handoff("billing")])
+    script = {
+        "desk": [call("book"), "It is yours.", call("transfer_to_billing")],
+        "get_email": ["Your email?", call("complete_get_email", {"address": "ada@example.org"})],
+        "billing": ["Yes?"],
+    }
+    billing = Agent("billing", instructions="Bill.")
+    graph = create_voice_graph([desk, get_email, billing], llm=ScriptedModel(script))
+    saver = InMemorySaver()
+    conversation: Conversation[Any] = Conversation(graph, thread_id="call-7", saver=saver)
+    await conversation.open()
+    for text in ("A table.", "ada at example dot org", "My bill."):
+        await conversation.run(text)
+    await conversation.aclose()
+    replay = await told(saver, graph)
+    handoffs = [(h["old"], h["new"], h["task"]) for turn in last_turns(replay) for h in turn["handoffs"]]
+    assert handoffs == [("desk", "get_email", "begin"), ("get_email", "desk", "end"), ("desk", "billing", None)]
+    assert shown(last_turns(replay)) == remembered(conversation.messages)
 
 
 @pytest.mark.virtual_clock

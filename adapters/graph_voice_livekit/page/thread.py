@@ -11,8 +11,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateSnapshot
 
-from graph_voice import Conversation
+from graph_voice import Conversation, Task
 from graph_voice.errors import GraphVoiceError
+from graph_voice.graph.build import runtime_of
 from graph_voice.messages.content import plain_text
 from graph_voice.secrets.spoken import redact
 from graph_voice.storage.ownership import OWNER, owner_of
@@ -147,6 +148,8 @@ class _Teller:
     first_agent: str
     last: Messages
     """Each message as it is at the end. What was being said when a checkpoint was stored is longer there."""
+    tasks: frozenset[str] = frozenset()
+    """The agents that are tasks."""
     _known: Messages = field(default_factory=dict)
     _turns: dict[str, str] = field(default_factory=dict)
     """Message id -> the turn that it was told in."""
@@ -166,7 +169,9 @@ class _Teller:
         traces = conversation.call.traces
         for snapshot in past:
             traces.learn(snapshot.values.get("userdata"))
-        return cls(traces.cover().text, conversation.call.roles.takers, conversation.active_agent, last)
+        runtimes = {name: runtime_of(conversation.call.graph, name) for name in parts.agents}
+        tasks = frozenset(name for name, found in runtimes.items() if found and isinstance(found.agent, Task))
+        return cls(traces.cover().text, conversation.call.roles.takers, conversation.active_agent, last, tasks)
 
     def tell(self, values: Mapping[str, Any], at: float) -> Iterator[ToPage]:
         """What the page does not know yet of this state.
@@ -206,7 +211,7 @@ class _Teller:
         """By their turns."""
         made: dict[str, list[Any]] = {}
         calls = {call["id"]: self._name(turn) for turn in turns for _, m in _answers(turn) for call in m.tool_calls}
-        for handoff in handoffs:
+        for handoff, task in zip(handoffs, _task_marks(handoffs, self.tasks), strict=True):
             name, called = json.dumps(handoff, default=str), handoff.get("tool_call_id")
             last = self._name(turns[-1]) if turns else ""
             home = calls.get(called) or self._edges.setdefault(name, last)
@@ -216,7 +221,7 @@ class _Teller:
                     "old": handoff.get("old_agent_id") or "",
                     "new": handoff["new_agent_id"],
                     "call": called if called in calls else None,
-                    "task": None,
+                    "task": task,
                     "state": "entered",
                     "reason": "",
                     "args": self.hide(_text(arguments)) if arguments else "",
@@ -304,6 +309,22 @@ def _turns(messages: Messages) -> Iterator[Messages]:
         turn[key] = message
     if turn:
         yield turn
+
+
+def _task_marks(handoffs: Sequence[Mapping[str, Any]], tasks: frozenset[str]) -> Iterator[str | None]:
+    """Of each handoff whether a task begins with it, or gives the conversation back."""
+    running: list[tuple[str, str]] = []
+    for handoff in handoffs:
+        old, new = str(handoff.get("old_agent_id")), str(handoff["new_agent_id"])
+        if running and running[-1] == (new, old):
+            running.pop()
+            yield "end"
+        elif new in tasks:
+            running.append((old, new))
+            yield "begin"
+        else:
+            running.clear()  # the task was left for another agent
+            yield None
 
 
 def _answers(turn: Messages) -> Iterator[tuple[str, AIMessage]]:
