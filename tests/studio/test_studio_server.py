@@ -37,7 +37,7 @@ def test_the_graph_shows_each_agent_and_each_labelled_handoff_and_no_false_edge(
     assert set(agents) == {agent["agent"] for node in graph.nodes.values() if (agent := _told(node)).get("agent")}
     handoffs = {(e["source"], e["target"], e.get("data")) for e in shown["edges"] if e.get("data")}
     assert handoffs == {(e.source, e.target, e.label) for e in drawn.edges if e.kind is EdgeKind.HANDOFF}
-    assert handoffs
+    assert bool(handoffs) == (len(agents) > 1)
     for edge in shown["edges"]:
         if edge["target"] == "__end__":
             assert edge["source"] in agents, f"a turn can't end at {edge['source']}"
