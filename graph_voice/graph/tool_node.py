@@ -99,7 +99,7 @@ class ToolsNode:
             # A node of the user's has removed the message that made the tool call: nobody can be answered.
             return [Command(update={"stack": {"drop": [frame["id"]]}}, goto=self.agent.name)]
         if frame is not None and turn is not None and not await turn.floor_is_back():
-            return []  # it acts, and the task has not ended after all
+            return [Command()]  # it acts, and the task has not ended after all
         if frame is not None and turn is not None:
             again = frame.get("asks") or turn.call.goes_on(frame["id"], frame["call_id"], len(frame["results"]))
             if not again:

@@ -31,6 +31,7 @@ from graph_voice import (
     function_tool,
     history,
 )
+from graph_voice.messages.pairs import ends_task
 from graph_voice.testing import ScriptedModel, call, check_prompt, fail, say
 
 __all__ = ["STORY", "World", "remembered"]
@@ -541,11 +542,14 @@ class World:
         A tool may have ended without anybody knowing, and then this is what the call's answer says; one that is
         declared `idempotent` may run again.
         """
-        results = {m.tool_call_id: m.text for m in conversation.messages if isinstance(m, ToolMessage)}
+        told = [m for m in conversation.messages if isinstance(m, ToolMessage)]
+        results = {m.tool_call_id: m.text for m in told}
+        ending = {m.tool_call_id for m in told if ends_task(m)}
+        """The tool calls that end a task as soon as this process goes on: their tools have run."""
         for call_id, name in self.started:
             assert call_id in results, f"{call_id} ran, and is not remembered"
             said = results[call_id]
-            whole = said.startswith(f"{name} done") or (name == "fills" and _is_of_a_form(said))
+            whole = said.startswith(f"{name} done") or (name == "fills" and _is_of_a_form(said)) or call_id in ending
             assert (call_id in conversation.userdata) == whole, (
                 f"{call_id} is remembered as {results[call_id]!r}; userdata knows {list(conversation.userdata)}"
             )

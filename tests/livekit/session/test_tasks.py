@@ -2,6 +2,7 @@
 front ends."""
 
 import asyncio
+import logging
 import re
 from typing import Any
 
@@ -455,7 +456,9 @@ async def test_the_call_ends_in_a_task(front_end: Any) -> None:
     assert booking.acted == []
 
 
-async def test_the_caller_cuts_in_while_the_completing_words_are_said_and_the_task_goes_on(front_end: Any) -> None:
+async def test_the_caller_cuts_in_while_the_completing_words_are_said_and_the_task_goes_on(
+    front_end: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     booking = Booking()
     thanks = say("Thank you very much, I have written it all down for you.", call("confirm_email"))
     script = [*EMAIL[:3], thanks, "Sorry, what was it?", call("confirm_email")]
@@ -472,6 +475,7 @@ async def test_the_caller_cuts_in_while_the_completing_words_are_said_and_the_ta
         await phone.says("Yes, it is right.")
         assert phone.heard[-1] == "All booked."
     assert booking.acted == ["noon ada@x.org"]
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
 # ---- durability
