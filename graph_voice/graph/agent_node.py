@@ -105,7 +105,8 @@ class AgentNode:
             update["chat_ctx"] = {k: v for k, v in state["chat_ctx"].items() if k != "entering"}
             state["chat_ctx"] = update["chat_ctx"]
             # The caller spoke before the agent's first words: answer the caller instead of greeting.
-            entering = not _caller_waits(state)
+            # Its own tools have answered, in a run that went on with the caller's answer: it speaks of the results.
+            entering = not _caller_waits(state) and not self._has_results(state)
         if returned is not None:
             # Its on_enter method waits for a task, unless an earlier turn, which the caller cut into, lets it go on.
             entering = await self._goes_on(returned, turn)
@@ -151,6 +152,17 @@ class AgentNode:
         if (returned := returned_to(state, self.agent.name)) is not None and returned["call_id"] is not None:
             return self.tools.name
         return self.tools.name if self._has_open_batch(state) else END
+
+    def _has_results(self, state: dict[str, Any]) -> bool:
+        """Whether the conversation ends with results of this agent's own tool calls."""
+        messages = state.get("messages") or []
+        asking = next((message for message in reversed(messages) if not isinstance(message, ToolMessage)), None)
+        return (
+            bool(messages)
+            and messages[-1] is not asking
+            and isinstance(asking, AIMessage)
+            and asking.name == self.agent.name
+        )
 
     def _has_open_batch(self, state: dict[str, Any]) -> bool:
         """Whether the conversation ends with tool calls of this agent that have no result yet."""
