@@ -68,8 +68,9 @@ class LiveHandoff:
         return self.state in (LiveHandoffState.ANNOUNCED, LiveHandoffState.CERTAIN)
 
     def becomes_certain(self) -> None:
-        """LiveKit carries it out whatever comes."""
-        self.state = LiveHandoffState.CERTAIN
+        """LiveKit carries it out whatever comes. One to a task may be over long before LiveKit says so."""
+        if self.state is not LiveHandoffState.ENTERED:
+            self.state = LiveHandoffState.CERTAIN
 
     def confirm(self) -> None:
         """LiveKit's active agent has changed: tell the graph."""

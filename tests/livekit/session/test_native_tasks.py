@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from livekit.agents import Agent, AgentSession, AgentTask, RunContext, ToolError, function_tool
@@ -10,10 +11,11 @@ from native_support import NAME, SLOW, LiveKitModel, Pair, counted, in_text, spo
 from pydantic import BaseModel
 
 import graph_voice
-from graph_voice import Done, Task, TaskFailed, create_voice_graph
+from graph_voice import Done, Task, TaskFailed, create_voice_graph, events
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice.testing.script import ScriptEntry
 from graph_voice_livekit import GraphAgent
+from graph_voice_livekit.session.handoff import LiveHandoff
 from graph_voice_livekit.testing import FakeTTS, VoiceRig
 
 pytestmark = pytest.mark.virtual_clock
@@ -263,3 +265,11 @@ def what(event: Any) -> Any:
         case "agent_handoff":
             return "handoff", event.old_agent.id if event.old_agent else None, event.new_agent.id
     return event.type
+
+
+def test_a_handoff_whose_agent_has_entered_is_not_in_progress_again_when_livekit_reports_its_tool_call() -> None:
+    driver: Any = MagicMock()
+    begun = LiveHandoff(events.HandedOff("c1", "desk", "get_email", task="begin"), driver)
+    begun.enter()
+    begun.becomes_certain()
+    assert not begun.in_progress
