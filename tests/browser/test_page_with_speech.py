@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     begun: list[Any] = []
 
     class Watched(PageCall):
-        def __init__(self, parts: Any, speech: Any, rate: int, send: Any, on_end: Any) -> None:
+        def __init__(self, parts: Any, speech: Any, rate: int, send: Any, *rest: Any) -> None:
             self.sound, self.rate = dict[bytes, bytes](), rate
 
             def sends(message: Any) -> None:
@@ -58,7 +58,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
                     self.sound[message[:4]] = self.sound.get(message[:4], b"") + message[4:]
                 send(message)
 
-            super().__init__(parts, speech, rate, sends, on_end)
+            super().__init__(parts, speech, rate, sends, *rest)
             begun.append(self)
 
         @property

@@ -50,9 +50,9 @@ export function play(stored, audio, take, reset) {
   $("position").addEventListener("input", ({ target }) => go(Number(target.value)));
 
   function tick() {
-    if (!plays()) return pause();
-    show(Math.min(now(), duration));
-    if (now() >= duration) return pause();
+    const ended = audio && $("recording").ended; // the sound may be a little shorter than the call
+    show(ended ? duration : Math.min(now(), duration));
+    if (ended || !plays() || now() >= duration) return pause();
     requestAnimationFrame(tick);
   }
   show(0);
