@@ -1,33 +1,27 @@
 """Tools: what an agent's model may call. LiveKit's `function_tool`, as a LangChain tool."""
 
 import asyncio
-import dataclasses
 import inspect
-import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args, overload
+from typing import Any, TypeVar, overload
 
-from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
 from langchain_core.tools import tool as _langchain_tool
 from langchain_core.utils.pydantic import get_fields
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
-from langgraph.types import Command
-from pydantic import BaseModel, TypeAdapter
 
 from graph_voice.agents.approval import Approve, check_approval, require_approval
 from graph_voice.agents.duplicates import CONFIRM, DuplicateMode, DuplicateScope, check_duplicates, may_confirm
-from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
 from graph_voice.agents.replay import RunnableTask, TaskWanted
-from graph_voice.agents.run_context import RunContext, running
+from graph_voice.agents.run_context import RunContext
 from graph_voice.agents.schema_extras import with_extras
-from graph_voice.agents.task_end import Done
-from graph_voice.agents.tool_errors import StopResponse, ToolError
-from graph_voice.errors import BuildError, HandoffError
+from graph_voice.agents.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
+from graph_voice.agents.tool_output import tool_output
+from graph_voice.errors import BuildError
 from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
 from graph_voice.secrets.known import Known, known_here
 from graph_voice.secrets.values import secret_texts
@@ -35,72 +29,14 @@ from graph_voice.userdata.working_copy import Assignments
 
 __all__ = [
     "FunctionTool",
-    "SlowTool",
-    "StopResponse",
-    "ToolError",
     "as_tool",
     "function_tool",
     "is_function_tool",
     "is_provider_tool",
-    "slow_tool",
     "takes_state",
 ]
 
-_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 F = TypeVar("F", bound=Callable[..., Any])
-
-FILLER_AFTER = 1.5
-"""Seconds of silence, while a tool runs, after which its filler is said."""
-
-Filler = str | Sequence[str] | Callable[[Any], str | None]
-"""A line, lines that the tool's calls use in turn, or a function of the userdata (which may return None)."""
-
-LatePolicy = Literal["announce", "merge"]
-"""What happens to a result that comes after the caller was answered without it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SlowTool:
-    """What one tool declares for slow calls. The fields are arguments of `function_tool`."""
-
-    filler: Filler | None = None
-    filler_after: float = FILLER_AFTER
-    late: LatePolicy = "announce"
-
-    def line(self, userdata: Any, earlier: int) -> str:
-        """The filler to say; "" for nothing.
-
-        Args:
-            userdata: the caller's facts.
-            earlier: the number of earlier calls of this tool in the conversation. Of several lines, each tool call uses
-                the next one, and after the last the first again: the same conversation always has the same lines.
-        """
-        if self.filler is None or isinstance(self.filler, str):
-            return self.filler or ""
-        if callable(self.filler):
-            return self.filler(userdata) or ""
-        return self.filler[earlier % len(self.filler)]
-
-    def check(self, tool: str) -> "SlowTool":
-        """Raise `BuildError` for values that can't work."""
-        if not _is_filler(self.filler):
-            raise BuildError(
-                f'tool "{tool}": filler={self.filler!r} can\'t be said. Write a text, a list of texts, or a function '
-                "of the userdata."
-            )
-        after = self.filler_after
-        if not isinstance(after, int | float) or not after > 0 or not math.isfinite(after):
-            raise BuildError(f'tool "{tool}": filler_after={after!r} must be a number of seconds above 0.')
-        if self.late not in get_args(LatePolicy):
-            known = " or ".join(f'"{name}"' for name in get_args(LatePolicy))
-            raise BuildError(f'tool "{tool}": late={self.late!r} is unknown. Write late={known}.')
-        return self
-
-
-def _is_filler(value: Any) -> bool:
-    if value is None or isinstance(value, str) or callable(value):
-        return True
-    return isinstance(value, Sequence) and bool(value) and all(isinstance(line, str) for line in value)
 
 
 class FunctionTool(StructuredTool):
@@ -431,13 +367,13 @@ def _build(
             if (redacted := redact_error(error, _known(arguments))) is not error:
                 raise redacted from None
             raise
-        return masked_output(_output(result), _known(arguments))
+        return masked_output(tool_output(result), _known(arguments))
 
     def call_sync(**arguments: Any) -> Any:
         if is_async:
             raise NotImplementedError(f"tool {name!r} is async: use ainvoke.")
         arguments.pop(CONFIRM, None)
-        return _output(fn(**bound(arguments)))
+        return tool_output(fn(**bound(arguments)))
 
     made = FunctionTool(
         name=name,
@@ -471,85 +407,3 @@ def _known(arguments: dict[str, Any]) -> Known:
     given = [v for v in arguments.values() if not isinstance(v, RunContext)]
     contexts = [v.userdata for v in arguments.values() if isinstance(v, RunContext)]
     return known_here.get().and_also(secret_texts([given, contexts]))
-
-
-def _output(result: Any) -> Any:
-    """What a function returned, as LangChain takes it: text, or messages and commands as they are."""
-    if isinstance(result, Handoff):
-        RunContext.current().request_handoff(result)
-        return result.answer
-    if isinstance(result, Done):
-        RunContext.current().finished = result
-        return result.answer
-    if isinstance(result, Command):
-        return _with_answer(result)
-    if (handoff := _returned_agent(result)) is not None:
-        return _output(handoff)
-    if result is None:
-        if (ctx := running.get()) is not None:
-            ctx.returned_none = True
-        return ""
-    if isinstance(result, str | ToolMessage) or _is_for_langchain(result):
-        return result
-    if isinstance(result, BaseModel | dict | list | tuple | set | frozenset) or dataclasses.is_dataclass(result):
-        return _JSON.dump_json(result, fallback=str).decode()
-    return str(result)
-
-
-def _returned_agent(result: Any) -> Handoff | None:
-    """A handoff as LiveKit's tools return it: an agent, or an agent and the tool's own words."""
-    agent, words = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
-    if words is not None and not isinstance(words, str):
-        return None
-    if getattr(type(agent), "is_graph_agent", False):
-        return RunContext.current().handoff(agent.name, words)
-    if not is_livekit(agent, "Agent"):
-        return None
-    if (why := refused_task(agent)) is not None:
-        raise HandoffError(f"The tool returned a task. {why}")
-    if (ctx := RunContext.current()) and getattr(agent, "id", None) in ctx.ways:
-        return ctx.handoff(agent.id, words)
-    raise HandoffError(
-        f"The tool returned {type(agent).__name__}, an agent of LiveKit's. In a graph, return "
-        'ctx.handoff("billing"), and name LiveKit\'s own agents in create_voice_graph(..., external=["billing"]).'
-    )
-
-
-def _is_for_langchain(result: Any) -> bool:
-    """Messages and commands, or content blocks (`{"type": "image", ...}`)."""
-    return (
-        isinstance(result, list)
-        and bool(result)
-        and all(
-            isinstance(item, ToolMessage | Command) or (isinstance(item, dict) and item.get("type") in _BLOCKS)
-            for item in result
-        )
-    )
-
-
-_BLOCKS = frozenset({"text", "image", "image_url", "audio", "file", "video", "json"})
-
-
-def _with_answer(command: Command[Any]) -> Command[Any]:
-    """LangGraph needs the tool call's answer in each `Command(update=...)` of a tool: add an empty one if missing."""
-    if not isinstance(command.update, dict) or command.graph is not None:
-        return command
-    call_id = RunContext.current().tool_call_id or ""
-    messages = command.update.get("messages", [])
-    messages = list(messages) if isinstance(messages, list | tuple) else [messages]
-    if any(isinstance(m, ToolMessage) and m.tool_call_id == call_id for m in messages):
-        return command
-    update = {**command.update, "messages": [*messages, ToolMessage("", tool_call_id=call_id)]}
-    return dataclasses.replace(command, update=update)
-
-
-def slow_tool(tool: BaseTool) -> SlowTool:
-    """What a tool declares: `@function_tool(...)` in its arguments, any other LangChain tool in its `metadata`.
-
-    Raises `BuildError` for values that can't work.
-    """
-    declared = getattr(tool, "slow", None)
-    if isinstance(declared, SlowTool):
-        return declared
-    names = ("filler", "filler_after", "late")
-    return SlowTool(**{k: v for k, v in (tool.metadata or {}).items() if k in names}).check(tool.name)

@@ -23,7 +23,9 @@ from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.livekit_names import awaited_task, is_livekit
 from graph_voice.agents.replay import TaskWanted
 from graph_voice.agents.run_context import RunContext, running
-from graph_voice.agents.tools import FunctionTool, SlowTool, StopResponse, ToolError, slow_tool, takes_state
+from graph_voice.agents.slow_tool import SlowTool, slow_tool
+from graph_voice.agents.tool_errors import StopResponse, ToolError
+from graph_voice.agents.tools import FunctionTool, takes_state
 from graph_voice.agents.yes_no import READING, Answer, read_answer
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime

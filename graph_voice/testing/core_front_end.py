@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from graph_voice import events
-from graph_voice.agents.tools import ToolError
+from graph_voice.agents.tool_errors import ToolError
 from graph_voice.call.conversation import Conversation
 from graph_voice.call.durable import Resumed, resume_instructions
 from graph_voice.errors import TurnError

@@ -11,7 +11,7 @@ from langgraph.graph import StateGraph
 from pydantic import TypeAdapter, ValidationError
 
 from graph_voice import events
-from graph_voice.agents.tools import ToolError
+from graph_voice.agents.tool_errors import ToolError
 from graph_voice.errors import UserdataError
 from graph_voice.graph.build import definition_of
 from graph_voice.testing.clock import run

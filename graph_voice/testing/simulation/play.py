@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from graph_voice import events
-from graph_voice.agents.tools import ToolError
+from graph_voice.agents.tool_errors import ToolError
 from graph_voice.errors import UserdataError
 from graph_voice.graph.build import definition_of
 from graph_voice.secrets.known import Known, known_of
