@@ -1,6 +1,6 @@
 """The tool calls of one message: what they share, and the outcome of each."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,12 @@ from langgraph.runtime import Runtime
 
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.replay import TaskWanted
+from graph_voice.agents.slow_tool import SlowTool
 from graph_voice.agents.task_end import Done
 from graph_voice.graph.filler import BatchFiller
+from graph_voice.graph.frames import TASKS
 from graph_voice.history.context import view
+from graph_voice.messages.pairs import NO_REPLY
 from graph_voice.secrets.known import NOTHING, Known, known_of
 from graph_voice.secrets.spoken import close, taken
 from graph_voice.secrets.values import secret_texts
@@ -75,6 +78,10 @@ class ToolBatch:
     filler: BatchFiller
     node: str
     """The name of the node that runs them."""
+    agent: str
+    """The name of the agent whose tools they are."""
+    slow: Callable[[str], SlowTool | None]
+    """What the tool of this name declares for slow calls."""
     takes_secrets: bool = False
     """Whether a tool of the agent takes a secret."""
     draft: Any = None
@@ -106,6 +113,30 @@ class ToolBatch:
     def known(self) -> Known:
         """What is known to be secret now: what was said, what was taken, the userdata's own secrets."""
         return self._heard.and_also(secret_texts(self.work.current))
+
+    def spoken(self, ran: Iterable[Outcome]) -> list[AIMessage]:
+        """The lines that were said while these tool calls ran."""
+        return [*self.filler.spoken, *(line for outcome in ran for line in outcome.spoken)]
+
+    def ended(self, outcome: Outcome) -> None:
+        """Record what a tool call changed, before its result: a crash can't keep the result without the changes."""
+        if self.turn is not None:
+            self.turn.call_ended(self.node, self.work.changes(), outcome.updates)
+
+    def answer(self, message: ToolMessage) -> None:
+        """A tool call has its result. After an interruption no reply of this turn will report it: it is late."""
+        turn = self.turn
+        if turn is None:
+            return
+        marks = message.additional_kwargs
+        # Behind a task the tool call is of an earlier turn, and has an answer there: that it still runs.
+        runs = TASKS in marks or turn.is_running(message.tool_call_id)
+        late = turn.interrupted and runs and NO_REPLY not in marks
+        turn.result(self.agent, message)
+        slow = self.slow(message.name or "")
+        if late and slow is not None and slow.late == "announce":
+            turn.call.late.came(self.agent, message)
+            turn.call.tell_late()
 
     def redact_taken(self, args: Mapping[str, Any]) -> None:
         """A tool call takes the secrets among these arguments: redact them from what was said."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -11,17 +11,15 @@ from langgraph.errors import GraphInterrupt
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Interrupt
 
-from graph_voice.agents.handoff import Handoff, handoff_record
 from graph_voice.agents.run_context import new_id
 from graph_voice.agents.task_end import Done
 from graph_voice.events import ends_turn
 from graph_voice.graph.agent_runtime import AgentRuntime
-from graph_voice.graph.arrival import WAY, from_plain, leave, plain, shown_outside
+from graph_voice.graph.arrival import leave
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.frames import (
     TASKS,
     StackUpdate,
-    abandon,
     answered,
     asks_caller,
     frame_of,
@@ -32,27 +30,23 @@ from graph_voice.graph.frames import (
     returned_to,
 )
 from graph_voice.graph.generate import DROPPED
-from graph_voice.graph.handoff_arguments import kept_arguments
-from graph_voice.graph.handoff_span import handoff_span
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, merged
 from graph_voice.graph.tool_batch import Outcome, ToolBatch
 from graph_voice.graph.tool_call import ToolRunner
-from graph_voice.history.context import carry, resolve, view
+from graph_voice.graph.transfers import Transfers
+from graph_voice.graph.waiting_calls import WaitingCalls, is_open
 from graph_voice.messages.pairs import (
-    ACTED,
     ENDS,
     GOTO,
     NO_REPLY,
     WAITS,
     is_approved,
-    placeholder,
     waits_for_task,
     without_transfer,
 )
 from graph_voice.messages.prompt import add_words
 from graph_voice.secrets.known import Known
-from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.nodes_side import NodesSide, turn_of
 from graph_voice.turn.record import Write
 from graph_voice.userdata.working_copy import WorkingCopy
@@ -80,6 +74,8 @@ class ToolsNode:
         self.name = f"{self.agent.name}_tools"
         self._runner = ToolRunner(runtime)
         self._tasks = TaskSteps(runtime)
+        self._transfers = Transfers(runtime)
+        self._waiting = WaitingCalls(self._transfers)
 
     async def step(self, state: dict[str, Any], config: RunnableConfig, runtime: Runtime[Any]) -> list[Command[Any]]:
         """The node: updates of the state, and where a handoff leads."""
@@ -110,12 +106,13 @@ class ToolsNode:
         asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)
         filler = BatchFiller(turn, self.agent.name, asking.id)
         takes = bool(self.runtime.secret_schemas)
-        batch = ToolBatch(state, config, runtime, turn, asking, WorkingCopy(state), filler, node, takes)
+        work, me, slow = WorkingCopy(state), self.agent.name, self._runner.slow
+        batch = ToolBatch(state, config, runtime, turn, asking, work, filler, node, me, slow, takes)
         # Behind a task of the batch, all of its tool calls have had their permission.
         batch.waited = [call_id for call_id, found in answers.items() if waits_for_task(found) or frame is not None]
         batch.draft = self._tasks.draft(state)
         calls = [(call, call["id"]) for call in asking.tool_calls if call["id"] is not None]
-        known = {call_id: self._known(answers[call_id]) for _, call_id in calls if call_id in answers}
+        known = {call_id: self._waiting.known(answers[call_id]) for _, call_id in calls if call_id in answers}
         to_run = [(call, call_id) for call, call_id in calls if known.get(call_id) is None]
         if frame is not None:
             to_run = [(call, call_id) for call, call_id in to_run if call_id == frame["call_id"]]
@@ -133,7 +130,7 @@ class ToolsNode:
         if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
             raise asked
         if any(o is None or o.asked is not None for o in outcomes.values()):
-            if (wants := self._next_task(outcomes, ran, turn)) is not None:
+            if (wants := self._next_task(outcomes, ran, batch)) is not None:
                 return await self._begin_task(
                     wants, [o or Outcome(answers[i]) for i, o in outcomes.items()], ran, batch
                 )
@@ -201,28 +198,9 @@ class ToolsNode:
             marks = {**outcome.message.additional_kwargs, TASKS: frame["begun"][1]}
             outcome.message = outcome.message.model_copy(update={"additional_kwargs": marks})
         if not outcome.moves and outcome.asked is None:
-            self._ended(outcome, batch)
-            self._answer(outcome.message, batch.turn)
+            batch.ended(outcome)
+            batch.answer(outcome.message)
         return outcome
-
-    def _ended(self, outcome: Outcome, batch: ToolBatch) -> None:
-        """Record what a tool call changed, before its result: a crash can't keep the result without the changes."""
-        if batch.turn is not None:
-            batch.turn.call_ended(batch.node, batch.work.changes(), outcome.updates)
-
-    def _answer(self, message: ToolMessage, turn: NodesSide | None) -> None:
-        """A tool call has its result. After an interruption no reply of this turn will report it: it is late."""
-        if turn is None:
-            return
-        marks = message.additional_kwargs
-        # Behind a task the tool call is of an earlier turn, and has an answer there: that it still runs.
-        runs = TASKS in marks or turn.is_running(message.tool_call_id)
-        late = turn.interrupted and runs and NO_REPLY not in marks
-        turn.result(self.agent.name, message)
-        slow = self._runner.slow(message.name or "")
-        if late and slow is not None and slow.late == "announce":
-            turn.call.late.came(self.agent.name, message)
-            turn.call.tell_late()
 
     # ---- a tool call that asks
 
@@ -264,46 +242,14 @@ class ToolsNode:
             if outcome is None:
                 message = answers[call_id]
             elif outcome.request is not None or outcome.asked is not None or outcome.wants is not None:
-                message = self._placeholder(outcome, batch.work.current)
+                message = self._waiting.placeholder(outcome, batch.work.current)
                 if batch.turn is not None:
                     batch.turn.waits(message)
             else:
                 message = outcome.message
             messages.append(message)
-        spoken = [*batch.filler.spoken, *(line for o in ran.values() for line in o.spoken)]
+        spoken = batch.spoken(ran.values())
         return [*self._written(messages, spoken, list(ran.values()), batch), Command(goto=self.name)]
-
-    def _known(self, message: ToolMessage) -> Outcome | None:
-        """The outcome of a tool call from an earlier run of this node; None when it must run."""
-        if not message.additional_kwargs.get("placeholder"):
-            return Outcome(message)
-        waits = message.additional_kwargs.get(WAITS, {})
-        if (end := waits.get(ENDS, {}).get("end")) is not None:  # the process ended before the active agent had changed
-            done = Done.of(end)
-            return Outcome(message.model_copy(update={"content": done.answer, "additional_kwargs": {}}), done=done)
-        if (plain := waits.get("handoff")) is None:
-            return None
-        request = from_plain(plain, self.agent, self.runtime.settings.secrets)
-        own = waits.get(ACTED)
-        extra = {} if own is None else {ACTED: own}
-        decided = message.model_copy(update={"content": request.answer, "additional_kwargs": extra})
-        return Outcome(decided, request=request)
-
-    def _placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
-        """The placeholder in the state for an undecided tool call. It says how to go on."""
-        made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
-        known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
-        if outcome.approved:
-            known["approved"] = True
-        if outcome.wants is not None:
-            known["task"] = True
-        if (request := outcome.request) is not None:
-            own = outcome.message.additional_kwargs.get(ACTED)
-            known = {"handoff": self._plain(request, userdata), ACTED: own}
-        return made.model_copy(update={"additional_kwargs": {**made.additional_kwargs, WAITS: known}})
-
-    def _plain(self, request: Handoff, userdata: Any) -> dict[str, Any]:
-        return plain(request, self.agent, userdata, self.runtime.settings.secrets)
 
     # ---- the batch
 
@@ -327,7 +273,7 @@ class ToolsNode:
                 why = winner.where
             outcome.request = outcome.wants = outcome.done = None
             outcome.message = without_transfer(outcome.message, f"not done: {why}.", why=why)
-            self._answer(outcome.message, batch.turn)
+            batch.answer(outcome.message)
         return winner
 
     async def _finish(
@@ -338,8 +284,8 @@ class ToolsNode:
             return await self._begin_task(winner, outcomes, {o.message.tool_call_id: o for o in ran}, batch)
         if winner is not None and winner.done is not None:
             return await self._complete_task(winner, outcomes, ran, batch)
-        spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
-        control = await self._hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
+        spoken = batch.spoken(ran)
+        control = await self._transfers.hand_off(winner, outcomes, spoken, batch) if winner is not None else {}
         messages: list[AnyMessage] = [o.message for o in outcomes]
         if winner is None and all(NO_REPLY in o.message.additional_kwargs for o in outcomes):
             messages += self._said_directly(outcomes, batch.turn)
@@ -388,7 +334,7 @@ class ToolsNode:
             batch.state,
             batch.draft,
             ended=[o.message.tool_call_id for o in ran if o.asked is None and o.wants is None],
-            waiting=[m.tool_call_id for m in messages if _is_open(m)],
+            waiting=[m.tool_call_id for m in messages if is_open(m)],
         )
 
     def _after(self, messages: Sequence[AnyMessage], ran: Sequence[Outcome], batch: ToolBatch) -> dict[str, Any]:
@@ -401,16 +347,16 @@ class ToolsNode:
         }
 
     def _next_task(
-        self, outcomes: Mapping[str, Outcome | None], ran: Mapping[str, Outcome], turn: NodesSide | None
+        self, outcomes: Mapping[str, Outcome | None], ran: Mapping[str, Outcome], batch: ToolBatch
     ) -> Outcome | None:
         """The tool call whose task begins now, though others have no result yet. Behind a handoff, none begins."""
         moving = next((o for o in outcomes.values() if o is not None and o.moves), None)
         if moving is None or moving.wants is None or any(o.asked is not None for o in ran.values()):
             return None
-        if turn is not None and turn.interrupted:
+        if batch.turn is not None and batch.turn.interrupted:
             moving.wants = None
             moving.message = without_transfer(moving.message, "not done: the caller interrupted before the transfer.")
-            self._answer(moving.message, turn)
+            batch.answer(moving.message)
             return None
         return moving
 
@@ -422,15 +368,15 @@ class ToolsNode:
         turn, call_id = batch.turn, winner.message.tool_call_id
         for outcome in outcomes:
             if outcome.wants is not None:
-                outcome.message = self._placeholder(outcome, batch.work.current)
-            elif not _is_open(outcome.message):
+                outcome.message = self._waiting.placeholder(outcome, batch.work.current)
+            elif not is_open(outcome.message):
                 continue  # one that asks goes on behind the task
             if turn is not None and outcome is not winner:
                 turn.result(self.agent.name, outcome.message, waits=True)
         if turn is not None:
             turn.result(self.agent.name, winner.message, hands_off=True, waits=True)
         messages: list[AnyMessage] = [o.message for o in outcomes]
-        spoken = [*batch.filler.spoken, *(line for o in ran.values() for line in o.spoken)]
+        spoken = batch.spoken(ran.values())
         after = self._after(messages, list(ran.values()), batch)
         control = await self._tasks.begin(
             winner.wants, after, batch.config, turn, call_id=call_id, asking=batch.asking.id
@@ -444,7 +390,7 @@ class ToolsNode:
         """End the task: whoever waits for it goes on."""
         assert winner.done is not None
         turn, call_id = batch.turn, winner.message.tool_call_id
-        spoken = [*batch.filler.spoken, *(line for o in ran for line in o.spoken)]
+        spoken = batch.spoken(ran)
         frame = frame_of(batch.state, self.agent.name)
         waits = frame["agent"] if frame is not None else None
         waited_for = waits is not None
@@ -452,7 +398,7 @@ class ToolsNode:
         marks = {**winner.message.additional_kwargs, **mark}
         winner.message = winner.message.model_copy(update={"additional_kwargs": marks})
         if turn is not None:
-            self._ended(winner, batch)
+            batch.ended(winner)
             turn.result(self.agent.name, winner.message, hands_off=waited_for)
         messages: list[AnyMessage] = [o.message for o in outcomes]
         after = self._after(messages, ran, batch)
@@ -465,97 +411,6 @@ class ToolsNode:
         if node is None:
             return [*written, Command(update=control)]
         return [*written, Command(update=control, goto=node)]
-
-    async def _hand_off(
-        self, winner: Outcome, outcomes: Sequence[Outcome], spoken: list[AIMessage], batch: ToolBatch
-    ) -> dict[str, Any]:
-        assert winner.request is not None
-        request, turn, call_id = winner.request, batch.turn, winner.message.tool_call_id
-        if (line := await self._transfer_line(request, batch)) is not None:
-            spoken.append(line)
-        is_agent = request.to in self.runtime.settings.agents
-        taken = kept_arguments(request, self.runtime.settings.secrets)
-        record = handoff_record(self.agent.name, request.to, call_id, taken)
-        marks = {**winner.message.additional_kwargs, GOTO: request.to}
-        artifact = record if is_agent else winner.message.artifact
-        winner.message = winner.message.model_copy(update={"additional_kwargs": marks, "artifact": artifact})
-        messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
-        shown: dict[str, Any] | None = None
-        if request.to in self.runtime.settings.external:
-            # The front end creates an external agent, with its context, when it gets the handoff event.
-            shown = await self._carried(request, call_id, messages, batch)
-        if not is_agent and turn is not None and not await self._may_pass(request, line, turn):
-            winner.request = None
-            why = "the caller interrupted before the transfer"
-            winner.message = without_transfer(winner.message, f"not done: {why}.", why=why)
-            self._answer(winner.message, turn)
-            return {}
-        # Without a pause between them: the result says that the handoff follows.
-        if turn is not None:
-            self._ended(winner, batch)
-            turn.result(self.agent.name, winner.message, hands_off=is_agent)
-        if not is_agent:
-            # A custom node is on the way: the agent behind it is shown what this handoff declares.
-            way = self._plain(request, batch.work.current)
-            # After a crash the state may not name the active agent yet, and the agent behind asks who hands off to it.
-            return {"active_agent": self.agent.name, "chat_ctx": {**(batch.state.get("chat_ctx") or {}), WAY: way}}
-        handoff: HandoffInProgress | None = None
-        if turn is not None:
-            told = () if shown is None else shown_outside({"messages": messages, "chat_ctx": shown}, taken)
-            policy, taken_along = request.on_interruption, taken.get("arguments")
-            handoff = turn.handed_off(call_id, self.agent.name, request.to, told, policy, arguments=taken_along)
-        if self.agent.on_exit is not None:
-            # on_exit may act, so it waits until the handoff has really happened.
-            if handoff is not None and not await handoff.decided():
-                return {}
-            await leave(self.runtime, batch.state, batch.config, batch.runtime, turn, batch.work)
-        if shown is None:
-            shown = await self._carried(request, call_id, messages, batch)
-        left = abandon(batch.state)
-        return {
-            **({} if left is None else {"stack": left}),
-            "active_agent": request.to,
-            "handoffs": [record],
-            "chat_ctx": {**shown, "entering": True},
-            "contexts": {self.agent.name: carry(view({**batch.state, "messages": messages}), messages)},
-        }
-
-    async def _may_pass(self, request: Handoff, line: AIMessage | None, turn: NodesSide) -> bool:
-        """Whether the graph may go on to a custom node: it acts, so what announces the transfer is heard first."""
-        if line is not None and line.id is not None:
-            await turn.wait_heard(line.id)
-        return not turn.interrupted or (request.on_interruption == "complete" and not turn.closed)
-
-    async def _carried(
-        self, request: Handoff, call_id: str, messages: list[AnyMessage], batch: ToolBatch
-    ) -> dict[str, Any]:
-        """The target's `chat_ctx`, by the handoff's history policy."""
-        after: Mapping[str, Any] = {**batch.state, "messages": messages, "userdata": batch.work.current}
-        model = self.runtime.model
-        async with handoff_span(batch.config, self.agent.name, request, call_id) as span:
-            found = await resolve(after, model=lambda: model(batch.config), operation=request.history, agent=request.to)
-            span.carried(after, found or {})
-        return found or {}
-
-    async def _transfer_line(self, request: Handoff, batch: ToolBatch) -> AIMessage | None:
-        """What the old agent says. If the line fails, the handoff still goes on."""
-        if request.say is None or (batch.turn is not None and batch.turn.interrupted):
-            return None
-        message_id = new_id("say")
-        try:
-            text = await self.runtime.speak(
-                request.say,
-                batch.state,
-                batch.config,
-                batch.turn,
-                userdata=batch.work.current,
-                message_id=message_id,
-                step_id=batch.asking.id,
-            )
-        except Exception:
-            logger.exception("agent %s: the line of the handoff to %s failed", self.agent.name, request.to)
-            return None
-        return AIMessage(batch.known.text(text), id=message_id, name=self.agent.name) if text else None
 
     def _said_directly(self, outcomes: Sequence[Outcome], turn: NodesSide | None) -> list[AnyMessage]:
         """The reply of tools with LangChain's `return_direct`: their output. After `StopResponse` there is none."""
@@ -579,13 +434,6 @@ def _batch(messages: Sequence[AnyMessage], asking: str | None = None) -> tuple[A
             own = {call["id"] for call in message.tool_calls}
             return message, {call_id: found for call_id, found in answers.items() if call_id in own}
     raise AssertionError("the tool node runs after a message that has tool calls")
-
-
-def _is_open(message: AnyMessage) -> TypeGuard[ToolMessage]:
-    """Whether this is the placeholder of a tool call that has to run again: it asks, or wants a task."""
-    known = message.additional_kwargs.get(WAITS, {})
-    decided = "handoff" in known or known.get(ENDS, {}).get("end") is not None
-    return isinstance(message, ToolMessage) and "placeholder" in message.additional_kwargs and not decided
 
 
 def _kept_end(done: Done, agent: str | None, secrets: Known) -> dict[str, Any]:
