@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_support import STUCK, Complaints, opened, until
 from livekit import api
-from page_support import STUCK, served
+from page_support import served
 from room_support import SECRET, StandInServer, speaking_shelf
 
 from graph_voice_livekit.page.room import RoomAccess
@@ -62,26 +63,11 @@ def access(tmp_path: Path, server: StandInServer) -> RoomAccess:
     return RoomAccess("wss://live.example", "key", SECRET, file, join=server.join)
 
 
-async def opened(browser: Any, client: Any, complaints: list[str]) -> Any:
-    shown = await browser.new_page()
-    shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    shown.on("pageerror", lambda error: complaints.append(str(error)))
-    await shown.goto(str(client.make_url("/?token=t")))
-    return shown
-
-
-async def until(shown: Any, condition: str) -> None:
-    """Wait until this holds in the page, whose own rules let no text be run as code there."""
-    async with asyncio.timeout(STUCK):
-        while not await shown.evaluate(condition):
-            await shown.wait_for_timeout(50)
-
-
 async def test_the_page_enters_its_room_speaks_and_leaves(
-    browse: Any, complaints: list[str], access: RoomAccess
+    browse: Any, complaints: Complaints, access: RoomAccess
 ) -> None:
     async with served(speaking_shelf(), livekit=access, token="t") as client, browse() as browser:
-        shown = await opened(browser, client, complaints)
+        shown = await opened(browser, client, complaints, "/?token=t")
         assert "through a LiveKit server" in await shown.locator("#start-words").inner_text()
         await shown.click("#start-voice")
         await until(shown, "window.done?.includes('microphone true')")
@@ -106,14 +92,13 @@ async def test_the_page_enters_its_room_speaks_and_leaves(
         await until(shown, "rooms.length === 2 && done.includes('disconnect') && done.includes('cleanup')")
         await until(shown, "rooms[1].token && rooms[1].token !== rooms[0].token")
         assert await shown.locator(".notice.error").count() == 0  # who leaves has not lost the room
-    assert complaints == []
 
 
 async def test_a_room_that_is_shut_or_lost_is_said_and_its_call_ends(
-    browse: Any, complaints: list[str], access: RoomAccess, server: StandInServer
+    browse: Any, complaints: Complaints, access: RoomAccess, server: StandInServer
 ) -> None:
     async with served(speaking_shelf(), livekit=access, token="t") as client, browse() as browser:
-        shown = await opened(browser, client, complaints)
+        shown = await opened(browser, client, complaints, "/?token=t")
         await shown.evaluate("window.shut = true")
         await shown.click("#start-voice")
         await shown.get_by_text("it is shut").wait_for()
@@ -125,16 +110,15 @@ async def test_a_room_that_is_shut_or_lost_is_said_and_its_call_ends(
         await shown.evaluate("rooms.at(-1).heard.disconnected()")
         await shown.get_by_text("the room was left").wait_for()
         await asyncio.gather(*(asyncio.wait_for(room.left.wait(), STUCK) for room in server.rooms))
-    assert complaints == []
 
 
 async def test_a_client_that_can_not_be_loaded_leaves_a_call_in_text(
-    browse: Any, complaints: list[str], access: RoomAccess
+    browse: Any, complaints: Complaints, access: RoomAccess
 ) -> None:
     await asyncio.to_thread(access.client.unlink)
+    complaints.expect("livekit-client.js")
     async with served(speaking_shelf(), livekit=access, token="t") as client, browse() as browser:
-        shown = await opened(browser, client, complaints)
+        shown = await opened(browser, client, complaints, "/?token=t")
         await shown.click("#start-voice")
         await shown.get_by_text("so this is a call in text").wait_for()
         await shown.wait_for_selector("#text:enabled")
-    assert all("404" in text or "livekit-client.js" in text for text in complaints)

@@ -1,5 +1,6 @@
 """The live page in Chromium, spoken: real voices on both sides, the real microphone and loudspeaker of the browser."""
 
+import asyncio
 import base64
 import io
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from browser_support import STUCK, Complaints, opened
 from hearing import likeness
+from langchain_core.messages import AIMessage
 from livekit import rtc
 from livekit.agents import AgentSession
 from page_support import served
-from speech_support import ALIKE, SEED, STUCK
+from speech_support import ALIKE, SEED
 
 from graph_voice_livekit.console.setup import CALLER_VOICE, Choices
 from graph_voice_livekit.inprocess.pcm import SAMPLE_RATE, Samples, synthesize
@@ -28,15 +31,41 @@ SPEAKS = """
 const context = new AudioContext();
 const room = context.createMediaStreamDestination();
 navigator.mediaDevices.getUserMedia = async () => room.stream;
-window.speak = async (wav) => {
-  const bytes = Uint8Array.from(atob(wav), (letter) => letter.charCodeAt(0));
+const decoded = (wav) =>
+  context.decodeAudioData(Uint8Array.from(atob(wav), (letter) => letter.charCodeAt(0)).buffer);
+const say = (buffer) => new Promise((done) => {
   const source = context.createBufferSource();
-  source.buffer = await context.decodeAudioData(bytes.buffer);
+  source.buffer = buffer;
   source.connect(room);
+  source.onended = done;
   source.start();
+});
+window.speak = async (wav) => say(await decoded(wav));
+window.cutIn = async ({ wav, agent }) => {
+  const buffer = await decoded(wav);
+  let speaks = false;
+  const watch = new MutationObserver(async () => {
+    const said = [...document.querySelectorAll(".line")];
+    const lines = said.filter((line) => line.querySelector(".agent")?.textContent === agent);
+    if (lines.some((line) => line.matches(".cut"))) return watch.disconnect();
+    if (speaks || !lines.some((line) => line.matches(".playing") && line.querySelector(".heard"))) return;
+    speaks = true;
+    await say(buffer);
+    speaks = false;
+  });
+  watch.observe(document.body, { childList: true, subtree: true });
 };
 """
-"""A microphone that is spoken into whenever the test wants."""
+"""A microphone that is spoken into when the test wants, or whenever this agent is heard, until it was cut off."""
+PERMITS = """
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+const permission = new Promise((permit) => (window.permit = permit));
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  await permission;
+  return ask(wanted);
+};
+"""
+"""The browser's own microphone, permitted when the test wants: then Chromium begins to speak."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +96,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
         @property
         def remembered(self) -> list[str]:
-            return [str(message.text) for message in self.watch.conversation.messages if message.text]
+            said = [m for m in self.watch.conversation.messages if isinstance(m, AIMessage) and m.text]
+            return [" ".join(message.text.split()) for message in said]
 
     monkeypatch.setattr(connection, "PageCall", Watched)
     return begun
@@ -88,24 +118,24 @@ async def recognized(speech: OfflineParts, sound: bytes, rate: int) -> str:
     return event.alternatives[0].text
 
 
-async def opened(browser: Any, client: Any, complaints: list[str], script: str = "") -> Any:
-    shown = await (await browser.new_context(viewport={"width": 1280, "height": 800})).new_page()
-    shown.set_default_timeout(STUCK * 1000)
-    shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    shown.on("pageerror", lambda error: complaints.append(str(error)))
-    if script:
-        await shown.add_init_script(script)
-    await shown.goto(str(client.make_url("/")))
+async def heard_on(shown: Any) -> list[str]:
+    """The agents' words that the page shows as heard, line by line."""
+    return [" ".join(text.split()) for text in await shown.locator("#lines .line .heard").all_inner_texts()]
+
+
+async def talking(browser: Any, client: Any, complaints: Complaints, script: str = "") -> Any:
+    """Open the page, and begin a call with the microphone."""
+    shown = await opened(browser, client, complaints, script=script)
     await shown.click("#start-voice")
     return shown
 
 
-async def test_a_spoken_call(browse: Any, calls: list[Any], speech: OfflineParts, complaints: list[str]) -> None:
+async def test_a_spoken_call(browse: Any, calls: list[Any], speech: OfflineParts, complaints: Complaints) -> None:
     voice = speech.tts(CALLER_VOICE)
     bill = await synthesize(voice, "I have a question about my bill.")
     stop = await synthesize(voice, "How much do I owe?")
     async with served(shelf()) as client, browse() as browser:
-        shown = await opened(browser, client, complaints, SPEAKS)
+        shown = await talking(browser, client, complaints, SPEAKS)
         lines = shown.locator("#lines")
         greeting = lines.locator(".line.heard").first
         await greeting.wait_for()
@@ -115,40 +145,40 @@ async def test_a_spoken_call(browse: Any, calls: list[Any], speech: OfflineParts
         assert likeness(await recognized(speech, sound, call.rate), GREETING) >= ALIKE
 
         # Spoken words become a turn, and the handoff lights up the graph.
+        await shown.evaluate("window.cutIn", {"wav": wav(stop), "agent": "billing"})
         await shown.evaluate("window.speak", wav(bill))
         await shown.locator("g.active[data-node=billing]").wait_for()
 
-        # The caller cuts in while billing greets: what was not heard is struck, and only what was heard is remembered.
-        await lines.locator(".line.playing", has_text="billing").locator(".heard").wait_for()
-        await shown.evaluate("window.speak", wav(stop))
-        cut = lines.locator(".line.cut").first
-        await cut.wait_for()
-        heard = await cut.locator(".heard").inner_text()
-        unheard = await cut.locator("s").inner_text()
-        assert heard in call.remembered
-        assert unheard
-        assert not any(unheard in text for text in call.remembered)
+        # The caller cuts in while billing speaks: what was not heard is struck.
+        cut = lines.locator(".line.cut", has=shown.locator(".agent", has_text="billing")).first
+        assert await cut.locator(".heard").inner_text()
+        assert await cut.locator("s").inner_text()
         await lines.locator(".tool", has_text="look_up_balance").wait_for()
         await lines.locator(".line.heard", has_text="42.50 dollars").wait_for()
         await shown.locator("#times", has_text="transcription").wait_for()
-        assert heard in call.remembered
 
         # What is typed is answered aloud as well.
         await shown.fill("#text", "Please send me back to the front desk.")
         await shown.press("#text", "Enter")
         await shown.locator("g.active[data-node=customer_service]").wait_for()
-    assert complaints == []
+
+        # What the page shows as heard is what is remembered, and no more.
+        async with asyncio.timeout(STUCK):
+            while not call.remembered or call.remembered != await heard_on(shown):
+                await shown.wait_for_timeout(100)
 
 
 async def test_the_browsers_own_microphone(
-    browse: Any, calls: list[Any], speech: OfflineParts, complaints: list[str], tmp_path: Path
+    browse: Any, calls: list[Any], speech: OfflineParts, complaints: Complaints, tmp_path: Path
 ) -> None:
     said = "My internet connection is not working."
     line = await synthesize(speech.tts(CALLER_VOICE), said)
     silence = np.zeros(SAMPLE_RATE, np.int16)
     soundfile.write(tmp_path / "caller.wav", np.concatenate([silence, line, np.tile(silence, 60)]), SAMPLE_RATE)
     async with served(shelf()) as client, browse(tmp_path / "caller.wav") as browser:
-        shown = await opened(browser, client, complaints)
+        shown = await talking(browser, client, complaints, PERMITS)
+        await shown.locator("#lines .line.heard").first.wait_for()  # the greeting
+        await shown.evaluate("window.permit()")
         caller = shown.locator(
             "#lines .turn.closed .line.caller .said, #lines .turn.committed .line.caller .said"
         ).first
@@ -171,4 +201,3 @@ async def test_the_browsers_own_microphone(
         await shown.mouse.up()
         assert await meter.get_attribute("data-microphone") == "off"
         assert await shown.locator("#hold").get_attribute("aria-pressed") == "true"
-    assert complaints == []
