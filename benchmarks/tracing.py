@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
     def log_message(self, *args): pass
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
 """
@@ -140,8 +140,8 @@ async def _turn(turn: Turn) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _sink() -> Iterator[str]:
-    with subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True) as process:
+def _sink(port: int = 0) -> Iterator[str]:
+    with subprocess.Popen([sys.executable, "-c", SINK, str(port)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -151,9 +151,14 @@ def _sink() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[str]:
+    """An endpoint that is down. In the end it is up: the process sends its traces in order, and what waits to be sent
+    again would hold up all that is traced later."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # without listening
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+        port = taken.getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    with _sink(port):
+        flush_traces(60.0)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -15,6 +15,7 @@ from benchmarks.parts import PARTS
 from benchmarks.pictures import draw
 from benchmarks.stores import stores
 from benchmarks.tables import markdown
+from graph_voice.tracing import flush_traces
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
@@ -27,6 +28,7 @@ def test_each_part_measures_something_and_shows_it(part: Part, tmp_path: Path) -
     assert len({line.count("|") for line in lines}) == 1
     for path in draw({part.name: rows}, tmp_path):
         assert "<svg" in path.read_text(encoding="utf-8")
+    assert flush_traces(30.0), "what waits to be sent holds up what is traced later"
 
 
 def test_a_store_that_is_not_there_is_named_in_its_row() -> None:
