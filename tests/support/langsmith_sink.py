@@ -50,6 +50,7 @@ class TracedRun:
     fields: dict[str, Any] = field(default_factory=dict)
     children: "list[TracedRun]" = field(default_factory=list)
     """In the order in which they began."""
+    patched: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -193,13 +194,14 @@ class LangSmithSink:
                 self._take_parts(kind, body)
             elif path.endswith("/runs/batch"):
                 found = json.loads(body)
-                for run in (*(found.get("post") or ()), *(found.get("patch") or ())):
-                    self._take_run(run["id"], run)
+                for what in ("post", "patch"):
+                    for run in found.get(what) or ():
+                        self._take_run(what, run["id"], run)
             elif path.endswith("/feedback"):
                 self.feedback.append(json.loads(body))
             elif "/runs" in path and body:
                 found = json.loads(body)
-                self._take_run(found.get("id") or path.rsplit("/", 1)[-1], found)
+                self._take_run(method.lower(), found.get("id") or path.rsplit("/", 1)[-1], found)
 
     def make(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
         """Make a dataset, an example or a project. Returns it; None: this is none of them."""
@@ -220,9 +222,15 @@ class LangSmithSink:
                 made.update(found)
             return made
 
-    def _take_run(self, run_id: str, fields: dict[str, Any]) -> None:
+    def _take_run(self, what: str, run_id: str, fields: dict[str, Any]) -> None:
+        """What `patch` says of a run holds, also when it comes first: a client sends from several threads."""
         run = self._runs.setdefault(str(uuid.UUID(run_id)), TracedRun(run_id))
-        run.fields.update({k: v for k, v in fields.items() if v is not None})
+        told = {key for key, value in fields.items() if value is not None}
+        if what == "patch":
+            run.patched |= told
+        else:
+            told -= run.patched
+        run.fields.update({key: fields[key] for key in told})
 
     def _take_parts(self, kind: str, body: bytes) -> None:
         whole = email.message_from_bytes(
@@ -238,7 +246,7 @@ class LangSmithSink:
             if what == "feedback":
                 self.feedback.append(json.loads(content))
             else:
-                self._take_run(run_id, json.loads(content) if key is None else {key: json.loads(content)})
+                self._take_run(what, run_id, json.loads(content) if key is None else {key: json.loads(content)})
 
 
 def _handler(sink: LangSmithSink) -> type[BaseHTTPRequestHandler]:

@@ -159,6 +159,7 @@ KNOWN = ["openai:gpt", "anthropic:claude", "google_genai:gemini", "mistralai:mod
 
 @pytest.mark.parametrize("front_end", ["core", "livekit"])
 @pytest.mark.parametrize("llm", KNOWN)
+@pytest.mark.virtual_clock
 async def test_without_a_key_a_graph_is_built_drawn_and_checked_and_runs_with_another_model(
     llm: str, front_end: Any
 ) -> None:

@@ -1,6 +1,7 @@
 """What LangSmith is sent of a call, read back from a server that speaks its protocol."""
 
 import asyncio
+import uuid
 from typing import Any
 
 import pytest
@@ -56,6 +57,19 @@ async def sent(sink: LangSmithSink, conversation: Conversation[Any]) -> TracedRu
     sink.wait()
     (root,) = sink.roots
     return root
+
+
+def test_the_server_of_the_tests_keeps_what_ended_a_run_whichever_of_its_requests_comes_first() -> None:
+    """LangSmith's client sends from several threads when much waits: under load, requests overtake each other."""
+    run = {"id": uuid.uuid4(), "trace_id": uuid.uuid4(), "dotted_order": "1", "name": "turn", "run_type": "chain"}
+    begun = {**run, "inputs": {"said": "hi"}, "outputs": {}, "start_time": "2026-01-01T00:00:00"}
+    ended = {**run, "outputs": {"heard": "Hello."}, "end_time": "2026-01-01T00:00:01"}
+    with LangSmithSink() as sink:
+        client = sink.client()
+        client.multipart_ingest(update=[ended])
+        client.multipart_ingest(create=[begun])
+        (root,) = sink.roots
+    assert (root.inputs, root.outputs, root.ended is not None) == ({"said": "hi"}, {"heard": "Hello."}, True)
 
 
 # ---- the tree
