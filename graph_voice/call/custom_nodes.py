@@ -16,14 +16,14 @@ from langchain_core.messages import (
     convert_to_messages,
 )
 from langgraph.runtime import RunControl
-from langgraph.types import Overwrite
 
 from graph_voice import events
 from graph_voice.call.one_by_one import OneByOne
 from graph_voice.call.retold import Attempts, Retelling
 from graph_voice.graph.roles import Roles
-from graph_voice.history.reducers import merge_messages
+from graph_voice.history.reducers import merge_messages, overwrite_in
 from graph_voice.messages.provider_data import with_words
+from graph_voice.messages.spoken import StreamedWords, as_spoken, words_of
 from graph_voice.turn.nodes_side import NodesSide
 from graph_voice.turn.record import Item, ModelStep, Rewrite, ToolCallRecord
 
@@ -42,15 +42,22 @@ class CustomNodes:
         known: message id -> message, as they were before the run. A subgraph returns the whole conversation, of which
             only its own messages are new.
         attempts: which model calls are of a node that runs again; None in a graph without a `RetryPolicy`.
+        thinkers: the nodes whose model closes a thought that it has not opened. More are added.
     """
 
     def __init__(
-        self, turn: NodesSide, roles: Roles, known: Mapping[Any, BaseMessage], attempts: Attempts | None = None
+        self,
+        turn: NodesSide,
+        roles: Roles,
+        known: Mapping[Any, BaseMessage],
+        attempts: Attempts | None,
+        thinkers: set[str],
     ) -> None:
         self._turn = turn
         self._roles = roles
         self._known = known
         self._attempts = attempts
+        self._streams = StreamedWords(thinkers)
         self._running: dict[str, tuple[str, ...]] = {}
         """Task id -> the names of its node and the nodes around it, outermost first."""
         self._order = OneByOne()
@@ -147,7 +154,7 @@ class CustomNodes:
             return  # an inner node may be declared silent
         if not isinstance(message, AIMessage) or not message.id:
             return
-        message_id, text = message.id, message.text
+        message_id, text = message.id, self._streams.of(path[-1], message.id, message)
         task = str(metadata.get("langgraph_checkpoint_ns", ""))
         voice = (*task.split("|"), message_id)
 
@@ -196,10 +203,10 @@ class CustomNodes:
                     self._show(root, message)
             if says is not None:
                 for message in _ai_messages(update):
-                    self._order.speak((*speaker, ""), partial(self._say_rest, says, message.id, message.text))
+                    self._order.speak((*speaker, ""), partial(self._say_rest, says, message.id, words_of(message)))
             return
         node = speaker[0].partition(":")[0]
-        if says is not None and any(message.text for message in _ai_messages({"messages": update})):
+        if says is not None and any(words_of(message) for message in _ai_messages({"messages": update})):
             self._order.speak((*speaker, ""), lambda: self._take(node, update))
         else:
             self._take(node, update)
@@ -231,8 +238,9 @@ class CustomNodes:
 
     def _streamed(self, node: str, message: AIMessage) -> ModelStep | None:
         """The step whose words were streamed, when the node returns them as a message with another id."""
+        words = words_of(message).strip()
         for step in self._turn.record.steps():
-            if step.agent == node and step.message is None and step.words.produced.strip() == message.text.strip():
+            if step.agent == node and step.message is None and step.words.produced.strip() == words:
                 return step
         return None
 
@@ -306,25 +314,26 @@ class CustomNodes:
         speaks = node in self._roles.custom_speakers
         if not speaks and not message.tool_calls:
             return  # its words are not speech
+        said = as_spoken(message) if speaks else message
         message_id = self._ids.get(message.id, message.id) if message.id is not None else None
         if message_id is None or self._turn.record.spoken(message_id) is None:
-            streamed = self._streamed(node, message) if speaks and message.text else None
+            streamed = self._streamed(node, message) if speaks and said.text else None
             message_id = streamed.words.id if streamed is not None else message_id or f"run-{uuid.uuid4()}"
         self._ids[_key(message)] = message_id
         if message.id is None:
             self._unnamed.append((message, message_id))
         step = self._turn.record.step(node, message_id)
-        step.message = message
+        step.message = said
         step.calls = {c["id"]: ToolCallRecord(c["id"], c["name"], "running") for c in message.tool_calls if c["id"]}
         if step.calls:
             step.at = step.at or time.time()
             if not speaks and message.text:
                 # Its tool calls happened; its words were never meant to be heard.
                 step.message = message.model_copy(update=with_words(message, ""))
-        if speaks and message.text and not step.words.produced:
-            self._turn.say_text(node, message_id, message.text)
+        if speaks and said.text and not step.words.produced:
+            self._turn.say_text(node, message_id, said.text)
         elif speaks and message_id == message.id:
-            self._say_rest(node, message_id, message.text)
+            self._say_rest(node, message_id, said.text)
 
     # ---- when a step is done
 
@@ -443,8 +452,8 @@ def _key(message: BaseMessage) -> str:
 
 
 def _listed(update: Any, *, removing: bool = False) -> list[Any]:
-    if isinstance(update, Overwrite):
-        return [Overwrite(update.value)] if removing else list(update.value or ())
+    if (overwrite := overwrite_in(update)) is not None:
+        return [overwrite] if removing else list(overwrite.value or ())
     return list(update) if isinstance(update, list) else [update]
 
 

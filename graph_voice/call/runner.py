@@ -65,7 +65,7 @@ class Runner:
         if turn.record.user is not None:
             known[turn.record.user.id] = turn.record.user
         self._attempts = Attempts() if self._roles.retries else None
-        return CustomNodes(turn, self._roles, known, self._attempts)
+        return CustomNodes(turn, self._roles, known, self._attempts, call.thinkers)
 
     async def run(self, graph: Streams, payload: Any, config: RunnableConfig) -> None:
         """Run the graph to its end. Errors become `Failed` events and an apology; `discard` cancels it."""

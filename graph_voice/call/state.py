@@ -127,6 +127,8 @@ class CallState(Generic[U]):
         self._apology = apology if apology is not None else self.roles.apology
         self._ask = ask
         self._answer = answer
+        self.thinkers: set[str] = set()
+        """Custom nodes whose model has closed a thought that it had not opened."""
         self._order = itertools.count(1)
         self.live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
         if userdata is not None:

@@ -25,7 +25,7 @@ from graph_voice.history.operation import KINDS, Operation, from_dict, run_pure
 from graph_voice.history.pure_operations import exceeds
 from graph_voice.messages.pairs import paired
 
-__all__ = ["appended", "merge_messages", "reducer"]
+__all__ = ["appended", "merge_messages", "overwrite_in", "reducer"]
 
 Messages = list[AnyMessage]
 
@@ -176,16 +176,23 @@ def _flat(update: Any, nested: bool = False) -> Iterator[Any]:
             return
         for item in update:
             yield from _flat(item, nested=True)
-    elif isinstance(update, Overwrite):
-        yield from _overwritten(update.value)
-    elif isinstance(update, dict) and update.get("type") == _OVERWRITE:
-        yield from _overwritten(update.get("value"))
-    elif isinstance(update, dict) and set(update) == {_OVERWRITE}:
-        yield from _overwritten(update[_OVERWRITE])
+    elif (overwrite := overwrite_in(update)) is not None:
+        yield from _overwritten(overwrite.value)
     elif isinstance(update, dict) and set(update) == {"steps"}:
         yield from_dict(update)
     else:
         yield update
+
+
+def overwrite_in(update: Any) -> Overwrite | None:
+    """The `Overwrite` that this update is, in any of LangGraph's three spellings; None when it is none."""
+    if isinstance(update, Overwrite):
+        return update
+    if isinstance(update, dict) and set(update) == {_OVERWRITE}:
+        return Overwrite(update[_OVERWRITE])
+    if isinstance(update, dict) and update.get("type") == _OVERWRITE:
+        return Overwrite(update.get("value"))
+    return None
 
 
 def _overwritten(value: Any) -> Iterator[Any]:

@@ -1,19 +1,54 @@
 """A model's thoughts in its text, in tags such as `<think>...</think>`: they are neither spoken nor remembered.
 
-Open models write them so (Qwen, DeepSeek and others, behind Ollama, vLLM or Groq), and not every server takes them out.
-LiveKit's OpenAI plugin does the same for its models.
+Open models write them so (Qwen, DeepSeek, Mistral and others, behind Ollama, vLLM or Groq), and not every server takes
+them out. LiveKit's OpenAI plugin does the same for its models, for `<think>` only.
 """
 
 import re
 
 __all__ = ["ThoughtFilter", "without_thoughts"]
 
-_NAMES = ("think", "thinking", "thought", "reasoning")
-_OPEN = re.compile(rf"<({'|'.join(_NAMES)})>", re.IGNORECASE)
-_CLOSE = re.compile(rf"</({'|'.join(_NAMES)})>", re.IGNORECASE)
-_EITHER = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}", re.IGNORECASE)
-_TAGS = tuple(tag for name in _NAMES for tag in (f"<{name}>", f"</{name}>"))
-_LONGEST = max(map(len, _TAGS))
+_NAMES = (
+    *("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "analysis"),
+    *("chain_of_thought", "inner_thought", "inner_thoughts", "internal_thought", "internal_thoughts"),
+    *("inner_monologue", "internal_monologue", "antthinking", "antml:thinking", "seed:think"),
+)
+"""The names in angle brackets, with or without attributes."""
+_PAIRS = {
+    "[think]": "[/think]",  # Mistral
+    "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi
+    "<|start_thinking|>": "<|end_thinking|>",  # Cohere
+    "<|begin_of_thought|>": "<|end_of_thought|>",  # OpenThinker, Sky-T1
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",  # gpt-oss
+    "<|channel|>commentary<|message|>": "<|channel|>final<|message|>",
+}
+"""Other spellings, each with what closes it."""
+_MARKS = (
+    *("<|begin_of_solution|>", "<|end_of_solution|>", "<|start_response|>", "<|end_response|>"),
+    *("<|start|>assistant", "<|end|>", "<|return|>"),
+)
+"""What stands around the words of such models. It is taken out, too."""
+_ATTRIBUTES = r"(?:\s[^<>]{0,100})?"
+_NAME = "|".join(sorted(map(re.escape, _NAMES), key=len, reverse=True))
+
+
+def _any(*literal: str) -> str:
+    return "|".join(map(re.escape, literal))
+
+
+_MARK = re.compile(rf"<(?:{_NAME})(?:\s[^<>]{{0,100}})?/>|{_any(*_MARKS)}", re.IGNORECASE)
+_OPEN = re.compile(rf"<\s?(?:{_NAME}){_ATTRIBUTES}(?<!/)>|{_any(*_PAIRS)}", re.IGNORECASE)
+_CLOSE = re.compile(rf"<\s?/\s?(?:{_NAME})\s?>|{_any(*_PAIRS.values())}", re.IGNORECASE)
+_EITHER = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}|{_MARK.pattern}", re.IGNORECASE)
+_TAGS = (
+    *(f"{begin}{name}{end}" for name in _NAMES for begin, end in (("<", ">"), ("</", ">"), ("<", "/>"))),
+    *(*_PAIRS, *_PAIRS.values(), *_MARKS),
+)
+_UNENDED = re.compile(rf"<\s?(?:{_NAME})\s[^<>]{{0,100}}", re.IGNORECASE)
+"""A tag whose attributes have not ended."""
+_SPACE = re.compile(r"(?<=[</])\s|\s(?=/)|\s$")
+_LONGEST = max(map(len, _TAGS)) + 3
+_STARTS = frozenset(tag[0] for tag in _TAGS)
 
 
 class ThoughtFilter:
@@ -46,7 +81,7 @@ class ThoughtFilter:
             if _EITHER.search(text) is None:
                 self._unsure = text
                 return ""
-        if "<" not in text and not self._thinking and not self._after_tag:
+        if _STARTS.isdisjoint(text) and not self._thinking and not self._after_tag:
             return text
         words = ""
         while text:
@@ -57,9 +92,12 @@ class ThoughtFilter:
                 words += "" if self._thinking else self._spoken(text)
                 break
             before, text = text[: tag.start()], text[tag.end() :]
-            closes = tag[0].startswith("</")
+            closes = _CLOSE.fullmatch(tag[0]) is not None
             if not self._thinking and not closes:
                 words += self._spoken(before)
+            if not closes and _MARK.fullmatch(tag[0]) is not None:
+                self._after_tag, self.found = self._after_tag or not before.strip(), True
+                continue
             # What came in one piece with a lone closing tag is a thought.
             self.closes_only = self.closes_only or (closes and not self._thinking)
             self._thinking, self._after_tag, self.found = not closes, True, True
@@ -80,7 +118,7 @@ class ThoughtFilter:
 
 def without_thoughts(text: str) -> str:
     """A whole text without the thoughts in it."""
-    if "<" not in text:
+    if _STARTS.isdisjoint(text):
         return text
     thoughts = ThoughtFilter()
     return thoughts.feed(text) + thoughts.end()
@@ -88,7 +126,11 @@ def without_thoughts(text: str) -> str:
 
 def _torn(text: str) -> int:
     """Where the end of this text begins that may be the beginning of a tag; its length when there is none."""
+    if (at := text.rfind("<")) >= 0 and _UNENDED.fullmatch(text, at):
+        return at
     for start in range(max(0, len(text) - _LONGEST + 1), len(text)):
-        if text[start] == "<" and any(tag.startswith(text[start:].lower()) for tag in _TAGS):
-            return start
+        if text[start] in _STARTS:
+            end = _SPACE.sub("", text[start:].lower())
+            if any(tag.startswith(end) for tag in _TAGS):
+                return start
     return len(text)

@@ -55,6 +55,8 @@ SHORTER: dict[str, Callable[[Messages], Any]] = {
     ],
     "an old one in other words": lambda ms: [ms[0].model_copy(update={"content": "in other words"})],
     "the caller's words in other words": lambda ms: HumanMessage("in other words", id=ms[-1].id),
+    "overwritten, by LangGraph's key": lambda ms: {"__overwrite__": ms[-3:]},
+    "overwritten, from JSON": lambda ms: {"type": "__overwrite__", "value": ms[-3:]},
     "something added": lambda ms: [HumanMessage("by the way")],
     "nothing": lambda ms: [],
 }  # fmt: skip

@@ -49,6 +49,27 @@ def test_how_a_text_is_torn_makes_no_difference_once_its_tags_are_opened(parts: 
     assert "think>" not in said
 
 
+SPELLINGS = [
+    *(f"<{name}>They want X.</{name}>" for name in ("think", "Thinking", "thoughts", "reflection", "scratchpad")),
+    *(f"<{name}>They want X.</{name}>" for name in ("seed:think", "antThinking", "chain_of_thought", "analysis")),
+    *("<think >They want X.</think >", "< think>They want X.</ think>", '<thinking budget="9">They want X.</thinking>'),
+    *("[THINK]They want X.[/THINK]", "\u25c1think\u25b7They want X.\u25c1/think\u25b7", "<think/>", "<thinking />"),
+    "<|START_THINKING|>They want X.<|END_THINKING|><|START_RESPONSE|>",
+    "<|begin_of_thought|>They want X.<|end_of_thought|>\n\n<|begin_of_solution|>",
+    "<|channel|>analysis<|message|>They want X.<|end|><|start|>assistant<|channel|>final<|message|>",
+]
+
+
+@pytest.mark.parametrize("thought", SPELLINGS)
+@given(data=st.data())
+def test_each_spelling_goes_wherever_it_is_torn(thought: str, data: st.DataObject) -> None:
+    text = f"{thought}Hello {thought}there, a < b [sic]."
+    places = sorted(data.draw(st.sets(st.integers(1, len(text) - 1), max_size=8)))
+    torn = ThoughtFilter()
+    said = "".join(torn.feed(text[a:b]) for a, b in itertools.pairwise([0, *places, len(text)])) + torn.end()
+    assert said == without_thoughts(text) == "Hello there, a < b [sic]."
+
+
 @given(texts())
 def test_only_the_thoughts_go(made: tuple[str, str]) -> None:
     whole, words = made
@@ -59,7 +80,7 @@ def test_only_the_thoughts_go(made: tuple[str, str]) -> None:
         assert squeezed[0] == squeezed[1]
 
 
-@given(st.text(st.characters(exclude_characters="<")), st.integers(1, 5))
+@given(st.text(st.characters(exclude_characters="<[\u25c1")), st.integers(1, 5))
 def test_a_text_without_tags_is_given_out_at_once(text: str, size: int) -> None:
     given_out = ThoughtFilter()
     for start in range(0, len(text), size):
