@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Never
 
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -15,6 +15,7 @@ from livekit.agents import Agent, FlushSentinel, ModelSettings, llm
 
 from graph_voice import Agent as GraphDefinition
 from graph_voice import Conversation, Task, Voice, events, history
+from graph_voice.agents.livekit_arguments import OF_CALLS, refuse_arguments
 from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import BuildError, ModelError
 from graph_voice.graph.build import METADATA, definition_of
@@ -250,7 +251,9 @@ class GraphAgent(NodeAgent):
         bases: Mapping[str, type[Agent]] | None = None,
         saver: BaseCheckpointSaver[Any] | None = None,
         on_resume: ResumeHook = None,
+        **others: Never,
     ) -> None:
+        refuse_arguments("GraphAgent()", others, OF_CALLS)
         self.conversation: Conversation[Any] = Conversation(
             as_compiled(graph, "GraphAgent"),
             thread_id=thread_id,

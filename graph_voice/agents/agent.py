@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Never, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
@@ -13,8 +13,10 @@ from pydantic import BaseModel
 from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.idle import Idle
+from graph_voice.agents.livekit_arguments import OF_AGENTS, LiveKitAttributes, refuse_arguments, refuse_hooks
 from graph_voice.agents.livekit_names import refused_task, refused_tool
-from graph_voice.agents.tools import as_tool, is_function_tool, is_provider_tool
+from graph_voice.agents.tool_schemas import described_tool
+from graph_voice.agents.tools import is_function_tool, is_provider_tool
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.events import Modality
@@ -45,7 +47,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
-class Agent:
+class Agent(LiveKitAttributes):
     """An agent of a voice graph: a node, with its tools and its handoffs.
 
     Write an instance, or a subclass with class attributes, `@function_tool` methods and
@@ -113,7 +115,9 @@ class Agent:
         on_enter_tools: Literal["own", "none"] | None = None,
         context: Operation | None = None,
         idle: Idle | None = None,
+        **others: Never,
     ) -> None:
+        refuse_arguments(f"{type(self).__name__}({name or self.name!r})", others, OF_AGENTS)
         given = {
             "name": name,
             "instructions": instructions,
@@ -158,6 +162,7 @@ class Agent:
         if not self.name and type(self) is not Agent:
             self.name = _snake_case(type(self).__name__)
         self._check()
+        refuse_hooks(type(self), self.name)
         self.declared = [h for h in self.handoffs if isinstance(h, Handoff)]  # all of them: a name became one above
         self.ways: dict[str, Handoff] = {}
         """Target -> the declaration that `ctx.handoff` uses: one with `tool=False` comes before a transfer tool's."""
@@ -170,7 +175,7 @@ class Agent:
         """Tools that the model's provider runs, as it wants them declared."""
         own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
         own += self._extra_tools(own)
-        made = [as_tool(tool, where=f"agent {self.name!r}") for tool in own]
+        made = [described_tool(tool, where=f"agent {self.name!r}") for tool in own]
         self.own_tools: list[BaseTool] = with_cancel_tools(made)
         self.own_groups: dict[str, Any] = {}
         """The groups of tasks that it may run, by name."""

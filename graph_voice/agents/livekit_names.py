@@ -20,6 +20,8 @@ def refused_tool(value: Any) -> str | None:
     """Why this is no tool of a graph, when LiveKit's `function_tool` has made it; else None."""
     if (why := refused_task(value)) is not None:
         return why
+    if isinstance(value, type) and getattr(value, "is_graph_agent", False):
+        return f"{value.__name__} is a class. Write the task itself, tools=[{value.__name__}()]."
     if is_livekit(value, "FunctionTool", "RawFunctionTool", "ProviderTool", "Toolset"):
         name = getattr(getattr(value, "info", None), "name", None) or getattr(value, "id", None) or "it"
         return (

@@ -249,6 +249,8 @@ class RunContext(Generic[U, D]):
         """
         if (why := refused_task(task)) is not None:
             raise TurnError(f"run_task(...): {why}")
+        if isinstance(task, type):
+            raise TurnError(f"run_task({task.__name__}): this is a class. Write the task itself, one for all calls.")
         if self.replay is None:
             name = task if isinstance(task, str) else task.name
             raise TurnError(

@@ -9,7 +9,8 @@ from langchain_core.tools import BaseTool
 from graph_voice.agents.agent import Agent, require_tool_name
 from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.handoff import Handoff
-from graph_voice.agents.tools import FunctionTool, as_tool, is_provider_tool
+from graph_voice.agents.tool_schemas import described_tool
+from graph_voice.agents.tools import FunctionTool, is_provider_tool
 from graph_voice.errors import BuildError
 
 __all__ = ["SharedTools"]
@@ -32,7 +33,9 @@ class SharedTools:
         given = list(tools)
         self.provider_tools = [tool for tool in given if is_provider_tool(tool)]
         """Those that the model's provider runs itself."""
-        self.tools: list[BaseTool] = [as_tool(tool, where=_WHERE) for tool in given if not is_provider_tool(tool)]
+        self.tools: list[BaseTool] = [
+            described_tool(tool, where=_WHERE) for tool in given if not is_provider_tool(tool)
+        ]
         for index, tool in enumerate(self.tools):
             require_tool_name(tool, where=_WHERE)
             if any(tool.name == other.name for other in self.tools[:index]):

@@ -4,7 +4,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
@@ -21,7 +21,7 @@ from graph_voice.agents.task_end import Done, lost
 from graph_voice.agents.tool_errors import TaskFailed, ToolError
 from graph_voice.agents.tools import FunctionTool, as_tool, function_tool
 from graph_voice.agents.voice import Voice
-from graph_voice.errors import BuildError
+from graph_voice.errors import BuildError, TurnError
 from graph_voice.history import Operation
 from graph_voice.secrets.values import holds_secrets, without_lost
 from graph_voice.userdata.channel import explain
@@ -90,6 +90,7 @@ class Task(Agent, Generic[R]):
         llm: BaseChatModel | str | None = None,
         fallback: BaseChatModel | str | None = None,
         voice: Voice | None = None,
+        **others: Never,
     ) -> None:
         given = {"result": result, "draft": draft, "description": description, "history": history}
         for attribute, value in {**given, "returns": returns, "give_up": give_up}.items():
@@ -108,8 +109,14 @@ class Task(Agent, Generic[R]):
             llm=llm,
             fallback=fallback,
             voice=voice,
+            **others,
         )
         self.new_draft()
+
+    if not TYPE_CHECKING:
+
+        def __await__(self) -> Any:
+            raise TurnError(f"`await {self.name}`: write `await ctx.run_task({self.name})`.")
 
     def _adapter(self) -> TypeAdapter[Any]:
         for attribute in ("give_up", "description"):

@@ -15,6 +15,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from graph_voice.agents.approval import Approve, check_approval, require_approval
 from graph_voice.agents.duplicates import CONFIRM, DuplicateMode, DuplicateScope, check_duplicates, may_confirm
+from graph_voice.agents.livekit_arguments import OF_TOOLS, refuse_arguments
 from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
 from graph_voice.agents.replay import RunnableTask, TaskWanted
 from graph_voice.agents.run_context import RunContext
@@ -107,6 +108,7 @@ def function_tool(
     cancellable: bool = False,
     on_duplicate: DuplicateMode = "allow",
     duplicate_scope: DuplicateScope = "name",
+    **others: Any,
 ) -> Any:
     """Mark a function, or a method of an `Agent` subclass, as a tool.
 
@@ -150,6 +152,8 @@ def function_tool(
 
     Raises `BuildError` for a filler that can't be said, seconds that are not above 0, and an unknown policy.
     """
+
+    refuse_arguments("@function_tool", others, OF_TOOLS)
 
     def mark(target: Any) -> Any:
         if isinstance(target, BaseTool):
@@ -270,10 +274,16 @@ def _is_context(annotation: Any) -> bool:
     return annotation is RunContext or typing.get_origin(annotation) is RunContext
 
 
+def _is_livekits_context(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return any(map(_is_livekits_context, typing.get_args(annotation)))
+    return is_livekit(annotation, "RunContext") or is_livekit(typing.get_origin(annotation), "RunContext")
+
+
 def _context_parameter(fn: Callable[..., Any]) -> str | None:
     hints = _hints(fn)
     for name in inspect.signature(fn).parameters:
-        if is_livekit(hints.get(name), "RunContext") or is_livekit(typing.get_origin(hints.get(name)), "RunContext"):
+        if _is_livekits_context(hints.get(name)):
             raise BuildError(
                 f"{getattr(fn, '__qualname__', fn)}: {name} is annotated with LiveKit's RunContext. Write `from "
                 f"graph_voice import RunContext` and `{name}: RunContext`; LiveKit's own is `{name}.host`."

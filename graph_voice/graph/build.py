@@ -3,7 +3,7 @@
 import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, Never, Self, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, RunnableLambda
@@ -15,6 +15,7 @@ from langgraph.types import RetryPolicy
 from graph_voice.agents.agent import Agent
 from graph_voice.agents.external_task import ExternalTask
 from graph_voice.agents.idle import Idle
+from graph_voice.agents.livekit_arguments import OF_GRAPHS, refuse_arguments
 from graph_voice.agents.shared_tools import SharedTools
 from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
@@ -52,7 +53,7 @@ def create_voice_graph(
     agents: Sequence[Agent | type[Agent] | TaskGroup[Any] | Pregel[Any, Any, Any, Any]],
     *,
     userdata: type[Any] | None = None,
-    start: str | None = None,
+    start: str | Agent | None = None,
     llm: BaseChatModel | str | None = None,
     state_schema: Any = VoiceState,
     context_schema: type[Any] | None = None,
@@ -67,6 +68,7 @@ def create_voice_graph(
     apology: Apology = Settings.apology,
     idle: Idle | None = None,
     secrets: SerializerProtocol | None = None,
+    **others: Never,
 ) -> StateGraph[Any, Any, Any, Any]:
     """Wire agents into LangGraph's own `StateGraph`. Compile it with any checkpointer and store, or none.
 
@@ -74,7 +76,7 @@ def create_voice_graph(
         agents: `Agent`s (instances, or subclasses that need no arguments), `Task`s and `TaskGroup`s, or named compiled
             graphs.
         userdata: the userdata class: a pydantic model or a dataclass. None: a dict.
-        start: the name of the agent that is active first. Default: the first of the list.
+        start: the name of the agent that is active first, or that agent. Default: the first of the list.
         llm: the model of agents that have none of their own. None: the run names it
             (`config={"configurable": {"llm": ...}}`), or the environment variable `GRAPH_VOICE_LLM`.
         state_schema: `VoiceState`, or a class that extends it with channels of your own.
@@ -116,6 +118,7 @@ def create_voice_graph(
         raise BuildError("create_voice_graph(...) takes a list of agents: create_voice_graph([agent]).")
     if not isinstance(agents, Iterable) or isinstance(agents, str):
         raise BuildError(f"create_voice_graph({agents!r:.60}): write a list of agents, create_voice_graph([agent]).")
+    refuse_arguments("create_voice_graph()", others, OF_GRAPHS)
     check_options(
         external, external_tasks, retry_policy, first_token_timeout, max_hops, max_tool_calls, apology, idle, secrets
     )
@@ -127,7 +130,7 @@ def create_voice_graph(
         refuse_voice_graph(name, member)
     external = [external] if isinstance(external, str) else list(external)
     check_names(names, external)
-    start = start or names[0]
+    start = (start.name if isinstance(start, Agent) else start) or names[0]
     if start not in names:
         raise BuildError(f'start="{start}" is not one of the agents: {", ".join(names)}.')
     settings = Settings(

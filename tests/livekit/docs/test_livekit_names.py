@@ -12,13 +12,24 @@ import livekit.agents as lk
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import ToolMessage
+from langchain_core.tools import tool as langchain_tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from livekit.agents import AgentSession, llm
 from livekit.agents.llm import function_tool as their_tool
 from livekit.agents.voice.events import CloseReason
 from pydantic import Field
 
-from graph_voice import Agent, Handoff, RunContext, Voice, create_voice_graph, function_tool, history
+from graph_voice import (
+    Agent,
+    Conversation,
+    Handoff,
+    RunContext,
+    Task,
+    Voice,
+    create_voice_graph,
+    function_tool,
+    history,
+)
 from graph_voice.errors import GraphVoiceError
 from graph_voice.testing import ScriptedModel, call, fail
 from graph_voice_livekit import GraphAgent
@@ -187,6 +198,70 @@ async def transfer_to_billing() -> str:
     return "x"
 
 
+def words_of(*builds: Callable[[], Any]) -> str:
+    """The words with which each of these is refused."""
+    refused = []
+    for build in builds:
+        with pytest.raises(GraphVoiceError) as found:
+            build()
+        refused.append(str(found.value))
+    return "\n".join(refused)
+
+
+async def failed(*does: Callable[[Agent], Any]) -> str:
+    """What a method of an agent's class is told that does this with itself."""
+    for do in does:
+
+        class Desk(Agent):
+            instructions = "x"
+
+            @function_tool
+            async def look(self) -> str:
+                """Look."""
+                return str(do(self))  # noqa: B023
+
+        ga, _ = await talk(Desk(), once("look"))
+        (said,) = [m.text for m in ga.conversation.messages if isinstance(m, ToolMessage)]
+        assert said == "An internal error occurred."
+    return ""
+
+
+class City(Task[str]):
+    result, instructions = str, "Ask for the city."
+
+
+@function_tool
+async def with_city(ctx: RunContext[Any]) -> str:
+    """Ask."""
+    return str(await city)  # type: ignore[misc]
+
+
+city = City()
+
+
+async def misused_task() -> str:
+    graph = create_voice_graph([main(with_city, tasks=[city]), city], llm=once("with_city"))
+    await Conversation(graph).run("go")
+    return words_of(lambda: main(City))
+
+
+def makes(**members: Any) -> Callable[[], Any]:
+    return lambda: type("Desk", (Agent,), {"instructions": "x", **members})()
+
+
+async def takes_a_session(ctx: RunContext[Any], session: AgentSession[Any]) -> str:
+    """Take."""
+    return "x"
+
+
+def livekits(name: str) -> Any:
+    async def hook(self: Any, *args: Any) -> None: ...
+
+    return makes(**{name: hook})
+
+
+graph_of = create_voice_graph
+COULD_BE: Any = "x"
 REFUSED: dict[str, Callable[[], Any]] = {
     "LiveKit's `@function_tool` in `tools=[...]` or as a method": lambda: (main(theirs), Waiter()),
     "the same with `raw_schema`": lambda: main(raw),
@@ -198,6 +273,44 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "an `AgentTask` in `tools=[...]`, `tasks=[...]`, `needs={...}`": lambda: built_with(Ask, Ask.__new__(Ask)),
     "`async def on_enter(self)`": lambda: hook("on_enter")(),
     "`async def on_exit(self)`": lambda: hook("on_exit")(),
+    "LiveKit's arguments of an agent: `Agent(..., tts=...)`, `stt=`, `turn_detection=`, `tts = ...` in its class": (
+        lambda: words_of(
+            lambda: main(tts=COULD_BE),
+            lambda: main(stt=COULD_BE),
+            lambda: main(turn_detection=COULD_BE),
+            lambda: City(tts=COULD_BE),
+            makes(tts="cartesia/sonic-3"),
+        )
+    ),
+    "`chat_ctx=`, `id=`, `mcp_servers=`": lambda: words_of(
+        lambda: main(chat_ctx=COULD_BE), lambda: main(id=COULD_BE), lambda: main(mcp_servers=COULD_BE)
+    ),
+    "the same at `create_voice_graph(...)`, `GraphAgent(...)`, and `llm=`, `tools=` there": lambda: words_of(
+        lambda: graph_of([OTHER], tts=COULD_BE),
+        lambda: GraphAgent(graph_of([OTHER]), llm=COULD_BE),
+        lambda: GraphAgent(graph_of([OTHER]), tools=COULD_BE),
+        lambda: GraphAgent(graph_of([OTHER]), tts=COULD_BE),
+    ),
+    "`@function_tool(raw_schema=...)`, `flags=`": lambda: words_of(
+        lambda: function_tool(raw_schema=SCHEMA),  # type: ignore[call-overload]
+        lambda: function_tool(flags=llm.ToolFlag.IGNORE_ON_ENTER),  # type: ignore[call-overload]
+    ),
+    "a parameter that a model can't fill in (`session: AgentSession`)": lambda: words_of(
+        lambda: main(takes_a_session),
+        lambda: main(function_tool(takes_a_session)),
+        lambda: graph_of([OTHER], tools=[takes_a_session]),
+        lambda: main(langchain_tool(takes_a_session)),
+    ),
+    "LiveKit's hooks in an agent's class (`tts_node`, `on_user_turn_completed`, ...)": lambda: words_of(
+        *map(livekits, ["tts_node", "stt_node", "transcription_node", "on_user_turn_completed"])
+    ),
+    "`llm_node`": lambda: livekits("llm_node")(),
+    "`self.session`, `self.update_instructions(...)`, `self.chat_ctx` in a tool": lambda: failed(
+        lambda self: self.session,  # type: ignore[attr-defined]
+        lambda self: self.update_instructions("x"),  # type: ignore[attr-defined]
+        lambda self: self.chat_ctx,  # type: ignore[attr-defined]
+    ),
+    "a task's class for the task, or `await` of a task": lambda: misused_task(),
     "a transfer tool, and one of yours with the same name": lambda: main(transfer_to_billing, handoffs=["billing"]),
     "`history=history.full`": lambda: Handoff("b", history=history.full),  # type: ignore[arg-type]
     "the same of an agent that is not active yet": lambda: with_session(
@@ -229,7 +342,10 @@ async def test_it_is_refused_with_the_words_of_the_page(row: str, caplog: pytest
             words = str(await made if inspect.isawaitable(made) else made)
         except GraphVoiceError as error:
             words = str(error)
-    assert re.match("refuses it: |tells the model: |an apology, and in the log: ", TOLD[row])
+    assert re.match(
+        "refuses it: |tells the model: |tells the model that it failed, and the log: |an apology, and in the log: ",
+        TOLD[row],
+    )
     for code in re.findall(r"`(.+?)`", TOLD[row]):
         assert code.strip(".") in f"{words} {caplog.text}", f"{code} is not in: {words}"
 

@@ -29,6 +29,11 @@ async def raw(raw_arguments: dict[str, Any]) -> str:
     return "sunny"
 
 
+async def may_take_livekits_context(city: str, ctx: lk.RunContext[Any] | None = None) -> str:
+    """Look."""
+    return "x"
+
+
 async def takes_livekits_context(ctx: lk.RunContext[Any]) -> str:
     """Look."""
     return "x"
@@ -70,6 +75,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "in a marked tool": (
         lambda: Agent("a", instructions="x", tools=[function_tool(takes_livekits_context)]),
+        "ctx.* LiveKit's RunContext",
+    ),
+    "or None": (
+        lambda: Agent("a", instructions="x", tools=[function_tool(may_take_livekits_context)]),
         "ctx.* LiveKit's RunContext",
     ),
     "on_enter(self)": (Enters, r"async def on_enter\(self, ctx: RunContext\)"),
