@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graph_voice import events, history, tasks, testing
     from graph_voice.agents.agent import Agent, Spoken
+    from graph_voice.agents.approval import approved
     from graph_voice.agents.handoff import Handoff, Reply
     from graph_voice.agents.idle import Idle
+    from graph_voice.agents.mcp_server import McpServer
     from graph_voice.agents.run_context import RunContext
     from graph_voice.agents.task import Task
     from graph_voice.agents.task_end import Done
     from graph_voice.agents.task_group import TaskGroup
     from graph_voice.agents.tool_errors import StopResponse, TaskFailed, ToolError
     from graph_voice.agents.tools import function_tool
+    from graph_voice.agents.toolset import Toolset
     from graph_voice.agents.voice import Voice
     from graph_voice.call.conversation import Conversation
     from graph_voice.call.durable import Resumed
@@ -45,6 +48,7 @@ __all__ = [
     "Handoff",
     "Idle",
     "LiveSaver",
+    "McpServer",
     "Reply",
     "Resumed",
     "RunContext",
@@ -54,11 +58,13 @@ __all__ = [
     "TaskFailed",
     "TaskGroup",
     "ToolError",
+    "Toolset",
     "Turn",
     "TurnListener",
     "TurnState",
     "Voice",
     "VoiceState",
+    "approved",
     "create_voice_graph",
     "events",
     "function_tool",
@@ -77,6 +83,7 @@ _HOMES = {
     "GraphVoiceError": "errors",
     "Handoff": "agents.handoff",
     "Idle": "agents.idle",
+    "McpServer": "agents.mcp_server",
     "Reply": "agents.handoff",
     "Resumed": "call.durable",
     "RunContext": "agents.run_context",
@@ -87,11 +94,13 @@ _HOMES = {
     "TaskFailed": "agents.tool_errors",
     "TaskGroup": "agents.task_group",
     "ToolError": "agents.tool_errors",
+    "Toolset": "agents.toolset",
     "Turn": "turn.turn",
     "TurnListener": "turn.event_stream",
     "TurnState": "turn.state",
     "Voice": "agents.voice",
     "VoiceState": "graph.state",
+    "approved": "agents.approval",
     "create_voice_graph": "graph.build",
     "function_tool": "agents.tools",
     "say": "graph.say",

@@ -60,7 +60,7 @@ class NodeAgent(ProgramCalls):
             "id": name,
             "instructions": self._rendered(name, definition),
             "tools": tools,
-            "llm": GraphLLM(bridge, name, self._check_models, self.offered),
+            "llm": GraphLLM(bridge, name, self._check_models, self.offered, self.missing_mirrors),
             **voice,
         }
         if isinstance(self, BehindBase):
@@ -163,7 +163,7 @@ class NodeAgent(ProgramCalls):
     ) -> AsyncIterable[llm.ChatChunk | FlushSentinel]:
         graph_llm = self.llm
         assert isinstance(graph_llm, GraphLLM)
-        self._bridge.host_tools.seen(tools, self.tools)
+        self._bridge.host_tools.seen(self._bridge.mirrors.others(tools), self.tools)
         await self._bridge.resume.ready()  # the caller may speak before it is known whether the store has the call
         async with graph_llm.chat(
             chat_ctx=chat_ctx, tools=tools, tool_choice=model_settings.tool_choice, own_ctx=self.chat_ctx

@@ -17,6 +17,7 @@ from graph_voice.agents.livekit_arguments import OF_AGENTS, LiveKitAttributes, r
 from graph_voice.agents.livekit_names import refused_task, refused_tool
 from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.tools import is_function_tool, is_provider_tool
+from graph_voice.agents.toolset import Toolset
 from graph_voice.agents.voice import Voice
 from graph_voice.errors import BuildError
 from graph_voice.events import Modality
@@ -58,8 +59,8 @@ class Agent(LiveKitAttributes):
         name: the node's name; letters, digits, `_` and `-`.
         instructions: the system prompt: text, a function of the userdata, or `Spoken(audio=..., text=...)`. Rendered
             for each model call.
-        tools: `@function_tool` functions, plain functions, LangChain tools, or tools that the model's provider runs
-            itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
+        tools: `@function_tool` functions, plain functions, LangChain tools, toolsets (`McpServer(...)`), or tools that
+            the model's provider runs itself (`{"type": "web_search"}`), which its LangChain model takes as they are.
         tasks: the `Task`s that its tools and its `on_enter` method run with `ctx.run_task`, and the names of external
             ones (`create_voice_graph(external_tasks=...)`).
         handoffs: `Handoff`s. A name, or an agent, is short for `Handoff(name)`: the model gets `transfer_to_<name>`.
@@ -173,7 +174,10 @@ class Agent(LiveKitAttributes):
         self.transfers: list[TransferTool] = [handoff.transfer_tool() for handoff in self.declared if handoff.tool]
         self.provider_tools = [tool for tool in self.tools if is_provider_tool(tool)]
         """Tools that the model's provider runs, as it wants them declared."""
-        own = [tool for tool in [*self.tools, *self._tool_methods()] if not is_provider_tool(tool)]
+        self.toolsets = [tool for tool in self.tools if isinstance(tool, Toolset)]
+        """Its tools that come and go."""
+        given_tools = [tool for tool in self.tools if not isinstance(tool, Toolset)]
+        own = [tool for tool in [*given_tools, *self._tool_methods()] if not is_provider_tool(tool)]
         own += self._extra_tools(own)
         made = [described_tool(tool, where=f"agent {self.name!r}") for tool in own]
         self.own_tools: list[BaseTool] = with_cancel_tools(made)
@@ -309,6 +313,11 @@ class Agent(LiveKitAttributes):
     @property
     def all_tools(self) -> list[BaseTool]:
         return [*self.own_tools, *self.transfers]
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether its model may have a tool to call."""
+        return bool(self.all_tools or self.toolsets)
 
     @property
     def targets(self) -> frozenset[str]:

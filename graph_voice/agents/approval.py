@@ -5,6 +5,7 @@ import string
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from langchain_core.tools import BaseTool
 from langgraph.types import interrupt
 
 from graph_voice.agents.run_context import RunContext, running
@@ -12,11 +13,15 @@ from graph_voice.agents.tool_errors import ToolError
 from graph_voice.agents.yes_no import Answer, plain_answer
 from graph_voice.errors import BuildError
 
-__all__ = ["Approve", "Declined", "check_approval", "require_approval"]
+__all__ = ["Approve", "Declined", "approval_of", "approved", "asked_arguments", "check_approval", "require_approval"]
 
 Approve = str | Callable[..., str | None]
 """The question: a text with the tool's parameters in braces, or a function of some of them, by name. A function may
 return None when this call needs no approval."""
+
+
+APPROVE = "approve"
+"""The key of the question in a LangChain tool's `metadata`."""
 
 
 class Declined(ToolError):
@@ -45,6 +50,52 @@ def check_approval(tool: str, approve: Any, parameters: Collection[str]) -> None
     for name in used:
         if (field := name.partition(".")[0].partition("[")[0]) not in parameters:
             raise BuildError(f'tool {tool!r}: approve asks about "{field}", which is no parameter of it ({known}).')
+
+
+def approved(tool: Any, question: Approve) -> BaseTool:
+    """A LangChain tool that the caller has to approve before it runs: `approved(tool, "Shall I send it to {to}?")`.
+
+    The same as `metadata={"approve": ...}` of the tool. Of arguments that the model has left out, the question has the
+    defaults, or nothing.
+
+    Args:
+        tool: any LangChain tool that is not made of a `@function_tool`, which declares it itself. It is not changed.
+        question: see `function_tool(approve=)`.
+
+    Raises `BuildError` for another kind of tool, and for a question that can't be asked.
+    """
+    if not isinstance(tool, BaseTool):
+        raise BuildError(
+            f"approved({tool!r:.60}, ...): this is for LangChain tools. Write @function_tool(approve=...) above a "
+            'function, and McpServer(..., approve={"send_mail": "..."}) for tools of a server.'
+        )
+    made = tool.model_copy(update={"metadata": {**(tool.metadata or {}), APPROVE: question}})
+    approval_of(made)
+    return made
+
+
+def approval_of(tool: BaseTool) -> Approve | None:
+    """The question that a LangChain tool declares in its `metadata`; None if it asks nothing.
+
+    Raises `BuildError` for a question that can't be asked.
+    """
+    found: Approve | None = (tool.metadata or {}).get(APPROVE)
+    if found is not None:
+        check_approval(tool.name, found, set(_parameters(tool)))
+    return found
+
+
+def asked_arguments(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the question of a LangChain tool may use: its arguments, and the defaults of those that are left out."""
+    defaults = {name: about.get("default", "") for name, about in _parameters(tool).items()}
+    return {**defaults, **arguments}
+
+
+def _parameters(tool: BaseTool) -> dict[str, Any]:
+    """Parameter -> its JSON schema."""
+    schema: Any = tool.tool_call_schema
+    found: dict[str, Any] = schema if isinstance(schema, dict) else schema.model_json_schema()
+    return dict(found.get("properties") or {})
 
 
 async def require_approval(tool: str, approve: Approve, arguments: Mapping[str, Any]) -> None:

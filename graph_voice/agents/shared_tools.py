@@ -11,6 +11,7 @@ from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.handoff import Handoff
 from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.tools import FunctionTool, is_provider_tool
+from graph_voice.agents.toolset import Toolset
 from graph_voice.errors import BuildError
 
 __all__ = ["SharedTools"]
@@ -30,7 +31,9 @@ class SharedTools:
     def __init__(self, tools: Sequence[Any]) -> None:
         if not isinstance(tools, Iterable) or isinstance(tools, str | dict):
             raise BuildError(f"create_voice_graph(tools={tools!r:.60}): write a list, tools=[...].")
-        given = list(tools)
+        given = [tool for tool in tools if not isinstance(tool, Toolset)]
+        self.toolsets = [tool for tool in tools if isinstance(tool, Toolset)]
+        """Those whose tools come and go."""
         self.provider_tools = [tool for tool in given if is_provider_tool(tool)]
         """Those that the model's provider runs itself."""
         self.tools: list[BaseTool] = [
@@ -50,7 +53,7 @@ class SharedTools:
         """
         taken = {tool.name for tool in agent.all_tools}
         more = [tool for tool in self.tools if tool.name not in taken and agent.name not in _leads_to(tool)]
-        if not more and not self.provider_tools:
+        if not more and not self.provider_tools and not self.toolsets:
             return agent
         made = copy.copy(agent)
         made.own_tools = with_cancel_tools([*agent.own_tools, *more])
@@ -58,6 +61,7 @@ class SharedTools:
             *agent.provider_tools,
             *(t for t in self.provider_tools if t not in agent.provider_tools),
         ]
+        made.toolsets = [*agent.toolsets, *(t for t in self.toolsets if t not in agent.toolsets)]
         made.ways = dict(agent.ways)
         made.declare_tasks()
         for target in (to for tool in more if isinstance(tool, FunctionTool) for to in tool.handoffs):

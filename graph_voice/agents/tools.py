@@ -13,7 +13,7 @@ from langchain_core.tools import tool as _langchain_tool
 from langchain_core.utils.pydantic import get_fields
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
-from graph_voice.agents.approval import Approve, check_approval, require_approval
+from graph_voice.agents.approval import Approve, approval_of, check_approval, require_approval
 from graph_voice.agents.duplicates import CONFIRM, DuplicateMode, DuplicateScope, check_duplicates, may_confirm
 from graph_voice.agents.livekit_arguments import OF_TOOLS, refuse_arguments
 from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
@@ -33,6 +33,7 @@ __all__ = [
     "as_tool",
     "function_tool",
     "is_function_tool",
+    "is_idempotent",
     "is_provider_tool",
     "takes_state",
 ]
@@ -148,7 +149,7 @@ def function_tool(
         duplicate_scope: "name": any two calls of the tool are duplicates; "name_and_args": those with equal arguments.
 
     The function stays an ordinary function: a test can call it directly. Any other LangChain tool (such as an MCP
-    tool) declares `filler`, `filler_after` and `late` in its `metadata`.
+    tool) declares `filler`, `filler_after`, `late` and `approve` in its `metadata`.
 
     Raises `BuildError` for a filler that can't be said, seconds that are not above 0, and an unknown policy.
     """
@@ -224,6 +225,7 @@ def as_tool(value: Any, *, where: str = "") -> BaseTool:
         made_of_task: BaseTool = value.as_tool()
         return made_of_task
     if isinstance(value, BaseTool):
+        approval_of(value)
         return with_redacted_arguments(with_extras(value))
     if is_function_tool(value):
         return _build(value, **value.__graph_voice_tool__)
@@ -417,3 +419,11 @@ def _known(arguments: dict[str, Any]) -> Known:
     given = [v for v in arguments.values() if not isinstance(v, RunContext)]
     contexts = [v.userdata for v in arguments.values() if isinstance(v, RunContext)]
     return known_here.get().and_also(secret_texts([given, contexts]))
+
+
+def is_idempotent(tool: BaseTool | None) -> bool:
+    """Whether a tool may run again for the same tool call: `@function_tool(idempotent=True)`, or MCP's annotations of a
+    tool that only reads, or changes nothing when it is called again."""
+    if tool is None or isinstance(tool, FunctionTool):
+        return tool is not None and tool.idempotent
+    return any((tool.metadata or {}).get(hint) is True for hint in ("idempotentHint", "readOnlyHint"))

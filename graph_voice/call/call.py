@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from graph_voice import events
 from graph_voice.agents.idle import Idle
 from graph_voice.agents.run_context import running
+from graph_voice.agents.toolsets_in_use import Lease
 from graph_voice.call.compaction import Compaction
 from graph_voice.call.custom_delivery import CustomDelivery, OnCustom
 from graph_voice.call.durable import Durable
@@ -23,7 +24,7 @@ from graph_voice.call.silence import Silence
 from graph_voice.call.state import CallState
 from graph_voice.call.trace import CallTrace, Trace
 from graph_voice.errors import TurnError
-from graph_voice.graph.build import require_models, runtime_of
+from graph_voice.graph.build import require_models, runtime_of, toolsets_of
 from graph_voice.graph.frames import stack_of
 from graph_voice.history.summaries import prepared_summaries
 from graph_voice.secrets.spoken import words_of
@@ -99,6 +100,8 @@ class Call:
         self._going_on: set[tuple[str, str | None, int]] = set()
         """The tool calls that have gone on after their tasks had ended: frame, tool call, results."""
         self._closing: asyncio.Task[None] | None = None
+        self.toolsets = Lease(toolsets_of(state.graph))
+        """The toolsets of the agents, which are in use from the call's begin to its end."""
 
     # ---- what a turn asks (`TurnOwner`)
 
@@ -227,10 +230,12 @@ class Call:
     def require_models(self) -> None:
         """Raise `ModelError` or `MissingDependencyError` if an agent has no model, or one that can't be asked."""
         require_models(self.graph, self.state.config)
+        self.toolsets.require()
 
     def start(self, run: TurnRun) -> Turn:
         """Start this turn."""
         self.require_open()
+        self.toolsets.begin()
         turn = Turn(run)
         self.state.live.turns.append(run)
         if run.record.user is None:
@@ -376,6 +381,7 @@ class Call:
         await stop(self.custom.running, 0)
         await self.compaction.aclose()
         await self.summaries.aclose()
+        await self.toolsets.end()
 
     async def _close(self, reason: str, timeout: float | None, flush_timeout: float | None) -> None:
         current_turn.set(None)
@@ -394,8 +400,11 @@ class Call:
         await stop(self.custom.running, timeout)
         if self.state.remote is not None:
             await self.state.remote.aclose(self.state.messages, flush_timeout)
-        if self.durable is not None:
-            await self.durable.aclose(flush_timeout)
+        try:
+            if self.durable is not None:
+                await self.durable.aclose(flush_timeout)
+        finally:
+            await self.toolsets.end()
 
 
 def _answers(message: BaseMessage, pending: Pending) -> bool:

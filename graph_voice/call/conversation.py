@@ -120,7 +120,8 @@ class Conversation(Generic[U]):
     # ---- the durable copy
 
     async def open(self, *, patience: float | None = None) -> Self:
-        """Make the models that are named by strings, and read what the thread already holds, before the first turn.
+        """Make the models that are named by strings, begin to set up the agents' toolsets, and read what the thread
+        already holds, before the first turn.
 
         Args:
             patience: seconds to wait for a store that fails or does not answer. Then the failure is logged, and the
@@ -130,6 +131,7 @@ class Conversation(Generic[U]):
         """
         await load_models(self.graph, self._state.config)
         self.call.require_models()
+        self.call.toolsets.begin()
         durable = self.call.durable
         if durable is not None and not durable.opened:
             question = await durable.open(patience)

@@ -1,6 +1,7 @@
 """A call that survives its process: what it remembers is stored in the background, and resumed from there."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from langgraph.types import Interrupt, StateSnapshot
 from tenacity import AsyncRetrying, retry_if_not_exception_type, wait_exponential
 
 from graph_voice.agents.handoff import TransferTool
-from graph_voice.agents.tools import FunctionTool
+from graph_voice.agents.tools import is_idempotent
 from graph_voice.call.journal import ASKING, QUESTION, Journal
 from graph_voice.call.live_state import LiveState
 from graph_voice.call.state import CallState
@@ -171,9 +172,19 @@ class Durable:
         if read is None:
             return None
         if read.head is not None:
+            await self._tools_known(read.values.get("messages") or (), patience)
             return self._restore(read, read.head)
         self.journal.begin(read.claim, None, {})
         return None
+
+    async def _tools_known(self, messages: Sequence[AnyMessage], patience: float | None) -> None:
+        """A tool call that was running may be a toolset's, which says whether it may run again."""
+        asking = {message.name or "" for message in _unfinished(messages)}
+        runtimes = [runtime for name in asking if (runtime := runtime_of(self._call.graph, name)) is not None]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                for runtime in runtimes:
+                    await runtime.tools.known()
 
     async def _read_soon(self, patience: float) -> _Read | None:
         retrying = AsyncRetrying(
@@ -334,8 +345,8 @@ class Durable:
 
     def _is_idempotent(self, agent: str, name: str) -> bool:
         runtime = runtime_of(self._call.graph, agent)
-        tool = next((t for t in runtime.agent.all_tools if t.name == name), None) if runtime is not None else None
-        return isinstance(tool, TransferTool) or (isinstance(tool, FunctionTool) and tool.idempotent)
+        tool = next((t for t in runtime.tools.now() if t.name == name), None) if runtime is not None else None
+        return isinstance(tool, TransferTool) or is_idempotent(tool)
 
     def take_batch(self) -> Pending | None:
         """The tool calls that were running when the other process ended and will run again. Returned only once."""

@@ -68,6 +68,7 @@ class CallTrace:
         runtimes = [runtime_of(state.graph, name) for name in state.roles.agents]
         found = [tool.name for r in runtimes if r is not None for tool in r.agent.all_tools]
         self._tools = frozenset(found)
+        self._toolsets = [r.tools for r in runtimes if r is not None and r.agent.toolsets]
         self._schemas: dict[str, Any] = {k: s for r in runtimes if r is not None for k, s in r.secret_schemas.items()}
         self._secrets: set[str] = set()
         self._traces: WeakKeyDictionary[TurnRun, Trace] = WeakKeyDictionary()
@@ -155,7 +156,8 @@ class CallTrace:
             *([turn.record.user] if turn is not None and turn.record.user is not None else []),
         ]
         known = known_of(said if self._state.roles.takers else ()).and_also(self._secrets)
-        return Redaction(self._schemas, self._state.roles.takers, known, self._tools)
+        tools = self._tools.union(*(table.seen for table in self._toolsets))
+        return Redaction(self._schemas, self._state.roles.takers, known, tools)
 
     # ---- traces that are not sent yet
 

@@ -1,11 +1,12 @@
 """The node of an agent: one model step, or its `on_enter` method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.graph import END
 from langgraph.runtime import Runtime, get_runtime
@@ -129,7 +130,7 @@ class AgentNode:
             turn.entered()  # it answers, or its first words are the model's
         update |= await self._reply(state, config, turn, entering=entering, known=known)
         written: Update = update
-        if not self.agent.all_tools and self._asks_the_front_end(update):
+        if not self.agent.has_tools and self._asks_the_front_end(update):
             return await self._wait_for_the_front_end(update, state, config, runtime)
         if (call_id := self._transfer_alone(update)) is not None and not (turn is not None and turn.interrupted):
             written = await self._transfer(call_id, update, state, config, runtime, turn)
@@ -174,7 +175,7 @@ class AgentNode:
                     answered.add(message.tool_call_id)
                 continue
             asked = message.tool_calls if isinstance(message, AIMessage) else []
-            return bool(self.agent.all_tools) and any(call["id"] not in answered for call in asked)
+            return self.agent.has_tools and any(call["id"] not in answered for call in asked)
         return False
 
     # ---- tools of the front end
@@ -348,11 +349,18 @@ class AgentNode:
         return {"stack": {"drop": left}, **({"messages": told} if told else {})}
 
     def _unavailable(
-        self, state: dict[str, Any], userdata: Any, config: RunnableConfig, turn: NodesSide | None, *, entering: bool
+        self,
+        tools: Sequence[BaseTool],
+        state: dict[str, Any],
+        userdata: Any,
+        config: RunnableConfig,
+        turn: NodesSide | None,
+        *,
+        entering: bool,
     ) -> frozenset[str]:
-        """The agent's tools that its model does not have now."""
+        """Those of the agent's tools that its model does not have now."""
         found = set[str]()
-        for tool in self.agent.own_tools:
+        for tool in tools:
             if not isinstance(tool, FunctionTool):
                 continue
             if entering and not tool.on_enter:
@@ -374,7 +382,8 @@ class AgentNode:
         known: Callable[[], Known],
     ) -> dict[str, Any]:
         agent, userdata = self.agent, required(state)
-        offered = list(agent.all_tools if turn is None else turn.call.offered(agent.name, agent.all_tools))
+        own = await self.runtime.tools.known(turn) if self.runtime.tools.undecided else self.runtime.tools.now()
+        offered = list(own if turn is None else turn.call.offered(agent.name, own))
         tools, withheld = offered, frozenset[str]()
         messages = state.get("messages") or []
         may_call = bool(tools) and hops(messages) < self.runtime.settings.max_hops
@@ -383,7 +392,7 @@ class AgentNode:
             tools = [t for t in tools if not isinstance(t, TransferTool)]
             withheld = frozenset(t.name for t in agent.transfers)
             may_call = may_call and agent.on_enter_tools != "none"
-        not_now = self._unavailable(state, userdata, config, turn, entering=entering)
+        not_now = self._unavailable(own, state, userdata, config, turn, entering=entering)
         tools = [t for t in tools if t.name not in not_now]
         withheld |= not_now
         may_call = may_call and bool(tools)

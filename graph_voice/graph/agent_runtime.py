@@ -28,6 +28,7 @@ from graph_voice.graph.frames import frame_of, replay_of
 from graph_voice.graph.generate import Generated
 from graph_voice.graph.handoff_arguments import arguments_of, told_arguments
 from graph_voice.graph.retry import RETRY, ask
+from graph_voice.graph.tool_table import ToolTable
 from graph_voice.history.context import view
 from graph_voice.messages.pairs import GOTO
 from graph_voice.messages.prompt import build_prompt
@@ -93,6 +94,8 @@ class AgentRuntime:
         """A string is made a model when a call needs it."""
         self.fallback = checked(agent.fallback if agent.fallback is not None else fallback)
         self.bindings = Bindings(agent.name, agent.provider_tools)
+        self.tools = ToolTable(agent)
+        """Its tools as they are now."""
         self.secret_schemas = secret_schemas(agent.all_tools)
         """The schemas of the tools that take a secret."""
         self.editable = False
@@ -271,7 +274,7 @@ class AgentRuntime:
             prompt = build_prompt(system, view(state), reply_instructions=line.instructions)
             try:
                 made = await self.ask(
-                    prompt, config, turn, tools=self.agent.all_tools, may_call=False, message_id=message_id
+                    prompt, config, turn, tools=self.tools.now(), may_call=False, message_id=message_id
                 )
             finally:
                 if turn is not None:

@@ -19,6 +19,7 @@ from graph_voice.agents.livekit_arguments import OF_GRAPHS, refuse_arguments
 from graph_voice.agents.shared_tools import SharedTools
 from graph_voice.agents.task_group import TaskGroup
 from graph_voice.agents.tools import FunctionTool
+from graph_voice.agents.toolset import Toolset
 from graph_voice.errors import BuildError, TurnError
 from graph_voice.graph.agent_node import AgentNode
 from graph_voice.graph.agent_runtime import AgentRuntime, Apology, Settings
@@ -256,6 +257,11 @@ async def load_models(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig)
         await runtime.load(config)
 
 
+def toolsets_of(graph: Pregel[Any, Any, Any, Any]) -> list[Toolset]:
+    """The toolsets of this graph's agents."""
+    return [toolset for runtime in _runtimes(graph) for toolset in runtime.agent.toolsets]
+
+
 def _runtimes(graph: Pregel[Any, Any, Any, Any]) -> list[AgentRuntime]:
     return [runtime for name in graph.nodes if (runtime := runtime_of(graph, name)) is not None]
 
@@ -288,16 +294,16 @@ def _add_agent(
     """
     name, node = agent.name, AgentNode(runtime)
     voice = agent.voice.describe() if agent.voice is not None else {}
-    about = {"agent": name, "start": start, "tools": [t.name for t in agent.all_tools], "voice": voice}
+    about = {"agent": name, "start": start, "tools": tools_drawn(agent), "voice": voice}
     if group is not None:
         about["group"] = group
     builder.add_node(name, cast(Any, node.step), metadata={"speak": True, METADATA: about})
     own, by_tools = _handoffs(agent)
-    if not agent.all_tools and not own:
+    if not agent.has_tools and not own:
         builder.add_edge(name, END)
         return
     leads_to: dict[str, str] = {END: END}
-    if agent.all_tools:
+    if agent.has_tools:
         tools = node.tools
         leads_to[tools.name] = tools.name
         # `destinations` is what LangGraph draws. A transfer beside other tool calls leads from here to its target too,
@@ -322,6 +328,11 @@ def _add_agent(
 
     ways = {label: target for target, label in labels.items()}
     builder.add_conditional_edges(name, go_on, cast(Any, {**leads_to, **ways}))
+
+
+def tools_drawn(agent: Agent) -> list[str]:
+    """The names under which an agent's tools are drawn. A toolset has its own, in place of its tools'."""
+    return [*(t.name for t in agent.own_tools), *(s.name for s in agent.toolsets), *(t.name for t in agent.transfers)]
 
 
 def _add_external_task(
@@ -349,7 +360,7 @@ def _handoffs(agent: Agent) -> tuple[dict[str, str], dict[str, str]]:
         for task in _tasks_of(agent, tool):
             returned.setdefault(task, []).append(tool.name)
     # What no tool names is for any of the agent's own tools; without any, for its `on_enter`.
-    unnamed = returned if agent.own_tools else transfers
+    unnamed = returned if agent.own_tools or agent.toolsets else transfers
     for target in agent.ways:
         if target not in transfers and target not in returned:
             unnamed[target] = [f"handoff to {target}"]

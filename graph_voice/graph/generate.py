@@ -38,6 +38,7 @@ __all__ = [
     "Progress",
     "generate",
     "normalize_tool_calls",
+    "usage_of",
     "used_call_ids",
     "within_limit",
     "without_calls",
@@ -155,7 +156,7 @@ async def generate(
         if thoughts.found:
             message = message.model_copy(update=with_words(message, said))
         if message.usage_metadata is not None:
-            turn.emit(_usage(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
+            turn.emit(usage_of(agent, message, model, ttft=first - began, duration=time.perf_counter() - began))
         return Generated(message, cut=False)
     # Only a barge-in leads here. Tool calls of a message that was cut off are incomplete, so they do not count. Nor do
     # words that were not handed on yet, because the store was waited for, or white space came first.
@@ -170,7 +171,7 @@ def _input(model: Any, prompt: Sequence[AnyMessage]) -> Any:
     return messages
 
 
-def _usage(agent: str, message: AIMessage, model: Any, *, ttft: float, duration: float) -> events.Usage:
+def usage_of(agent: str, message: AIMessage, model: Any, *, ttft: float, duration: float) -> events.Usage:
     """The tokens of one answer, as its provider counted them, and its times, in seconds."""
     counted = message.usage_metadata
     assert counted is not None

@@ -110,7 +110,7 @@ def tasks_run_by(agent: Agent) -> list[str]:
 
 def waiting_nodes(agents: Sequence[Agent]) -> list[str]:
     """The nodes that go on when a task that these agents run has ended."""
-    return [f"{agent.name}_tools" if agent.all_tools else agent.name for agent in agents]
+    return [f"{agent.name}_tools" if agent.has_tools else agent.name for agent in agents]
 
 
 def check_tasks(members: Sequence[Any], start: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,9 +16,9 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt.tool_node import ToolCallRequest, ToolInvocationError
 from langgraph.types import Command
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from graph_voice.agents.approval import Declined
+from graph_voice.agents.approval import Declined, approval_of, asked_arguments, require_approval
 from graph_voice.agents.duplicates import CONFIRM, duplicate_key, told_of_duplicate
 from graph_voice.agents.handoff import Handoff, TransferTool, Utterance
 from graph_voice.agents.livekit_names import awaited_task, is_livekit
@@ -30,7 +31,7 @@ from graph_voice.agents.yes_no import READING, Answer, read_answer
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.filler import BatchFiller
-from graph_voice.graph.generate import TOO_DEEP
+from graph_voice.graph.generate import TOO_DEEP, usage_of
 from graph_voice.graph.stream_writer import with_writer
 from graph_voice.graph.tool_batch import Outcome, ToolBatch
 from graph_voice.messages.pairs import ACTED, NO_REPLY, approved_call, placeholder
@@ -47,6 +48,7 @@ from graph_voice.userdata.working_copy import Assignments
 __all__ = ["ToolRunner"]
 
 logger = logging.getLogger("graph_voice")
+_KEPT = 1000
 MAX_OUTPUT = 100_000
 """How many characters of a tool's output the model is shown. The rest is cut, with a note."""
 
@@ -57,10 +59,26 @@ class ToolRunner:
     def __init__(self, runtime: AgentRuntime) -> None:
         self.runtime = runtime
         self.agent = runtime.agent
-        self._tools: dict[str, BaseTool] = {tool.name: tool for tool in self.agent.all_tools}
         self._slow = {tool.name: slow_tool(tool) for tool in self.agent.own_tools}
         self._sees_state = {tool.name for tool in self.agent.own_tools if takes_state(tool)}
-        self._node = ToolNode(self.agent.own_tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
+        self._node = self._node_of(self.agent.own_tools)
+        self._nodes: dict[int, tuple[BaseTool, ToolNode]] = {}
+        """The tools of toolsets that were called, with a node for each. Kept, for the sake of the id."""
+
+    def _node_of(self, tools: Sequence[BaseTool]) -> ToolNode:
+        return ToolNode(tools, handle_tool_errors=False, awrap_tool_call=self._with_userdata)
+
+    def _node_for(self, tool: BaseTool) -> ToolNode:
+        """LangGraph's node that runs this tool. Notes what the tool declares, if it is a toolset's."""
+        if self._node.tools_by_name.get(tool.name) is tool or not self.agent.toolsets:
+            return self._node
+        if (found := self._nodes.get(id(tool))) is None:
+            if len(self._nodes) >= _KEPT:
+                self._nodes.clear()
+            found = self._nodes[id(tool)] = (tool, self._node_of([tool]))
+        self._slow[tool.name] = slow_tool(tool)
+        (self._sees_state.add if takes_state(tool) else self._sees_state.discard)(tool.name)
+        return found[1]
 
     async def run(self, call: ToolCall, call_id: str, batch: ToolBatch, *, earlier: Mapping[str, Any]) -> Outcome:
         """Run one tool call, from the front end's permission to its result.
@@ -93,12 +111,13 @@ class ToolRunner:
         if self.runtime.secret_schemas and (lost := _masked_names(call["args"])):
             told = f"{', '.join(lost)} is redacted here: write it as the caller said it, or ask for it again."
             return Outcome(answer(call_id, name, told, is_error=True))
-        tool = self._tools.get(name)
+        tool = await self.runtime.tools.find(name)
         if tool is None:
-            known = ", ".join(self._tools) or "none"
+            known = ", ".join(tool.name for tool in self.runtime.tools.now()) or "none"
             return Outcome(answer(call_id, name, f"Unknown tool {name}. Available tools: {known}.", is_error=True))
         if isinstance(tool, TransferTool):
             return _transferred(tool, call, call_id)
+        node = self._node_for(tool)
         if turn is not None:
             # The tool call is durable before the tool acts: after a crash it is known that the tool may have acted.
             await turn.call.stored()
@@ -123,11 +142,11 @@ class ToolRunner:
         ctx.running_tools = others = turn.call.running_tools if turn is not None else batch.running
         ctx.approved = bool(earlier.get("approved"))
         ctx.note = functools.partial(_note_approval, call_id, name, earlier, turn)
-        ctx.read_answer = functools.partial(self._read_answer, batch.config)
+        ctx.read_answer = functools.partial(self._read_answer, batch.config, turn)
         ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
         with self._watched(call, call_id, turn, userdata) as run:
             run.asked_for = ctx.replay.asked if ctx.replay is not None else []
-            outcome = await self._run_among(others, call, call_id, tool, batch, ctx)
+            outcome = await self._run_among(others, call, call_id, tool, node, batch, ctx)
             run.outcome = _how(outcome)
         asks = outcome.asked is not None or outcome.wants is not None
         if name in self._sees_state and not asks and (wrong := batch.work.undo_invalid()) is not None:
@@ -138,14 +157,19 @@ class ToolRunner:
         outcome.approved = ctx.approved
         return outcome
 
-    async def _read_answer(self, config: RunnableConfig, question: str, words: str) -> Answer:
+    async def _read_answer(self, config: RunnableConfig, turn: NodesSide | None, question: str, words: str) -> Answer:
         """What the caller's words answer, as the agent's model reads them. If the model fails: nothing."""
         asked = HumanMessage(f'The question: "{question}"\nThe answer: "{words}"')
+        began = time.perf_counter()
         try:
-            written = await self.runtime.model(config).ainvoke([SystemMessage(READING), asked], config)
+            model = self.runtime.model(config)
+            written = await model.ainvoke([SystemMessage(READING), asked], config)
         except Exception:
             logger.exception("agent %s: the model that reads the caller's answer failed", self.agent.name)
             return "other"
+        if turn is not None and written.usage_metadata is not None:
+            took = time.perf_counter() - began
+            turn.emit(usage_of(self.agent.name, written, model, ttft=took, duration=took))
         return read_answer(written.text)
 
     @contextmanager
@@ -174,19 +198,20 @@ class ToolRunner:
         call: ToolCall,
         call_id: str,
         tool: BaseTool,
+        node: ToolNode,
         batch: ToolBatch,
         ctx: RunContext[Any],
     ) -> Outcome:
         """Run one tool call among the others of the call: it may be a duplicate, and the model may cancel it."""
         if not isinstance(tool, FunctionTool) or (tool.on_duplicate == "allow" and not tool.cancellable):
-            return await self._run_slowly(call, call_id, tool, batch, ctx)
+            return await self._run_slowly(call, call_id, tool, node, batch, ctx)
         key: tuple[str, str | None] | None = None
         if tool.on_duplicate != "allow":
             key = duplicate_key(tool.name, call["args"], tool.duplicate_scope, tool.args_schema)
             if (refused := await _refused_duplicate(tool, call, call_id, others.like(key), others)) is not None:
                 return refused
         task = asyncio.create_task(
-            self._run_slowly(call, call_id, tool, batch, ctx), name=f"graph_voice.tool.{tool.name}"
+            self._run_slowly(call, call_id, tool, node, batch, ctx), name=f"graph_voice.tool.{tool.name}"
         )
         others.begin(RunningTool(call_id, tool.name, call["args"], task, key, tool.cancellable, lambda: ctx.held))
         try:
@@ -199,22 +224,22 @@ class ToolRunner:
             others.end(call_id)
 
     async def _run_slowly(
-        self, call: ToolCall, call_id: str, tool: BaseTool, batch: ToolBatch, ctx: RunContext[Any]
+        self, call: ToolCall, call_id: str, tool: BaseTool, node: ToolNode, batch: ToolBatch, ctx: RunContext[Any]
     ) -> Outcome:
         """Run one tool call, with its filler if it has one."""
         slow = self._slow[tool.name]
         if slow.filler is None:
-            return await self._run(call, call_id, tool, batch, ctx)
+            return await self._run(call, call_id, tool, node, batch, ctx)
         earlier = sum(isinstance(m, ToolMessage) and m.name == tool.name for m in batch.state["messages"])
 
         def line() -> str:
             return slow.line(batch.work.current, earlier)
 
         async with batch.filler.while_running(line, slow.filler_after):
-            return await self._run(call, call_id, tool, batch, ctx)
+            return await self._run(call, call_id, tool, node, batch, ctx)
 
     async def _run(
-        self, call: ToolCall, call_id: str, tool: BaseTool, batch: ToolBatch, ctx: RunContext[Any]
+        self, call: ToolCall, call_id: str, tool: BaseTool, node: ToolNode, batch: ToolBatch, ctx: RunContext[Any]
     ) -> Outcome:
         name = call["name"]
         timeout = tool.timeout if isinstance(tool, FunctionTool) else None
@@ -229,7 +254,8 @@ class ToolRunner:
                     config = batch.config
                     if batch.turn is not None:
                         config = with_writer(config, lambda data: self._write(data, tool, batch))
-                    raw = await self._node.ainvoke([{**self._given(call), "type": "tool_call"}], config)
+                    await self._approve(tool, call)
+                    raw = await node.ainvoke([{**self._given(call), "type": "tool_call"}], config)
                 return self._read(raw, call_id, tool, ctx)
         except GraphInterrupt as asked:
             assignments.undo()
@@ -265,6 +291,18 @@ class ToolRunner:
             ctx.over = True
             if ctx.held and batch.turn is not None:
                 batch.turn.release()
+
+    async def _approve(self, tool: BaseTool, call: ToolCall) -> None:
+        """Ask the caller, if a LangChain tool declares that. One made of a function asks for itself."""
+        if (question := approval_of(tool)) is None:
+            return
+        given = self._given(call)["args"]
+        if isinstance(schema := tool.args_schema, type) and issubclass(schema, BaseModel):
+            try:
+                schema.model_validate(given)
+            except ValidationError:
+                return  # the tool will refuse them, so it can't run
+        await require_approval(tool.name, question, asked_arguments(tool, given))
 
     def _write(self, data: Any, tool: BaseTool, batch: ToolBatch) -> None:
         """The tool has written this with `get_stream_writer()`."""

@@ -174,8 +174,8 @@ def require_known(mocks: Mapping[str, Mapping[str, Any]], conversation: Conversa
             agents = ", ".join(sorted(conversation.call.roles.agents))
             raise TurnError(f'Call(mocks={{"{agent}": ...}}): the graph\'s agents are {agents}.')
         definition = definition_of(conversation.graph, agent)
-        if definition is None:
-            continue  # a graph of its own, whose tools can't be listed
+        if definition is None or definition.toolsets:
+            continue  # a graph of its own, or a toolset's tools: they can't be listed
         known = [tool.name for tool in definition.all_tools]
         if unknown := [tool for tool in tools if tool not in known]:
             raise TurnError(

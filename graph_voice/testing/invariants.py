@@ -7,8 +7,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from graph_voice.agents.tools import is_idempotent
 from graph_voice.call.conversation import Conversation
-from graph_voice.graph.build import definition_of
+from graph_voice.graph.build import runtime_of
 from graph_voice.secrets.values import MASK
 from graph_voice.testing.result import PlayedCall
 
@@ -85,9 +86,9 @@ def _runs(call: PlayedCall) -> Iterable[str]:
         runs = [run for run in call.effects if run.call_id == call_id]
         # One that waited in `interrupt()` runs again from its beginning: that is LangGraph's rule.
         counted = [run for run in runs if run.outcome != "asking"]
-        agent = definition_of(call.conversation.graph, runs[0].agent)
-        tool = next((t for t in agent.own_tools if t.name == runs[0].tool), None) if agent is not None else None
-        may_repeat = call.crashes > 0 and getattr(tool, "idempotent", False)
+        runtime = runtime_of(call.conversation.graph, runs[0].agent)
+        tools = {} if runtime is None else {**runtime.tools.seen, **{t.name: t for t in runtime.agent.own_tools}}
+        may_repeat = call.crashes > 0 and is_idempotent(tools.get(runs[0].tool))
         if len(counted) > 1 and not may_repeat:
             yield f"the tool {runs[0].tool} ran {times} times for the tool call {call_id!r}"
     known = {c["id"] for m in call.messages if isinstance(m, AIMessage) for c in m.tool_calls}

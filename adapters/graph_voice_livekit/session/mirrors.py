@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from livekit.agents import RunContext, function_tool, llm
 
@@ -25,10 +25,36 @@ class Mirrors:
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
         self._made: dict[int, tuple[BaseTool, llm.Tool]] = {}
+        self._missing: dict[str, BaseTool] = {}
 
     def of(self, tools: Iterable[BaseTool]) -> list[llm.Tool]:
         """The mirrors of these tools."""
         return [self._of(tool) for tool in tools]
+
+    def others(self, tools: Iterable[llm.Tool]) -> list[llm.Tool]:
+        """Those that are no mirrors."""
+        made = {id(mirror) for _, mirror in self._made.values()}
+        return [tool for tool in tools if id(tool) not in made]
+
+    def missing(self, names: Iterable[str], tools: Iterable[llm.Tool], known: Mapping[str, BaseTool]) -> list[llm.Tool]:
+        """The mirrors of tools that LiveKit does not have: those of toolsets, which come and go.
+
+        Args:
+            names: of the tools that are called.
+            tools: those that LiveKit has for this reply.
+            known: the toolsets' tools. One that is gone has a mirror too: the graph says so.
+        """
+        there = llm.ToolContext(list(tools)).function_tools
+        return [self._of(known.get(name) or self._gone(name)) for name in dict.fromkeys(names) if name not in there]
+
+    def _gone(self, name: str) -> BaseTool:
+        async def gone(**_: Any) -> str:
+            raise AssertionError("the graph answers it")
+
+        if name not in self._missing:
+            schema = {"type": "object", "properties": {}}
+            self._missing[name] = StructuredTool(name=name, description="", args_schema=schema, coroutine=gone)
+        return self._missing[name]
 
     def _of(self, tool: BaseTool) -> llm.Tool:
         if id(tool) not in self._made:

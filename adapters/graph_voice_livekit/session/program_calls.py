@@ -1,13 +1,14 @@
 """What a program calls on LiveKit's agent while the call goes on: honored, or refused with the graph's way."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from livekit.agents import NOT_GIVEN, Agent, llm, utils
 
 from graph_voice import Agent as GraphDefinition
 from graph_voice.errors import BuildError, TurnError
-from graph_voice.graph.build import definition_of
+from graph_voice.graph.build import definition_of, runtime_of
 from graph_voice_livekit.convert.converters import from_chat_context
 from graph_voice_livekit.session.bridge import Bridge
 from graph_voice_livekit.session.host_tools import require_livekits
@@ -47,6 +48,13 @@ class ProgramCalls(Agent):
         """The names of the tools that its model may call."""
         own = self._definition.all_tools if self._definition is not None else ()
         return frozenset(tool.name for tool in self._bridge.host_tools.offered(self.id, own))
+
+    def missing_mirrors(self, names: Sequence[str], tools: Sequence[llm.Tool]) -> list[llm.Tool]:
+        """The mirrors of called tools that LiveKit does not have: those of the agent's toolsets."""
+        runtime = runtime_of(self._bridge.conversation.graph, self.id)
+        if runtime is None or not runtime.agent.toolsets:
+            return []
+        return self._bridge.mirrors.missing(names, tools, runtime.tools.seen)
 
     async def update_instructions(self, instructions: str) -> None:
         """Refused: an agent's instructions are the graph's. Raises `TurnError`."""

@@ -47,9 +47,16 @@ class GraphLLM(llm.LLM[Any]):
     """Takes the place of the session's LLM for one agent of a graph."""
 
     def __init__(
-        self, call: ReplyCall, agent: str, on_start: Callable[[], None], offered: Callable[[], frozenset[str]]
+        self,
+        call: ReplyCall,
+        agent: str,
+        on_start: Callable[[], None],
+        offered: Callable[[], frozenset[str]],
+        missing: Callable[[Sequence[str], Sequence[llm.Tool]], Sequence[llm.Tool]],
     ) -> None:
         super().__init__()
+        self.missing = missing
+        """The mirrors of called tools that LiveKit does not have yet, since they come and go."""
         self._offered = offered
         """The names of the tools that the agent's model may call."""
         self._times: dict[str, tuple[float, float]] = {}
@@ -102,7 +109,7 @@ class GraphLLM(llm.LLM[Any]):
             self,
             driver,
             chat_ctx=chat_ctx,
-            tools=tools or [],
+            tools=[] if tools is None else tools,
             conn_options=options,
             tool_calls_allowed=tool_choice != "none",
         )
@@ -151,6 +158,8 @@ class _Reply(llm.LLMStream):
         self._owner = owner
         self._driver = driver
         self._tool_calls_allowed = tool_calls_allowed
+        self._livekits = tools
+        """LiveKit's own list, to which a node may add: it then executes those too."""
         super().__init__(owner, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
 
     async def _run(self) -> None:
@@ -179,6 +188,7 @@ class _Reply(llm.LLMStream):
                         for call in calls:
                             driver.turn.deny(call.id, "tools can't be used now.")
                         continue
+                    self._livekits += self._owner.missing([c.name for c in calls], self._livekits)
                     self._send(reply_id, llm.ChoiceDelta(role="assistant", tool_calls=[_tool_call(c) for c in calls]))
                     return
                 case events.Usage():

@@ -225,7 +225,7 @@ def answers(graph: Any, outputs: Mapping[str, Sequence[Output]]) -> dict[str, di
     compiled = compiled_of(graph)
     found: dict[str, dict[str, Callable[..., str]]] = {}
     for tool, given in outputs.items():
-        owners = [name for name in compiled.nodes if tool in _tools(compiled, name)]
+        owners = [name for name in compiled.nodes if tool in _tools(compiled, name)] or _with_toolsets(compiled)
         if not owners:
             raise RecordError(f"no agent of the graph has the tool {tool!r}, so it can't be mocked.")
         mock = _answering(given)
@@ -249,6 +249,11 @@ def _answering(outputs: Sequence[Output]) -> Callable[..., str]:
 def _tools(graph: Any, name: str) -> list[str]:
     definition = definition_of(graph, name)
     return [tool.name for tool in definition.all_tools] if definition is not None else []
+
+
+def _with_toolsets(graph: Any) -> list[str]:
+    """The agents whose tools can't be listed without a call: any tool may be theirs."""
+    return [name for name in graph.nodes if (agent := definition_of(graph, name)) is not None and agent.toolsets]
 
 
 def userdata_of(graph: Any, given: Mapping[str, Any]) -> Any:

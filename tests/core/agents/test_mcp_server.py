@@ -1,0 +1,140 @@
+"""`McpServer` with real servers: on standard input and output, and on HTTP."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AnyMessage, ToolMessage
+
+from graph_voice import Agent, Conversation, McpServer, create_voice_graph
+from graph_voice.testing import ScriptedModel, call
+
+pytest.importorskip("langchain_mcp_adapters.client")
+LIMIT = 120
+"""Seconds within which a server starts, on a machine that does much else."""
+SERVER = """
+import os, sys
+from mcp.server.fastmcp import Context, FastMCP, Image
+from mcp.types import ToolAnnotations
+
+port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+mcp = FastMCP("orders", port=port, log_level="ERROR")
+
+@mcp.tool(annotations=ToolAnnotations(readOnlyHint=True))
+def order_status(number: int) -> str:
+    "The status of an order."
+    if number < 0:
+        raise ValueError("No such order.")
+    if number == 0:
+        os._exit(1)
+    return f"Order {number} is on its way."
+
+@mcp.tool(name="picture.of")
+def picture(number: int) -> Image:
+    "A picture of an order."
+    return Image(data=b"pixels", format="png")
+
+@mcp.tool()
+async def change(number: int, context: Context) -> str:
+    "Changes the tools."
+    mcp.remove_tool("picture.of")
+    mcp.add_tool(lambda number: f"{number} canceled", name="cancel", description="Cancel an order.")
+    await context.session.send_tool_list_changed()
+    return "changed"
+
+mcp.run("streamable-http" if len(sys.argv) > 1 else "stdio")
+"""
+LOST = "orders was lost while it ran"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = tmp_path / "orders.py"
+    found.write_text(SERVER)
+    return found
+
+
+def answers(messages: Sequence[AnyMessage]) -> Any:
+    """Calls the tool with the number that the caller says ("order_status 7"), and tells the result."""
+    last = messages[-1]
+    if isinstance(last, ToolMessage):
+        return last.text
+    tool, number = last.text.split()
+    return call(tool, {"number": int(number)}, unknown=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not condition():  # noqa: ASYNC110  # a server tells nobody
+            await asyncio.sleep(0.02)
+
+
+def offered(server: McpServer) -> list[str]:
+    return [tool.name for tool in server.tools]
+
+
+@asynccontextmanager
+async def talking(server: McpServer) -> AsyncIterator[Conversation[Any]]:
+    agent = Agent("clerk", instructions="Tell the status.", tools=[server])
+    async with Conversation(create_voice_graph([agent], llm=ScriptedModel(answers))) as conversation:
+        await until(lambda: bool(server.tools))
+        yield conversation
+
+
+async def heard(conversation: Conversation[Any], words: str) -> str:
+    await conversation.run(words)
+    return conversation.messages[-1].text
+
+
+async def test_a_server_on_standard_input_and_output(file: Path) -> None:
+    server = McpServer({"command": sys.executable, "args": [str(file)]})
+    assert server.name == "orders"
+    async with talking(server) as conversation:
+        assert offered(server) == ["order_status", "picture_of", "change"]
+        assert await heard(conversation, "order_status 7") == "Order 7 is on its way."
+        assert "No such order." in await heard(conversation, "order_status -1")
+        await conversation.run("picture_of 7")
+        (block,) = conversation.messages[-2].content
+        assert isinstance(block, dict)
+        assert block["type"] == "image"
+        assert await heard(conversation, "change 0") == "changed"
+        await until(lambda: "cancel" in offered(server))
+        assert offered(server) == ["order_status", "change", "cancel"]
+        assert await heard(conversation, "cancel 7") == "7 canceled"
+        assert LOST in await heard(conversation, "order_status 0")
+        assert await heard(conversation, "order_status 8") == "Order 8 is on its way."
+        assert offered(server) == ["order_status", "picture_of", "change"]  # it has started anew
+
+
+async def test_a_server_on_http_that_goes_and_comes_back(file: Path, caplog: Any) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(file), str(port)], stderr=subprocess.DEVNULL)
+
+    server = McpServer({"url": f"http://127.0.0.1:{port}/mcp"}, name="orders")
+    process = start()
+    try:
+        async with talking(server) as conversation:
+            assert await heard(conversation, "order_status 7") == "Order 7 is on its way."
+            assert LOST in await heard(conversation, "order_status 0")
+            await until(lambda: not server.tools)
+            assert await heard(conversation, "order_status 7") == "Unknown tool order_status. Available tools: none."
+            process.wait()
+            process = start()
+            await until(lambda: bool(server.tools))
+            assert await heard(conversation, "order_status 8") == "Order 8 is on its way."
+    finally:
+        process.kill()
+        process.wait()
+    told = [r.getMessage() for r in caplog.records if r.name == "graph_voice" and "MCP server" in r.getMessage()]
+    assert len([line for line in told if "can't be reached" in line or "was lost" in line]) <= 2
+    assert told[-1] == "MCP server orders: it is there again"
