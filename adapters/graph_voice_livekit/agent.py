@@ -28,6 +28,7 @@ from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
 from graph_voice_livekit.session.external_tasks import ExternalTasks, MakeTask
 from graph_voice_livekit.session.handoff import LiveHandoff
+from graph_voice_livekit.session.host_tools import ToolsetMirror
 from graph_voice_livekit.session.program_calls import ProgramCalls
 from graph_voice_livekit.session.recovery import recognizer_of
 from graph_voice_livekit.session.reply import FLUSH, GraphLLM
@@ -56,6 +57,8 @@ class NodeAgent(ProgramCalls):
         self._definition = definition
         bridge.host_tools.update(name, None)
         tools: list[llm.Tool | llm.Toolset] = [*bridge.mirrors.of(definition.all_tools if definition else ())]
+        names = dict.fromkeys(toolset.name for toolset in (definition.toolsets if definition else ()))
+        tools += map(ToolsetMirror, names)
         self._arguments = {
             "id": name,
             "instructions": self._rendered(name, definition),

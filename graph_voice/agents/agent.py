@@ -14,7 +14,7 @@ from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.idle import Idle
 from graph_voice.agents.livekit_arguments import OF_AGENTS, LiveKitAttributes, refuse_arguments, refuse_hooks
-from graph_voice.agents.livekit_names import refused_task, refused_tool
+from graph_voice.agents.livekit_names import refused_servers, refused_task, refused_tool
 from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.tools import is_function_tool, is_provider_tool
 from graph_voice.agents.toolset import Toolset
@@ -116,8 +116,11 @@ class Agent(LiveKitAttributes):
         on_enter_tools: Literal["own", "none"] | None = None,
         context: Operation | None = None,
         idle: Idle | None = None,
+        mcp_servers: None = None,
         **others: Never,
     ) -> None:
+        if mcp_servers is not None:
+            raise BuildError(f"Agent({name!r}): {refused_servers(mcp_servers)}")
         refuse_arguments(f"{type(self).__name__}({name or self.name!r})", others, OF_AGENTS)
         given = {
             "name": name,

@@ -29,10 +29,7 @@ _OF_VOICES = {part: f"write voice=Voice({part}=...)" for part in ("stt", "tts", 
 _INSTRUCTIONS = "write instructions=..."
 _MODEL = 'write llm=..., a LangChain chat model or "openai:gpt-4.1-mini"'
 _MIDDLEWARE = 'a create_agent(..., middleware=[...], name="expert") may stand in the list of agents as it is'
-_SERVERS = (
-    "write tools=await MultiServerMCPClient({...}).get_tools() (langchain-mcp-adapters), or "
-    "AgentSession(mcp_servers=[...])"
-)
+_SERVERS = 'write tools=[McpServer({"url": ...})], or AgentSession(mcp_servers=[...]) for tools that run past the graph'
 _SAVER = "write Conversation(graph, saver=...) or GraphAgent(graph, saver=...)"
 OF_AGENTS = _OF_VOICES | {
     "id": 'its name is the first argument, Agent("billing", ...)',

@@ -7,7 +7,7 @@ where it is written, with the line to write instead. The classes are told by the
 import traceback
 from typing import Any
 
-__all__ = ["awaited_task", "is_livekit", "refused_task", "refused_tool"]
+__all__ = ["awaited_task", "is_livekit", "refused_servers", "refused_task", "refused_tool"]
 
 
 def is_livekit(value: Any, *names: str) -> bool:
@@ -22,7 +22,14 @@ def refused_tool(value: Any) -> str | None:
         return why
     if isinstance(value, type) and getattr(value, "is_graph_agent", False):
         return f"{value.__name__} is a class. Write the task itself, tools=[{value.__name__}()]."
-    if is_livekit(value, "FunctionTool", "RawFunctionTool", "ProviderTool", "Toolset"):
+    if is_livekit(value, "MCPServer", "MCPToolset"):
+        return f"{type(value).__name__} is LiveKit's, and runs past the graph. Write {_as_mcp_server(value)}."
+    if is_livekit(value, "Toolset"):
+        return (
+            f"{type(value).__name__} is a toolset of LiveKit's, and runs past the graph. Write a subclass of "
+            "graph_voice.Toolset, whose tools are LangChain's or @function_tool functions."
+        )
+    if is_livekit(value, "FunctionTool", "RawFunctionTool", "ProviderTool"):
         name = getattr(getattr(value, "info", None), "name", None) or getattr(value, "id", None) or "it"
         return (
             f"{name} is a tool of LiveKit's (livekit.agents.function_tool), which runs past the graph. Write "
@@ -30,6 +37,22 @@ def refused_tool(value: Any) -> str | None:
             "LangChain's `StructuredTool.from_function(..., args_schema={...})`."
         )
     return None
+
+
+def refused_servers(servers: Any) -> str:
+    """Why an agent of a graph has no `mcp_servers=[...]`."""
+    found = servers if isinstance(servers, list | tuple) else [servers]
+    return f"mcp_servers= is LiveKit's. Write tools=[{', '.join(map(_as_mcp_server, found)) or 'McpServer({...})'}]."
+
+
+def _as_mcp_server(value: Any) -> str:
+    """The line to write for a server of LiveKit's. Headers and the environment may hold keys, and are not repeated."""
+    if isinstance(url := getattr(value, "url", None), str):
+        more = ', "headers": {...}' if getattr(value, "headers", None) else ""
+        return f'McpServer({{"url": "{url.partition("?")[0]}"{more}}})'
+    if isinstance(command := getattr(value, "command", None), str):
+        return f'McpServer({{"command": "{command}", "args": [...]}})'
+    return "McpServer({...})"
 
 
 def refused_task(value: Any) -> str | None:

@@ -118,6 +118,7 @@ def check_graph(
             *_unused(compiled, agents, module),
             *check_replays(agents),
             *_tasks(agents),
+            *_toolsets(agents),
             *_userdata(compiled),
             *check_keys(agents, module),
             *check_arguments(agents),
@@ -332,7 +333,7 @@ def _handoffs(agent: Agent) -> Iterator[Finding]:
     taken |= {to for tool in agent.own_tools if isinstance(tool, FunctionTool) for to in tool.handoffs}
     for target in sorted(agent.targets - taken):
         declared = f'agent "{agent.name}" declares a handoff to "{target}"'
-        if not agent.own_tools:
+        if not agent.own_tools and not agent.toolsets:
             yield Finding(
                 Severity.WARNING,
                 f"{declared}, but has no tool that could make it.",
@@ -360,6 +361,16 @@ def _tasks(agents: Mapping[str, Agent]) -> Iterator[Finding]:
 
 
 # ---- tools
+
+
+def _toolsets(agents: Mapping[str, Agent]) -> Iterator[Finding]:
+    """What a toolset lacks. None of them is set up: a server is not connected."""
+    for agent in agents.values():
+        for toolset in agent.toolsets:
+            try:
+                toolset.require()
+            except GraphVoiceError as error:
+                yield Finding(Severity.ERROR, str(error), agent=agent.name, tool=toolset.name)
 
 
 def _all_tools(agents: Mapping[str, Agent], module: ModuleType | None) -> Set[str]:

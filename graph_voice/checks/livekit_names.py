@@ -98,6 +98,9 @@ class _Reader:
             elif isinstance(node, ast.Call):
                 yield from self._call(node)
         for entry in self._tools():
+            if self._is_their_server(entry):
+                fix = 'Write McpServer({"command": ..., "args": [...]}), or McpServer({"url": ...}).'
+                yield entry.lineno, f"{ast.unparse(entry)} is a server of LiveKit's.", fix, None
             if self._origin(entry).startswith("livekit.plugins"):
                 yield (
                     entry.lineno,
@@ -105,6 +108,10 @@ class _Reader:
                     'Write it as a LangChain model takes it: Agent(..., tools=[{"type": "web_search"}]).',
                     None,
                 )
+
+    def _is_their_server(self, node: ast.AST) -> bool:
+        origin = self._origin(node)
+        return origin.startswith("livekit.") and origin.rpartition(".")[2].startswith(("MCPServer", "MCPToolset"))
 
     def _is_tool(self, node: Function, *, is_method: bool) -> bool:
         ours = any(self._comes_from(d, "graph_voice", "function_tool") for d in node.decorator_list)
@@ -183,6 +190,11 @@ class _Reader:
             if keyword.arg == "history" and self._origin(value).startswith("graph_voice") and _is_bare(value):
                 written = ast.unparse(value)
                 yield value.lineno, f"history={written} is not called.", f"Write history={written}().", None
+        if self._comes_from(node.func, "graph_voice", "Agent"):
+            for keyword in node.keywords:
+                if keyword.arg == "mcp_servers":
+                    fix = 'Write tools=[McpServer({"command": ..., "args": [...]})].'
+                    yield keyword.value.lineno, "mcp_servers= is LiveKit's.", fix, None
         if self._comes_from(node.func, "livekit.", "AgentSession"):
             tools = next((k.value for k in node.keywords if k.arg == "tools"), None)
             marked = {f.name for f in ast.walk(self._tree) if isinstance(f, Function) and self._is_ours(f)}

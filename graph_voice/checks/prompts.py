@@ -103,6 +103,8 @@ def _transfers(agent: Agent, agents: Mapping[str, Agent], text: str, reported: s
 def _tools(
     agent: Agent, agents: Mapping[str, Agent], tools: Set[str], text: str, reported: set[str]
 ) -> Iterator[Finding]:
+    if agent.toolsets:
+        return  # what their tools are is known in a call
     own = {tool.name for tool in agent.all_tools}
     elsewhere = {name for name in tools - own if _named(name, text)}
     called = {one or other for one, other in _CALLED.findall(text)}

@@ -31,6 +31,8 @@ class ToolTable:
         self._made: dict[int, tuple[object, BaseTool | None]] = {}
         """What a toolset has given -> the tool that it is; None for what can't be one. Kept, for the sake of the id."""
         self._told: set[tuple[str, str]] = set()
+        self.toolset_of: dict[str, str] = {}
+        """The name of a toolset's tool -> the toolset's, as it was when the tool was last there."""
         self.seen: dict[str, BaseTool] = {}
         """The toolsets' tools by name, as they were when they were last there."""
 
@@ -76,7 +78,7 @@ class ToolTable:
                     self._tell(toolset.name, tool.name, f"left out, since {taken[tool.name]} has the same name")
                     continue
                 taken[tool.name] = f"that of {toolset.name}"
-                self.seen[tool.name] = tool
+                self.seen[tool.name], self.toolset_of[tool.name] = tool, toolset.name
                 yield tool
 
     def _tool(self, item: object, toolset: str) -> BaseTool | None:

@@ -27,7 +27,7 @@ from livekit.agents.voice.events import (
 from graph_voice import Conversation, Turn, history
 from graph_voice.call.durable import ResumeHook
 from graph_voice.errors import SaverError
-from graph_voice.graph.build import definition_of
+from graph_voice.graph.build import definition_of, runtime_of
 from graph_voice.turn.reply_options import ReplyOptions
 from graph_voice.turn.state import TurnState
 from graph_voice_livekit.convert.converters import said_by
@@ -88,7 +88,7 @@ class Bridge:
         self.tables = Tables()
         self.failures = Failures()
         self._away = AwayHold(self)
-        self.host_tools = HostTools()
+        self.host_tools = HostTools(self._toolset_of)
         conversation.call.offers = self.host_tools.offered
         self._session: AgentSession[Any] | None = None
         self._expecting: asyncio.TimerHandle | None = None
@@ -242,6 +242,10 @@ class Bridge:
         """A tool has ended the call (`ctx.end_call`), and what was to be said was said."""
         if self._session is not None:
             self._session.shutdown(drain=True)
+
+    def _toolset_of(self, agent: str, tool: str) -> str | None:
+        runtime = runtime_of(self.conversation.graph, agent)
+        return None if runtime is None else runtime.tools.toolset_of.get(tool)
 
     def _prepare(self) -> None:
         """Make now, while nobody waits, what a handoff in the next turn needs."""

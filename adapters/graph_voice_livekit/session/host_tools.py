@@ -3,7 +3,7 @@
 LiveKit runs them, as it runs any tool of its own: past the graph, whose model is told the result.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
@@ -11,13 +11,27 @@ from livekit.agents import llm
 
 from graph_voice.errors import BuildError
 
-__all__ = ["HostTools", "require_livekits"]
+__all__ = ["HostTools", "ToolsetMirror", "require_livekits"]
+
+
+class ToolsetMirror(llm.Toolset):
+    """A toolset of the graph among the tools of LiveKit's agent, so that the program can leave it out (`update_tools`).
+    LiveKit knows its tools when they are called: `Mirrors.missing`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=f"graph_voice.{name}")
+        self.name = name
 
 
 class HostTools:
-    """The LiveKit tools of one call, as the graph's models are offered them."""
+    """The LiveKit tools of one call, as the graph's models are offered them.
 
-    def __init__(self) -> None:
+    Args:
+        toolset_of: agent and tool -> the name of the graph's toolset that the tool is of; None if it is of none.
+    """
+
+    def __init__(self, toolset_of: Callable[[str, str], str | None] = lambda agent, tool: None) -> None:
+        self._toolset_of = toolset_of
         self._session: list[llm.Tool | llm.Toolset] = []
         self._seen: dict[str, llm.Tool] = {}
         """By name: what LiveKit has offered beyond the session's and the agents' tools (its MCP servers' tools)."""
@@ -48,7 +62,8 @@ class HostTools:
         extra = [*(updated or ()), *self._session]
         found = {tool.id: tool for tool in llm.ToolContext(_distinct(extra)).flatten()} | self._seen
         if updated is not None:
-            own = [tool for tool in own if tool.name in found]
+            kept = {tool.name for tool in updated if isinstance(tool, ToolsetMirror)}
+            own = [tool for tool in own if tool.name in found or self._toolset_of(agent, tool.name) in kept]
         taken = {tool.name for tool in own}
         theirs = [self._as_tool(tool) for name, tool in found.items() if name not in taken and _is_function(tool)]
         self._offered[agent] = frozenset(tool.name for tool in theirs)

@@ -12,8 +12,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from graph_voice import Agent, Conversation, Toolset, create_voice_graph, function_tool
 from graph_voice.agents.toolsets_in_use import PATIENCE
-from graph_voice.errors import BuildError
-from graph_voice.graph.build import runtime_of
+from graph_voice.checks import check_graph
+from graph_voice.drawing import to_ascii
+from graph_voice.errors import BuildError, MissingDependencyError
 from graph_voice.testing import Call, ScriptedModel, call, say
 
 pytestmark = pytest.mark.virtual_clock
@@ -327,10 +328,30 @@ async def test_a_result_that_comes_late_is_told(front_end: Any) -> None:
 def test_an_agent_with_nothing_but_a_toolset_has_a_tools_node_and_the_toolset_is_drawn_by_its_name() -> None:
     graph = create_voice_graph([agent(Shop())]).compile()
     assert "desk_tools" in graph.nodes
-    from graph_voice.drawing import to_ascii
-
     assert "shop" in to_ascii(graph, tools=True)
-    assert runtime_of(graph, "desk") is not None
+
+
+def test_a_check_does_not_set_it_up_and_knows_that_it_does_not_know_its_tools() -> None:
+    class Missing(Shop):
+        def require(self) -> None:
+            raise MissingDependencyError("pip install shop")
+
+    shop = Shop()
+    desk = Agent("desk", instructions="Use the tool `search_the_shop`. Call book_a_table().", tools=[shop])
+    assert check_graph(create_voice_graph([desk], llm=ScriptedModel([]))) == []
+    assert shop.log == []
+    (found,) = check_graph(create_voice_graph([agent(Missing())], llm=ScriptedModel([])))
+    assert found.problem == "pip install shop"
+
+
+async def test_what_a_toolset_lacks_is_told_where_a_turn_begins() -> None:
+    class Missing(Shop):
+        def require(self) -> None:
+            raise MissingDependencyError("pip install shop")
+
+    conversation = Conversation(create_voice_graph([agent(Missing())], llm=ScriptedModel([])))
+    with pytest.raises(MissingDependencyError, match="pip install shop"):
+        conversation.turn("Hello.")
 
 
 def test_a_toolset_without_a_name_is_refused() -> None:

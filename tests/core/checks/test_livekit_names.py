@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from graph_voice.checks import Severity, check_file
+from graph_voice.checks.livekit_names import livekit_mistakes
 
 HEAD = """
 import livekit.agents as lk
@@ -124,6 +125,15 @@ def test_each_mistake_is_found_where_it_is_written(tmp_path: Path, mistake: str)
     assert len(found) == 1, "\n".join(map(str, found))
     assert fix in f"{found[0].problem} {found[0].fix}"
     assert found[0].where == f"{spec}:{line}"
+
+
+def test_livekits_mcp_servers_are_found_without_importing_them() -> None:
+    """Here they can't be imported: they need another version of `mcp` than LangChain's adapters."""
+    listed = 'Agent("b", instructions="x", tools=[lk.mcp.MCPServerHTTP("http://localhost/mcp")])'
+    given = 'Agent("b", instructions="x", mcp_servers=[lk.mcp.MCPServerStdio("python", [])])'
+    first, second = livekit_mistakes(f"{HEAD}{listed}\n{given}\n", "desk.py")
+    assert (first.where, "McpServer({" in (first.fix or "")) == ("desk.py:8", True)
+    assert (second.where, "tools=[McpServer({" in (second.fix or "")) == ("desk.py:9", True)
 
 
 def test_all_are_found_at_once(tmp_path: Path) -> None:

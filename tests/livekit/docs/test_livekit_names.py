@@ -262,7 +262,35 @@ def livekits(name: str) -> Any:
 
 graph_of = create_voice_graph
 COULD_BE: Any = "x"
+
+
+class MCPServer:
+    """As LiveKit's, which can't be imported where langchain-mcp-adapters can: each needs its own version of `mcp`."""
+
+    __module__ = "livekit.agents.llm.mcp"
+
+    def __init__(self, **given: Any) -> None:
+        self.__dict__ |= given
+
+
+def servers() -> str:
+    words = []
+    for server in (
+        MCPServer(command="python", args=["x"], env={"KEY": "hidden"}),
+        MCPServer(url="http://localhost/mcp?key=hidden", headers={"Authorization": "hidden"}),
+    ):
+        for build in (lambda s=server: main(s), lambda s=server: main(mcp_servers=[s])):
+            with pytest.raises(GraphVoiceError) as refused:
+                build()
+            words.append(str(refused.value).replace(', "headers": {...}', ""))
+    assert "hidden" not in str(words)
+    return str(words).replace("\\'", "'")
+
+
 REFUSED: dict[str, Callable[[], Any]] = {
+    "LiveKit's `MCPServerStdio`, `MCPServerHTTP`, `MCPToolset` in `tools=[...]` or `mcp_servers=[...]` of a graph's "
+    "agent": lambda: servers(),
+    "LiveKit's `Toolset` in `tools=[...]`": lambda: main(llm.Toolset(id="desk", tools=[])),
     "LiveKit's `@function_tool` in `tools=[...]` or as a method": lambda: (main(theirs), Waiter()),
     "the same with `raw_schema`": lambda: main(raw),
     "LiveKit's `RunContext` as an annotation": lambda: main(takes_theirs),
@@ -282,9 +310,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
             makes(tts="cartesia/sonic-3"),
         )
     ),
-    "`chat_ctx=`, `id=`, `mcp_servers=`": lambda: words_of(
-        lambda: main(chat_ctx=COULD_BE), lambda: main(id=COULD_BE), lambda: main(mcp_servers=COULD_BE)
-    ),
+    "`chat_ctx=`, `id=`": lambda: words_of(lambda: main(chat_ctx=COULD_BE), lambda: main(id=COULD_BE)),
     "the same at `create_voice_graph(...)`, `GraphAgent(...)`, and `llm=`, `tools=` there": lambda: words_of(
         lambda: graph_of([OTHER], tts=COULD_BE),
         lambda: GraphAgent(graph_of([OTHER]), llm=COULD_BE),
