@@ -27,6 +27,7 @@ __all__ = [
     "ToolCall",
     "ToolCalls",
     "ToolResult",
+    "ToolUpdate",
     "Usage",
     "ends_turn",
 ]
@@ -110,6 +111,20 @@ class ToolResult(Event):
     maybe in a later turn."""
     custom: bool = False
     """Whether a custom node made the tool call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUpdate(Event):
+    """A running tool call tells how far it is (`ctx.update`). It is no speech: what the model says about it comes as
+    `Text`."""
+
+    agent: str
+    call_id: str
+    name: str
+    message: str
+    """What it tells, with its secrets redacted."""
+    silent: bool = False
+    """Whether only models are told: nobody speaks about it."""
 
 
 @dataclass(frozen=True, slots=True)

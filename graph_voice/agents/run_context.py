@@ -23,6 +23,8 @@ from graph_voice.history import Operation
 
 __all__ = ["LIVEKITS", "RunContext", "running"]
 
+MAX_UPDATE = 1000
+"""How many characters of an update count. The rest is cut."""
 U = TypeVar("U", default=Any)
 D = TypeVar("D", default=Any)
 R = TypeVar("R")
@@ -40,7 +42,6 @@ LIVEKITS = {
     "session": "LiveKit's session is ctx.host.session; to speak: await ctx.say(...), await ctx.generate_reply(...).",
     "speech_handle": "LiveKit's is ctx.host.speech_handle.",
     "function_call": "The tool call's id is ctx.tool_call_id; LiveKit's item is ctx.host.function_call.",
-    "update": 'To speak while the tool works: await ctx.say(...), or @function_tool(filler="...").',
     "with_filler": 'Write @function_tool(filler="...").',
     "foreground": "await ctx.say(...) and await ctx.generate_reply(...) wait until they were played.",
     "wait_for_playout": "await ctx.say(...) waits until it was played.",
@@ -80,6 +81,12 @@ class RunContext(Generic[U, D]):
     """What `say` and `generate_reply` produced, in order."""
     already_said: list[str] = field(default_factory=list, repr=False)
     """What this tool call said before it asked (`interrupt()`). When it runs again from its start, it skips this."""
+    updates: list[str] = field(default_factory=list, repr=False)
+    """What `update` was given, in order."""
+    updates_before: int = field(default=0, repr=False)
+    """How many updates this tool call made before it asked. When it runs again from its start, it skips these."""
+    tell: Callable[[str, bool], None] | None = field(default=None, repr=False)
+    """Tell this update, silently or not."""
     requested: Handoff | None = field(default=None, repr=False)
     returned_none: bool = field(default=False, repr=False)
     ending: bool = field(default=False, repr=False)
@@ -204,6 +211,33 @@ class RunContext(Generic[U, D]):
         LiveKit's `session.generate_reply` inside a tool.
         """
         return await self._speak(Reply(instructions))
+
+    async def update(self, message: str, *, silent: bool = False) -> None:
+        """Tell how far the tool is; it goes on at once. LiveKit's `update`.
+
+        The agent's model is shown this as the tool call's result so far, and speaks about it. What is told while its
+        words are generated or played waits for their end; then the latest update counts. When the tool returns before
+        the first word, nothing is said: the reply says it all. After an interruption, only models are told: in later
+        prompts, the tool call is "still in progress", with its last update. So they are with `silent=True`.
+
+        Outside a turn (LangGraph Studio, `ainvoke`), and when the tool has ended, nobody is told. Of a long message,
+        the first 1000 characters count; a blank one tells nothing.
+
+        Raises `TurnError` for what is no text, and in `on_enter` and `on_exit`, which are no tool calls.
+        """
+        if not isinstance(message, str):
+            raise TurnError(f'ctx.update(...) takes a text, not {type(message).__name__}: write ctx.update(f"...").')
+        if self.tool_call_id is None and self.speak is not None:
+            raise TurnError(
+                "ctx.update(...) tells how far a tool call is, and this is an on_enter or on_exit method. To speak: "
+                "await ctx.say(...), await ctx.generate_reply(...)."
+            )
+        text = message.encode(errors="replace").decode().strip()
+        if not text or self.over:
+            return
+        self.updates.append(text if len(text) <= MAX_UPDATE else f"{text[:MAX_UPDATE]}...")
+        if self.tell is not None and len(self.updates) > self.updates_before:
+            self.tell(self.updates[-1], silent)
 
     async def _speak(self, line: Utterance) -> str:
         if self.already_said:

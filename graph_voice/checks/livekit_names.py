@@ -182,7 +182,8 @@ class _Reader:
             is_host = part.attr == "update" and isinstance(part.value, ast.Attribute) and part.value.attr == "host"
             holder = part.value.value if is_host and isinstance(part.value, ast.Attribute) else part.value
             if _name(holder) in contexts and (is_host or part.attr in LIVEKITS):
-                yield part.lineno, f"{who}: {ast.unparse(part)} is LiveKit's.", LIVEKITS[part.attr], tool
+                fix = f"Write await {_name(holder)}.update(...)." if is_host else LIVEKITS[part.attr]
+                yield part.lineno, f"{who}: {ast.unparse(part)} is LiveKit's.", fix, tool
 
     def _call(self, node: ast.Call) -> Iterator[Mistake]:
         for keyword in node.keywords:

@@ -142,8 +142,10 @@ class AgentRuntime:
         withheld: frozenset[str] = frozenset(),
         message_id: str | None = None,
         known: Callable[[], Known] = lambda: NOTHING,
+        reports: bool = True,
     ) -> Generated:
-        """The answer of the agent's model or its fallback; see `retry.ask`."""
+        """The answer of the agent's model or its fallback; see `retry.ask`. `reports`: whether it may tell the caller
+        of a late result that it is shown."""
         made = await ask(
             self.models(config),
             prompt,
@@ -160,7 +162,7 @@ class AgentRuntime:
             first_token_timeout=self.settings.first_token_timeout,
             known=known,
         )
-        if turn is not None and made.message.id is not None:
+        if reports and turn is not None and made.message.id is not None:
             turn.call.late.shown(prompt, turn.run, made.message.id)
         return made
 

@@ -31,10 +31,16 @@ class BatchFiller:
         self._agent = agent
         self._asking = asking
         self._needed = True
+        self._again = asyncio.Event()
 
     def stand_back(self) -> None:
         """Say no filler: a tool of the batch speaks for itself."""
         self._needed = False
+
+    def start_again(self) -> None:
+        """Count the silence from now on: the model is about to speak of a tool's update."""
+        self._again.set()  # wakes who waits now, and nobody else
+        self._again.clear()
 
     @asynccontextmanager
     async def while_running(self, line: Callable[[], str], after: float) -> AsyncIterator[None]:
@@ -59,8 +65,7 @@ class BatchFiller:
         while not silent:
             while (speaker := turn.call.speaker) is not None:
                 await speaker.wait_reported()
-            await asyncio.sleep(after)
-            silent = turn.call.speaker is None
+            silent = await self._counted(after) and turn.call.speaker is None
         if not self._needed or turn.interrupted or turn.closed:
             return
         try:
@@ -73,3 +78,11 @@ class BatchFiller:
             message_id = new_id("filler")
             self.spoken.append(AIMessage(text, id=message_id, name=self._agent))
             turn.line(self._agent, message_id, text, step_id=self._asking)
+
+    async def _counted(self, seconds: float) -> bool:
+        """Wait so long. False: it starts again."""
+        try:
+            async with asyncio.timeout(seconds):
+                return not await self._again.wait()
+        except TimeoutError:
+            return True

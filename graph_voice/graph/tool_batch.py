@@ -16,6 +16,7 @@ from graph_voice.agents.slow_tool import SlowTool
 from graph_voice.agents.task_end import Done
 from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.frames import TASKS
+from graph_voice.graph.updates import Updates
 from graph_voice.history.context import view
 from graph_voice.messages.pairs import NO_REPLY
 from graph_voice.secrets.known import NOTHING, Known, known_of
@@ -45,6 +46,10 @@ class Outcome:
     """Whether the tool has not run: its arguments don't fit the tool's schema, or the caller has not approved it."""
     approved: bool = False
     """Whether the caller has approved it."""
+    told: int = 0
+    """How many updates (`ctx.update`) it has made."""
+    progress: str = ""
+    """The last one, as it is remembered."""
     ending: bool = False
     spoken: list[AIMessage] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -92,8 +97,15 @@ class ToolBatch:
     """The tool calls that have waited for a task, since an earlier turn or step: they have had their permission."""
     running: RunningTools = field(default_factory=RunningTools)
     """Its tool calls that run now, outside of a call."""
+    updates: Updates = field(init=False)
+    """What its tools tell of their progress."""
     redacted: dict[str, AnyMessage] = field(default_factory=dict)
     """Message id -> the message without the secrets that tool calls of this batch have taken."""
+
+    @property
+    def said(self) -> list[AIMessage]:
+        """What was said for its tools, and not by them."""
+        return [*self.filler.spoken, *self.updates.spoken]
 
     @cached_property
     def shown(self) -> list[AnyMessage]:
@@ -116,7 +128,7 @@ class ToolBatch:
 
     def spoken(self, ran: Iterable[Outcome]) -> list[AIMessage]:
         """The lines that were said while these tool calls ran."""
-        return [*self.filler.spoken, *(line for outcome in ran for line in outcome.spoken)]
+        return [*self.said, *(line for outcome in ran for line in outcome.spoken)]
 
     def ended(self, outcome: Outcome) -> None:
         """Record what a tool call changed, before its result: a crash can't keep the result without the changes."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
-from langchain_core.messages import HumanMessage, SystemMessage, ToolCall, ToolMessage
+from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
@@ -30,7 +30,6 @@ from graph_voice.agents.tools import FunctionTool, takes_state
 from graph_voice.agents.yes_no import READING, Answer, read_answer
 from graph_voice.errors import GraphVoiceError, UserdataError
 from graph_voice.graph.agent_runtime import AgentRuntime
-from graph_voice.graph.filler import BatchFiller
 from graph_voice.graph.generate import TOO_DEEP, usage_of
 from graph_voice.graph.stream_writer import with_writer
 from graph_voice.graph.tool_batch import Outcome, ToolBatch
@@ -143,10 +142,12 @@ class ToolRunner:
         ctx.approved = bool(earlier.get("approved"))
         ctx.note = functools.partial(_note_approval, call_id, name, earlier, turn)
         ctx.read_answer = functools.partial(self._read_answer, batch.config, turn)
-        ctx.speak = _in_place_of_filler(ctx.speak, batch.filler)
+        ctx.speak = _in_place_of_filler(ctx.speak, batch, call_id)
+        ctx.updates_before, ctx.tell = earlier.get("updates", 0), functools.partial(self._tell, call, call_id, batch)
         with self._watched(call, call_id, turn, userdata) as run:
             run.asked_for = ctx.replay.asked if ctx.replay is not None else []
-            outcome = await self._run_among(others, call, call_id, tool, node, batch, ctx)
+            async with batch.updates.of(call_id):
+                outcome = await self._run_among(others, call, call_id, tool, node, batch, ctx)
             run.outcome = _how(outcome)
         asks = outcome.asked is not None or outcome.wants is not None
         if name in self._sees_state and not asks and (wrong := batch.work.undo_invalid()) is not None:
@@ -154,7 +155,8 @@ class ToolRunner:
         secrets = batch.known
         outcome.message, outcome.additions = secrets.message(outcome.message), secrets.value(outcome.additions)
         outcome.spoken, outcome.ending = secrets.value(ctx.spoken), ctx.ending
-        outcome.approved = ctx.approved
+        outcome.approved, outcome.told = ctx.approved, max(len(ctx.updates), ctx.updates_before)
+        outcome.progress = secrets.text(ctx.updates[-1]) if ctx.updates else ""
         return outcome
 
     async def _read_answer(self, config: RunnableConfig, turn: NodesSide | None, question: str, words: str) -> Answer:
@@ -188,6 +190,16 @@ class ToolRunner:
             if watch is not None:
                 watch(run)
 
+    def _tell(self, call: ToolCall, call_id: str, batch: ToolBatch, message: str, silent: bool) -> None:
+        """A running tool tells how far it is (`ctx.update`)."""
+        told = batch.known.text(message)
+        if batch.turn is not None:
+            waits = next((m for m in batch.state["messages"] if _answers(m, call_id)), None)
+            batch.turn.updated(self.agent.name, call, told, silent=silent, waits=waits)
+        if not silent:
+            batch.filler.start_again()
+            batch.updates.tell(call_id, told)
+
     def slow(self, name: str) -> SlowTool | None:
         """What one of the agent's own tools declares for when it is slow."""
         return self._slow.get(name)
@@ -213,7 +225,18 @@ class ToolRunner:
         task = asyncio.create_task(
             self._run_slowly(call, call_id, tool, node, batch, ctx), name=f"graph_voice.tool.{tool.name}"
         )
-        others.begin(RunningTool(call_id, tool.name, call["args"], task, key, tool.cancellable, lambda: ctx.held))
+        others.begin(
+            RunningTool(
+                call_id,
+                tool.name,
+                call["args"],
+                task,
+                key,
+                tool.cancellable,
+                held=lambda: ctx.held,
+                progress=lambda: batch.known.text(ctx.updates[-1]) if ctx.updates else "",
+            )
+        )
         try:
             return await task
         except asyncio.CancelledError as error:
@@ -416,17 +439,22 @@ def _how(outcome: Outcome) -> Literal["done", "failed", "asking", "refused"]:
 
 
 def _in_place_of_filler(
-    speak: Callable[[str, Utterance], Awaitable[str]] | None, filler: BatchFiller
+    speak: Callable[[str, Utterance], Awaitable[str]] | None, batch: ToolBatch, call_id: str
 ) -> Callable[[str, Utterance], Awaitable[str]] | None:
-    """Let a tool that speaks for itself have no filler."""
+    """Let a tool that speaks for itself have no filler, and what it says stand behind the words about its updates."""
     if speak is None:
         return None
 
     async def speak_instead(message_id: str, line: Utterance) -> str:
-        filler.stand_back()
+        batch.filler.stand_back()
+        await batch.updates.worded(call_id)
         return await speak(message_id, line)
 
     return speak_instead
+
+
+def _answers(message: AnyMessage, call_id: str) -> TypeGuard[ToolMessage]:
+    return isinstance(message, ToolMessage) and message.tool_call_id == call_id
 
 
 def _marked(message: ToolMessage, why: str) -> ToolMessage:

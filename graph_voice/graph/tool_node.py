@@ -1,6 +1,7 @@
 """The tool node of an agent: it answers every tool call of a batch, and at most one handoff wins."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,18 +31,19 @@ from graph_voice.graph.frames import (
     returned_to,
 )
 from graph_voice.graph.generate import DROPPED
+from graph_voice.graph.progress import words_about
 from graph_voice.graph.studio_context import edited
 from graph_voice.graph.task_steps import TaskSteps, merged
 from graph_voice.graph.tool_batch import Outcome, ToolBatch
 from graph_voice.graph.tool_call import ToolRunner
 from graph_voice.graph.transfers import Transfers
+from graph_voice.graph.updates import Updates
 from graph_voice.graph.waiting_calls import WaitingCalls, is_open
 from graph_voice.messages.pairs import (
     ENDS,
     GOTO,
     NO_REPLY,
     WAITS,
-    is_approved,
     waits_for_task,
     without_transfer,
 )
@@ -108,6 +110,7 @@ class ToolsNode:
         takes = bool(self.runtime.secret_schemas)
         work, me, slow = WorkingCopy(state), self.agent.name, self._runner.slow
         batch = ToolBatch(state, config, runtime, turn, asking, work, filler, node, me, slow, takes)
+        batch.updates = Updates(turn, self.agent.name, functools.partial(words_about, self.runtime, batch))
         # Behind a task of the batch, all of its tool calls have had their permission.
         batch.waited = [call_id for call_id, found in answers.items() if waits_for_task(found) or frame is not None]
         batch.draft = self._tasks.draft(state)
@@ -128,6 +131,7 @@ class ToolsNode:
         if frame is not None and turn is not None and asked is not None:
             turn.wrote(Write(node, {"stack": asks_caller(frame)}, agent=self.agent.name))
         if asked is not None and len(ran) == 1 and (known or len(calls) == 1):
+            self._keep_place(next(iter(ran.values())), batch)
             raise asked
         if any(o is None or o.asked is not None for o in outcomes.values()):
             if (wants := self._next_task(outcomes, ran, batch)) is not None:
@@ -181,8 +185,8 @@ class ToolsNode:
 
     async def _one(self, call: ToolCall, call_id: str, batch: ToolBatch, waits: ToolMessage | None) -> Outcome:
         again = batch.turn.run.tool_call(call_id) if batch.turn is not None else None
-        if waits is None and again is not None and is_approved(again.result):
-            waits = again.result  # the process ended while it ran, and it runs again
+        if waits is None and again is not None and again.result is not None and WAITS in again.result.additional_kwargs:
+            waits = again.result  # it has asked, or the process ended while it ran, and it runs again
         earlier = waits.additional_kwargs.get(WAITS, {}) if waits is not None else {}
         outcome = await self._runner.run(call, call_id, batch, earlier=earlier)
         dropped = batch.asking.additional_kwargs.get(DROPPED)
@@ -250,6 +254,11 @@ class ToolsNode:
             messages.append(message)
         spoken = batch.spoken(ran.values())
         return [*self._written(messages, spoken, list(ran.values()), batch), Command(goto=self.name)]
+
+    def _keep_place(self, outcome: Outcome, batch: ToolBatch) -> None:
+        """A tool call asks, and runs again from its start: what it has told is not told again."""
+        if batch.turn is not None and (outcome.told or outcome.spoken):
+            batch.turn.waits(self._waiting.placeholder(outcome, batch.work.current))
 
     # ---- the batch
 

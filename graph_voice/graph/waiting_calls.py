@@ -7,7 +7,7 @@ from langchain_core.messages import AnyMessage, ToolMessage
 from graph_voice.agents.task_end import Done
 from graph_voice.graph.tool_batch import Outcome
 from graph_voice.graph.transfers import Transfers
-from graph_voice.messages.pairs import ACTED, ENDS, WAITS, placeholder
+from graph_voice.messages.pairs import ACTED, ENDS, WAITS, placeholder, running
 
 __all__ = ["WaitingCalls", "is_open"]
 
@@ -36,8 +36,10 @@ class WaitingCalls:
 
     def placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
         """The placeholder in the state for an undecided tool call. It says how to go on."""
-        made = placeholder(outcome.message.tool_call_id, outcome.message.name or "")
+        made = placeholder(outcome.message.tool_call_id, outcome.message.name or "", running(outcome.progress))
         known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
+        if outcome.told:
+            known["updates"] = outcome.told
         if outcome.approved:
             known["approved"] = True
         if outcome.wants is not None:

@@ -25,6 +25,7 @@ __all__ = [
     "pair_safe",
     "paired",
     "placeholder",
+    "running",
     "stands_alone",
     "transfer_answer",
     "waits_for_task",
@@ -89,6 +90,11 @@ def without_transfer(message: ToolMessage, reason: str, *, why: str = "") -> Too
     else:
         update["content"] = f"{own} The transfer did not take place{why and f': {why}'}.".strip()
     return message.model_copy(update=update)
+
+
+def running(progress: str) -> str:
+    """`RUNNING`, with what the tool has told of its progress last, if it has (`ctx.update`)."""
+    return f"{RUNNING} Its last update: {progress}" if progress else RUNNING
 
 
 def placeholder(call_id: str, name: str, text: str = RUNNING) -> ToolMessage:

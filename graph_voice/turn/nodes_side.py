@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langgraph.runtime import RunControl, Runtime, get_runtime
 
 from graph_voice import events
-from graph_voice.messages.pairs import NO_REPLY
+from graph_voice.messages.pairs import NO_REPLY, placeholder, running
 from graph_voice.turn.gate import ANSWERED, NOT_STARTED, AnsweredAlready, Permission
 from graph_voice.turn.handoff import HandoffInProgress
 from graph_voice.turn.owner import TurnOwner
@@ -148,6 +148,8 @@ class NodesSide:
         """A piece of a reply."""
         found = self.record.spoken(message_id)
         words = found[1] if found is not None else self._words(self.record.step(agent, message_id).words)
+        if found is not None and not words.produced:
+            found[0].begins(words)
         words.produced += delta
         self.timings.text(agent)
         self._speaking = message_id
@@ -321,6 +323,25 @@ class NodesSide:
             call.result = message
         if self.record.call(message.tool_call_id) is None:
             self.remember([message])  # a tool call of an earlier turn
+        self.run.changed()
+
+    def updated(self, agent: str, call: ToolCall, message: str, *, silent: bool, waits: ToolMessage | None) -> None:
+        """A running tool call tells how far it is.
+
+        Args:
+            agent: who made the tool call.
+            call: the tool call.
+            message: what it tells, as it is remembered.
+            silent: whether only models are told.
+            waits: its placeholder in the state, if it goes on in a later turn.
+        """
+        call_id, name = call["id"] or "", call["name"]
+        if (found := self.run.tool_call(call_id)) is not None:
+            found.progress = message
+        if self.record.call(call_id) is None:  # a tool call of an earlier turn
+            base = (found.answer if found is not None else waits) or placeholder(call_id, name)
+            self.remember([base.model_copy(update={"content": running(message)})])
+        self.emit(events.ToolUpdate(agent, call_id, name, message, silent))
         self.run.changed()
 
     def is_running(self, call_id: str) -> bool:

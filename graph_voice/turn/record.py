@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langgraph.types import Interrupt
 
-from graph_voice.messages.pairs import keep_calls, placeholder
+from graph_voice.messages.pairs import keep_calls, placeholder, running
 from graph_voice.messages.provider_data import with_words
 from graph_voice.messages.tool_names import is_legal_name
 from graph_voice.turn.handoff import HandoffInProgress, Handoffs
@@ -99,6 +99,16 @@ class ToolCallRecord:
     """The front end's own context, passed to `allow`."""
     question: Interrupt | None = None
     """What it asked when it ran. It need not run again to ask it; only the answer makes it run."""
+    progress: str = ""
+    """What it has told of its progress last (`ctx.update`), as it is remembered."""
+
+    @property
+    def answer(self) -> ToolMessage | None:
+        """Its result, or its placeholder, which says how far it is; None if it has neither."""
+        if self.result is not None:
+            told = self.progress and self.result.additional_kwargs.get("placeholder")
+            return self.result.model_copy(update={"content": running(self.progress)}) if told else self.result
+        return placeholder(self.id, self.name, running(self.progress)) if self.status == "running" else None
 
     @property
     def open(self) -> bool:
@@ -121,6 +131,12 @@ class ModelStep:
     lines: list[Spoken] = field(default_factory=list)
     """What the tools of this step said. It is part of the same assistant message, since a prompt may not end with one.
     A line that was heard behind something else (from the program or another turn) stands where it was heard."""
+
+    def begins(self, line: Spoken) -> None:
+        """The first words of this line, which a model has been asked for, come now: it is behind what tools have said
+        meanwhile."""
+        if any(line is other for other in self.lines):
+            self.lines = [*(other for other in self.lines if other is not line), line]
 
     def find(self, message_id: str) -> Spoken | None:
         return next((s for s in (self.words, *self.lines) if s.id == message_id), None)
@@ -157,12 +173,8 @@ class ModelStep:
             update["additional_kwargs"] = {**extra, "interrupted": True}
         result: list[AnyMessage] = [base.model_copy(update=update)]
         for call in calls:
-            if call.result is not None:
-                result.append(call.result)
-            elif call.status == "running":
-                result.append(placeholder(call.id, call.name))
-            else:
-                result.append(placeholder(call.id, call.name, "not done: the tool call was not executed."))
+            unstarted = "not done: the tool call was not executed."
+            result.append(call.answer or placeholder(call.id, call.name, unstarted))
         return result
 
 

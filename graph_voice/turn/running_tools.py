@@ -22,11 +22,14 @@ class RunningTool:
     cancellable: bool
     held: Callable[[], bool]
     """Whether it has disallowed interruptions."""
+    progress: Callable[[], str]
+    """What it has told of its progress last; "" if nothing."""
 
     def dump(self) -> dict[str, Any]:
-        """As LiveKit's `FunctionCall`."""
+        """As LiveKit's `FunctionCall`, and with its last update."""
         args = json.dumps(dict(self.args), default=str)
-        return {"type": "function_call", "call_id": self.call_id, "arguments": args, "name": self.name}
+        made = {"type": "function_call", "call_id": self.call_id, "arguments": args, "name": self.name}
+        return {**made, "update": told} if (told := self.progress()) else made
 
 
 class RunningTools:

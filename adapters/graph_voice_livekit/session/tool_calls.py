@@ -41,8 +41,7 @@ class HostContext(RunContext[Any]):
         del options
         raise TurnError(
             f"{self.function_call.name}: ctx.host.update({message!r:.60}) is for LiveKit's own tools, and the graph "
-            "would not know of it. To speak while the tool works: await ctx.say(...), ctx.generate_reply(...), or "
-            '@function_tool(filler="..."). What comes after a barge-in is told when it comes.'
+            "would not know of it. Write await ctx.update(...), without `host`."
         )
 
 

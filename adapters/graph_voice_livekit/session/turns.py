@@ -117,8 +117,8 @@ class TurnDriver(TurnListener):
         match event:
             case events.ToolCalls(custom=True) | events.ToolResult(custom=True):
                 pass  # the graph runs them by itself, and LiveKit knows none of these tools
-            case events.Custom():
-                pass  # the call delivers it to the program
+            case events.Custom() | events.ToolUpdate():
+                pass  # the call delivers it to the program, and the model's words about it come by themselves
             case events.ToolCalls():
                 self._open = Batch.of(event, self)
                 self._call.tables.tool_calls.update(self._open.calls)

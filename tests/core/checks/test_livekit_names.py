@@ -68,7 +68,7 @@ MISTAKES = {
     ),
     "ctx.host.update": (
         '@function_tool\nasync def look(ctx) -> str:\n    """Look."""\n    await ctx.host.update("x")\n    return ""',
-        "await ctx.say(...)",
+        "await ctx.update(...)",
         11,
     ),
     "update_instructions": (
