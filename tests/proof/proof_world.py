@@ -323,10 +323,13 @@ class World:
 
         @function_tool
         async def words(ctx: RunContext[Any], value: Any = None) -> str:
-            """Let the model find words for the wait."""
+            """Let the model find words for the wait, and tell it how far the tool is."""
 
             async def finds() -> None:
+                await ctx.update("a third of it is done")
+                await ctx.update("the first half is done", silent=True)
                 await ctx.generate_reply("Tell the caller that it takes a while.")
+                await ctx.update("nearly all of it is done")
 
             return await self._act(ctx, "words", 0.5, finds)
 
@@ -474,6 +477,8 @@ class World:
             return self._reads(text)
         if "Ask the caller to hold" in text:
             return HOLD
+        if any(isinstance(m, ToolMessage) and "has updated, message:" in m.text for m in messages[asked:]):
+            return "I am at it."
         if any(isinstance(m, ToolMessage) for m in messages[asked:]):
             return "That is done now."
         tools = self.model.prompts[-1].tools

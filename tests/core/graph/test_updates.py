@@ -230,32 +230,27 @@ async def test_an_edited_context_is_what_the_model_is_shown() -> None:
 
 async def test_words_about_an_update_tell_no_late_result() -> None:
     """The result of an earlier tool is announced, though the model has seen it when it spoke about an update."""
-    tools = [search(8, name="first", result="the first"), search("at it", 30, name="second", result="the second")]
+    tools = [
+        search(8, name="first", result="the first"),
+        search("at it", 30, name="second", late="merge"),
+    ]
     model = ScriptedModel(
-        [
-            ("one", [say(call("first"))]),
-            ("two", [say(call("second")), "I am at it."]),
-            ("has ended", "The first came."),
-        ]
+        [("one", [say(call("first"))]), ("two", [say(call("second")), "I am at it."]), ("has ended", "The first came.")]
     )
     conversation, _ = host(model, *tools)
-    turns = []
-    for words, seconds in (("one", 1), ("two", 12)):
+    for words in ("one", "two"):
         turn = conversation.turn(words)
-        turns.append(turn)
         turn.commit()
         turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
-        await asyncio.sleep(0.1)
-        for step in turn.record.steps():
-            for line in step.lines:
-                turn.heard(line.id, line.produced)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(1)
+        for line in (line for step in turn.record.steps() for line in step.lines):
+            turn.heard(line.id, line.produced)
         turn.interrupt()
         turn.close()
-    assert "the first" not in results(model, 2)
-    await asyncio.sleep(30)
-    announced = conversation.announce()
-    assert announced is not None
+        await asyncio.sleep(40)
+    assert "the first" in results(model, 2)
+    assert told(conversation)[-2] == "ai: I am at it. +call_2"
+    assert conversation.announce() is not None
 
 
 def script_of(messages: list[BaseMessage]) -> Any:

@@ -219,18 +219,17 @@ async def test_another_tools_line_that_comes_first_stands_first(front_end: Any) 
 
 @pytest.mark.parametrize("silent", [False, True])
 async def test_the_filler_waits_anew_and_is_not_dropped(front_end: Any, silent: bool) -> None:
-    at: list[float] = []
-
     @function_tool(filler="One moment.", filler_after=3.0)
     async def search(ctx: RunContext[Any]) -> str:
         """Search."""
         await asyncio.sleep(2.5)
         await ctx.update("at it", silent=silent)
-        at.append(asyncio.get_running_loop().time())
         await asyncio.sleep(20)
         return "found"
 
-    model = ScriptedModel([say(call("search")), *(["I am at it."] if not silent else []), "Found."])
+    model = ScriptedModel(
+        [say(call("search")), *([say("I am at it.", first_token=2.0)] if not silent else []), "Found."]
+    )
     async with Call(desk(search), llm=model, front_end=front_end) as phone:
         await phone.says("Find it.")
     said = "One moment." if silent else "I am at it. One moment."
