@@ -17,6 +17,7 @@ from graph_voice_livekit.offline.words import same_key
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "tests" / "offline" / "natural_lines").glob("*[!s].yaml"))
 MISLEADING = sorted((ROOT / "tests" / "offline" / "natural_lines" / "misleading").glob("*.yaml"))
+CAREFUL = sorted((ROOT / "tests" / "offline" / "natural_lines").glob("careful*/*.yaml"))
 UNSEEN = sorted((ROOT / "tests" / "offline" / "natural_lines" / "unseen").glob("*.yaml"))
 
 
@@ -71,13 +72,23 @@ def test_lines_written_after_the_router_fare_alike(file: Path) -> None:
     assert len(all_lines) - len(found) >= 10, report
 
 
+@pytest.mark.parametrize("file", CAREFUL, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_careful_callers_take_back_ask_and_tell_without_doing_anything(file: Path) -> None:
+    """Corrections, questions, reports of others, conditions, two wishes. A part of what was meant is wrong, too."""
+    router, all_lines = lines(file)
+    found = []
+    for line in all_lines:
+        for wrong, what in faults(router, [line]):
+            found.append((wrong or bool(done(router, line)[0]), what))
+    report = "\n".join(f"{'WRONG' if wrong else 'missed'} {what}" for wrong, what in found)
+    assert not any(wrong for wrong, _ in found), report
+    assert 3 * (len(all_lines) - len(found)) >= 2 * len(all_lines), report
+
+
 @pytest.mark.parametrize("file", MISLEADING, ids=lambda file: file.stem)
 def test_lines_that_mislead_do_nothing_either(file: Path) -> None:
     router, all_lines = lines(file)
-    known = yaml.safe_load(file.read_text(encoding="utf-8")).get("known_wrong", [])
-    acted = [what for wrong, what in faults(router, all_lines) if wrong]
-    assert not [what for what in acted if not any(line in what for line in known)]
-    assert len(known) <= 1
+    assert not [what for wrong, what in faults(router, all_lines) if wrong]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

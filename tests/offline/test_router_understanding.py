@@ -316,3 +316,63 @@ async def test_hello_is_not_answered_with_goodbye(front_end: str) -> None:
         last = phone.messages[-1].text
         assert "bye" not in last.lower()
         assert "apply" in last
+
+
+TAKEN_BACK = ["Actually, no.", "No wait.", "Never mind.", "Scratch that.", "Um, no.", "Sorry, forget it.", "No."]
+INSTEAD = ["no wait,", "Actually, make that", "sorry, I meant", "or rather", "Scratch that,", "no, sorry,"]
+
+
+@pytest.mark.parametrize("back", TAKEN_BACK)
+@pytest.mark.parametrize("words", ["Two pizzas.", "Can I get a ketchup?", "Friday at seven,", "My name is Ann."])
+def test_what_is_taken_back_is_not_done(shop: IntentRouter, words: str, back: str) -> None:
+    assert calls(shop, words)
+    assert calls(shop, f"{words} {back}") == []
+    assert calls(shop, words, back) == [], "also when the agent was cut off in between"
+
+
+@pytest.mark.parametrize("instead", INSTEAD)
+def test_what_is_said_instead_is_done(shop: IntentRouter, instead: str) -> None:
+    assert calls(shop, f"A pizza, {instead} two soups.") == [("order", {"items": [_line("soup", 2)]})]
+    assert calls(shop, f"Friday at seven, {instead} Sunday at eight.") == [("book", {"time": "Sunday at eight"})]
+    assert calls(shop, f"A pizza and a soup, {instead} two soups.") == [], "nobody knows whether the pizza stays"
+    assert calls(shop, f"A pizza, {instead} the blue one.") == []
+
+
+def test_more_is_not_instead(shop: IntentRouter) -> None:
+    assert calls(shop, "A pizza, no wait, and also a soup.") == []
+
+
+@pytest.mark.parametrize("sound", ["uh", "um,", "er", "hmm", "mhm,"])
+def test_sounds_are_no_words(shop: IntentRouter, sound: str) -> None:
+    assert calls(shop, f"{sound} Friday at {sound} seven") == [("book", {"time": "Friday at seven"})]
+    assert calls(shop, f"{sound.capitalize()} let me think.", asked="What is your name?") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "My friend talks to a person.",
+        "My brother put me through to someone.",
+        "If I want to talk to a person, what then?",
+        "Are you a person that I can talk to?",
+        "I talked to a person last week.",
+        "They told me to talk to a person.",
+        "Yes, but I want to talk to a person first or my wife.",
+        "A pizza or a soup.",
+        "A pizza without olives.",
+        "A pizza, but no olives.",
+        "Maybe a pizza.",
+        "If you have gelato, a gelato.",
+        "Yes, but Friday at seven.",
+        "A pizza with anchovies and a soup.",
+    ],
+)
+def test_what_is_told_asked_or_imagined_is_no_wish(shop: IntentRouter, words: str) -> None:
+    assert calls(shop, words) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["My friend wants to talk to a person.", "I'd like to talk to a person if that's possible."]
+)
+def test_a_wish_for_others_and_a_polite_one_are_wishes(shop: IntentRouter, words: str) -> None:
+    assert calls(shop, words) == [("transfer_to_person", {})]

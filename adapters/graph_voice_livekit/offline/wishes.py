@@ -3,15 +3,18 @@
 1. An exact example is what the file says it is.
 2. A pattern that matches counts where nothing is left over that the router does not know: "two pizzas and a burger" is
    no order of two pizzas. What is denied ("not on Friday") or asked ("is it 22 dollars?") is not said.
+   What is taken back ("a burger, no wait, a wrap") is not wanted.
 3. Otherwise the nearest examples decide. A tool needs more than an answer does: a word that the examples know, a
-   distance to what else it could be, and the same yes or no.
+   distance to what else it could be, and the same yes or no. What is only told is no wish.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from graph_voice_livekit.offline.corrections import correction, without_hesitation
 from graph_voice_livekit.offline.examples import AgentExamples, Examples, Intent
+from graph_voice_livekit.offline.reports import is_report, is_undecided
 from graph_voice_livekit.offline.slot_types import ANSWERS, SlotValue
 from graph_voice_livekit.offline.slots import literal_words, placeholders
 from graph_voice_livekit.offline.words import (
@@ -118,6 +121,24 @@ class Understanding:
                     ]
             if key and key in [same_key(example, courteous=courteous) for example in self._examples.outside]:
                 return []
+        return self._corrected(without_hesitation(words), without_hesitation(unanswered))
+
+    def _corrected(self, words: str, unanswered: str) -> list[Wish]:
+        """What is wanted when what was taken back is left out; nothing, if that is not plain."""
+        taken_back = correction(unanswered)
+        if taken_back is None:
+            return self._understood(words, unanswered)
+        first = self._corrected(taken_back.first, taken_back.first)
+        instead = self._understood(taken_back.instead, taken_back.instead) if taken_back.instead else []
+        acted = [wish for wish in first if wish.intent.tool]
+        acts_instead = any(wish.intent.tool for wish in instead)
+        if not acted and not acts_instead:
+            return instead or first
+        is_plain = acts_instead and len(acted) < 2 and not (acted and taken_back.adds)
+        is_plain &= not is_negated(taken_back.first)
+        return instead if is_plain else []
+
+    def _understood(self, words: str, unanswered: str) -> list[Wish]:
         found, rest = self._by_patterns(unanswered)
         if not found:
             return self._by_examples(words)
@@ -176,19 +197,19 @@ class Understanding:
             parts.append((re.sub(f"{_MARK}+", _SLOT, clause), marked))
             place += len(clause)
         values = vocabulary(str(value) for one in inside for value in one.slots.values())
-        strange = any(not marked and self._is_strange(clause, values) for clause, marked in parts)
+        strange = is_undecided(sentence.replace(_MARK, _SLOT)) or any(
+            self._is_left_over(clause, marked, values) for clause, marked in parts
+        )
         question = asks_a_fact(sentence.replace(_MARK, _SLOT))
         counted = []
         for clause, marked in parts:
-            known = vocabulary(self._texts_of([one.intent for one in marked]))
-            left_over = content(clause) - known - values
             for one in marked:
                 if not one.intent.tool and not one.is_weak:
                     counted.append(one)  # an answer does no harm: "Am I having a heart attack?"
                     continue
                 if (question and not asks_a_fact(f"{one.pattern} ?")) or is_negated(clause, one.pattern):
                     continue
-                if not one.is_weak or not (strange or left_over or self._is_no_name(one, clause, sentence)):
+                if not one.is_weak or not (strange or self._is_no_name(one, clause, sentence)):
                     counted.append(one)
         return counted
 
@@ -199,6 +220,13 @@ class Understanding:
             return False
         known = vocabulary(self._texts_of(self._section.intents))
         return sentence.endswith("?") or says_more(clause) or bool(vocabulary(map(str, names)) & known)
+
+    def _is_left_over(self, clause: str, marked: Sequence[_Found], values: frozenset[str]) -> bool:
+        """Whether a clause says something that is not understood, beside its matches if it has any."""
+        if not marked:
+            return self._is_strange(clause, values)
+        known = vocabulary(self._texts_of([one.intent for one in marked]))
+        return any(one.is_weak and one.intent.tool for one in marked) and bool(content(clause) - known - values)
 
     def _is_strange(self, clause: str, values: frozenset[str]) -> bool:
         return bool(content(clause) - values) and self._nearest_intent(clause, TOOL_SCORE) is None
@@ -237,11 +265,15 @@ class Understanding:
         others = (m.score for m in matches[1:] if m.intent not in intents or intents[m.intent].tool != intent.tool)
         distance = best.score - next(others, 0.0)
         floor, margin = (STRANGE_TOOL_SCORE, STRANGE_TOOL_MARGIN) if knows_none else (least_of_tool, TOOL_MARGIN)
-        if best.score < floor or distance < margin or is_negated(words, best.nearest):
+        if best.score < floor or distance < margin or self._is_no_wish(words, best.nearest):
             return None
         if knows_none and len(words.split()) < 3:
             return None  # "Almost." is near to anything short
         return Wish(intent, {})
+
+    @staticmethod
+    def _is_no_wish(words: str, like: str) -> bool:
+        return is_negated(words, like) or is_report(words, like)
 
 
 def _apart(found: Sequence[_Found]) -> list[_Found]:
