@@ -4,6 +4,7 @@ import asyncio
 import functools
 import importlib
 import importlib.util
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +16,14 @@ from weakref import WeakKeyDictionary
 from langchain_core.tools import BaseTool, StructuredTool
 
 from graph_voice.agents.mcp_connection import Connection, Session
+from graph_voice.agents.slow_tool import SlowTool
 from graph_voice.agents.tool_errors import ToolError
 from graph_voice.agents.toolset import Toolset
 from graph_voice.errors import BuildError, MissingDependencyError
 
 __all__ = ["McpServer"]
+
+logger = logging.getLogger("graph_voice")
 
 _TRANSPORTS = {
     "stdio": "command",
@@ -73,14 +77,17 @@ class McpServer(Toolset):
             raise BuildError(f"McpServer(allowed_tools={allowed_tools!r}): write a list, [{allowed_tools!r}].")
         if not isinstance(timeout, int | float) or not timeout > 0:
             raise BuildError(f"McpServer(timeout={timeout!r}): write seconds above 0.")
-        if not isinstance(approve or {}, Mapping):
+        asked = approve.values() if isinstance(approve, Mapping) else () if approve is None else (None,)
+        if not all(isinstance(question, str) or callable(question) for question in asked):
             raise BuildError(f'McpServer(approve={approve!r:.60}): write {{"send_mail": "Shall I send it?"}}.')
+        SlowTool(filler).check(self.name)
         self._allowed = None if allowed_tools is None else frozenset(allowed_tools)
         self._prefix = prefix
         self._timeout = timeout
         self._approve = dict(approve or {})
         self._declared = {} if filler is None else {"filler": filler}
         self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connection] = WeakKeyDictionary()
+        self._told: set[str] = set()
         self._made: dict[str, tuple[Any, BaseTool]] = {}
         """Tool -> what the server has said of it, and the tool made of it: it stays the same as long as that does."""
 
@@ -104,7 +111,7 @@ class McpServer(Toolset):
         await asyncio.to_thread(_imported)
         loop = asyncio.get_running_loop()
         if (found := self._connections.get(loop)) is None:
-            found = self._connections[loop] = Connection(self.name, self._open, _load, self._timeout)
+            found = self._connections[loop] = Connection(self.name, self._open, self._load, self._timeout)
         await found.decided()
 
     async def aclose(self) -> None:
@@ -131,6 +138,16 @@ class McpServer(Toolset):
         connection: Any = {**self._connection, "session_kwargs": {**options, "message_handler": handle}}
         async with create_session(connection) as session:
             yield session
+
+    async def _load(self, session: Any) -> list[BaseTool]:
+        from langchain_mcp_adapters.tools import load_mcp_tools
+
+        found = await load_mcp_tools(session)
+        named = dict.fromkeys(self._approve, "approve") | dict.fromkeys(self._allowed or (), "allowed_tools")
+        for name in sorted(named.keys() - {tool.name for tool in found} - self._told):
+            self._told.add(name)
+            logger.warning("MCP server %s has no tool %s, which %s names", self.name, name, named[name])
+        return found
 
     def _offered(self, tool: BaseTool) -> BaseTool:
         """The server's tool as agents have it. It runs in whichever session is open when it is called."""
@@ -160,12 +177,6 @@ class McpServer(Toolset):
         made = tool.model_copy(update={"name": name, "coroutine": call, "metadata": metadata or None})
         self._made[called] = (said, made)
         return made
-
-
-async def _load(session: Any) -> list[BaseTool]:
-    from langchain_mcp_adapters.tools import load_mcp_tools
-
-    return await load_mcp_tools(session)
 
 
 @functools.cache

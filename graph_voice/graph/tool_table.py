@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.agent import Agent, require_tool_name
-from graph_voice.agents.tools import as_tool
+from graph_voice.agents.slow_tool import slow_tool
+from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.toolsets_in_use import if_in_use, in_use
 from graph_voice.errors import GraphVoiceError
 from graph_voice.secrets.arguments import secret_schemas
@@ -88,8 +89,9 @@ class ToolTable:
             self._made.clear()
         made: BaseTool | None = None
         try:
-            made = as_tool(item, where=f"toolset {toolset}")
+            made = described_tool(item, where=f"toolset {toolset}")
             require_tool_name(made, where=f"toolset {toolset}")
+            slow_tool(made)
             if secret_schemas([made]):
                 self._tell(toolset, made.name, "left out, since it takes a secret: list it in tools=[...] itself")
                 made = None

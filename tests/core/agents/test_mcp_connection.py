@@ -44,9 +44,10 @@ class Server:
         yield Life(self, self.life)
 
     async def load(self, session: Any) -> Sequence[BaseTool]:
+        found = [self.tool(name) for name in self.tools]
         await session.answer()
         self.listed += 1
-        return [self.tool(name) for name in self.tools]
+        return found
 
     def tool(self, name: str) -> BaseTool:
         async def run() -> str:
@@ -127,7 +128,7 @@ async def test_a_change_while_the_list_is_read_is_not_lost() -> None:
     server = Server("look")
     async with connected(server) as connection:
         server.changed()
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.02)
         server.tools = ["book"]
         server.changed()
         await asyncio.sleep(1)

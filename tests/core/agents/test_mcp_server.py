@@ -13,6 +13,8 @@ import pytest
 from langchain_core.messages import AnyMessage, ToolMessage
 
 from graph_voice import Agent, Conversation, McpServer, create_voice_graph
+from graph_voice.agents.slow_tool import slow_tool
+from graph_voice.errors import BuildError, MissingDependencyError
 from graph_voice.testing import ScriptedModel, call
 
 pytest.importorskip("langchain_mcp_adapters.client")
@@ -65,8 +67,8 @@ def answers(messages: Sequence[AnyMessage]) -> Any:
     last = messages[-1]
     if isinstance(last, ToolMessage):
         return last.text
-    tool, number = last.text.split()
-    return call(tool, {"number": int(number)}, unknown=True)
+    tool, _, number = last.text.partition(" ")
+    return call(tool, {"number": int(number)}) if number else "Hello."
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -127,7 +129,7 @@ async def test_a_server_on_http_that_goes_and_comes_back(file: Path, caplog: Any
             assert await heard(conversation, "order_status 7") == "Order 7 is on its way."
             assert LOST in await heard(conversation, "order_status 0")
             await until(lambda: not server.tools)
-            assert await heard(conversation, "order_status 7") == "Unknown tool order_status. Available tools: none."
+            assert await heard(conversation, "Hello?") == "Hello."
             process.wait()
             process = start()
             await until(lambda: bool(server.tools))
@@ -138,3 +140,75 @@ async def test_a_server_on_http_that_goes_and_comes_back(file: Path, caplog: Any
     told = [r.getMessage() for r in caplog.records if r.name == "graph_voice" and "MCP server" in r.getMessage()]
     assert len([line for line in told if "can't be reached" in line or "was lost" in line]) <= 2
     assert told[-1] == "MCP server orders: it is there again"
+
+
+async def test_names_a_prefix_and_approval(file: Path, caplog: Any) -> None:
+    server = McpServer(
+        {"command": sys.executable, "args": [str(file)]},
+        allowed_tools=["order_status", "refund"],
+        prefix="shop",
+        approve={"order_status": "Shall I look up {number}?", "pay": "Shall I pay?"},
+        filler="One moment.",
+    )
+    async with talking(server) as conversation:
+        (tool,) = server.tools
+        assert (tool.name, slow_tool(tool).filler) == ("shop_order_status", "One moment.")
+        await conversation.run("shop_order_status 7")
+        assert [asked.value for asked in conversation.interrupts] == ["Shall I look up 7?"]
+        assert await heard(conversation, "yes") == "Order 7 is on its way."
+        assert server.tools[0] is tool  # so a model's tools are not bound anew, and its prompt can be cached
+    assert "MCP server shop has no tool refund, which allowed_tools names" in caplog.text
+    assert "MCP server shop has no tool pay, which approve names" in caplog.text
+
+
+async def test_one_that_cant_be_reached_leaves_the_call_as_it_is(caplog: Any) -> None:
+    server = McpServer({"command": "no-such-program"})
+    agent = Agent("clerk", instructions="Tell the status.", tools=[server])
+    model = ScriptedModel(["Hello.", "Still here."])
+    async with Conversation(create_voice_graph([agent], llm=model)) as conversation:
+        assert [await heard(conversation, "Hello."), await heard(conversation, "Hello?")] == ["Hello.", "Still here."]
+    assert [prompt.tools for prompt in model.prompts] == [(), ()]
+    assert caplog.text.count("MCP server no-such-program: it can't be reached") == 1
+
+
+@pytest.mark.parametrize(
+    ("connection", "options", "why"),
+    [
+        ({}, {}, "needs a url"),
+        ({"transport": "stdio", "url": "http://x"}, {}, "needs a command"),
+        ({"transport": "pigeon"}, {}, "is unknown: write stdio"),
+        ("python server.py", {}, "write its connection"),
+        ({"command": "python", "args": "server.py"}, {}, "write a list of texts"),
+        ({"command": "python"}, {"allowed_tools": "look"}, "write a list"),
+        ({"command": "python"}, {"timeout": 0}, "seconds above 0"),
+        ({"command": "python"}, {"approve": "Shall I?"}, "write {"),
+        ({"command": "python"}, {"approve": {"look": None}}, "write {"),
+        ({"command": "python"}, {"filler": 7}, "can't be said"),
+    ],
+)
+def test_what_cant_work_is_refused_where_it_is_written(connection: Any, options: Any, why: str) -> None:
+    with pytest.raises(BuildError, match=why):
+        McpServer(connection, **options)
+
+
+@pytest.mark.parametrize(
+    ("connection", "name"),
+    [
+        ({"command": "python", "args": ["-m", "orders_server"]}, "orders_server"),
+        ({"command": "npx", "args": ["-y", "@acme/server-crm"]}, "server-crm"),
+        ({"command": "/usr/bin/orders"}, "orders"),
+        ({"url": "https://user:secret@example.com:8000/mcp?key=secret"}, "example.com"),
+    ],
+)
+def test_its_name_is_a_part_of_the_connection_without_credentials(connection: Any, name: str) -> None:
+    server = McpServer(connection)
+    assert (server.name, "secret" in repr(server)) == (name, False)
+
+
+async def test_without_the_package_the_extra_is_named(monkeypatch: Any) -> None:
+    monkeypatch.setattr("graph_voice.agents.mcp_server._is_installed", lambda: False)
+    graph = create_voice_graph([Agent("clerk", instructions="x", tools=[McpServer({"command": "python"})])])
+    graph.compile()  # it can be built, drawn and checked without
+    conversation = Conversation(graph, config={"configurable": {"llm": ScriptedModel([])}})
+    with pytest.raises(MissingDependencyError, match=r"pip install 'graph-voice\[mcp\]'"):
+        conversation.turn("Hello.")

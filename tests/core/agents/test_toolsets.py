@@ -54,6 +54,7 @@ class Shop(Toolset):
         return self.now
 
     async def aclose(self) -> None:
+        self.now = []
         self.log.append("closed")
 
 

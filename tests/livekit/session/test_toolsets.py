@@ -1,4 +1,4 @@
-"""Toolsets and MCP servers in an `AgentSession`: its executor, its `update_tools`, its own toolsets beside them."""
+"""Toolsets and MCP servers in LiveKit's `AgentSession`: its executor, `update_tools`, its own toolsets beside them."""
 
 import asyncio
 import sys
