@@ -1,11 +1,12 @@
 """The tools of one agent as they are now: its own, and what its toolsets have."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from langchain_core.tools import BaseTool
 
 from graph_voice.agents.agent import Agent, require_tool_name
+from graph_voice.agents.cancel_tools import with_cancel_tools
 from graph_voice.agents.slow_tool import slow_tool
 from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.toolsets_in_use import if_in_use, in_use
@@ -32,6 +33,7 @@ class ToolTable:
         self._made: dict[int, tuple[object, BaseTool | None]] = {}
         """What a toolset has given -> the tool that it is; None for what can't be one. Kept, for the sake of the id."""
         self._told: set[tuple[str, str]] = set()
+        self._cancel: list[BaseTool] = []
         self.toolset_of: dict[str, str] = {}
         """The name of a toolset's tool -> the toolset's, as it was when the tool was last there."""
         self.seen: dict[str, BaseTool] = {}
@@ -42,7 +44,8 @@ class ToolTable:
         agent = self._agent
         if not agent.toolsets:
             return agent.all_tools
-        return [*agent.own_tools, *self._of_toolsets(), *agent.transfers]
+        more = list(self._of_toolsets())
+        return [*agent.own_tools, *more, *self._that_cancel(more), *agent.transfers]
 
     async def known(self, turn: NodesSide | None = None) -> list[BaseTool]:
         """All of them. Waits where a toolset is asked for the first time; an interruption ends that."""
@@ -81,6 +84,14 @@ class ToolTable:
                 taken[tool.name] = f"that of {toolset.name}"
                 self.seen[tool.name], self.toolset_of[tool.name] = tool, toolset.name
                 yield tool
+
+    def _that_cancel(self, tools: Sequence[BaseTool]) -> list[BaseTool]:
+        """What the model needs to cancel one of these, unless the agent has it."""
+        cancellable = [tool for tool in tools if getattr(tool, "cancellable", False)]
+        if cancellable and not self._cancel:
+            self._cancel = with_cancel_tools(cancellable)[len(cancellable) :]
+        own = {tool.name for tool in self._agent.own_tools}
+        return [tool for tool in self._cancel if tool.name not in own] if cancellable else []
 
     def _tool(self, item: object, toolset: str) -> BaseTool | None:
         if (found := self._made.get(id(item))) is not None:

@@ -1,6 +1,7 @@
 """`McpServer` with real servers: on standard input and output, and on HTTP."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -50,6 +51,11 @@ async def change(number: int, context: Context) -> str:
     await context.session.send_tool_list_changed()
     return "changed"
 
+@mcp.tool()
+def pid(number: int) -> int:
+    "The process."
+    return os.getpid()
+
 mcp.run("streamable-http" if len(sys.argv) > 1 else "stdio")
 """
 LOST = "orders was lost while it ran"
@@ -98,7 +104,7 @@ async def test_a_server_on_standard_input_and_output(file: Path) -> None:
     server = McpServer({"command": sys.executable, "args": [str(file)]})
     assert server.name == "orders"
     async with talking(server) as conversation:
-        assert offered(server) == ["order_status", "picture_of", "change"]
+        assert offered(server) == ["order_status", "picture_of", "change", "pid"]
         assert await heard(conversation, "order_status 7") == "Order 7 is on its way."
         assert "No such order." in await heard(conversation, "order_status -1")
         await conversation.run("picture_of 7")
@@ -107,11 +113,16 @@ async def test_a_server_on_standard_input_and_output(file: Path) -> None:
         assert block["type"] == "image"
         assert await heard(conversation, "change 0") == "changed"
         await until(lambda: "cancel" in offered(server))
-        assert offered(server) == ["order_status", "change", "cancel"]
+        assert offered(server) == ["order_status", "change", "pid", "cancel"]
         assert await heard(conversation, "cancel 7") == "7 canceled"
+        first = int(await heard(conversation, "pid 0"))
         assert LOST in await heard(conversation, "order_status 0")
         assert await heard(conversation, "order_status 8") == "Order 8 is on its way."
-        assert offered(server) == ["order_status", "picture_of", "change"]  # it has started anew
+        assert offered(server) == ["order_status", "picture_of", "change", "pid"]  # it has started anew
+        second = int(await heard(conversation, "pid 0"))
+    for process in (first, second):
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 async def test_a_server_on_http_that_goes_and_comes_back(file: Path, caplog: Any) -> None:

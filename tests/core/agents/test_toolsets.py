@@ -326,6 +326,28 @@ async def test_a_result_that_comes_late_is_told(front_end: Any) -> None:
         assert phone.heard == ["One moment.", "I have looked."]
 
 
+@on_both
+async def test_one_that_the_model_may_cancel_comes_with_the_tools_that_cancel_it(front_end: Any) -> None:
+    ended: list[str] = []
+
+    @function_tool(cancellable=True)
+    async def fly() -> str:
+        """Search for flights."""
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append("canceled")
+        return "found"
+
+    model = ScriptedModel([call("fly", id="f1"), call("lk_agents_cancel_task", {"call_id": "f1"}), "Canceled."])
+    async with Call(create_voice_graph([agent(Shop([fly]))]), llm=model, front_end=front_end) as phone:
+        phone.during_tool("fly").says("Never mind.")
+        await phone.says("Flights, please.")
+        await phone.silence(1)
+        assert (phone.heard, ended) == (["Canceled."], ["canceled"])
+    assert model.prompts[0].tools == ("fly", "lk_agents_cancel_task", "lk_agents_get_running_tasks")
+
+
 def test_an_agent_with_nothing_but_a_toolset_has_a_tools_node_and_the_toolset_is_drawn_by_its_name() -> None:
     graph = create_voice_graph([agent(Shop())]).compile()
     assert "desk_tools" in graph.nodes

@@ -66,6 +66,26 @@ async def test_livekit_executes_a_toolsets_tool_and_its_history_has_the_result()
 
 
 @pytest.mark.virtual_clock
+async def test_it_is_set_up_when_the_session_starts_and_closed_with_it() -> None:
+    log: list[str] = []
+
+    class Watched(Shop):
+        async def setup(self) -> None:
+            log.append("setup")
+
+        async def aclose(self) -> None:
+            log.append("closed")
+
+    ga = GraphAgent(create_voice_graph([main(Watched())], llm=ScriptedModel(["Hello."])))
+    async with AgentSession[Any](vad=None) as session:
+        await session.start(ga)
+        await asyncio.sleep(1)
+        assert log == ["setup"]  # before the caller has said a word
+    await ga.conversation.aclose()
+    assert log == ["setup", "closed"]
+
+
+@pytest.mark.virtual_clock
 async def test_livekits_own_toolset_stands_beside_it() -> None:
     model = ScriptedModel(told)
     ga = GraphAgent(create_voice_graph([main(Shop(search))], llm=model))
