@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from langchain_core.runnables import RunnableConfig, ensure_config
-from langchain_core.tools import BaseTool, StructuredTool, create_schema_from_function
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools import tool as _langchain_tool
 from langchain_core.utils.pydantic import get_fields
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
@@ -22,6 +22,7 @@ from graph_voice.agents.run_context import RunContext
 from graph_voice.agents.schema_extras import with_extras
 from graph_voice.agents.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
 from graph_voice.agents.tool_output import tool_output
+from graph_voice.agents.tool_schema import schema_of
 from graph_voice.errors import BuildError
 from graph_voice.secrets.arguments import masked_output, redact_error, with_redacted_arguments
 from graph_voice.secrets.known import Known, known_here
@@ -336,13 +337,8 @@ def _build(
     text = description or (inspect.getdoc(fn) or "").partition("\nArgs:\n")[0].strip()
     if not text:
         raise BuildError(f"tool {name!r}: the model decides by the description, so give the function a docstring.")
-    schema = create_schema_from_function(
-        name,
-        fn,
-        filter_args=[name for name in (context, config, *(needs or ())) if name is not None],
-        parse_docstring=True,
-        error_on_invalid_docstring=False,
-    )
+    unasked = [name for name in (context, config, *(needs or ())) if name is not None]
+    schema = schema_of(name, fn, hints=_hints(fn), unasked=unasked)
     if on_duplicate == "confirm":
         schema = may_confirm(schema)
     is_async = inspect.iscoroutinefunction(fn)
