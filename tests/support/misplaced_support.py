@@ -45,15 +45,15 @@ def found_in(text: str) -> str | None:
     It is not the library's own search: digits and words for digits are read one by one, whatever is between them.
     """
     text = re.sub(r"\\u0?66(\d)|\\\\u0?66(\d)", lambda m: m.group(1) or m.group(2), text)
-    digits, places = "", list[int]()
-    for match in re.finditer(r"\d|[a-z]+", text.lower()):
+    digits, places, lower = "", list[int](), text.lower()
+    for match in re.finditer(r"\d|[a-z]+", lower):
         word = match.group()
         if word.isdecimal():
             digits += str(int(word))
             places.append(match.start())
         elif word in _WORD_VALUES:
             value = _WORD_VALUES[word]
-            following = re.match(r"[\W_]*([a-z]+)", text.lower()[match.end() : match.end() + 12])
+            following = re.match(r"[\W_]*([a-z]+)", lower[match.end() : match.end() + 12])
             is_tens = len(value) == 2 and following is not None and len(_WORD_VALUES.get(following.group(1), "")) == 1
             value = value[:1] if is_tens else value
             digits += value
