@@ -6,15 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from langchain_core.tools.base import create_schema_from_function
-from pydantic import BaseModel
 
 __all__ = ["schema_of"]
 
 
-def schema_of(
-    name: str, fn: Callable[..., Any], *, hints: Mapping[str, Any], unasked: Collection[str]
-) -> type[BaseModel]:
-    """The arguments of a tool of this name, without those that the model is not asked for.
+def schema_of(name: str, fn: Callable[..., Any], *, hints: Mapping[str, Any], unasked: Collection[str]) -> Any:
+    """A pydantic model: the arguments of a tool of this name, without those that the model is not asked for.
 
     LangChain has pydantic make a schema of all parameters before it leaves some out. That of a `RunContext` is large,
     and would be made anew for each tool. So what is left out is shown to it as `Any`.
