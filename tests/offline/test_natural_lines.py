@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
 
 from graph_voice_livekit.offline.router import IntentRouter
 from graph_voice_livekit.offline.words import same_key
@@ -23,14 +24,21 @@ UNSEEN = sorted((ROOT / "tests" / "offline" / "natural_lines" / "unseen").glob("
 
 def lines(file: Path) -> tuple[IntentRouter, list[dict[str, Any]]]:
     data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return IntentRouter(ROOT / data["graph"]), data["lines"]
+    listed = data.get("listed", {})
+    return IntentRouter(ROOT / data["graph"]), [{"listed": listed, **line} for line in data["lines"]]
 
 
 def done(router: IntentRouter, line: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """The calls that the router makes for a line, and its words."""
     section = router.examples.agents[line["agent"]]
     tools = [{"name": tool, "description": tool, "parameters": {"type": "object"}} for tool in section.tools]
-    prompt = [SystemMessage("Be kind."), AIMessage(line.get("asked", "How can I help?")), HumanMessage(line["says"])]
+    prompt: list[BaseMessage] = [SystemMessage("Be kind.")]
+    for tool, result in line["listed"].items():
+        prompt += [
+            AIMessage("", tool_calls=[tool_call(name=tool, args={}, id=tool)]),
+            ToolMessage(result, tool_call_id=tool),
+        ]
+    prompt += [AIMessage(line.get("asked", "How can I help?")), HumanMessage(line["says"])]
     answer = router.model_copy(update={"agent": line["agent"]}).bind_tools(tools).invoke(prompt)
     return [{call["name"]: call["args"]} for call in answer.tool_calls], answer.text
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from graph_voice.errors import GraphVoiceError
 from graph_voice.launch.loading import source_of
+from graph_voice_livekit.offline.offers import OFFER, Offer, chosen, offers_in
 from graph_voice_livekit.offline.slot_types import SLOT_TYPES, SlotValue
 from graph_voice_livekit.offline.slots import PLACEHOLDER, compiled, fill, placeholders, texts_in
 from graph_voice_livekit.offline.words import same_key
@@ -52,7 +53,19 @@ class Slot(_Model):
     """What kind of words a pattern's `{slot}` stands for."""
 
     type: Literal[
-        "name", "integer", "count", "amount", "time", "date", "email", "phone", "digits", "choice", "regex", "words"
+        "name",
+        "integer",
+        "count",
+        "amount",
+        "time",
+        "date",
+        "email",
+        "phone",
+        "digits",
+        "choice",
+        "regex",
+        "words",
+        "listed",
     ]
     regex: str | None = None
     """For the type `regex`: what the slot's text must match."""
@@ -63,6 +76,16 @@ class Slot(_Model):
     maximum: int | None = None
     default: str | int | float | None = None
     """The value where a pattern that matches has no such slot."""
+    tool: str | None = None
+    """For the type `listed`: the tool whose result lists what the caller may choose from."""
+    line: str | None = None
+    """For the type `listed`: a regex for one line of the result; its group `id` is the slot's value."""
+    says: str | None = None
+    """For the type `listed`: how one is said, by the groups of `line`: "{day} at {clock}"."""
+    offered: tuple[Offer, ...] = Field(default=(), exclude=True, init=False)
+    """What the tool has listed in this call. The router sets it."""
+    question: str = Field(default="", exclude=True, init=False)
+    """What the agent has said of it last. The router sets it."""
     asked: Sentences = ()
     """Words of a question that make a bare answer ("Ann.") an answer to it. Default: the slot's name."""
 
@@ -77,6 +100,15 @@ class Slot(_Model):
             raise ValueError('a slot of type regex, and no other, has a regex: write {type: regex, regex: "..."}')
         if (self.type == "choice") != bool(self.choices):
             raise ValueError("a slot of type choice, and no other, has choices: write {type: choice, choices: {...}}")
+        if (self.type == "listed") != bool(self.tool and self.line and self.says):
+            raise ValueError(
+                "a slot of type listed, and no other, has a tool, a line and what it says: write "
+                '{type: listed, tool: list_times, line: "(?P<id>\\\\S+) (?P<time>.*)", says: "{time}"}'
+            )
+        if self.line and not {"id", *placeholders(self.says or "")} <= set(re.compile(self.line).groupindex):
+            raise ValueError(
+                f"the line {self.line!r} lacks a group: write (?P<id>...), and one for each slot of `says`"
+            )
         try:
             re.compile(self.regex or "")
         except re.error as error:
@@ -86,6 +118,8 @@ class Slot(_Model):
     @property
     def takes(self) -> str:
         """The name of its type, or the regex of what it takes."""
+        if self.type == "listed":
+            return OFFER
         if self.type != "choice":
             return self.regex or self.type
         words = sorted((self._plural(word) for word in self._values), key=len, reverse=True)
@@ -105,6 +139,8 @@ class Slot(_Model):
         text = text.strip(" .,!?;:")
         if self.type == "choice":
             return next(key for word, key in self._values.items() if re.fullmatch(f"(?i:{self._plural(word)})", text))
+        if self.type == "listed":
+            return chosen(self.offered, self.question, text)
         if self.type == "regex":
             return text
         value = SLOT_TYPES[self.type].value(text)
@@ -293,6 +329,17 @@ class Examples(_Model):
             for target in {name, *(step.expect_handoff or name for step in steps)} - self.agents.keys():
                 raise ValueError(f"caller.steps.{name}: {target!r} is no agent: write one of {_listed(self.agents)}")
         return self
+
+    def offering(self, results: Mapping[str, str], question: str) -> Self:
+        """The same, with what the tools have listed: `results` are the latest of each tool."""
+        listed = {
+            name: slot.model_copy(
+                update={"offered": offers_in(results[slot.tool], slot.line, slot.says), "question": question}
+            )
+            for name, slot in self.slots.items()
+            if slot.tool in results and slot.tool and slot.line and slot.says
+        }
+        return self.model_copy(update={"slots": self.slots | listed}) if listed else self
 
     def find(self, pattern: str, text: str) -> Iterator[Reading]:
         """Find each place of `text` that `pattern` matches."""

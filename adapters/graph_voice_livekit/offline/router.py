@@ -33,6 +33,7 @@ from graph_voice.history.summaries import REQUEST
 from graph_voice_livekit.offline.embedding import Index
 from graph_voice_livekit.offline.examples import AgentExamples, Examples, ExamplesError
 from graph_voice_livekit.offline.merging import Call, calls_of
+from graph_voice_livekit.offline.offers import fitting, spoken
 from graph_voice_livekit.offline.router_answer import RESPONSE_METADATA, Said
 from graph_voice_livekit.offline.router_prompt import RouterPrompt
 from graph_voice_livekit.offline.slot_types import SlotValue
@@ -214,9 +215,8 @@ class IntentRouter(BaseChatModel):
         prompt.hand_back(agent)
         instructed = any(self.examples.read(pattern, prompt.instructions) for pattern in section.instructions)
         answering = bool(prompt.words) and not instructed
-        understanding = Understanding(
-            self.examples, section, prompt.question, lambda text: self.match(text, agent=agent)
-        )
+        examples = self.examples.offering(prompt.listings, prompt.question)
+        understanding = Understanding(examples, section, prompt.question, lambda text: self.match(text, agent=agent))
         wishes = understanding.wishes(prompt.words, prompt.unanswered) if answering else []
         calls = calls_of(wishes, choice.callable, prompt.words, prompt.last_args)
         if choice.forced and not calls:
@@ -224,7 +224,7 @@ class IntentRouter(BaseChatModel):
         if kwargs.get("parallel_tool_calls") is False:
             calls = calls[:1]
 
-        slots = self._known_slots(prompt, section)
+        slots = self._known_slots(prompt, section) | _offers(examples, prompt)
         for wish in wishes:
             slots |= wish.slots
         intents = [wish.intent for wish in wishes]
@@ -304,6 +304,12 @@ def _after(results: Sequence[ToolMessage], section: AgentExamples) -> Sequence[s
     if any(_failed(result) or result.name not in section.after for result in own):
         return section.error  # if the agent is still active after its own transfer, the transfer did not happen
     return section.after[str(own[-1].name)] if own else ()
+
+
+def _offers(examples: Examples, prompt: RouterPrompt) -> dict[str, SlotValue]:
+    """What may be said of what was listed, as the slot `offers`: what fits the caller's last words."""
+    offered = [offer for slot in examples.slots.values() for offer in slot.offered]
+    return {"offers": spoken(fitting(offered, (prompt.heard or [""])[-1]))} if offered else {}
 
 
 def _failed(result: ToolMessage) -> bool:

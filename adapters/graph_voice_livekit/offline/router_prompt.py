@@ -29,6 +29,8 @@ class RouterPrompt:
         """The arguments of each tool's last call."""
         self.results: list[ToolMessage] = []
         """The results at the end of the prompt, each with its tool's name."""
+        self.listings: dict[str, str] = {}
+        """The latest result of each tool."""
         self._asking: str | None = None
         """The agent that made the last tool calls, until it speaks again."""
         self._own_results: list[ToolMessage] = []
@@ -46,6 +48,7 @@ class RouterPrompt:
                 since = []
                 result = message.model_copy(update={"name": names.get(message.tool_call_id, message.name)})
                 self.results.append(result)
+                self.listings[str(result.name)] = text
                 self._own_results.append(result)
             elif isinstance(message, AIMessage):
                 since, late, self.results = [], [], []

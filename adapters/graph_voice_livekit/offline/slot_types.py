@@ -11,11 +11,15 @@ from datetime import datetime
 
 __all__ = [
     "ANSWERS",
+    "DAYS",
     "END",
+    "MONTHS",
     "NAME_IN_ANY_CASE",
+    "ORDINALS",
     "SLOT_TYPES",
     "SlotType",
     "SlotValue",
+    "any_of",
     "spoken_digits",
     "spoken_integer",
 ]
@@ -32,24 +36,25 @@ _UNITS = _list("""
     eighteen nineteen
 """)
 _TENS = dict(zip(_list("twenty thirty forty fifty sixty seventy eighty ninety"), range(20, 100, 10), strict=True))
-_ORDINALS = _list("""
+ORDINALS = _list("""
     first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
     sixteenth seventeenth eighteenth nineteenth twentieth
 """)
 _DIGITS = {"oh": "0", "o": "0", **{word: str(place) for place, word in enumerate(_UNITS[:10])}}
 _TIMES = {"double": 2, "triple": 3}
-_MONTHS = _list("january february march april may june july august september october november december")
-_DAYS = _list("monday tuesday wednesday thursday friday saturday sunday")
+MONTHS = _list("january february march april may june july august september october november december")
+DAYS = _list("monday tuesday wednesday thursday friday saturday sunday")
 
 
-def _any(words: object) -> str:
+def any_of(words: object) -> str:
+    """A regex for one of the words, the longest first."""
     return "|".join(sorted(words, key=len, reverse=True))  # type: ignore[call-overload]
 
 
-_NUMBER_WORD = rf"(?:{_any([*_UNITS, *_TENS, 'hundred'])})\b"
+_NUMBER_WORD = rf"(?:{any_of([*_UNITS, *_TENS, 'hundred'])})\b"
 _INTEGER = rf"\b(?:\d{{1,9}}\b|(?:an?[\s-]+(?=hundred))?{_NUMBER_WORD}(?:[\s-]+(?:and[\s-]+)?{_NUMBER_WORD})*)"
 # A number of one word, or of two that belong together ("twenty-five"): "two thirty" is two of them.
-_SHORT = rf"(?:(?:{_any(_TENS)})[\s-]+(?:{_any(_UNITS[1:10])})\b|{_NUMBER_WORD})"
+_SHORT = rf"(?:(?:{any_of(_TENS)})[\s-]+(?:{any_of(_UNITS[1:10])})\b|{_NUMBER_WORD})"
 _COUNTS = {"a couple of": 2, "a pair of": 2, "half a dozen": 6, "a dozen": 12, "a": 1, "an": 1, "another": 1}
 # Words that are not part of a name, although a transcript may capitalize them.
 _NO_NAMES = _list(f"""
@@ -62,7 +67,7 @@ _NO_NAMES = _list(f"""
     guess later soon whatever whenever nevermind sometime skip pass wow cool nice true false back almost
     anybody something anything everything can could would will do does did have has had never ever hang hold give let
     american british canadian english french german italian spanish mexican dutch irish scottish polish chinese
-    japanese indian australian {" ".join(_MONTHS[:3] + _MONTHS[6:])} {" ".join(_DAYS)} today tomorrow tonight
+    japanese indian australian {" ".join(MONTHS[:3] + MONTHS[6:])} {" ".join(DAYS)} today tomorrow tonight
 """)
 _NOT_A_NAME = rf"(?!(?i:(?:{'|'.join(_NO_NAMES)})\b|{_NUMBER_WORD}))"
 _NAME_WORD = rf"{_NOT_A_NAME}[A-ZÀ-Þ][\w'’-]*"
@@ -71,21 +76,21 @@ _WORD = r"\w[\w'’-]*"
 # Where free words and integers end: "I'm 34, ..." gives 34, "I'm 5 minutes late" gives nothing.
 END = r"(?=\s*(?:$|[.,!?;:]|(?i:and|but|or|so|now|years?|i|i['’]m|my)\b))"
 
-_ORDINAL = rf"(?:\d{{1,2}}(?:st|nd|rd|th)?|(?:(?:twenty|thirty)[\s-]+)?(?:{_any([*_ORDINALS, 'thirtieth'])}))\b"
-_MONTH = rf"(?:{_any([*_MONTHS, *(month[:3] + chr(92) + '.?' for month in _MONTHS)])})"
+_ORDINAL = rf"(?:\d{{1,2}}(?:st|nd|rd|th)?|(?:(?:twenty|thirty)[\s-]+)?(?:{any_of([*ORDINALS, 'thirtieth'])}))\b"
+_MONTH = rf"(?:{any_of([*MONTHS, *(month[:3] + chr(92) + '.?' for month in MONTHS)])})"
 _DAY_OF_MONTH = rf"(?:(?:the\s+)?{_ORDINAL}\s+(?:of\s+)?{_MONTH}\b|{_MONTH}\s+(?:the\s+)?{_ORDINAL})"
-_YEAR_WORD = rf"(?:{_any([*_UNITS[1:], *_TENS, 'thousand', 'hundred', 'oh'])})\b"
+_YEAR_WORD = rf"(?:{any_of([*_UNITS[1:], *_TENS, 'thousand', 'hundred', 'oh'])})\b"
 _YEAR = (
     rf"(?:[12]\d{{3}}\b|(?:nineteen|twenty|two\s+thousand)(?:[\s-]+(?:and\s+)?{_YEAR_WORD}){{1,3}}|two\s+thousand\b)"
 )
 _DATE = rf"(?:\b\d{{4}}-\d{{2}}-\d{{2}}\b|\b\d{{1,2}}/\d{{1,2}}/\d{{4}}\b|\b{_DAY_OF_MONTH},?\s+{_YEAR})"
 _PART = r"(?:morning|afternoon|evening|night|noon)\b"
 _DAY = (
-    rf"(?:\b(?:(?:this|next|coming)\s+)?(?:{_any(_DAYS)})(?:\s+(?:morning|afternoon|evening|night))?\b"
+    rf"(?:\b(?:(?:this|next|coming)\s+)?(?:{any_of(DAYS)})(?:\s+(?:morning|afternoon|evening|night))?\b"
     rf"|\b(?:today|tonight|tomorrow|the\s+day\s+after\s+tomorrow)(?:\s+{_PART})?"
     rf"|\bthis\s+{_PART}|{_DATE}|\b{_DAY_OF_MONTH})"
 )
-_HOUR = rf"(?:\d{{1,2}}|(?:{_any(_UNITS[1:13])})\b)"
+_HOUR = rf"(?:\d{{1,2}}|(?:{any_of(_UNITS[1:13])})\b)"
 _MERIDIEM = r"(?:\s*[ap]\.?m\b\.?)"
 _MARKED = (
     rf"(?:\b\d{{1,2}}[:.]\d{{2}}\b{_MERIDIEM}?|\b{_HOUR}(?:[\s-]+(?:fifteen|thirty|forty[\s-]five))?{_MERIDIEM}"
@@ -100,7 +105,7 @@ _AT = r"(?:,?\s+(?:at|around|about|by)\s+|,?\s+)"
 _CLOCK = rf"(?:{_MARKED}|(?<=at\s){_PLAIN}|\b{_HOUR}\s+in\s+the\s+(?:morning|afternoon|evening))"
 _TIME = rf"(?:{_DAY}{_AT}(?:{_MARKED}|{_PLAIN})|(?:{_MARKED}|{_PLAIN})(?:\s+on\s+|,?\s+){_DAY}|{_CLOCK}|{_DAY})"
 
-_DIGIT = rf"(?:\d|\b(?:(?:{_any(_TIMES)})\s+)?(?:{_any(_DIGITS)})\b)"
+_DIGIT = rf"(?:\d|\b(?:(?:{any_of(_TIMES)})\s+)?(?:{any_of(_DIGITS)})\b)"
 _RUN = rf"(?:\+\s?)?\(?{_DIGIT}(?:[\s,.()/-]*{_DIGIT})+"
 _EMAIL_PART = r"[\w+-]+"
 _DOT = r"(?:\s*\.\s*|\s+dot\s+)"
@@ -179,7 +184,7 @@ def _date(text: str) -> str | None:
     found = re.search(rf"\s({_YEAR})\s*$", text)
     if found and not found[1].isdecimal():
         text = f"{text[: found.start()]} {_year(found[1])}"
-    for place, word in enumerate(_ORDINALS, 1):
+    for place, word in enumerate(ORDINALS, 1):
         for tens, more in (("twenty", 20), ("thirty", 30)):
             text = re.sub(rf"\b{tens}[\s-]+{word}\b", str(place + more), text)
         text = re.sub(rf"\b{word}\b", str(place), text)
@@ -216,7 +221,7 @@ SLOT_TYPES = {
     "name": SlotType(rf"\b{_NAME_WORD}(?:\s+{_NAME_WORD}){{0,2}}", _name),
     "words": SlotType(rf"(?!(?i:not|none|no|just|a|the|very)\b){_WORD}(?:\s+{_WORD}){{0,3}}?", _words),
     "integer": SlotType(f"(?i:{_INTEGER})", spoken_integer),
-    "count": SlotType(rf"(?i:\b(?:{_any(_COUNTS)})\b|{_INTEGER})", _count),
+    "count": SlotType(rf"(?i:\b(?:{any_of(_COUNTS)})\b|{_INTEGER})", _count),
     "amount": SlotType(f"(?i:{_AMOUNT})", _amount),
     "time": SlotType(f"(?i:{_TIME})", _words),
     "date": SlotType(f"(?i:{_DATE})", _date),
@@ -226,5 +231,5 @@ SLOT_TYPES = {
 }
 NAME_IN_ANY_CASE = rf"\b(?:{_NAME_WORD}(?:\s+{_NAME_WORD}){{0,2}}|{_PLAIN_NAME}(?:\s+{_PLAIN_NAME}){{0,2}}{END})"
 """A name where the words before it say that it is one: "my name is ann"."""
-ANSWERS = frozenset({"time", "date", "email", "phone", "choice", "regex"})
+ANSWERS = frozenset({"time", "date", "email", "phone", "choice", "regex", "listed"})
 """Types whose words say by themselves what they are: they need no question before them."""
