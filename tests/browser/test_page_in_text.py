@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from browser_support import Complaints, opened
+from browser_support import Complaints, opened, until
 from langgraph.checkpoint.memory import InMemorySaver
 from page_support import served, shelf_of
 from pydantic import BaseModel
@@ -90,6 +90,55 @@ async def test_a_call_by_text(browse: Any, complaints: Complaints) -> None:
         await shown.locator("g.active[data-node=desk]").wait_for()
         assert await lines.inner_text() == ""
         assert await shown.evaluate("window.harmed") is None
+
+
+@function_tool
+async def broken(ctx: RunContext[Caller]) -> str:
+    """Fail."""
+    raise ValueError("the till is stuck")
+
+
+async def test_words_of_another_direction_and_a_tool_that_fails(browse: Any, complaints: Complaints) -> None:
+    arabic = "مرحبا، رقم الطلب هو A-77."
+    desk = Agent("a" * 60, instructions="Help.", tools=[broken])
+    graph = create_voice_graph([desk], llm=ScriptedModel([arabic, call("broken"), "I'm sorry."]))
+    complaints.expect("tool broken failed")
+    phone = {"width": 390, "height": 844}
+    async with served(shelf_of(graph)) as client, browse() as browser:
+        shown = await opened(browser, client, complaints, viewport=phone)
+        await types(shown, "Hello.")
+        await shown.locator("span.heard", has_text=arabic).wait_for()
+        await until(shown, "getComputedStyle(document.querySelector('span.heard').parentElement).direction === 'rtl'")
+        await types(shown, "Break.")
+        await shown.get_by_text("I'm sorry.").first.wait_for()
+        assert "An internal error occurred." in await shown.locator(".tool .result").inner_text()
+        assert await shown.locator(".tool .raised").inner_text() == "ValueError: the till is stuck"
+        assert await shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        # What is typed can be seen without scrolling, wherever the transcript is.
+        place = await shown.locator("#say").bounding_box()
+        assert place["y"] + place["height"] <= phone["height"]
+
+
+async def test_a_server_that_is_gone_and_comes_back(browse: Any, complaints: Complaints, unused_tcp_port: int) -> None:
+    graph = graph_of(lambda messages: f"You said: {messages[-1].text}")
+    complaints.expect("ERR_CONNECTION_REFUSED")
+    gone = "The server is gone. Start it again, then press Restart."
+    async with browse() as browser:
+        async with served(shelf_of(graph), port=unused_tcp_port) as client:
+            shown = await opened(browser, client, complaints)
+            await types(shown, "apples")
+            await shown.get_by_text("You said: apples").first.wait_for()
+        await shown.get_by_text(gone).wait_for()
+        assert await shown.locator("#state").inner_text() == "offline"
+        assert "You said: apples" in await shown.locator("#lines").inner_text()
+        await shown.click("#restart")
+        await shown.locator(".notice", has_text=gone).nth(1).wait_for()
+        async with served(shelf_of(graph), port=unused_tcp_port):
+            await shown.click("#restart")
+            await types(shown, "pears")
+            await shown.get_by_text("You said: pears").first.wait_for()
+            assert await shown.locator(".notice").count() == 0
+            assert "apples" not in await shown.locator("#lines").inner_text()
 
 
 async def test_two_tabs_a_reload_and_a_phone(browse: Any, complaints: Complaints) -> None:

@@ -1,15 +1,20 @@
 """Who may open the page, and what a page can't do: whatever it sends harms only its own call."""
 
+import asyncio
 import json
+import socket
+import struct
 from typing import Any
 
 import pytest
+from aiohttp import WSServerHandshakeError
 from hypothesis import given
 from hypothesis import strategies as st
-from page_support import origin, page, served, shelf_of
+from page_support import STUCK, Page, origin, page, served, shelf_of
 
 from graph_voice import Agent, create_voice_graph
 from graph_voice.testing import ScriptedModel
+from graph_voice_livekit.page import connection, server
 from graph_voice_livekit.page.protocol import PageError, Say, read
 
 GRAPH = create_voice_graph(
@@ -163,3 +168,101 @@ async def test_no_more_calls_than_there_are_places() -> None:
             assert "--max-calls" in two.last("notice")["text"]
             assert two.last("ended")["reason"] == "busy"
         assert (await one.say("Hello."))["state"] == "closed"
+
+
+async def has_a_call(client: Any) -> bool:
+    async with page(client) as shown:
+        await shown.start()
+        return bool(shown.all("started"))
+
+
+async def until_there_is_a_place(client: Any) -> None:
+    async with asyncio.timeout(STUCK):
+        while not await has_a_call(client):
+            pass
+
+
+LONG_ANSWERS = create_voice_graph(
+    [Agent("desk", instructions="a" * 20_000)], llm=ScriptedModel(lambda messages: "a" * 20_000)
+)
+
+
+async def reads_no_more(shown: Page) -> None:
+    """More than the machine's own buffers take is on its way to this page from now on."""
+    await shown.start()
+    for number in range(4):
+        turn = await shown.say(f"{number}")
+    shown.socket.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for _ in range(50):
+        await shown.send("prompt", id=turn["prompts"][0]["id"])
+
+
+async def test_a_page_that_reads_nothing_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_UNSENT", 2**17)
+    monkeypatch.setattr(connection, "_GOODBYE", 0.05)
+    async with served(shelf_of(LONG_ANSWERS), max_calls=1) as client, page(client) as deaf:
+        await reads_no_more(deaf)
+        await until_there_is_a_place(client)
+
+
+async def test_nor_does_it_keep_the_server_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_GOODBYE", 0.05)
+    async with asyncio.timeout(STUCK), served(shelf_of(LONG_ANSWERS)) as client:
+        deaf = Page(await client.ws_connect("/call", headers={"Origin": origin(client)}, max_msg_size=0))
+        await reads_no_more(deaf)
+        await client.server.close()
+
+
+async def test_a_page_that_asks_for_more_prompts_than_anybody_reads() -> None:
+    async with served(shelf_of(GRAPH)) as client, page(client) as good, page(client) as bad:
+        await good.start()
+        await bad.start()
+        turn = await bad.say("Hello.")
+        for _ in range(40):
+            await bad.send("prompt", id=turn["prompts"][0]["id"])
+        await bad.until(lambda: len(bad.all("prompt")) == 40)
+        for _ in range(2000):
+            await bad.send("prompt", id=turn["prompts"][0]["id"])
+        assert await bad.until_closed() == POLICY
+        assert (await good.say("Hello."))["state"] == "closed"
+
+
+async def test_there_is_an_end_to_open_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_PAGES", 2)
+    async with served(shelf_of(GRAPH), max_calls=1) as client:
+        async with page(client), page(client), page(client):
+            with pytest.raises(WSServerHandshakeError, match="503"):
+                await client.ws_connect("/call", headers={"Origin": origin(client)})
+        await until_there_is_a_place(client)
+
+
+UPGRADE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+
+
+def frame(kind: int, data: bytes) -> bytes:
+    """As a browser writes it: masked, here with zeros."""
+    return bytes([0x80 | kind, 0x80 | 126]) + struct.pack(">H", len(data)) + bytes(4) + data
+
+
+@pytest.mark.parametrize("kept", [1, 3, 9, 40])
+async def test_a_page_that_vanishes_in_the_middle_of_a_frame_has_hung_up(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_PATIENCE", 0.1)
+    async with served(shelf_of(GRAPH), max_calls=1) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        lines = ("GET /call HTTP/1.1", f"Host: 127.0.0.1:{client.port}", f"Origin: {origin(client)}", *UPGRADE, "", "")
+        writer.write("\r\n".join(lines).encode())
+        writer.write(frame(1, b'{"type": "start", "mode": "text"}'))
+        async with asyncio.timeout(STUCK):
+            await reader.readuntil(b'"started"')
+        assert not await has_a_call(client)
+        writer.write(frame(1, b'{"type": "say", "text": "Hello. Is anybody there?"}')[:kept])
+        await writer.drain()
+        writer.transport.abort()
+        await until_there_is_a_place(client)

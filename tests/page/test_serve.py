@@ -26,6 +26,7 @@ from graph_voice.testing import ScriptedModel
 
 graph = create_voice_graph([Agent("desk", instructions="Help.")], llm=ScriptedModel(["Hello."]))
 """
+ANSWERS = GRAPH.replace('["Hello."]', 'lambda messages: "Hello."')
 WITH_A_TOOL = '''
 from pathlib import Path
 
@@ -96,6 +97,33 @@ def test_a_langgraph_json_without_graphs(text: str | None, tmp_path: Path) -> No
     if text is not None:
         (tmp_path / "langgraph.json").write_text(text, encoding="utf-8")
     assert others_beside(tmp_path) == {}
+
+
+async def answer(client: Any) -> str:
+    async with page(client) as shown:
+        await shown.start()
+        if shown.all("ended"):
+            return str(shown.last("notice")["text"])
+        turn = await shown.say("Hello?")
+        return str(turn["steps"][0]["words"][0]["heard"])
+
+
+async def test_a_file_that_has_changed_is_loaded_again_for_the_next_call(folder: Path) -> None:
+    file = folder / "my_agent.py"
+    file.write_text(ANSWERS, encoding="utf-8")
+    async with served(Shelf(Choices(f"{file}:graph"), text_only=True)) as client, page(client) as earlier:
+        await earlier.start()
+        assert await answer(client) == "Hello."
+        file.write_text(ANSWERS.replace("Hello.", "I have changed."), encoding="utf-8")
+        assert await answer(client) == "I have changed."
+        file.write_text("graph = (", encoding="utf-8")
+        assert "SyntaxError" in await answer(client)
+        file.write_text(ANSWERS.replace("Hello.", "I am mended."), encoding="utf-8")
+        assert await answer(client) == "I am mended."
+        file.unlink()
+        assert await answer(client) == "I am mended."
+        turn = await earlier.say("And you?")  # its call has begun before
+        assert turn["steps"][0]["words"][0]["heard"] == "Hello."
 
 
 async def test_a_graph_for_studio_brings_its_model(folder: Path) -> None:

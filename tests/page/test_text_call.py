@@ -11,7 +11,7 @@ from langgraph.config import get_stream_writer
 from page_support import STUCK, page, served, shelf_of
 from pydantic import BaseModel, SecretStr
 
-from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, ToolError, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call, fail, say
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -56,6 +56,35 @@ async def test_a_turn_with_a_tool() -> None:
         assert answer["words"][0]["heard"] == "There it is."
         assert shown.last("userdata")["fields"] == {"name": f"Ada {MARKUP}"}
         assert {span["kind"] for span in turn["spans"]} >= {"model", "tool"}
+
+
+@function_tool
+async def call_back(ctx: RunContext[Account], number: SecretStr) -> str:
+    """Order a call back."""
+    raise OSError(f"no line to {number.get_secret_value()}")
+
+
+@function_tool
+async def give_up(ctx: RunContext[Account]) -> str:
+    """Give up."""
+    raise ToolError("Nobody is there.")
+
+
+async def test_what_a_tools_code_has_raised_is_shown_to_people_and_not_to_models() -> None:
+    number = "5550192837"
+    script = [call("call_back", {"number": number}), "I'm sorry.", call("give_up"), "I'm sorry again."]
+    desk = Agent("desk", instructions="Help.", tools=[call_back, give_up])
+    graph = create_voice_graph([desk], userdata=Account, llm=ScriptedModel(script))
+    async with served(shelf_of(graph)) as client, page(client) as shown:
+        await shown.start()
+        (failed,) = (await shown.say("Call me back."))["steps"][0]["calls"]
+        assert failed["error"]
+        assert failed["result"] == "An internal error occurred."
+        assert failed["raised"].startswith("OSError: no line to ")
+        assert number not in json.dumps(shown.told)
+        (told,) = (await shown.say("Never mind."))["steps"][0]["calls"]
+        assert told["result"] == "Nobody is there."
+        assert told["raised"] == "ToolError: Nobody is there."
 
 
 async def test_a_handoff_makes_another_agent_active() -> None:

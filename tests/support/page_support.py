@@ -99,9 +99,9 @@ class Page:
 
 
 @asynccontextmanager
-async def served(shelf: Shelf, **options: Any) -> AsyncIterator[TestClient[Any, Any]]:
-    """The page's server on a free port."""
-    async with TestClient(TestServer(make_app(shelf, **options))) as client:
+async def served(shelf: Shelf, *, port: int | None = None, **options: Any) -> AsyncIterator[TestClient[Any, Any]]:
+    """The page's server. `port`: None for a free one."""
+    async with TestClient(TestServer(make_app(shelf, **options), port=port)) as client:
         yield client
 
 

@@ -1,6 +1,7 @@
 """One page: its WebSocket, what it asks for, and its call."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -28,14 +29,16 @@ from graph_voice_livekit.page.protocol import (
 )
 from graph_voice_livekit.page.room import RoomAccess
 
-__all__ = ["PageConnection", "SaveTestHook"]
+__all__ = ["PageConnection", "SaveTestHook", "close_socket"]
 
 SaveTestHook = Callable[[str, Conversation[Any]], Awaitable[str]]
 """Given the name of the graph and the call."""
 
 logger = logging.getLogger("graph_voice.page")
-_UNSENT = 3000
-"""Messages that a page may leave unread. One that reads nothing loses its call."""
+_UNSENT = 16 * 2**20
+"""Characters of JSON and bytes of sound that a page may leave unread. One that reads nothing loses its call."""
+_GOODBYE = 3.0
+"""Seconds in which a page can take the reason for which its socket is closed."""
 _PATIENCE = 3.0
 """Seconds to wait for a place: a page that is loaded again has just hung up."""
 _POLICY = 1008
@@ -43,11 +46,21 @@ _POLICY = 1008
 _BUSY = "All {most} calls of this server are taken. Close another page, or start the server with a higher --max-calls."
 
 
+async def close_socket(socket: web.WebSocketResponse, abort: Callable[[], None], code: int, why: str) -> None:
+    """Close a page's socket, also if the page reads nothing: `abort` then ends its connection."""
+    try:
+        async with asyncio.timeout(_GOODBYE):
+            await socket.close(code=code, message=why.encode()[:120])
+    except TimeoutError:
+        abort()
+
+
 class PageConnection:
     """Reads and answers one page until it is gone. Whatever it does harms only its own call.
 
     Args:
         socket: prepared.
+        abort: ends its connection at once.
         shelf: the graphs.
         places: how many calls there may be at once.
         endings: gets the task that ends the call.
@@ -59,6 +72,7 @@ class PageConnection:
     def __init__(
         self,
         socket: web.WebSocketResponse,
+        abort: Callable[[], None],
         shelf: Shelf,
         places: Places,
         endings: set[asyncio.Task[None]],
@@ -69,9 +83,12 @@ class PageConnection:
     ) -> None:
         self._replays, self._save, self._livekit = replays, save, livekit
         self._socket, self._shelf, self._places, self._endings = socket, shelf, places, endings
-        self._out: asyncio.Queue[ToPage | bytes] = asyncio.Queue()
+        self._abort = abort
+        self._out: asyncio.Queue[str | bytes] = asyncio.Queue()
+        self._unsent = 0
         # 50 frames and 50 reports a second, and what has waited while this process was busy.
         self._messages = Allowance(rate=200.0, burst=3000.0)
+        self._looks = Allowance(rate=5.0, burst=50.0)
         self._call: PageCall | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -80,8 +97,10 @@ class PageConnection:
 
     def send(self, message: ToPage | bytes) -> None:
         """Queue something for the page, in order."""
-        if self._out.qsize() < _UNSENT:
-            self._out.put_nowait(message)
+        frame = message if isinstance(message, bytes) else json.dumps(message)
+        if self._unsent + len(frame) <= _UNSENT:
+            self._unsent += len(frame)
+            self._out.put_nowait(frame)
         elif self._closing is None:
             self._closing = asyncio.create_task(self._refuse("it does not read what it is sent"))
 
@@ -112,16 +131,17 @@ class PageConnection:
 
     async def _write(self) -> None:
         while True:
-            message = await self._out.get()
+            frame = await self._out.get()
             if self._socket.closed:
                 return
             try:
-                if isinstance(message, bytes):
-                    await self._socket.send_bytes(message)
+                if isinstance(frame, bytes):
+                    await self._socket.send_bytes(frame)
                 else:
-                    await self._socket.send_json(message)
+                    await self._socket.send_str(frame)
             except (ConnectionError, RuntimeError):
                 return  # the page is gone: reading tells so as well
+            self._unsent -= len(frame)
 
     def _welcome(self) -> ToPage:
         shelf = self._shelf
@@ -137,7 +157,7 @@ class PageConnection:
 
     async def _refuse(self, why: str) -> None:
         logger.warning("a page was refused: %s", why)
-        await self._socket.close(code=_POLICY, message=why.encode()[:120])
+        await close_socket(self._socket, self._abort, _POLICY, why)
 
     # ---- what the page says
 
@@ -163,6 +183,8 @@ class PageConnection:
     def _during(self, call: PageCall, message: FromPage) -> None:
         match message:
             case Prompt(id=name):
+                if not self._looks.take(1.0, time.monotonic()):
+                    raise PageError("more prompts than anybody reads")
                 if (shown := call.watch.prompt(name)) is not None:
                     self.send(shown)
             case SaveTest():

@@ -19,7 +19,7 @@ from graph_voice.drawing import to_svg
 from graph_voice.errors import GraphVoiceError
 from graph_voice.graph.given import as_compiled
 from graph_voice.graph.speakers import speakers_of
-from graph_voice.launch.loading import load_graph, name_of
+from graph_voice.launch.loading import load_graph, name_of, source_of
 from graph_voice.launch.model_choice import OFFLINE, ModelChoice, choose_model
 from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.console.setup import CALLER_VOICE, Choices
@@ -83,13 +83,18 @@ class GraphParts:
 
 @dataclass
 class Shelf:
-    """The graphs by their names, and what all calls share. Each is loaded when it is first wanted."""
+    """The graphs by their names, and what all calls share. Each is loaded when it is first wanted.
+
+    A graph whose file has changed since is loaded again when the next call wants it. Calls that go on keep theirs.
+    """
 
     choices: Choices
     text_only: bool = False
     others: Mapping[str, str] = field(default_factory=dict)
     """More graphs: name -> path.py:attribute."""
     _ready: dict[str, GraphParts] = field(default_factory=dict)
+    _stamps: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    """What the graphs' files looked like when they were loaded."""
     _speech: bool = False
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -111,24 +116,35 @@ class Shelf:
         """The graph of this name. Raises what the commands raise, and `GraphVoiceError` for an unknown name."""
         name = name or self.first
         async with self._loading:
-            if name not in self._ready:
+            stamp = self._stamp(name)
+            known = name in self._ready
+            if not known or (stamp is not None and stamp != self._stamps.get(name, stamp)):
                 # The file is imported in the main thread: LiveKit's plugins refuse any other.
-                parts = self._loaded(name)
+                parts = self._loaded(name, reload=known)
                 await asyncio.to_thread(parts.model.warm_up)
-                self._ready[name] = parts
+                self._ready[name], self._stamps[name] = parts, stamp
         return self._ready[name]
+
+    def _stamp(self, name: str) -> tuple[int, int] | None:
+        """When the graph's file was written, and its size; None if it has none, or it is gone."""
+        if name not in self.names:
+            return None
+        with contextlib.suppress(OSError):
+            found = Path(source_of(self.path_of(name))).expanduser().stat()
+            return found.st_mtime_ns, found.st_size
+        return None
 
     def keep(self, parts: GraphParts) -> None:
         """Offer a graph that is loaded already."""
         self._ready[parts.name] = parts
 
-    def _loaded(self, name: str) -> GraphParts:
+    def _loaded(self, name: str, *, reload: bool) -> GraphParts:
         choices = self.choices
         if name != self.first:
             if name not in self.others:
                 raise GraphVoiceError(f"There is no graph {name!r}; there are {', '.join(self.names)}.")
             choices = replace(choices, graph=self.path_of(name), speak=(), userdata=None)
-        graph = load_graph(choices.graph)
+        graph = load_graph(choices.graph, reload=reload)
         speak = speakers_of(graph, choices.speak)
         userdata = userdata_of(graph, choices.userdata)
         return GraphParts.of(name, graph, _model(graph, choices), speak, userdata)

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
+from langgraph.errors import GraphBubbleUp
 
 from graph_voice.turn.nodes_side import current_turn
 
 __all__ = ["Asked", "RunWatch"]
 
 _KEPT = 60
-"""Prompts that can be looked at."""
+"""Prompts that can be looked at, and errors of tools."""
 
 
 @dataclass(eq=False)
@@ -48,6 +49,8 @@ class RunWatch(BaseCallbackHandler):
         self._ran: set[str] = set()
         self.asked: OrderedDict[str, Asked] = OrderedDict()
         """The last requests, by their ids."""
+        self.raised: OrderedDict[str, str] = OrderedDict()
+        """Tool call id -> what the tool's code has raised. The model may have been told less."""
 
     def take_running(self) -> list[str]:
         """The names of the nodes that run now, or have run since this was asked last."""
@@ -106,6 +109,16 @@ class RunWatch(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
         self.on_llm_end(None, run_id=run_id)
+
+    def on_tool_error(
+        self, error: BaseException, *, run_id: UUID, tool_call_id: str | None = None, **more: Any
+    ) -> None:
+        if tool_call_id is None or isinstance(error, GraphBubbleUp):
+            return
+        self.raised[tool_call_id] = f"{type(error).__name__}: {error}".removesuffix(": ")
+        while len(self.raised) > _KEPT:
+            self.raised.popitem(last=False)
+        self._on_change()
 
 
 def _tool_name(tool: Any) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, web
 
-from graph_voice_livekit.page.connection import PageConnection, SaveTestHook
+from graph_voice_livekit.page.connection import PageConnection, SaveTestHook, close_socket
 from graph_voice_livekit.page.limits import Places
 from graph_voice_livekit.page.parts import Shelf
 from graph_voice_livekit.page.replay import Replay
@@ -79,7 +79,7 @@ def make_app(
         return response
 
     app = web.Application(middlewares=[guard], client_max_size=1024)
-    open_pages: set[web.WebSocketResponse] = set()
+    open_pages: dict[web.WebSocketResponse, Callable[[], None]] = {}
     places = Places(max_calls)
     endings: set[asyncio.Task[None]] = set()
 
@@ -91,14 +91,15 @@ def make_app(
             raise web.HTTPServiceUnavailable(text="too many pages are open")
         socket = web.WebSocketResponse(max_msg_size=_FRAME, heartbeat=_HEARTBEAT, compress=False)
         await socket.prepare(request)
-        open_pages.add(socket)
+        transport = request.transport
+        abort = open_pages[socket] = transport.abort if transport is not None else lambda: None
         try:
             page = PageConnection(
-                socket, shelf, places, endings, replays=replay is not None, save=save, livekit=livekit
+                socket, abort, shelf, places, endings, replays=replay is not None, save=save, livekit=livekit
             )
             await page.run()
         finally:
-            open_pages.discard(socket)
+            del open_pages[socket]
         return socket
 
     async def stored(request: web.Request) -> web.StreamResponse:
@@ -118,8 +119,8 @@ def make_app(
         return web.FileResponse(livekit.client)
 
     async def close(app: web.Application) -> None:
-        for socket in list(open_pages):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends")
+        why = "the server ends"
+        await asyncio.gather(*(close_socket(s, abort, WSCloseCode.GOING_AWAY, why) for s, abort in open_pages.items()))
 
     async def ended(app: web.Application) -> None:
         await asyncio.gather(*endings, return_exceptions=True)

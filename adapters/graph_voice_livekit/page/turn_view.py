@@ -76,13 +76,16 @@ class TurnSeen:
             for step in self.turn.record.steps():
                 yield from (spoken for spoken in (step.words, *step.lines) if spoken.heard is None)
 
-    def view(self, hide: Hide, places: Mapping[str, int], asked: Mapping[str, Asked]) -> dict[str, Any]:
+    def view(
+        self, hide: Hide, places: Mapping[str, int], asked: Mapping[str, Asked], raised: Mapping[str, str]
+    ) -> dict[str, Any]:
         """What the page shows.
 
         Args:
             hide: returns a text without secrets.
             places: message id -> how many characters were heard so far.
             asked: the requests to models, by their ids.
+            raised: tool call id -> what the tool's code has raised.
         """
         turn, record = self.turn, self.turn.record
         own = [request for request in asked.values() if request.turn == turn.id]
@@ -94,7 +97,7 @@ class TurnSeen:
             "user": hide(record.user.text) if record.user is not None else None,
             "interrupted": turn.interrupted,
             "failed": [hide(text) for text in self.failed],
-            "steps": [*(self._step(step, hide, places) for step in record.steps()), *self._alone(hide)],
+            "steps": [*(self._step(step, hide, places, raised) for step in record.steps()), *self._alone(hide)],
             "handoffs": [
                 {
                     "old": handoff.event.old_agent,
@@ -120,14 +123,16 @@ class TurnSeen:
             "spans": [span.shown() for span in sorted(self._spans(own), key=lambda span: span.start)],
         }
 
-    def _step(self, step: ModelStep, hide: Hide, places: Mapping[str, int]) -> dict[str, Any]:
+    def _step(
+        self, step: ModelStep, hide: Hide, places: Mapping[str, int], raised: Mapping[str, str]
+    ) -> dict[str, Any]:
         args = {call["id"]: call["args"] for call in (step.message.tool_calls if step.message is not None else ())}
         said = (step.words, *step.lines)
         return {
             "agent": step.agent,
             "words": [self._words(spoken, hide, places) for spoken in said if spoken.produced],
             "calls": [
-                *(self._call(call, args.get(call.id), hide) for call in step.calls.values()),
+                *(self._call(call, args.get(call.id), raised.get(call.id, ""), hide) for call in step.calls.values()),
                 *self._unrecorded(step.words.id, hide),
             ],
         }
@@ -160,16 +165,18 @@ class TurnSeen:
             state = "dropped"  # it was generated, and cut off before its first sound
         return {"id": spoken.id, "heard": whole[:place], "unheard": whole[place:], "state": state}
 
-    def _call(self, call: ToolCallRecord, args: Any, hide: Hide) -> dict[str, Any]:
+    def _call(self, call: ToolCallRecord, args: Any, raised: str, hide: Hide) -> dict[str, Any]:
         ran = self.tools.get(call.id)
         end = ran.end if ran is not None else None
+        failed = call.result is not None and call.result.status == "error"
         return {
             "id": call.id,
             "name": call.name,
             "args": hide(_json(args))[:_LONGEST] if args else "",
             "status": call.status,
             "result": hide(call.result.text)[:_LONGEST] if call.result is not None else None,
-            "error": call.result is not None and call.result.status == "error",
+            "error": failed,
+            "raised": hide(raised)[:_LONGEST] if failed else "",
             "seconds": round(end - ran.start, 3) if ran is not None and end is not None else None,
         }
 

@@ -185,7 +185,7 @@ class CallWatch:
         for seen in list(self._turns.values()):
             if (user := seen.turn.record.user) is not None and seen.turn.state.happened:
                 seen.spans += self._measured.pop(user.id or "", ())
-            self._differs("turn", seen.view(self._hide, places, self.runs.asked), key=seen.id)
+            self._differs("turn", seen.view(self._hide, places, self.runs.asked, self.runs.raised), key=seen.id)
         self._forget()
 
     def _differs(self, kind: str, content: Mapping[str, Any], key: str = "") -> None:

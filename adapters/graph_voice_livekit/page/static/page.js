@@ -8,6 +8,7 @@ import { play } from "./replay.js";
 import { RoomSound } from "./room.js";
 import { Sound } from "./sound.js";
 
+const GOING_AWAY = 1001; // WebSocket's code of a server that ends
 let socket = null;
 let sound = null;
 let over = true;
@@ -20,16 +21,19 @@ function connect() {
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   if (token) address.searchParams.set("token", token);
   const mine = new WebSocket(address);
+  let answered = false;
   socket = mine;
   mine.binaryType = "arraybuffer";
   mine.onmessage = ({ data }) => {
     if (mine !== socket) return;
+    answered = true;
     if (typeof data === "string") take(JSON.parse(data));
     else sound?.play(data);
   };
-  mine.onclose = ({ reason }) => {
+  mine.onclose = ({ code, reason }) => {
     if (mine !== socket) return;
-    if (!over) notice("error", reason ? `The server has closed the call: ${reason}` : "The server is gone. Start it again, then press Restart.");
+    if (reason && !over && code !== GOING_AWAY) notice("error", `The server has closed the call: ${reason}`);
+    else if (!over || !answered) notice("error", "The server is gone. Start it again, then press Restart.");
     show("offline");
     finish();
   };
@@ -140,6 +144,7 @@ async function begin(how) {
   times.begin();
   facts({});
   $("start").close();
+  $("notices").replaceChildren();
   const message = { type: "start", mode: how.mode, graph: $("graph-name").value };
   if (how.mode === "voice") {
     try {
@@ -200,7 +205,9 @@ function facts(fields) {
   $("facts").replaceChildren(
     ...entries.flatMap(([name, value]) => {
       const changed = before.size && before.get(name) !== value;
-      return [make("dt", "", name), make("dd", changed ? "changed" : "", value)];
+      const known = make("dd", changed ? "changed" : "", value);
+      known.dir = "auto";
+      return [make("dt", "", name), known];
     }),
   );
   $("no-facts").hidden = entries.length > 0;
@@ -245,6 +252,7 @@ $("say").addEventListener("submit", (event) => {
   const text = $("text").value.trim();
   if (!text || over) return;
   send({ type: "say", text });
+  transcript.caller(text, true);
   $("text").value = "";
 });
 $("stop").addEventListener("click", () => send({ type: "interrupt" }));

@@ -35,11 +35,11 @@ export function turn(view) {
     const made = make("li", `turn ${view.state}`);
     made.dataset.turn = view.id;
     if (view.state === "discarded") made.append(make("p", "aside", "a guess that did not come true"));
-    if (view.user !== null) made.append(line("caller", make("b", "who", "caller"), make("span", "said", view.user)));
+    if (view.user !== null) made.append(line("caller", make("b", "who", "caller"), words(make("span", "said", view.user))));
     const edges = view.handoffs.filter((handoff) => !handoff.call);
     for (const step of view.steps) {
       while (edges.length && edges[0].new === step.agent) made.append(handoff(edges.shift()));
-      made.append(...words(step));
+      made.append(...spoken(step));
       for (const call of step.calls) {
         made.append(tool(call, step.agent));
         made.append(...view.handoffs.filter((each) => each.call === call.id).map(handoff));
@@ -61,18 +61,22 @@ function line(kind, who, ...content) {
   return make("p", `line ${kind}`, who, " ", ...content);
 }
 
-function words(step) {
+/** Words have the direction of their own script, whatever stands before them. */
+const words = (...content) => make("bdi", "", ...content);
+
+function spoken(step) {
   return step.words.map((each) => {
-    const made = line(each.state, named(step.agent));
+    const said = words();
+    const made = line(each.state, named(step.agent), said);
     made.style.setProperty("--hue", hue(step.agent));
-    if (each.heard) made.append(make("span", "heard", each.heard));
+    if (each.heard) said.append(make("span", "heard", each.heard));
     const [mark, why] = WORDS[each.state] ?? [];
     if (mark) {
       const sign = make("span", "mark", mark);
       sign.title = why;
-      made.append(" ", sign, " ");
+      said.append(" ", sign, " ");
     }
-    if (each.unheard) made.append(make(mark ? "s" : "span", "unheard", each.unheard));
+    if (each.unheard) said.append(make(mark ? "s" : "span", "unheard", each.unheard));
     return made;
   });
 }
@@ -85,8 +89,13 @@ function tool(call, agent) {
     make("div", "call", make("code", "", call.name), call.seconds === null ? null : make("span", "quiet", seconds(call.seconds)),
       status ? make("span", "quiet", status) : null),
   );
-  if (call.args && call.args !== "{}") made.append(make("pre", "args", call.args));
-  if (call.result !== null) made.append(make("pre", "result", call.result));
+  if (call.args && call.args !== "{}") made.append(text("args", call.args));
+  if (call.result !== null) made.append(text("result", call.result));
+  if (call.raised && !call.raised.endsWith(call.result)) {
+    const raised = text("raised", call.raised);
+    raised.title = "What the tool's code has raised. The model was told the line above.";
+    made.append(raised);
+  }
   return made;
 }
 
@@ -95,8 +104,31 @@ function data(view) {
   const made = make("div", "tool data");
   made.style.setProperty("--hue", hue(view.agent));
   made.append(make("div", "call", make("code", "", view.key || "data"), make("span", "quiet", `written by ${view.by || view.agent}`)));
-  made.append(make("pre", "result", view.data));
+  made.append(text("result", readable(view)));
   return made;
+}
+
+function text(kind, content) {
+  const made = make("pre", kind, content);
+  made.dir = "auto";
+  return made;
+}
+
+/** JSON as lines: an object's texts as they are, such as a table in Markdown, and the rest as JSON. */
+function readable({ key, data: json }) {
+  let value;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return json; // it was cut, since it is long
+  }
+  if (typeof value === "string") return value;
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return json;
+  const lines = Object.entries(value).filter(([name, each]) => name !== "key" || each !== key);
+  return lines.map(([name, each]) => {
+    const shown = typeof each === "string" ? each : JSON.stringify(each);
+    return `${name}: ${shown.includes("\n") ? `\n${shown}` : shown}`;
+  }).join("\n");
 }
 
 function handoff(view) {
@@ -123,7 +155,7 @@ export function caller(text, final) {
   following(() => {
     $("lines").querySelector(".ghost")?.remove();
     if (!text) return;
-    const made = make("li", "turn ghost", line("caller", make("b", "who", "caller"), make("span", final ? "said" : "unheard", text)));
+    const made = make("li", "turn ghost", line("caller", make("b", "who", "caller"), words(make("span", final ? "said" : "unheard", text))));
     $("lines").append(made);
   });
 }
@@ -131,7 +163,7 @@ export function caller(text, final) {
 /** A line of an agent outside of all turns. */
 export function outside(agent, text) {
   following(() => {
-    const made = line("heard", named(agent), make("span", "heard", text));
+    const made = line("heard", named(agent), words(make("span", "heard", text)));
     made.style.setProperty("--hue", hue(agent));
     $("lines").append(make("li", "turn", made));
   });
