@@ -13,7 +13,6 @@ from browser_support import STUCK, Complaints, opened
 from hearing import likeness
 from langchain_core.messages import AIMessage
 from livekit import rtc
-from livekit.agents import AgentSession
 from page_support import served
 from speech_support import ALIKE, SEED
 
@@ -23,6 +22,7 @@ from graph_voice_livekit.offline import OfflineParts, load_all
 from graph_voice_livekit.page import connection
 from graph_voice_livekit.page.call import PageCall
 from graph_voice_livekit.page.parts import Shelf
+from graph_voice_livekit.page.protocol import Played
 
 pytestmark = [pytest.mark.browser, pytest.mark.speech]
 
@@ -66,6 +66,13 @@ navigator.mediaDevices.getUserMedia = async (wanted) => {
 };
 """
 """The browser's own microphone, permitted when the test wants: then Chromium begins to speak."""
+AT_RATE = """
+const Own = AudioContext;
+window.AudioContext = class extends Own {
+  constructor(options) { super({ ...options, sampleRate: %d }); }
+};
+"""
+"""A machine whose sound has this rate."""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +88,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     class Watched(PageCall):
         def __init__(self, parts: Any, speech: Any, rate: int, send: Any, *rest: Any) -> None:
             self.sound, self.rate = dict[bytes, bytes](), rate
+            self.reported = dict[int, int]()
 
             def sends(message: Any) -> None:
                 if isinstance(message, bytes):
@@ -90,9 +98,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             super().__init__(parts, speech, rate, sends, *rest)
             begun.append(self)
 
-        @property
-        def session(self) -> AgentSession[Any]:
-            return self._session
+        def played(self, report: Played) -> None:
+            self.reported[report.segment] = report.samples
+            super().played(report)
 
         @property
         def remembered(self) -> list[str]:
@@ -168,16 +176,22 @@ async def test_a_spoken_call(browse: Any, calls: list[Any], speech: OfflineParts
                 await shown.wait_for_timeout(100)
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000])
 async def test_the_browsers_own_microphone(
-    browse: Any, calls: list[Any], speech: OfflineParts, complaints: Complaints, tmp_path: Path
+    browse: Any, calls: list[Any], speech: OfflineParts, complaints: Complaints, tmp_path: Path, rate: int
 ) -> None:
     said = "My internet connection is not working."
     line = await synthesize(speech.tts(CALLER_VOICE), said)
     silence = np.zeros(SAMPLE_RATE, np.int16)
     soundfile.write(tmp_path / "caller.wav", np.concatenate([silence, line, np.tile(silence, 60)]), SAMPLE_RATE)
     async with served(shelf()) as client, browse(tmp_path / "caller.wav") as browser:
-        shown = await talking(browser, client, complaints, PERMITS)
+        shown = await talking(browser, client, complaints, PERMITS + AT_RATE % rate)
         await shown.locator("#lines .line.heard").first.wait_for()  # the greeting
+        (call,) = calls
+        ((segment, sound),) = call.sound.items()
+        assert call.rate == rate
+        assert call.reported == {int.from_bytes(segment, "little"): len(sound) // 2}
+        assert likeness(await recognized(speech, sound, rate), GREETING) >= ALIKE
         await shown.evaluate("window.permit()")
         caller = shown.locator(
             "#lines .turn.closed .line.caller .said, #lines .turn.committed .line.caller .said"
