@@ -320,12 +320,11 @@ class Call:
             run.over()
 
     def _fork(self, turn: TurnRun, pending: Pending | None) -> RunSaver:
-        remembered = self.state.messages
+        user = turn.record.user
+        remembered = [m for m in self.state.messages if user is None or m.id != user.id]
         if pending is None:
             # The caller's words come last, with the input: they are what the agent must answer.
-            user = turn.record.user
-            messages = [m for m in remembered if user is None or m.id != user.id]
-            return RunSaver(self.state.live.checkpoint_values(messages))
+            return RunSaver(self.state.live.checkpoint_values(remembered))
         # The run resumes after the message whose tool calls wait for the answer, with its text as it was heard.
         heard = {m.id: m for m in remembered if m.id == pending.asking}
         channel = self.state.messages_channel
@@ -335,6 +334,8 @@ class Call:
         # stand behind the message that asked for them.
         gone = {m.id for m in tail} | ({*pending.saver.waiting_ids(channel)} if tail else set())
         before = [m for m in remembered if m.id not in gone and not _answers(m, pending)]
+        if user is not None:
+            before.append(user)  # the answer, whether the turn is certain yet or not
         return RunSaver(self.state.live.checkpoint_values([*before, *tail]), pending.saver)
 
     async def _input(self, turn: TurnRun) -> Any:

@@ -154,3 +154,21 @@ async def test_one_tool_call_of_a_message_asks_and_another_runs_a_task(front_end
         assert phone.heard[-1] == "All done."
         told = {m.name: m.text for m in phone.messages if isinstance(m, ToolMessage)}
         assert (told["pay"], told["book"]) == ("paid by Ada", "booked for Noon.")
+
+
+async def test_the_model_is_shown_the_answer_however_early_its_turn_began(front_end: Any) -> None:
+    """A turn that begins before it is certain (LiveKit's preemptive generation) shows what a certain one does."""
+    desk = Desk()
+    model = script(PAY, "All paid.")
+    async with Call(desk.graph(), llm=model, front_end=front_end) as phone:
+        for words in ("Pay three.", "Ada.", "No.", "Tomorrow."):
+            await phone.says(words)
+    shown = [(m.type, m.text) for m in model.prompts[-1].messages]
+    assert shown[-6:] == [
+        ("ai", "Your name?"),
+        ("human", "Ada."),
+        ("ai", "Cash?"),
+        ("human", "No."),
+        ("ai", "Today?"),
+        ("human", "Tomorrow."),
+    ]
