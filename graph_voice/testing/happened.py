@@ -184,6 +184,8 @@ def _lines(entry: Happening, seen: set[str]) -> Iterator[str]:
                 yield f"{agent} calls {call.name}({arguments}){lost}"
         case events.ToolResult(name=name, output=output, is_error=is_error):
             yield f"    {name} {'fails' if is_error else 'answers'}: {output[:200]}{lost}"
+        case events.ToolUpdate(name=name, message=message, silent=silent):
+            yield f"    {name} tells{' silently' if silent else ''}: {message}{lost}"
         case events.HandedOff(old_agent=old, new_agent=new) if turn is not None:
             undone = "" if turn.record.handoffs.of(entry.what).happened else " (did not happen)"
             yield f"    {old} -> {new}{undone}{lost}"

@@ -251,7 +251,9 @@ class ScriptedModel(BaseChatModel):
             return self._readers[None]
         # An agent that is a graph of its own runs as a node "model" inside the agent's node.
         outer = [part.split(":")[0] for part in str(metadata.get("langgraph_checkpoint_ns", "")).split("|")]
-        for agent in (metadata.get("langgraph_node"), *reversed(outer)):
+        node = metadata.get("langgraph_node")
+        # What an agent's tools ask its model (`ctx.generate_reply`, `ctx.update`) comes from its tools node.
+        for agent in (node, *reversed(outer), str(node).removesuffix("_tools")):
             if agent in self._readers:
                 return self._readers[agent]
         raise ScriptError(

@@ -1,12 +1,13 @@
 """What a page is told of times: measured by LiveKit, shown with the turn that they are of."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from livekit.agents.llm import ChatMessage
 
-from graph_voice import Agent, create_voice_graph
-from graph_voice.testing import ScriptedModel
+from graph_voice import Agent, RunContext, create_voice_graph, function_tool
+from graph_voice.testing import ScriptedModel, call
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.page.watch import CallWatch
 from graph_voice_livekit.testing.rig import voice_rig
@@ -93,3 +94,26 @@ async def test_a_reply_that_is_dropped_before_its_first_sound_leaves_a_mark() ->
         ("The second answer.", "", "heard"),
     ]
     assert heard == ["The second answer."]
+
+
+async def test_a_running_tool_shows_its_last_update_until_its_result_is_there() -> None:
+    @function_tool
+    async def search(ctx: RunContext[Any]) -> str:
+        """Search."""
+        await ctx.update("asking the airline", silent=True)
+        await asyncio.sleep(10)
+        return "found"
+
+    model = ScriptedModel([call("search"), "I found it."])
+    agent = GraphAgent(create_voice_graph([Agent("desk", instructions="Help.", tools=[search])], llm=model))
+    told, shown = Told(), list[tuple[str, str | None]]()
+    watch = CallWatch(told)
+    async with voice_rig(agent) as rig:
+        watch.follow(agent.conversation, rig.session)
+        await rig.user_says("Search for it.", at=0.5)
+        for at in (5.0, 25.0):
+            await rig.wait_until(at)
+            watch.tell()
+            calls = [c for turn in told.turns.values() for step in turn["steps"] for c in step["calls"]]
+            shown += [(c["update"], c["result"]) for c in calls]
+    assert shown == [("asking the airline", None), ("", "found")]

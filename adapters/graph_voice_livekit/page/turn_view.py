@@ -177,6 +177,7 @@ class TurnSeen:
             "result": hide(call.result.text)[:_LONGEST] if call.result is not None else None,
             "error": failed,
             "raised": hide(raised)[:_LONGEST] if failed else "",
+            "update": hide(call.progress)[:_LONGEST] if call.result is None else "",
             "seconds": round(end - ran.start, 3) if ran is not None and end is not None else None,
         }
 
@@ -197,6 +198,7 @@ def _custom(call: Mapping[str, Any], hide: Hide) -> dict[str, Any]:
         "args": hide(_json(call["args"]))[:_LONGEST] if call["args"] else "",
         "status": call["status"],
         "result": hide(call["result"])[:_LONGEST] if call["result"] is not None else None,
+        "update": "",
         "error": call["error"],
         "seconds": None,
     }

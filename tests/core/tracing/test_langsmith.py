@@ -105,6 +105,33 @@ async def test_a_turn_is_one_tree_of_agents_tools_and_handoffs(langsmith: LangSm
             assert child.fields["dotted_order"].startswith(f"{run.fields['dotted_order']}.")
 
 
+async def test_the_request_for_words_about_an_update_is_named_for_it(langsmith: LangSmithSink) -> None:
+    @function_tool
+    async def search(ctx: RunContext[Any]) -> str:
+        """Search."""
+        await ctx.update("asking the airline")
+        await asyncio.sleep(5)
+        return "found"
+
+    conversation = desk({"desk": [call("search"), "I am asking.", "Found."]}, search)
+    seen = await conversation.run("Search.")
+    assert sum(isinstance(event, events.Usage) for event in seen) == 3
+    root = await sent(langsmith, conversation)
+    assert root.tree().splitlines() == [
+        "turn",
+        "  graph",
+        "    desk",
+        "      scripted (llm)",
+        "    desk_tools",
+        "      search (tool)",
+        "      update: search (llm)",
+        "    desk",
+        "      scripted (llm)",
+    ]
+    assert root.outputs is not None
+    assert root.outputs["heard"] == "I am asking. Found."
+
+
 async def test_the_turns_of_a_task_share_its_id(langsmith: LangSmithSink) -> None:
     get_city = Task("get_city", instructions="Which city?")
 

@@ -58,7 +58,7 @@ SEARCH = say("Let me see.", call("search"))
 
 
 async def test_the_model_speaks_of_it_while_the_tool_works(front_end: Any) -> None:
-    model = ScriptedModel([SEARCH, "I am asking the airline.", "I found it."])
+    model = ScriptedModel({"desk": [SEARCH, "I am asking the airline.", "I found it."]})
     async with Call(desk(search("asking the airline", 10)), llm=model, front_end=front_end) as phone:
         await phone.says("Find it.")
     assert phone.heard[-1] == "I found it."
@@ -352,3 +352,5 @@ async def test_watchers_get_an_event(front_end: Any) -> None:
         events.ToolUpdate("desk", "call_1", "search", "at it"),
         events.ToolUpdate("desk", "call_1", "search", "page 2", silent=True),
     ]
+    assert "search tells: at it\n" in phone.transcript
+    assert "search tells silently: page 2\n" in phone.transcript

@@ -90,6 +90,7 @@ function tool(call, agent) {
       status ? make("span", "quiet", status) : null),
   );
   if (call.args && call.args !== "{}") made.append(text("args", call.args));
+  if (call.update) made.append(make("p", "quiet", call.update));
   if (call.result !== null) made.append(text("result", call.result));
   if (call.raised && !call.raised.endsWith(call.result)) {
     const raised = text("raised", call.raised);
