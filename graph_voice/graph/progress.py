@@ -10,7 +10,7 @@ from graph_voice.graph.agent_runtime import AgentRuntime
 from graph_voice.graph.task_steps import merged
 from graph_voice.graph.tool_batch import ToolBatch
 from graph_voice.history.context import view
-from graph_voice.messages.pairs import placeholder, running
+from graph_voice.messages.pairs import PROGRESS, placeholder, running
 from graph_voice.messages.prompt import add_words, build_prompt
 from graph_voice.models import SilentModelError
 from graph_voice.turn.nodes_side import NodesSide
@@ -57,7 +57,9 @@ def _shown(batch: ToolBatch, turn: NodesSide, updates: Mapping[str, str]) -> Seq
         call_id, name = call["id"] or "", call["name"]
         known = turn.run.tool_call(call_id)
         if (message := updates.get(call_id)) is not None:
-            batch_so_far.append(placeholder(call_id, name, UPDATE.format(name=name, message=message)))
+            so_far = placeholder(call_id, name, UPDATE.format(name=name, message=message))
+            marks = {**so_far.additional_kwargs, PROGRESS: message}
+            batch_so_far.append(so_far.model_copy(update={"additional_kwargs": marks}))
         elif known is not None:
             batch_so_far.append(known.result or placeholder(call_id, name, running(known.progress)))
     state = {**batch.state, "messages": merged(batch.state["messages"], batch_so_far)}

@@ -15,6 +15,7 @@ __all__ = [
     "ENDS",
     "GOTO",
     "NO_REPLY",
+    "PROGRESS",
     "RUNNING",
     "WAITS",
     "approved_call",
@@ -41,6 +42,10 @@ GOTO = "goto"
 NO_REPLY = "no_reply"
 """Marks the result of a tool that wants no reply from the model: "stopped" (StopResponse), "direct" (return_direct), or
 "none" (it returned None, and wants no reply if the model has said something)."""
+
+PROGRESS = "progress"
+"""Marks what a model is shown as the result so far of a running tool call, to speak about it (`ctx.update`). Its value
+is what the tool tells."""
 
 WAITS = "waits"
 """Marks the placeholder of an undecided tool call. Its value is what is known of the tool call, as plain data."""

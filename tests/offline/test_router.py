@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 
 from graph_voice.errors import MissingDependencyError
 from graph_voice.history.summaries import REQUEST
+from graph_voice.messages.pairs import PROGRESS
 from graph_voice.messages.prompt import OPENER, inline_instructions
 from graph_voice_livekit.offline import embedding as embedding_module
 from graph_voice_livekit.offline.examples import ExamplesError
@@ -333,6 +334,15 @@ def test_a_result_that_a_task_came_before_is_answered_and_not_the_words_that_wer
     own = [AIMessage("You owe 34 euros.", name="billing"), HumanMessage("How can I pay?")]
     later = model.invoke([HumanMessage("How much do I owe?"), look_up, result, *task, *own])
     assert "34 euros" not in later.text
+
+
+def test_the_update_of_a_running_tool_is_spoken_as_a_sentence(service: IntentRouter) -> None:
+    """`ctx.update`: not the words around it that are for a language model."""
+    model = service.bind_tools([look_up_balance], tool_choice="none")
+    told = {PROGRESS: "I am asking the bank"}
+    assert (
+        model.invoke(balance("It has updated: DON'T make up", additional_kwargs=told)).text == "I am asking the bank."
+    )
 
 
 def test_a_name_that_was_recorded_is_used_in_the_next_reply(intake: IntentRouter) -> None:

@@ -30,6 +30,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from graph_voice.errors import GraphVoiceError
 from graph_voice.history.summaries import REQUEST
+from graph_voice.messages.pairs import PROGRESS
 from graph_voice_livekit.offline.embedding import Index
 from graph_voice_livekit.offline.examples import AgentExamples, Examples, ExamplesError
 from graph_voice_livekit.offline.merging import Call, calls_of
@@ -235,8 +236,9 @@ class IntentRouter(BaseChatModel):
         elif answering:
             possible = next((intent.reply for intent in intents if intent.reply), section.fallback)
         else:
-            possible = _after(prompt.results, section) or section.enter
-            told = " ".join(_as_sentence(str(result.text)) for result in prompt.results)
+            updates = [str(told) for result in prompt.results if (told := result.additional_kwargs.get(PROGRESS))]
+            possible = ["{output}"] if updates else _after(prompt.results, section) or section.enter
+            told = " ".join(map(_as_sentence, updates or (str(result.text) for result in prompt.results)))
             slots["output"] = _without(self.examples.internal_names, told)
         made = [tool_call(name=tool, args=args, id=f"call_{uuid.uuid4().hex}") for tool, args in calls]
         return Said(self._choose(possible, slots, f"{agent}/{prompt.length}"), made, messages)

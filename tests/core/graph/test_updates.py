@@ -22,6 +22,7 @@ from graph_voice import (
 )
 from graph_voice.agents.run_context import MAX_UPDATE
 from graph_voice.errors import TurnError
+from graph_voice.messages.pairs import PROGRESS
 from graph_voice.testing import ScriptedModel, call, check_prompt, say
 from graph_voice.testing.clock import run as run_virtual
 from graph_voice.testing.invariants import check_invariants
@@ -65,6 +66,7 @@ async def test_it_is_a_line_of_the_tool() -> None:
     conversation, model = host(script, search("asking the airline", 5))
     seen = await conversation.run("search")
     assert told(conversation)[1] == "ai: Let me see. I am asking the airline. +call_1"
+    assert model.prompts[1].messages[-1].additional_kwargs[PROGRESS] == "asking the airline"
     assert model.prompts[1].messages[-2].text == "Let me see."
     check_prompt(model.prompts[1].messages)
     check_invariants(conversation, heard=["Let me see.", "I am asking the airline.", "I found it."])
