@@ -7,8 +7,9 @@ from graph_voice_livekit.worker.server import create_server
 
 if TYPE_CHECKING:
     from graph_voice_livekit.console.hear import hear
+    from graph_voice_livekit.page.teller import tell_observers
 
-__all__ = ["GraphAgent", "create_server", "hear"]
+__all__ = ["GraphAgent", "create_server", "hear", "tell_observers"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from graph_voice_livekit.console.hear import hear
 
         return hear
+    if name == "tell_observers":
+        from graph_voice_livekit.page.teller import tell_observers
+
+        return tell_observers
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,18 +6,23 @@ import logging
 import socket as sockets
 import sys
 import webbrowser
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from aiohttp import web
 from rich.console import Console
 
 from graph_voice.cli.options import SPEAK, USERDATA
+from graph_voice.drawing import agents_of, to_svg
 from graph_voice.errors import GraphVoiceError
+from graph_voice.launch.loading import load_graph
 from graph_voice.testing.recorded.thread import is_url
 from graph_voice_livekit.console.live_page import PORT
 from graph_voice_livekit.console.setup import Choices
+from graph_voice_livekit.page.observer import ObserverAccess, RoomObserver
 from graph_voice_livekit.page.parts import Shelf, others_beside
 from graph_voice_livekit.page.replay import Replay, ReplayError
 from graph_voice_livekit.page.room import CLIENT, RoomAccess
@@ -38,8 +43,13 @@ class ServeError(GraphVoiceError, OSError):
 
 def serve(
     graph: Annotated[
-        str, typer.Argument(metavar="GRAPH", help="path.py:attribute, as in langgraph.json.")
-    ] = DEFAULT_GRAPH,
+        str | None,
+        typer.Argument(
+            metavar="GRAPH",
+            help="path.py:attribute, as in langgraph.json.",
+            show_default=DEFAULT_GRAPH,
+        ),
+    ] = None,
     text: Annotated[bool, typer.Option("--text", help="Type only: no speech models are loaded.")] = False,
     llm: Annotated[str | None, typer.Option(help="The model, as for `talk`.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server; --llm names its model.")] = None,
@@ -76,6 +86,14 @@ def serve(
     observers: Annotated[
         bool, typer.Option(help="Tell others in the room what the page is told, and LiveKit's `lk.agent.session`.")
     ] = False,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROOM",
+            help="Watch the call in this room of the LiveKit server, unseen, instead of holding one. Any LiveKit agent "
+            "may hold it; GRAPH is drawn.",
+        ),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Talk to a graph in the browser, and watch what it does.
@@ -86,6 +104,15 @@ def serve(
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     for name in ("livekit", "livekit.agents", "faster_whisper", "graph_voice"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if watch is not None:
+        if livekit or observers or text or replay is not None:
+            raise ServeError("--watch shows a call of others: leave out --livekit, --observers, --text and --replay.")
+        observer = _observer(ObserverAccess.of(), watch, graph)
+        unused = Shelf(Choices(graph or DEFAULT_GRAPH), text_only=True)
+        page = _Page(console, f"Room: {watch}", host, port, open_browser)
+        page.serve(observer.run, unused, max_calls=max_calls, observer=observer)
+        return
+    graph = graph or DEFAULT_GRAPH
     choices = Choices(graph, llm, base_url, stt_model, voice, language, speak=speak or (), userdata=userdata)
     if livekit and (text or replay is not None):
         raise ServeError("--livekit is for calls with speech: leave out --text and --replay.")
@@ -96,24 +123,39 @@ def serve(
     shelf = Shelf(choices, text_only=text or replay is not None, others=others_beside(Path.cwd()))
     with console.status("Loading the graph..."):
         model, stored = asyncio.run(_load(shelf, stored, replay, thread))
-    listening = _listen(host, port)
-    token = None if host in LOCAL_HOSTS else new_token()
-    address = _address(host, listening.getsockname()[1], token)
-    console.print(f"Model: {model}. Press Ctrl-C to end.\n\n  {address}\n", soft_wrap=True)
-    hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {host.lower(), sockets.gethostname().lower()}
-    app = make_app(
-        shelf,
-        max_calls=max_calls,
-        token=token,
-        hosts=hosts,
-        replay=stored,
-        save=TestWriter(shelf),
-        livekit=access,
-    )
-    if open_browser:
-        webbrowser.open(address)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(app, listening, shelf))
+    page = _Page(console, f"Model: {model}", host, port, open_browser)
+    page.serve(shelf.preload, shelf, max_calls=max_calls, replay=stored, save=TestWriter(shelf), livekit=access)
+
+
+def _observer(access: ObserverAccess, room: str, graph: str | None) -> RoomObserver:
+    if graph is None:
+        return RoomObserver(access, room)
+    loaded = load_graph(graph)
+    return RoomObserver(access, room, to_svg(loaded), agents_of(loaded))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where the page is served, and what is printed of it."""
+
+    console: Console
+    shows: str
+    host: str
+    port: int
+    open_browser: bool
+
+    def serve(self, beside: Callable[[], Coroutine[Any, Any, None]], shelf: Shelf, **options: Any) -> None:
+        """Serve until Ctrl-C; `beside` runs meanwhile."""
+        listening = _listen(self.host, self.port)
+        token = None if self.host in LOCAL_HOSTS else new_token()
+        address = _address(self.host, listening.getsockname()[1], token)
+        self.console.print(f"{self.shows}. Press Ctrl-C to end.\n\n  {address}\n", soft_wrap=True)
+        hosts = LOCAL_HOSTS if token is None else LOCAL_HOSTS | {self.host.lower(), sockets.gethostname().lower()}
+        app = make_app(shelf, token=token, hosts=hosts, **options)
+        if self.open_browser:
+            webbrowser.open(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(app, listening, beside))
 
 
 def _in_folder(replay: str | None, thread: str | None) -> Replay | None:
@@ -161,13 +203,16 @@ def _address(host: str, port: int, token: str | None) -> str:
     return f"http://{name}:{port}/" + (f"?token={token}" if token is not None else "")
 
 
-async def _serve(app: web.Application, listening: sockets.socket, shelf: Shelf) -> None:
-    loading = asyncio.create_task(shelf.preload())
+async def _serve(
+    app: web.Application, listening: sockets.socket, beside: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    running = asyncio.create_task(beside())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
         await asyncio.Event().wait()
     finally:
-        loading.cancel()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
         await runner.cleanup()

@@ -20,12 +20,14 @@ from graph_voice_livekit.agent import GraphAgent
 from graph_voice_livekit.page.captions import PageCaptions
 from graph_voice_livekit.page.protocol import ToPage
 
-__all__ = ["CLIENT", "TOPIC", "PageRoom", "RoomAccess", "RoomError"]
+__all__ = ["CLIENT", "SEATS", "TOPIC", "PageRoom", "RoomAccess", "RoomError", "server_of"]
 
 CLIENT = Path("node_modules/livekit-client/dist/livekit-client.umd.js")
 """LiveKit's own client for browsers, where npm puts it."""
 TOPIC = "graph_voice.page"
 """Text of this topic is what the page is told, for those who watch the room."""
+SEATS = tuple(f"graph_voice.observer.{number}" for number in range(1, 9))
+"""Identities of those who watch. A worker tells only them: who is hidden in a room is not known to it."""
 logger = logging.getLogger("graph_voice.page")
 _EXPIRES = timedelta(minutes=10)
 """Until then a page must have joined. Who has joined stays."""
@@ -36,6 +38,16 @@ Join = Callable[[str, str], Awaitable[rtc.Room]]
 
 class RoomError(GraphVoiceError, OSError):
     """There is no LiveKit room for the page."""
+
+
+def server_of(environment: Mapping[str, str], option: str) -> tuple[str, str, str]:
+    """URL, key and secret of the LiveKit server, from the variables that its own programs read. Raises `RoomError`."""
+    if missing := [name for name in _VARIABLES if not environment.get(name)]:
+        raise RoomError(f"{option}: set {', '.join(missing)} to those of your LiveKit server.")
+    url, key, secret = (environment[name] for name in _VARIABLES)
+    if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
+        raise RoomError(f"{option}: LIVEKIT_URL is no address of a LiveKit server, such as wss://my.livekit.cloud.")
+    return url, key, secret
 
 
 async def join(url: str, token: str) -> rtc.Room:
@@ -71,11 +83,7 @@ class RoomAccess:
         cls, environment: Mapping[str, str] = os.environ, client: Path = CLIENT, watched: bool = False
     ) -> "RoomAccess":
         """From the variables that LiveKit's own programs read. Raises `RoomError` when something is missing."""
-        if missing := [name for name in _VARIABLES if not environment.get(name)]:
-            raise RoomError(f"--livekit: set {', '.join(missing)} to those of your LiveKit server.")
-        url, key, secret = (environment[name] for name in _VARIABLES)
-        if urlsplit(url).scheme not in _SCHEMES or not urlsplit(url).hostname:
-            raise RoomError("--livekit: LIVEKIT_URL is no address of a LiveKit server, such as wss://my.livekit.cloud.")
+        url, key, secret = server_of(environment, "--livekit")
         if not client.is_file():
             raise RoomError(
                 f"--livekit: there is no {client}. Run `npm install livekit-client@2` here, or name its "

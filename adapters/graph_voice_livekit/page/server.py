@@ -12,9 +12,11 @@ from aiohttp import WSCloseCode, web
 
 from graph_voice_livekit.page.connection import PageConnection, SaveTestHook, close_socket
 from graph_voice_livekit.page.limits import Places
+from graph_voice_livekit.page.observer import RoomObserver
 from graph_voice_livekit.page.parts import Shelf
 from graph_voice_livekit.page.replay import Replay
 from graph_voice_livekit.page.room import RoomAccess
+from graph_voice_livekit.page.watching import watch
 
 __all__ = ["LOCAL_HOSTS", "make_app", "new_token"]
 
@@ -54,6 +56,7 @@ def make_app(
     replay: Replay | None = None,
     save: SaveTestHook | None = None,
     livekit: RoomAccess | None = None,
+    observer: RoomObserver | None = None,
 ) -> web.Application:
     """The application that serves the page.
 
@@ -66,6 +69,7 @@ def make_app(
         replay: a stored call that the page plays, instead of holding one.
         save: writes a call as a test, and returns where. The page then has a button for it.
         livekit: the server whose rooms carry the sound. None: the page's WebSocket does.
+        observer: watches the call that the pages show, instead of having their own. It must run beside this.
     """
     rooms = f" {livekit.origins}" if livekit is not None else ""
     headers = {name: value.replace("{rooms}", rooms) for name, value in _HEADERS.items()}
@@ -94,6 +98,9 @@ def make_app(
         transport = request.transport
         abort = open_pages[socket] = transport.abort if transport is not None else lambda: None
         try:
+            if observer is not None:
+                await watch(socket, observer)
+                return socket
             page = PageConnection(
                 socket, abort, shelf, places, endings, replays=replay is not None, save=save, livekit=livekit
             )

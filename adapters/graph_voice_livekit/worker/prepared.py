@@ -13,6 +13,7 @@ from graph_voice import events
 from graph_voice.errors import GraphVoiceError, MissingDependencyError, ModelError
 from graph_voice.graph.build import require_models
 from graph_voice.launch.loading import load_graph
+from graph_voice_livekit.worker.observing import Observe
 
 __all__ = ["APOLOGY", "Describe", "Plan", "PluginMaker", "Prepared", "Prewarm", "prepare"]
 
@@ -38,6 +39,7 @@ class Plan:
     session_host: bool | None = None
     on_custom: Callable[[events.Custom], Any] | None = None
     custom_topic: str | None = None
+    observe: Observe | None = None
 
 
 @dataclass

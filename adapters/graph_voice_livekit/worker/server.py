@@ -16,7 +16,8 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess, Plugin
+from langchain_core.runnables.config import merge_configs
+from livekit.agents import AgentServer, AgentSession, JobContext, JobProcess, Plugin, room_io
 from livekit.agents.voice.events import CloseEvent
 
 from graph_voice.errors import BuildError, LoadError
@@ -28,6 +29,7 @@ from graph_voice_livekit.worker.active_agent_attribute import show_active_agent
 from graph_voice_livekit.worker.custom_topic import OnCustom, both, send_custom
 from graph_voice_livekit.worker.failed_call import tell_caller
 from graph_voice_livekit.worker.job_saver import JobSaver
+from graph_voice_livekit.worker.observing import Observe, Observing, observing
 from graph_voice_livekit.worker.prepared import APOLOGY, Describe, Plan, PluginMaker, Prepared, Prewarm, prepare
 from graph_voice_livekit.worker.rehearsal import Rehearsal
 
@@ -57,6 +59,7 @@ def create_server(
     session_host: bool | None = None,
     on_custom: OnCustom | None = None,
     custom_topic: str | None = None,
+    observe: Observe | None = None,
     **server: Any,
 ) -> AgentServer:
     """A LiveKit `AgentServer` that answers each job with a voice graph.
@@ -93,6 +96,8 @@ def create_server(
         custom_topic: the topic of LiveKit's text streams over which that data is sent to all participants of the room,
             as JSON, with `agent`, `node`, `tool` and `key` as attributes. Who joins later gets the latest of each key.
             None: nothing is sent.
+        observe: `graph_voice_livekit.tell_observers`, so that `graph-voice serve --watch ROOM` shows all that the live
+            page shows of a call. None: it shows what LiveKit tells the room.
         server: further keyword arguments of LiveKit's `AgentServer` (`port`, `load_fnc`, `drain_timeout`, ...).
 
     Raises:
@@ -128,8 +133,10 @@ def create_server(
         session_host,
         on_custom,
         custom_topic,
+        observe,
     )
     passed = {"call": call, "session": plan.options, "prewarm": prewarm, "saver": saver, "on_custom": on_custom}
+    passed["observe"] = observe
     for name, value in {**plan.plugins, **passed}.items():
         _check_pickles(name, value)
     setup = partial(_prewarm, plan=plan)
@@ -220,6 +227,9 @@ async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
     given = {"thread_id": job.room.name, "saver": await store.open(), "on_custom": plan.on_custom, **described}
     if plan.custom_topic is not None:
         given["on_custom"] = both(given["on_custom"], send_custom(job, plan.custom_topic))
+    observer = observing(job, plan.observe)
+    if observer is not None:
+        given["config"] = merge_configs(given.get("config"), {"callbacks": list(observer.callbacks)})
     agent = GraphAgent(prepared.graph, **given)
     options = {"max_tool_steps": MAX_TOOL_STEPS, **prepared.plugins, **plan.options}
     session: AgentSession[Any] = AgentSession(**options)
@@ -228,7 +238,9 @@ async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
         show_active_agent(job, session, plan.active_agent_attribute)
 
     def closed(event: CloseEvent) -> None:
-        ending = asyncio.create_task(_end(job, plan, prepared, agent, store, event), name="graph_voice.end_of_call")
+        ending = asyncio.create_task(
+            _end(job, plan, prepared, agent, store, event, observer), name="graph_voice.end_of_call"
+        )
 
         async def ended() -> None:
             await ending
@@ -242,11 +254,17 @@ async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
     if hosts is None and agent.conversation.call.roles.takers:
         hosts = False
     hosting: dict[str, Any] = {} if hosts is None else {"session_host": hosts}
+    if observer is not None:
+        observer.begin(job, session, agent)
+        text = room_io.TextOutputOptions(next_in_chain=observer.captions)
+        hosting["room_options"] = room_io.RoomOptions(text_output=text)
     try:
         await session.start(agent=agent, room=job.room, **hosting)
         await opening
     except BaseException:
         opening.cancel()
+        if observer is not None:
+            await observer.aclose()
         await session.aclose()
         await agent.aclose()
         await store.aclose()
@@ -254,10 +272,18 @@ async def _begin(job: JobContext, plan: Plan, prepared: Prepared) -> None:
 
 
 async def _end(
-    job: JobContext, plan: Plan, prepared: Prepared, agent: GraphAgent, store: JobSaver, event: CloseEvent
+    job: JobContext,
+    plan: Plan,
+    prepared: Prepared,
+    agent: GraphAgent,
+    store: JobSaver,
+    event: CloseEvent,
+    observer: Observing | None,
 ) -> None:
     """The session is closed: let the agent leave the room, where it would otherwise stay until the room is closed."""
     await agent.aclose()
+    if observer is not None:
+        await observer.aclose()
     await store.aclose()
     await asyncio.to_thread(flush_traces)  # a job's process may be stopped without its exit handlers
     if event.error is not None:  # LiveKit has logged it

@@ -23,6 +23,13 @@ export function named(agent) {
 
 export function draw(svg, agents) {
   hues = {};
+  drawing = null;
+  $("active").replaceChildren();
+  if (!svg) {
+    agents.forEach(hue);
+    $("graph").replaceChildren(make("p", "empty", "There is no drawing of this graph."));
+    return;
+  }
   const parsed = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
   for (const bad of parsed.querySelectorAll("script, foreignObject, style, a, image, use")) bad.remove();
   for (const element of parsed.querySelectorAll("*")) {

@@ -49,6 +49,7 @@ const ON = {
     fillPicker(message);
     $("save").hidden = !message.save;
     if (message.replay) return replay();
+    if (message.watch) return watching(message.watch);
     if (wanted) return begin(wanted);
     show("ready");
     if (!message.speech) return begin({ mode: "text" });
@@ -64,6 +65,7 @@ const ON = {
   started(message) {
     $("loading").close();
     over = false;
+    if (welcome.watch) return watched(message);
     $("model").textContent = message.model;
     document.title = `${message.graph} · graph_voice`;
     graph.draw(message.svg, message.agents);
@@ -114,6 +116,24 @@ async function replay() {
   $("where-time-went").hidden = !stored.moments.some(([, message]) => message.spans?.length); // a store does not know
   show("recording");
   play(stored, stored.sound ? address("replay.wav") : null, take, reset);
+}
+
+/** A call of others: what is told is shown, and nothing can be said. */
+function watching(room) {
+  for (const id of ["say", "save", "graph-name"]) $(id).hidden = true;
+  $("model").textContent = `room: ${room}`;
+  document.title = `${room} · graph_voice`;
+  $("restart").textContent = "Reconnect";
+  $("no-facts").textContent = "Nothing is known of it.";
+  show("waiting");
+}
+
+function watched({ svg, agents }) {
+  transcript.begin(() => {});
+  times.begin();
+  facts({});
+  graph.draw(svg, agents);
+  show("waiting");
 }
 
 function finish() {
