@@ -15,7 +15,7 @@ from livekit.agents import stt as lk_stt
 
 from graph_voice import Agent, Handoff, Voice, create_voice_graph
 from graph_voice.testing import ScriptedModel, call, say
-from graph_voice_livekit import create_server
+from graph_voice_livekit import create_server, tell_observers
 from graph_voice_livekit.offline import PiperTTS, WhisperSTT, load_vad
 
 GREETING = "Hello, this is the desk."
@@ -109,6 +109,7 @@ if __name__ == "__main__":
             vad=load_vad if SPEECH else None,
             call=describe_call,
             apology=APOLOGY,
+            observe=tell_observers if os.environ.get("WORKER_OBSERVED") == "yes" else None,
             agent_name=os.environ.get("WORKER_NAME", "desk"),
             session={
                 "turn_handling": {"turn_detection": "vad", "interruption": {"mode": "vad"}},
