@@ -6,6 +6,7 @@ from typing import Any
 
 from livekit.agents import Agent, AgentSession, JobContext
 from livekit.agents.types import TOPIC_CHAT
+from livekit.agents.voice.events import AgentStateChangedEvent
 from livekit.agents.voice.room_io import RoomOptions
 
 __all__ = ["FAILED", "tell_caller"]
@@ -15,7 +16,7 @@ logger = logging.getLogger("graph_voice.livekit")
 FAILED = "graph_voice.failed"
 """The participant attribute of an agent that can't hold its call: the exception's type. Its text stays in the log."""
 SPEAKING = 15.0
-"""Seconds within which the apology must be played."""
+"""Seconds within which the apology must begin to be played: who hears it needs no written one."""
 LINGERING = 3.0
 """Seconds to stay in the room after a written apology: LiveKit doesn't report when text has arrived, and loses it if
 the writer leaves before."""
@@ -56,7 +57,13 @@ async def _spoken(job: JobContext, apology: str, tts: Any) -> bool:
         return False
     session: AgentSession[Any] = AgentSession(tts=tts, vad=None, turn_handling={"turn_detection": "manual"})
     try:
-        async with asyncio.timeout(SPEAKING):
+        async with asyncio.timeout(SPEAKING) as limit:
+
+            def changed(event: AgentStateChangedEvent) -> None:
+                if event.new_state == "speaking":
+                    limit.reschedule(None)
+
+            session.on("agent_state_changed", changed)
             await session.start(
                 Agent(instructions="You say one line."),
                 room=job.room,
