@@ -314,6 +314,26 @@ async def test_what_a_worker_tells_itself_replaces_what_livekit_tells() -> None:
             assert [late.get_nowait() for _ in range(late.qsize())] == [*ours, {"type": "ended", "reason": "hang up"}]
 
 
+async def test_of_two_workers_in_a_room_the_first_one_tells_until_it_has_left() -> None:
+    def snapshot(call: str) -> list[str]:
+        messages = [{"type": "started", "graph": call, "svg": "", "agents": []}]
+        return [json.dumps({"type": "snapshot", "call": call, "messages": messages})]
+
+    async with watching() as seen:
+        seen.room.seat("other")
+        for _ in range(2):
+            seen.room.send(PAGE, snapshot("one"), "agent")
+            seen.room.send(PAGE, snapshot("two"), "other")
+            seen.room.send(PAGE, ['{"type": "notice", "kind": "info", "text": "two"}'], "other")
+        await asyncio.sleep(1)
+        assert [message["graph"] for message in seen.all("started")] == ["desk", "desk", "one"]
+        assert not seen.all("notice")
+        seen.room.leave("agent")
+        seen.room.send(PAGE, snapshot("two"), "other")
+        await asyncio.sleep(1)
+        assert seen.all("started")[-1]["graph"] == "two"
+
+
 # ---- a page that comes late
 
 MESSAGES = st.one_of(

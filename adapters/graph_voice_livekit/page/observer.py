@@ -208,7 +208,7 @@ class RoomObserver:
 
     def _listen(self, room: rtc.Room) -> None:
         events: asyncio.Queue[rtc.ByteStreamReader] = asyncio.Queue()
-        pages: asyncio.Queue[rtc.TextStreamReader] = asyncio.Queue()
+        pages: asyncio.Queue[tuple[str, rtc.TextStreamReader]] = asyncio.Queue()
 
         def from_agent(identity: str) -> bool:
             sender = room.remote_participants.get(identity)
@@ -218,7 +218,7 @@ class RoomObserver:
             events.put_nowait(reader) if from_agent(identity) else reader.close()
 
         def page(reader: rtc.TextStreamReader, identity: str) -> None:
-            pages.put_nowait(reader) if from_agent(identity) else reader.close()
+            pages.put_nowait((identity, reader)) if from_agent(identity) else reader.close()
 
         def caption(reader: rtc.TextStreamReader, identity: str) -> None:
             self._read(self._caption(reader, from_agent(identity)))
@@ -228,7 +228,7 @@ class RoomObserver:
         room.register_text_stream_handler(CAPTIONS, caption)
         # One after the other, so that they are told in the order in which they were sent.
         self._read(self._events(events))
-        self._read(self._messages(pages))
+        self._read(self._messages(room, pages))
 
     def _read(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="page observer")
@@ -251,14 +251,19 @@ class RoomObserver:
                 if message.HasField("event") and self._call is None:
                     self._view.take(message.event)
 
-    async def _messages(self, readers: asyncio.Queue[rtc.TextStreamReader]) -> None:
+    async def _messages(self, room: rtc.Room, readers: asyncio.Queue[tuple[str, rtc.TextStreamReader]]) -> None:
         await self._entered.wait()
+        teller = ""
         while True:
             with _logged("a message for the page"):
-                message = json.loads("".join([part async for part in _bounded(await readers.get())]))
+                sender, reader = await readers.get()
+                message = json.loads("".join([part async for part in _bounded(reader)]))
+                if sender != teller and teller in room.remote_participants:
+                    continue  # there is one page: of several workers, the first one tells it
                 if message["type"] == "snapshot":
+                    teller = sender
                     self._join(message["call"], message["messages"])
-                elif message["type"] in _OURS and self._call is not None:
+                elif message["type"] in _OURS and sender == teller:
                     self._tell(message)
 
     def _join(self, call: str, messages: list[dict[str, Any]]) -> None:
