@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_support import Complaints, opened
 from livekit.agents import utils
-from page_support import STUCK, served
+from page_support import served
 from speech_support import SEED
 
 from graph_voice_livekit.console.setup import CALLER_VOICE, Choices
@@ -18,7 +19,7 @@ from graph_voice_livekit.offline import OfflineParts, load_all
 from graph_voice_livekit.page.observer import ObserverAccess, RoomObserver
 from graph_voice_livekit.page.parts import Shelf
 from graph_voice_livekit.page.room import CLIENT, RoomAccess
-from tests.browser.test_page_with_speech import GREETING, SPEAKS, opened, wav
+from tests.browser.test_page_with_speech import GREETING, SPEAKS, wav
 from tests.rooms.livekit_server import MISSING, LiveKitServer, find_server, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.speech, pytest.mark.rooms]
@@ -73,7 +74,7 @@ async def watched(server: LiveKitServer, room: str) -> AsyncIterator[Any]:
 
 
 async def test_a_spoken_call_goes_through_a_real_room_and_is_watched_from_another_page(
-    browse: Any, server: LiveKitServer, client: Path, speech: OfflineParts, complaints: list[str]
+    browse: Any, server: LiveKitServer, client: Path, speech: OfflineParts, complaints: Complaints
 ) -> None:
     bill = await synthesize(speech.tts(CALLER_VOICE), "I have a question about my bill.")
     shelf = Shelf(Choices("graphs/customer_service.py", llm="offline", seed=SEED))
@@ -88,17 +89,15 @@ async def test_a_spoken_call_goes_through_a_real_room_and_is_watched_from_anothe
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RoomAccess, "room", noted)
         async with served(shelf, livekit=access) as http, browse() as browser:
-            shown = await opened(browser, http, complaints, SPEAKS)
+            shown = await opened(browser, http, complaints, script=SPEAKS)
+            await shown.click("#start-voice")
             await shown.locator("body > audio").wait_for(state="attached")
             assert await shown.evaluate(LOUDNESS) >= 0.01
             greeting = shown.locator("#lines .line.heard").first
             await greeting.wait_for()
             assert GREETING in await greeting.inner_text()
             async with watched(server, rooms[0].name) as watching:
-                other = await (await browser.new_context()).new_page()
-                other.set_default_timeout(STUCK * 1000)
-                other.on("pageerror", lambda error: complaints.append(str(error)))
-                await other.goto(str(watching.make_url("/")))
+                other = await opened(browser, watching, complaints)
                 assert not await other.locator("#say").is_visible()
                 await other.locator("#state", has_text="listening").wait_for()
                 await shown.evaluate("window.speak", wav(bill))
@@ -112,4 +111,3 @@ async def test_a_spoken_call_goes_through_a_real_room_and_is_watched_from_anothe
                 await shown.click("#mute")
                 await shown.click("#restart")  # the caller hangs up
                 await other.locator("#lines .end").wait_for()
-    assert complaints == []

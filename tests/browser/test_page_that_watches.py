@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import pytest
+from browser_support import Complaints, opened
 from livekit.agents import utils
 from observed_support import CALLER, CAPTIONS, PAGE, WatchedRoom
 from page_support import served
@@ -31,7 +32,9 @@ def turn(words: str, **more: Any) -> dict[str, Any]:
     return {"type": "turn", "id": "t1", "steps": [step], **about, **empty, **more}
 
 
-async def test_a_page_that_watches_shows_the_call_and_offers_nothing_to_say(browse: Any, complaints: list[str]) -> None:
+async def test_a_page_that_watches_shows_the_call_and_offers_nothing_to_say(
+    browse: Any, complaints: Complaints
+) -> None:
     room = WatchedRoom()
     rooms = {"office": 1}
 
@@ -44,10 +47,7 @@ async def test_a_page_that_watches_shows_the_call_and_offers_nothing_to_say(brow
     running = asyncio.create_task(observer.run())
     shelf = Shelf(Choices("none.py"), text_only=True)
     async with served(shelf, observer=observer) as client, browse() as browser:
-        shown = await browser.new_page()
-        shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        await shown.goto(str(client.make_url("/")))
+        shown = await opened(browser, client, complaints)
         await shown.locator("#state", has_text="speaking").wait_for()
         assert await shown.title() == "office · graph_voice"
         for name in ("#say", "#save", "#start", "#mute"):
@@ -84,4 +84,3 @@ async def test_a_page_that_watches_shows_the_call_and_offers_nothing_to_say(brow
         await shown.locator("#state", has_text="listening").wait_for()
         await shown.locator("#lines .turn").wait_for(state="detached")
     await utils.aio.cancel_and_wait(running)
-    assert complaints == []
