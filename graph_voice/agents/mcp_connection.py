@@ -63,6 +63,8 @@ class Connection:
         """Set while it is open, and while it can't be reached."""
         self._wake = asyncio.Event()
         self._changed = self._doubtful = self._closing = False
+        self._calls = 0
+        """How many tool calls the server works on."""
         self._checked = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"graph_voice.mcp.{name}", context=contextvars.Context())
 
@@ -106,6 +108,8 @@ class Connection:
     async def _while_there(self, tool: str, running: Awaitable[T], lost: asyncio.Event) -> T:
         called = asyncio.ensure_future(running)
         gone = asyncio.ensure_future(lost.wait())
+        self._calls += 1
+        called.add_done_callback(self._ended)
         try:
             await asyncio.wait({called, gone}, return_when=asyncio.FIRST_COMPLETED)
             if called.done():
@@ -117,7 +121,6 @@ class Connection:
                     return called.result()
         finally:
             gone.cancel()
-            called.add_done_callback(_look_at)
             called.cancel()
         raise ToolError(
             f"{tool} failed: {self._name} was lost while it ran. It is not known whether it has done anything."
@@ -137,6 +140,11 @@ class Connection:
         finally:
             checked.cancel()
             gone.cancel()
+
+    def _ended(self, called: "asyncio.Future[Any]") -> None:
+        self._calls -= 1
+        if not called.cancelled():
+            called.exception()  # nobody may wait for it any more
 
     # ---- its task
 
@@ -198,12 +206,18 @@ class Connection:
                 await self._rest(PING_AFTER)
             if self._closing:
                 return
-            async with asyncio.timeout(self._timeout):
-                if self._changed:
-                    self._changed = False
-                    self.tools = tuple(await self._load(session))
-                else:
-                    await session.send_ping()
+            changed, self._changed, works = self._changed, False, self._calls > 0
+            try:
+                async with asyncio.timeout(self._timeout):
+                    if changed:
+                        self.tools = tuple(await self._load(session))
+                    else:
+                        await session.send_ping()
+            except TimeoutError:
+                if not (works or self._calls):
+                    raise
+                # It works on a tool call, or did so until now, and may be one that does nothing else meanwhile.
+                self._changed = self._changed or changed
             self._doubtful = False
             self._checked.set()
 
@@ -236,9 +250,3 @@ def _words(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _look_at(called: "asyncio.Future[Any]") -> None:
-    """Nobody waits for it any more, and how it ended is known."""
-    if not called.cancelled():
-        called.exception()

@@ -49,7 +49,8 @@ class McpServer(Toolset):
         name: for drawings, logs, and what a model is told. Default: the prefix, or a part of the connection.
         allowed_tools: the names of the tools that agents get, as the server calls them. None: all. LiveKit's.
         prefix: put before each tool's name: with "crm", `search` becomes `crm_search`.
-        timeout: seconds for each attempt to connect and each list of tools. A tool call has no limit of its own.
+        timeout: seconds for each attempt to connect and each list of tools.
+        tool_timeout: seconds after which the model is told that a tool did not answer. None: no limit.
         approve: the name of a tool, as the server calls it -> the question that the caller has to say yes to before it
             runs: `{"send_mail": "Shall I send it to {to}?"}`. See `function_tool(approve=)`.
         filler: said when one of its tools keeps the caller waiting. See `function_tool(filler=)`.
@@ -68,6 +69,7 @@ class McpServer(Toolset):
         allowed_tools: Sequence[str] | None = None,
         prefix: str | None = None,
         timeout: float = 30.0,
+        tool_timeout: float | None = None,
         approve: Mapping[str, Any] | None = None,
         filler: Any = None,
     ) -> None:
@@ -75,15 +77,16 @@ class McpServer(Toolset):
         super().__init__(name or prefix or _name_of(self._connection))
         if isinstance(allowed_tools, str):
             raise BuildError(f"McpServer(allowed_tools={allowed_tools!r}): write a list, [{allowed_tools!r}].")
-        if not isinstance(timeout, int | float) or not timeout > 0:
-            raise BuildError(f"McpServer(timeout={timeout!r}): write seconds above 0.")
+        for option, seconds in (("timeout", timeout), ("tool_timeout", tool_timeout)):
+            if not (isinstance(seconds, int | float) and seconds > 0) and (seconds, option) != (None, "tool_timeout"):
+                raise BuildError(f"McpServer({option}={seconds!r}): write seconds above 0.")
         asked = approve.values() if isinstance(approve, Mapping) else () if approve is None else (None,)
         if not all(isinstance(question, str) or callable(question) for question in asked):
             raise BuildError(f'McpServer(approve={approve!r:.60}): write {{"send_mail": "Shall I send it?"}}.')
         SlowTool(filler).check(self.name)
         self._allowed = None if allowed_tools is None else frozenset(allowed_tools)
         self._prefix = prefix
-        self._timeout = timeout
+        self._timeout, self._tool_timeout = timeout, tool_timeout
         self._approve = dict(approve or {})
         self._declared = {} if filler is None else {"filler": filler}
         self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connection] = WeakKeyDictionary()
@@ -168,7 +171,14 @@ class McpServer(Toolset):
             connection = self._connections.get(asyncio.get_running_loop())
             if connection is None:
                 raise ToolError(f"Not done: {self.name} is closed.")
-            return await connection.call(called, run)
+            limit = asyncio.timeout(self._tool_timeout)
+            try:
+                async with limit:
+                    return await connection.call(called, run)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise ToolError(f"The tool did not answer within {self._tool_timeout:g} seconds.") from None
 
         metadata = {**(tool.metadata or {}), **self._declared}
         if (question := self._approve.get(tool.name)) is not None:

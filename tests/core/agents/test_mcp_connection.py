@@ -208,6 +208,21 @@ async def test_a_server_that_dies_or_falls_silent_while_it_rests_is_noticed() ->
             assert names(connection) == []
 
 
+async def test_a_server_that_works_on_a_tool_call_and_on_nothing_else_is_not_given_up() -> None:
+    server = Server("look")
+    async with connected(server) as connection:
+        calls = [asyncio.create_task(connection.call("look", taking(seconds))) for seconds in (300, 200)]
+        await asyncio.sleep(1)
+        server.mute = True
+        server.tools = ["look", "book"]
+        server.changed()
+        assert await calls[1] == "look"
+        assert await calls[0] == "look"
+        server.mute = False
+        await asyncio.sleep(PING_AFTER + TIMEOUT)
+        assert (server.opened, names(connection)) == (1, ["look", "book"])
+
+
 async def test_a_server_that_never_answers_is_given_up_and_tried_again() -> None:
     server = Server("look")
     server.mute = True
