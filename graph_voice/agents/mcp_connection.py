@@ -11,7 +11,7 @@ from langchain_core.tools import BaseTool, ToolException
 
 from graph_voice.agents.tool_errors import ToolError
 
-__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "PING_AFTER", "Connection", "Session"]
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "PING_AFTER", "PING_DURING_CALLS", "Connection", "Session"]
 
 logger = logging.getLogger("graph_voice")
 T = TypeVar("T")
@@ -19,6 +19,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between attempts to connect: each pause is twice the one before. The first new attempt comes at once."""
 PING_AFTER = 15.0
 """Seconds of rest after which the server is asked whether it is still there."""
+PING_DURING_CALLS = 2.0
+"""The same while it works on a tool call. Of a server on HTTP that dies, the tool call itself may never hear."""
 CLOSE_WITHIN = 4.0
 """Seconds that a server may take to end by itself, and then its transport."""
 
@@ -109,6 +111,7 @@ class Connection:
         called = asyncio.ensure_future(running)
         gone = asyncio.ensure_future(lost.wait())
         self._calls += 1
+        self._wake.set()
         called.add_done_callback(self._ended)
         try:
             await asyncio.wait({called, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +206,9 @@ class Connection:
         """Keep the list of tools up to date, until the end or until the server does not answer any more."""
         while not self._closing:
             if not (self._changed or self._doubtful):
-                await self._rest(PING_AFTER)
+                woken = await self._rest(PING_DURING_CALLS if self._calls else PING_AFTER)
+                if woken and not (self._changed or self._doubtful):
+                    continue
             if self._closing:
                 return
             changed, self._changed, works = self._changed, False, self._calls > 0
@@ -221,16 +226,16 @@ class Connection:
             self._doubtful = False
             self._checked.set()
 
-    async def _rest(self, seconds: float) -> None:
-        """Do nothing for so long, unless there is something to do."""
+    async def _rest(self, seconds: float) -> bool:
+        """Do nothing for so long. Returns whether it was woken before, since something has changed."""
         self._wake.clear()
         if self._closing:
-            return
+            return True
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                return await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
 
     def _tools_changed(self) -> None:
         self._changed = True

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
-from graph_voice.agents.mcp_connection import LONGEST_PAUSE, PING_AFTER, Connection
+from graph_voice.agents.mcp_connection import LONGEST_PAUSE, PING_AFTER, PING_DURING_CALLS, Connection
 from graph_voice.agents.tool_errors import ToolError
 
 pytestmark = pytest.mark.virtual_clock
@@ -143,6 +143,21 @@ async def test_a_tool_call_whose_server_dies_is_told_so_and_the_next_one_waits_f
         assert names(connection) == ["look"]  # it may well be there again in a moment
         assert await connection.call("look", taking(1, server)) == "look"
         assert (server.opened, server.ran) == (2, ["look", "look"])
+
+
+async def test_a_tool_call_that_never_hears_of_its_servers_end_is_told_within_seconds() -> None:
+    server, loop = Server("look"), asyncio.get_running_loop()
+    async with connected(server) as connection:
+        await asyncio.sleep(5)
+        running = asyncio.create_task(connection.call("look", taking(1000)))
+        await asyncio.sleep(1)
+        began = loop.time()
+        server.die()
+        with pytest.raises(ToolError, match="was lost while it ran"):
+            await running
+        assert loop.time() - began <= PING_DURING_CALLS + 0.1
+        assert await connection.call("look", taking(1)) == "look"
+        assert server.pinged == 1  # a quick tool call costs no question
 
 
 async def test_all_tool_calls_that_ran_are_told() -> None:
