@@ -16,7 +16,8 @@ __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "PING_AFTER", "PING_DURING_CALLS", "C
 logger = logging.getLogger("graph_voice")
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds between attempts to connect: each pause is twice the one before. The first new attempt comes at once."""
+"""Seconds between attempts to connect: each pause is twice the one before. The first new attempt comes at once, if the
+connection that was lost had lasted for the longest pause, or was the first."""
 PING_AFTER = 15.0
 """Seconds of rest after which the server is asked whether it is still there."""
 PING_DURING_CALLS = 2.0
@@ -152,16 +153,18 @@ class Connection:
     # ---- its task
 
     async def _run(self) -> None:
-        pause, told = 0.0, False
+        loop = asyncio.get_running_loop()
+        pause: float | None = None
+        told = False
         while not self._closing:
-            was_open = False
+            opened: float | None = None
             try:
                 async with self._open(self._tools_changed) as session:
                     async with asyncio.timeout(self._timeout):
                         await session.initialize()
                         self._changed = False
                         tools = await self._load(session)
-                    was_open = True
+                    opened = loop.time()
                     if told:
                         logger.warning("MCP server %s: it is there again", self._name)
                     told = False
@@ -176,13 +179,15 @@ class Connection:
                 why = None
             if self._closing:
                 break
-            self._end(reached=was_open)
+            if opened is not None and loop.time() - opened >= LONGEST_PAUSE:
+                pause = None
+            pause = 0.0 if opened is not None and pause is None else _longer(pause)
+            self._end(reached=not pause)
             if not told and why is not None:
                 told = True
-                what = "it was lost, and is connected again" if was_open else "it can't be reached"
+                what = "it can't be reached" if opened is None else "it was lost, and is connected again"
                 logger.warning("MCP server %s: %s: %s", self._name, what, _words(why))
-            pause = 0.0 if was_open else min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
-            await self._rest(pause)
+            await self._pause(pause)
         self._end(reached=False)
 
     def _begin(self, tools: Sequence[BaseTool]) -> None:
@@ -237,9 +242,20 @@ class Connection:
         except TimeoutError:
             return False
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt. Only the end cuts it short."""
+        until = asyncio.get_running_loop().time() + seconds
+        while not self._closing and (left := until - asyncio.get_running_loop().time()) > 0:
+            await self._rest(left)
+
     def _tools_changed(self) -> None:
         self._changed = True
         self._wake.set()
+
+
+def _longer(pause: float | None) -> float:
+    """The pause behind this one."""
+    return min(max(2 * (pause or 0.0), FIRST_PAUSE), LONGEST_PAUSE)
 
 
 def _is_canceled(error: BaseException) -> bool:

@@ -201,6 +201,23 @@ async def test_while_it_cant_be_reached_it_has_no_tools_and_is_tried_ever_less_o
     ]
 
 
+async def test_one_that_ends_again_and_again_is_started_ever_less_often() -> None:
+    server = Server("look")
+    async with connected(server):
+        for _ in range(400):
+            server.die()
+            server.changed()  # it says so, and ends before it can be asked
+            await asyncio.sleep(0.5)
+        assert server.opened < 15
+        server.changed()
+        await asyncio.sleep(2 * LONGEST_PAUSE)
+        opened = server.opened
+        server.die()
+        server.changed()
+        await asyncio.sleep(1)
+        assert server.opened == opened + 1  # it had lasted, so it is started at once
+
+
 async def test_one_that_cant_be_reached_at_the_start_is_told_once_and_comes_later(caplog: Any) -> None:
     server = Server("look")
     server.reachable = False
