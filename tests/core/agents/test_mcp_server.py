@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from langchain_core.messages import AnyMessage, ToolMessage
+from langchain_core.tools import StructuredTool
 
 from graph_voice import Agent, Conversation, McpServer, create_voice_graph
 from graph_voice.agents.slow_tool import slow_tool
@@ -23,7 +25,6 @@ LIMIT = 120
 """Seconds within which a server starts, on a machine that does much else."""
 SERVER = """
 import os, sys
-import anyio
 from mcp.server.fastmcp import Context, FastMCP, Image
 from mcp.types import ToolAnnotations
 
@@ -51,12 +52,6 @@ async def change(number: int, context: Context) -> str:
     mcp.add_tool(lambda number: f"{number} canceled", name="cancel", description="Cancel an order.")
     await context.session.send_tool_list_changed()
     return "changed"
-
-@mcp.tool()
-async def sleep(number: int) -> str:
-    "Sleeps."
-    await anyio.sleep(number)
-    return "slept"
 
 @mcp.tool()
 def pid(number: int) -> int:
@@ -111,7 +106,7 @@ async def test_a_server_on_standard_input_and_output(file: Path) -> None:
     server = McpServer({"command": sys.executable, "args": [str(file)]}, timeout=LIMIT)
     assert server.name == "orders"
     async with talking(server) as conversation:
-        assert offered(server) == ["order_status", "picture_of", "change", "sleep", "pid"]
+        assert offered(server) == ["order_status", "picture_of", "change", "pid"]
         assert await heard(conversation, "order_status 7") == "Order 7 is on its way."
         assert "No such order." in await heard(conversation, "order_status -1")
         await conversation.run("picture_of 7")
@@ -120,12 +115,12 @@ async def test_a_server_on_standard_input_and_output(file: Path) -> None:
         assert block["type"] == "image"
         assert await heard(conversation, "change 0") == "changed"
         await until(lambda: "cancel" in offered(server))
-        assert offered(server) == ["order_status", "change", "sleep", "pid", "cancel"]
+        assert offered(server) == ["order_status", "change", "pid", "cancel"]
         assert await heard(conversation, "cancel 7") == "7 canceled"
         first = int(await heard(conversation, "pid 0"))
         assert LOST in await heard(conversation, "order_status 0")
         assert await heard(conversation, "order_status 8") == "Order 8 is on its way."
-        assert offered(server) == ["order_status", "picture_of", "change", "sleep", "pid"]  # it has started anew
+        assert offered(server) == ["order_status", "picture_of", "change", "pid"]  # it has started anew
         second = int(await heard(conversation, "pid 0"))
     for process in (first, second):
         with pytest.raises(ProcessLookupError):
@@ -163,22 +158,42 @@ async def test_a_server_on_http_that_goes_and_comes_back(file: Path, caplog: Any
 async def test_names_a_prefix_and_approval(file: Path, caplog: Any) -> None:
     server = McpServer(
         {"command": sys.executable, "args": [str(file)]},
-        allowed_tools=["order_status", "refund", "sleep"],
-        tool_timeout=5,
+        allowed_tools=["order_status", "refund"],
         prefix="shop",
         approve={"order_status": "Shall I look up {number}?", "pay": "Shall I pay?"},
         filler="One moment.",
     )
     async with talking(server) as conversation:
-        tool, _ = server.tools
+        (tool,) = server.tools
         assert (tool.name, slow_tool(tool).filler) == ("shop_order_status", "One moment.")
         await conversation.run("shop_order_status 7")
         assert [asked.value for asked in conversation.interrupts] == ["Shall I look up 7?"]
         assert await heard(conversation, "yes") == "Order 7 is on its way."
-        assert await heard(conversation, "shop_sleep 600") == "The tool did not answer within 5 seconds."
         assert server.tools[0] is tool  # so a model's tools are not bound anew, and its prompt can be cached
     assert "MCP server shop has no tool refund, which allowed_tools names" in caplog.text
     assert "MCP server shop has no tool pay, which approve names" in caplog.text
+
+
+@pytest.mark.virtual_clock
+async def test_a_tool_call_has_a_limit_if_one_is_declared() -> None:
+    class Played(McpServer):
+        """A server that is played: its session answers at once, its tool after so many seconds."""
+
+        @asynccontextmanager
+        async def _open(self, changed: Callable[[], None]) -> AsyncIterator[Any]:
+            yield AsyncMock()
+
+        async def _load(self, session: Any) -> list[Any]:
+            async def sleep(number: int) -> str:
+                await asyncio.sleep(number)
+                return "slept"
+
+            return [StructuredTool.from_function(coroutine=sleep, description="Sleep.")]
+
+    async with talking(Played({"command": "python"}, tool_timeout=60)) as conversation:
+        assert await heard(conversation, "sleep 59") == "slept"
+        assert await heard(conversation, "sleep 61") == "The tool did not answer within 60 seconds."
+        assert await heard(conversation, "sleep 1") == "slept"
 
 
 async def test_one_that_cant_be_reached_leaves_the_call_as_it_is(caplog: Any) -> None:
