@@ -305,6 +305,32 @@ async def test_behind_a_task_it_is_not_told_again(front_end: Any, crash: bool) -
     assert [heard.count(words) for words in ("I look for cities.", "I book the flight.", "Booked.")] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_a_process_that_ends_while_the_tool_works(front_end: Any, idempotent: bool) -> None:
+    """What was heard stays; an idempotent tool runs again, and tells it again, as it says again what it says."""
+
+    def script(messages: list[BaseMessage]) -> Any:
+        known = " ".join(m.text for m in messages if isinstance(m, ToolMessage))
+        if "message: " in known:
+            return "I am at it."
+        return "That is all I know." if known else SEARCH
+
+    tool = search("at it", 20, idempotent=idempotent)
+    model = ScriptedModel(script)
+    async with Call(desk(tool), llm=model, front_end=front_end, saver=InMemorySaver()) as phone:
+        phone.during_tool("search").crash()
+        await phone.says("Find it.")
+        await phone.resume()
+        await phone.silence(60)
+        assert phone.effects.count("search") == 1 + idempotent
+    said = " ".join(m.text for m in phone.messages if m.type == "ai")
+    assert said.count("I am at it.") == idempotent
+    assert said.endswith("That is all I know.")
+    result = next(m.text for m in phone.messages if isinstance(m, ToolMessage))
+    assert (result == "found it") == idempotent
+    assert RUNNING not in result
+
+
 async def test_behind_a_question_it_is_not_told_again(front_end: Any) -> None:
     @function_tool
     async def book(ctx: RunContext[Any]) -> str:
