@@ -49,6 +49,8 @@ class Updates:
         self._agent = agent
         self._speak = speak
         self._waiting: dict[str, str] = {}
+        self._running = 0
+        """How many tool calls run."""
         self._request: _Request | None = None
         # The requests are the node's, not part of the tool's run.
         self._context = contextvars.copy_context()
@@ -102,12 +104,18 @@ class Updates:
     async def of(self, call_id: str) -> AsyncIterator[None]:
         """Inside, this tool call runs. Behind it, nothing more is said about its updates: words that have begun are
         completed, a request without any is canceled."""
+        self._running += 1
         try:
             yield
-        except BaseException:
-            if (task := self._dropped(call_id)) is not None:
-                task.cancel()
-            raise
+            await self._end(call_id)
+        finally:
+            self._running -= 1
+            if not self._running and self._request is not None and self._request.task is not None:
+                # All have ended, or are canceled: nothing waits any more for these words to be played.
+                self._waiting = {}
+                self._request.task.cancel()
+
+    async def _end(self, call_id: str) -> None:
         if (task := self._dropped(call_id)) is not None:
             task.cancel()
             await asyncio.wait([task])

@@ -311,3 +311,18 @@ def test_whenever_it_comes_each_is_heard_once_at_most_and_nothing_dangles(
         assert not model.errors
 
     run_virtual(go())
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_call_that_is_stopped_leaves_nothing_that_waits(ended: bool) -> None:
+    """The process ends while the words about an update are played, before or behind the end of the tool."""
+    tool = search("at it", 1.0 if ended else 50.0)
+    last = say("I found it.", first_token=50.0)
+    conversation, _ = host([say(call("search")), "I am at it.", last], tool)
+    turn = conversation.turn("search")
+    turn.commit()
+    turn.allow((await until(turn, events.ToolCalls)).calls[0].id)
+    await asyncio.sleep(5)
+    await conversation.call.abandon()
+    await asyncio.sleep(1)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "graph_voice.update"]
