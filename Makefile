@@ -32,10 +32,10 @@ notebooks: $(READY)  ## Execute the notebooks and write their outputs. Names cho
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
 
-properties: $(READY)  ## Look harder for exceptions to the rules of history and secrets: 10,000 examples each (EXAMPLES=...).
+properties: $(READY)  ## Look harder for exceptions to the rules: 10,000 examples each (EXAMPLES=...), and 500 whole calls.
 	GRAPH_VOICE_EXAMPLES=$(or $(EXAMPLES),10000) $(BIN)/python -m pytest tests/core/history/test_rules.py \
 		tests/core/history/test_reducers.py tests/core/secrets/test_secrets.py tests/livekit/convert/test_history_parity.py \
-		tests/livekit/convert/test_converters.py -q
+		tests/livekit/convert/test_converters.py tests/core/call/test_two_writers.py tests/core/call/test_random_graphs.py -q
 
 check: $(READY)  ## Lint, format, types, and what may import what.
 	$(BIN)/ruff check .

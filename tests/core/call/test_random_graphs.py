@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 from zlib import crc32
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, RemoveMessage
 from langgraph.cache.memory import InMemoryCache
@@ -14,6 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import CachePolicy, Command, Overwrite, RetryPolicy, interrupt
+from slow_properties import examples
 
 from graph_voice import Agent, Conversation, create_voice_graph, events
 from graph_voice.testing import Call, ScriptedModel, run
@@ -254,12 +255,13 @@ def compare(kinds: list[str], turns: list[str], play: Callable[[Graph, list[str]
     run(main())
 
 
+@examples(30)
 @given(Kinds, Turns)
 def test_a_call_remembers_what_langgraph_keeps_and_says_each_word_once(kinds: list[str], turns: list[str]) -> None:
     compare(kinds, turns, in_a_call)
 
 
-@settings(max_examples=20)
+@examples(8)
 @given(Kinds, Turns)
 def test_so_it_does_in_livekit(kinds: list[str], turns: list[str]) -> None:
     compare(kinds, turns, in_livekit)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -19,6 +19,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 from postgres_support import Postgres, a_postgres, why_not
+from slow_properties import examples
 
 from graph_voice import Agent, Conversation, LiveSaver, VoiceState, create_voice_graph, function_tool
 from graph_voice.call.journal import ASKING
@@ -514,7 +515,7 @@ async def play(store: BaseCheckpointSaver[Any], steps: Any, seed: int, *, slow: 
     await thread.end()
 
 
-@settings(max_examples=150)
+@examples(40)
 @given(STEPS, st.integers(0, 1000))
 def test_whatever_several_conversations_on_one_thread_do_nothing_is_mixed_and_nothing_durable_is_lost(
     steps: Any, seed: int
@@ -522,13 +523,13 @@ def test_whatever_several_conversations_on_one_thread_do_nothing_is_mixed_and_no
     run_virtual(play(InMemorySaver(), steps, seed, slow=True))
 
 
-@settings(max_examples=50)
+@examples(15)
 @given(STEPS, st.integers(0, 1000))
 def test_conversations_of_one_process_that_share_a_saver_do_not_mix_either(steps: Any, seed: int) -> None:
     run_virtual(play(InMemorySaver(), steps, seed, slow=True, shared=True))
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(STEPS, st.integers(0, 1000))
 def test_the_same_on_sqlite(steps: Any, seed: int) -> None:
     async def main() -> None:
@@ -547,7 +548,7 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(STEPS, st.integers(0, 1000))
 def test_the_same_on_postgres(postgres: Postgres, steps: Any, seed: int) -> None:
     async def main() -> None:
