@@ -29,8 +29,8 @@ studio: $(READY)  ## Serve the example graphs for LangGraph Studio, on this mach
 notebooks: $(READY)  ## Execute the notebooks and write their outputs. Names choose: ONLY=history
 	$(BIN)/python scripts/notebooks.py $(ONLY)
 
-test: $(READY)  ## Run the tests.
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run the tests. In two processes: JOBS=2
+	$(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 
 properties: $(READY)  ## Look harder for exceptions to the rules: 10,000 examples each (EXAMPLES=...), and 500 whole calls.
 	GRAPH_VOICE_EXAMPLES=$(or $(EXAMPLES),10000) $(BIN)/python -m pytest tests/core/history/test_rules.py \

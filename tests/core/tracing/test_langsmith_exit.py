@@ -90,7 +90,8 @@ def usual() -> float:
 @pytest.mark.parametrize("endpoint", [refusing, silent])
 def test_the_process_ends_within_two_seconds(endpoint: object, usual: float) -> None:
     with endpoint() as url:  # type: ignore[operator]
-        assert end_of(url) < usual + FLUSH_TIMEOUT + SLACK
+        # Without a cap it never ends in time; with one, only a machine that did something else meanwhile lets it wait.
+        assert any(end_of(url) < usual + FLUSH_TIMEOUT + SLACK for _ in range(3))
 
 
 def test_a_process_that_ends_at_once_has_sent_its_traces() -> None:
