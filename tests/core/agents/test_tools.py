@@ -192,6 +192,22 @@ def test_a_tool_keeps_what_its_declaration_says() -> None:
     assert (made.timeout, made.idempotent) == (3, True)
 
 
+class Unasked:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        raise AssertionError("pydantic made a schema of what the model is not asked for")
+
+
+def test_what_the_model_is_not_asked_for_costs_no_schema() -> None:
+    """That of a `RunContext` takes pydantic longer than all else about a tool."""
+
+    async def note(ctx: RunContext[Unasked], number: int) -> str:
+        """Note."""
+        return ""
+
+    assert list(as_tool(function_tool(note)).args) == ["number"]
+
+
 def test_a_context_may_be_optional_or_annotated() -> None:
     @function_tool
     def one(text: str, ctx: RunContext[Caller] | None = None) -> str:
