@@ -2,7 +2,9 @@
 there, and finds the results that it has already.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -11,8 +13,9 @@ from langgraph.errors import GraphBubbleUp
 from graph_voice.agents.tool_errors import ToolError
 from graph_voice.errors import TurnError
 
-__all__ = ["MAX_DEPTH", "Replay", "RunnableTask", "TaskWanted"]
+__all__ = ["MAX_DEPTH", "Replay", "RunnableTask", "TaskWanted", "insisting"]
 
+logger = logging.getLogger("graph_voice")
 R = TypeVar("R", covariant=True)
 MAX_DEPTH = 8
 """How many tasks may wait for each other."""
@@ -72,6 +75,8 @@ class Replay:
     position: int = field(default=0, init=False)
     asked: list[str] = field(default_factory=list, init=False)
     """The tasks that it has asked for by now."""
+    wanted: TaskWanted | None = field(default=None, init=False)
+    """The first one whose result is not there."""
 
     @property
     def at_end(self) -> bool:
@@ -90,6 +95,11 @@ class Replay:
             f'agent "{self.agent}" may not run the task "{name}": declare it, '
             f'Agent("{self.agent}", ..., tasks=[{name}]). Declared: {known}.'
         )
+
+    def go_on(self) -> None:
+        """Raise `TaskWanted` once more, if the code has caught it and wants to speak, or to end the call."""
+        if self.wanted is not None:
+            raise self.wanted
 
     def may_take(self, name: str) -> bool:
         """Whether the next result is this task's, or there is none yet."""
@@ -111,6 +121,7 @@ class Replay:
         """
         if name not in self.tasks:
             raise TurnError(self._undeclared(name))
+        self.go_on()
         self.asked.append(name)
         if self.position < len(self.results):
             found = self.results[self.position]
@@ -124,4 +135,33 @@ class Replay:
             raise ToolError(f"not done: {MAX_DEPTH} tasks wait for each other already.")
         if self.left <= 0:
             raise ToolError("not done: too many tasks were begun since the caller last spoke. Answer the caller.")
-        raise TaskWanted(name, inputs, group=group, earlier=earlier, draft=draft)
+        self.wanted = TaskWanted(name, inputs, group=group, earlier=earlier, draft=draft)
+        raise self.wanted
+
+
+@contextmanager
+def insisting(replay: Replay | None, who: str) -> Iterator[None]:
+    """Code that asks for a task waits for it, also when it catches what tells so (`except Exception:`).
+
+    Args:
+        replay: the tasks of the tool call; None where none can be run.
+        who: whose code it is, for the log.
+    """
+    try:
+        yield
+    except Exception as error:
+        if replay is None or replay.wanted is None or error is replay.wanted:
+            raise
+        raise _caught(replay.wanted, who) from None
+    if replay is not None and replay.wanted is not None:
+        raise _caught(replay.wanted, who)
+
+
+def _caught(wanted: TaskWanted, who: str) -> TaskWanted:
+    logger.warning(
+        "%s has caught what run_task(%s) raises while there is no result yet. It waits for it all the same, and runs "
+        "again then. Catch TaskFailed, not Exception.",
+        who,
+        wanted.task,
+    )
+    return wanted

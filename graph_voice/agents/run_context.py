@@ -1,7 +1,8 @@
 """What a tool, or an agent's `on_enter` and `on_exit`, can see and do. LiveKit's `RunContext`."""
 
+import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, overload
@@ -240,6 +241,8 @@ class RunContext(Generic[U, D]):
             self.tell(self.updates[-1], silent)
 
     async def _speak(self, line: Utterance) -> str:
+        if self.replay is not None:
+            self.replay.go_on()
         if self.already_said:
             return self.already_said.pop(0)
         if self.speak is None:
@@ -265,7 +268,7 @@ class RunContext(Generic[U, D]):
     @overload
     async def run_task(self, task: str, /, **inputs: Any) -> Any: ...
 
-    async def run_task(self, task: RunnableTask[Any] | str, /, **inputs: Any) -> Any:
+    def run_task(self, task: RunnableTask[Any] | str, /, **inputs: Any) -> Coroutine[Any, Any, Any]:
         """Let a task take over the conversation, and get its result. LiveKit's `await AgentTask()`.
 
         The tool call waits meanwhile, over any number of turns, and a crash. When the result is there, the tool runs
@@ -278,9 +281,16 @@ class RunContext(Generic[U, D]):
                 `create_voice_graph(external_tasks=...)`.
             inputs: what the task is given: `ctx.inputs` in its tools.
 
-        Raises `TaskFailed` when the task was given up, and `TurnError` for a task that is not declared, and in
-        `on_exit`.
+        Raises `TaskFailed` when the task was given up, and `TurnError` for a task that is not declared, in `on_exit`,
+        and in a sync tool.
         """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise TurnError("run_task(...) in a sync tool: nobody can wait for the task. Write `async def`.") from None
+        return self._run_task(task, inputs)
+
+    async def _run_task(self, task: RunnableTask[Any] | str, inputs: Mapping[str, Any]) -> Any:
         if (why := refused_task(task)) is not None:
             raise TurnError(f"run_task(...): {why}")
         if isinstance(task, type):
@@ -323,6 +333,8 @@ class RunContext(Generic[U, D]):
 
     def end_call(self) -> None:
         """End the call once the agent has finished speaking. The front end hangs up."""
+        if self.replay is not None:
+            self.replay.go_on()
         self.ending = True
 
     def request_handoff(self, request: Handoff) -> None:

@@ -2,11 +2,12 @@
 `TaskGroup`.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal
 
-from pydantic import PydanticUserError, TypeAdapter
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
 from typing_extensions import TypeVar
 
 from graph_voice import history as _history
@@ -85,6 +86,13 @@ class TaskGroup(Generic[R]):
                 f'TaskGroup("{name}", result={result!r:.60}): write a pydantic model or a dataclass with a field for '
                 f"each step: {', '.join(names)}."
             ) from error
+        if name in names:
+            raise BuildError(f'TaskGroup("{name}"): a step has the group\'s name; rename one.')
+        if (missing := sorted(_required(result) - set(names))) != []:
+            raise BuildError(
+                f'TaskGroup("{name}", result={result.__name__}): no step is named "{missing[0]}", so this field would '
+                f"never be there. Name a step so, or give the field a default. The steps: {', '.join(names)}."
+            )
         self.steps = [self._step(step, steps) for step in steps] if revisit else list(steps)
 
     def _step(self, step: Task[Any], steps: Sequence[Task[Any]]) -> Task[Any]:
@@ -137,3 +145,18 @@ class TaskGroup(Generic[R]):
                     await told
         result: R = self._whole.validate_python(found)
         return result
+
+
+def _required(result: Any) -> set[str]:
+    """The names under which a class of a group's result needs a value."""
+    if isinstance(result, type) and issubclass(result, BaseModel):
+        fields = result.model_fields.items()
+        return {str(field.validation_alias or name) for name, field in fields if field.is_required()}
+    if dataclasses.is_dataclass(result):
+        kinds = (dataclasses.MISSING,)
+        return {
+            field.name
+            for field in dataclasses.fields(result)
+            if field.init and field.default in kinds and field.default_factory in kinds
+        }
+    return set()

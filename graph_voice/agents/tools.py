@@ -17,8 +17,8 @@ from graph_voice.agents.approval import Approve, approval_of, check_approval, re
 from graph_voice.agents.duplicates import CONFIRM, DuplicateMode, DuplicateScope, check_duplicates, may_confirm
 from graph_voice.agents.livekit_arguments import OF_TOOLS, refuse_arguments
 from graph_voice.agents.livekit_names import is_livekit, refused_task, refused_tool
-from graph_voice.agents.replay import RunnableTask, TaskWanted
-from graph_voice.agents.run_context import RunContext
+from graph_voice.agents.replay import RunnableTask, TaskWanted, insisting
+from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.schema_extras import with_extras
 from graph_voice.agents.slow_tool import FILLER_AFTER, Filler, LatePolicy, SlowTool
 from graph_voice.agents.tool_output import tool_output
@@ -358,9 +358,11 @@ def _build(
             arguments = bound(arguments)
             if approve is not None:
                 await require_approval(name, approve, _with_defaults(fn, arguments))
-            result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
-            if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
-                result = await result
+            ctx = running.get()
+            with insisting(ctx.replay if ctx is not None else None, f"tool {name}"):
+                result = await fn(**arguments) if is_async else await asyncio.to_thread(fn, **arguments)
+                if inspect.isawaitable(result):  # a decorated function, or a partial, of an async one
+                    result = await result
         except (GraphInterrupt, TaskWanted) as asked:
             if isinstance(asked, GraphInterrupt):
                 asked.args = _known(arguments).value(asked.args)

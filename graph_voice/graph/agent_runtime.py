@@ -20,6 +20,7 @@ from graph_voice.agents.agent import Agent
 from graph_voice.agents.handoff import Handoff, Reply, Utterance
 from graph_voice.agents.idle import Idle
 from graph_voice.agents.livekit_names import awaited_task
+from graph_voice.agents.replay import insisting
 from graph_voice.agents.run_context import RunContext, running
 from graph_voice.agents.task import Task
 from graph_voice.errors import GraphVoiceError, TurnError
@@ -292,9 +293,10 @@ class AgentRuntime:
         token = running.set(ctx)
         outside = current_turn.set(None)  # as for a tool: what the hook starts is not part of this turn
         try:
-            result = hook(ctx)
-            if inspect.isawaitable(result):
-                result = await result
+            with insisting(ctx.replay, f'a hook of agent "{self.agent.name}"'):
+                result = hook(ctx)
+                if inspect.isawaitable(result):
+                    result = await result
             if isinstance(result, Handoff):
                 ctx.request_handoff(result)
         except Exception as error:

@@ -131,6 +131,14 @@ def check_tasks(members: Sequence[Any], start: str) -> None:
                 f'agent "{by}" runs the task "{name}", which is not in the graph: list it, '
                 f"create_voice_graph([..., {name}])."
             )
+    for agent in agents:
+        for task in agent.own_tasks.values():
+            listed = next(member for member in agents if member.name == task.name)
+            if isinstance(listed, Task) and listed.result != task.result:
+                raise BuildError(
+                    f'agent "{agent.name}" runs a task named "{task.name}" with the result {task.result!r:.60}, and '
+                    f"the graph lists another one of that name, with the result {listed.result!r:.60}: rename one."
+                )
     for name in sorted(there - set(run) - {start}):
         raise BuildError(
             f'nobody runs the task "{name}": declare it with who does, Agent(..., tasks=[{name}]), and run it, '

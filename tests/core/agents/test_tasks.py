@@ -1,11 +1,13 @@
 """Tasks that are written wrong, and the state as plain data: in `ainvoke`, in the drawing, after a crash."""
 
 import asyncio
+from dataclasses import field, make_dataclass
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, RemoveMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import interrupt
 from pydantic import BaseModel
 
 from graph_voice import (
@@ -21,7 +23,7 @@ from graph_voice import (
 )
 from graph_voice.errors import BuildError, TurnError
 from graph_voice.messages.pairs import RUNNING
-from graph_voice.testing import ScriptedModel, call, say
+from graph_voice.testing import Call, ScriptedModel, call, say
 
 pytestmark = pytest.mark.virtual_clock
 
@@ -79,6 +81,10 @@ SCRIPT: dict[str, Any] = {
             "no such parameter",
         ),
         (lambda: create_voice_graph([desk_of(city()), Agent("get_city", instructions="A."), city()]), "two agents"),
+        (
+            lambda: create_voice_graph([desk_of(city()), city(result=int)]),
+            r"result <class 'str'>.* another one of that name, with the result <class 'int'>: rename one",
+        ),
     ],
 )
 def test_what_is_written_wrong_is_refused_with_words(make: Any, words: str) -> None:
@@ -328,6 +334,86 @@ def test_a_group_that_can_not_work_is_refused() -> None:
         TaskGroup("g", [one, one])
     with pytest.raises(BuildError, match="on_failure"):
         TaskGroup("g", [one, two], on_failure="ignore")  # type: ignore[arg-type]
+    with pytest.raises(BuildError, match="a step has the group's name"):
+        TaskGroup("one", [one, two])
+    for result in (Strict, make_dataclass("Row", [("one", str), ("needed", str)])):
+        with pytest.raises(BuildError, match=r'no step is named "needed".* The steps: one, two'):
+            TaskGroup("g", [one, two], result=result)
+    fits = make_dataclass("Row", [("one", str), ("more", str, ""), ("most", list, field(default_factory=list))])
+    assert TaskGroup("g", [one, two], result=fits).result is fits
+
+
+# ---- a tool that catches too much
+
+
+@pytest.mark.parametrize("front_end", ["core", "livekit"])
+@pytest.mark.parametrize("then", ["returns", "raises", "speaks", "runs another", "asks"])
+async def test_a_tool_waits_for_its_task_also_when_it_catches_every_exception(
+    front_end: str, then: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, other = city(), Task("other", instructions="O.")
+    answers: list[Any] = []
+
+    @function_tool
+    async def travel(ctx: RunContext[Any]) -> str:
+        """Travel."""
+        try:
+            answers.append(await ctx.run_task(task))
+        except Exception:
+            if then == "raises":
+                raise ValueError("no city") from None
+            if then == "speaks":
+                await ctx.say("I could not ask.")
+            if then == "runs another":
+                return str(await ctx.run_task(other))
+            return str(interrupt("Which one?")) if then == "asks" else "no city"
+        return f"To {answers[-1]}."
+
+    desk = Agent("desk", instructions="Desk.", tools=[travel], tasks=[task, other])
+    graph = create_voice_graph([desk, task, other])
+    async with Call(graph, llm=ScriptedModel(SCRIPT), front_end=front_end) as phone:
+        assert (await phone.says("Go.")).heard == "Which city?"
+        assert phone.active_agent == "get_city"
+        assert (await phone.says("Rome.")).heard == "Done."
+        assert next(m.text for m in phone.messages if isinstance(m, ToolMessage)) == "To Rome."
+    assert answers == ["Rome"]
+    assert then in ("speaks", "runs another") or "Catch TaskFailed, not Exception" in caplog.text
+
+
+async def test_so_does_an_on_enter_method() -> None:
+    task = city()
+
+    class Desk(Agent):
+        instructions, tasks = "Desk.", (task,)
+
+        async def on_enter(self, ctx: RunContext[Any]) -> None:
+            try:
+                found = await ctx.run_task(task)
+            except Exception:
+                found = "nothing"
+            await ctx.say(f"To {found}.")
+
+    async with Call(create_voice_graph([Desk(), task]), llm=ScriptedModel({"get_city": SCRIPT["get_city"]})) as phone:
+        assert phone.greeting.heard == "Which city?"
+        assert (await phone.says("Rome.")).heard == "To Rome."
+
+
+async def test_a_sync_tool_that_runs_a_task_is_told_to_be_async() -> None:
+    task, told = city(), list[str]()
+
+    @function_tool
+    def travel(ctx: RunContext[Any]) -> str:
+        """Travel."""
+        try:
+            return f"To {ctx.run_task(task)}."
+        except TurnError as error:
+            told.append(str(error))
+            raise
+
+    desk = Agent("desk", instructions="Desk.", tools=[travel], tasks=[task])
+    model = ScriptedModel({"desk": [call("travel"), "Sorry."]})
+    await Conversation(create_voice_graph([desk, task], llm=model)).run("Go.")
+    assert told == ["run_task(...) in a sync tool: nobody can wait for the task. Write `async def`."]
 
 
 async def test_a_tool_call_goes_on_behind_its_task_in_one_of_two_turns_that_begin_at_once() -> None:
