@@ -52,6 +52,8 @@ class Outcome:
     """The last one, as it is remembered."""
     ending: bool = False
     spoken: list[AIMessage] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """What it has said in all its runs, which it does not say again."""
     updates: list[dict[str, Any]] = field(default_factory=list)
     """What a `Command` of the tool writes to other channels."""
     additions: list[AnyMessage] = field(default_factory=list)

@@ -155,6 +155,7 @@ class ToolRunner:
         secrets = batch.known
         outcome.message, outcome.additions = secrets.message(outcome.message), secrets.value(outcome.additions)
         outcome.spoken, outcome.ending = secrets.value(ctx.spoken), ctx.ending
+        outcome.said = [*earlier.get("said", ()), *(line.text for line in outcome.spoken)]
         outcome.approved, outcome.told = ctx.approved, max(len(ctx.updates), ctx.updates_before)
         outcome.progress = secrets.text(ctx.updates[-1]) if ctx.updates else ""
         return outcome

@@ -154,12 +154,17 @@ class ToolsNode:
         if returned_to(state, self.agent.name) is not None:
             return None  # another tool call of the batch goes on
         asking, answers = _batch(state["messages"])
+        behind_task = False
+        if (own := _last_batch_of(self.agent.name, state["messages"])) not in (None, asking.id):
+            # Its tool call has gone on behind a task, whose own tool calls stand behind it.
+            behind_task = True
+            asking, answers = _batch(state["messages"], own)
         found = [answers[call["id"]] for call in asking.tool_calls if call["id"] in answers]
         for message in found:
             if (target := message.additional_kwargs.get(GOTO)) is not None:
                 return str(target)
         if any(WAITS in m.additional_kwargs for m in found) or ends_turn(
-            [m.additional_kwargs.get(NO_REPLY) for m in found], said=bool(asking.text.strip())
+            [m.additional_kwargs.get(NO_REPLY) for m in found], said=bool(asking.text.strip()) and not behind_task
         ):
             return None
         return self.agent.name
@@ -257,7 +262,7 @@ class ToolsNode:
 
     def _keep_place(self, outcome: Outcome, batch: ToolBatch) -> None:
         """A tool call asks, and runs again from its start: what it has told is not told again."""
-        if batch.turn is not None and (outcome.told or outcome.spoken):
+        if batch.turn is not None and (outcome.told or outcome.said):
             batch.turn.waits(self._waiting.placeholder(outcome, batch.work.current))
 
     # ---- the batch
@@ -431,6 +436,12 @@ class ToolsNode:
         if turn is not None:
             turn.line(self.agent.name, message_id, text)
         return [AIMessage(text, id=message_id, name=self.agent.name)]
+
+
+def _last_batch_of(agent: str, messages: Sequence[AnyMessage]) -> str | None:
+    """The id of the last message in which this agent has called tools."""
+    own = (m for m in reversed(messages) if isinstance(m, AIMessage) and m.tool_calls and m.name == agent)
+    return next((m.id for m in own), None)
 
 
 def _batch(messages: Sequence[AnyMessage], asking: str | None = None) -> tuple[AIMessage, dict[str, ToolMessage]]:

@@ -13,6 +13,7 @@ from graph_voice.graph.arrival import WAY, from_plain, leave, plain, shown_outsi
 from graph_voice.graph.frames import abandon
 from graph_voice.graph.handoff_arguments import kept_arguments
 from graph_voice.graph.handoff_span import handoff_span
+from graph_voice.graph.task_steps import merged
 from graph_voice.graph.tool_batch import Outcome, ToolBatch
 from graph_voice.history.context import carry, resolve, view
 from graph_voice.messages.pairs import GOTO, without_transfer
@@ -51,7 +52,8 @@ class Transfers:
         marks = {**winner.message.additional_kwargs, GOTO: request.to}
         artifact = record if is_agent else winner.message.artifact
         winner.message = winner.message.model_copy(update={"additional_kwargs": marks, "artifact": artifact})
-        messages: list[AnyMessage] = [*batch.state["messages"], *(o.message for o in outcomes)]
+        # In their places: behind a task, the results stand in front of its talk.
+        messages = merged(batch.state["messages"], [o.message for o in outcomes])
         shown: dict[str, Any] | None = None
         if request.to in self._runtime.settings.external:
             # The front end creates an external agent, with its context, when it gets the handoff event.

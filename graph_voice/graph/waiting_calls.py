@@ -37,7 +37,7 @@ class WaitingCalls:
     def placeholder(self, outcome: Outcome, userdata: Any) -> ToolMessage:
         """The placeholder in the state for an undecided tool call. It says how to go on."""
         made = placeholder(outcome.message.tool_call_id, outcome.message.name or "", running(outcome.progress))
-        known: dict[str, Any] = {"said": [line.text for line in outcome.spoken]}
+        known: dict[str, Any] = {"said": outcome.said}
         if outcome.told:
             known["updates"] = outcome.told
         if outcome.approved:
