@@ -1,5 +1,6 @@
 """`graph-voice simulate`: simulated callers call a graph, and the calls are graded."""
 
+import logging
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -86,14 +87,14 @@ def simulate(
     """Let simulated callers call a graph, and grade the calls: by the final state, and by judges.
 
     Exit codes: 0 when enough calls passed, 1 when not, or when --compare shows that something became worse beyond
-    chance; 2 for wrong usage, 130 for Ctrl-C.
+    chance; 2 for wrong usage, 130 for Ctrl-C (the report then has the calls that were over).
 
     Example: graph-voice simulate graphs/customer_service.py --caller openai:gpt-4.1-mini --judge openai:gpt-4.1 -n 5
     """
     # Imported here, so that the command line itself needs neither LangGraph nor a model's package.
     from graph_voice.launch.loading import load_graph
     from graph_voice.launch.model_choice import choose_model
-    from graph_voice.testing.simulation import Report, load_scenarios
+    from graph_voice.testing.simulation import Report, ScenarioError, load_scenarios
     from graph_voice.testing.simulation.compare import compare as compared
     from graph_voice.testing.simulation.run import simulate as play
 
@@ -103,33 +104,48 @@ def simulate(
         chosen_scenarios = _chosen(load_scenarios(file), scenario or (), file)
         functions = _functions(setup, file)
     earlier = Report.read(compare) if compare is not None else None
+    if earlier is not None and not earlier.scenarios.keys() & {s.name for s in chosen_scenarios}:
+        raise ScenarioError(f"--compare {compare}: a report of {earlier.graph}, which has none of these scenarios.")
     if output is not None:
         check_folder(output)
     at = None if llm == "offline" else base_url
     model = choose_model(target, graph, llm=llm, base_url=at, seed=seed)
     model.warm_up()
     total = n * len(chosen_scenarios)
+    stopped = False
+    _quiet_when_stopped()
     with _Screen(total) as screen, redirect_stdout(sys.stderr):
-        report = play(
-            target,
-            chosen_scenarios,
-            caller=caller if caller == "script" else _model(caller, base_url),
-            llm=model.model,
-            judge=_model(judge, base_url) if judge is not None else None,
-            judges=judges or None,
-            n=n,
-            seed=seed,
-            concurrency=concurrency,
-            front_end=front_end,
-            clock=clock,
-            max_turns=max_turns,
-            name=graph,
-            on_run=screen.over,
-            **functions,
-        )
+        try:
+            report = play(
+                target,
+                chosen_scenarios,
+                caller=caller if caller == "script" else _model(caller, base_url),
+                llm=model.model,
+                judge=_model(judge, base_url) if judge is not None else None,
+                judges=judges or None,
+                n=n,
+                seed=seed,
+                concurrency=concurrency,
+                front_end=front_end,
+                clock=clock,
+                max_turns=max_turns,
+                name=graph,
+                on_run=screen.over,
+                **functions,
+            )
+        except KeyboardInterrupt:
+            if not screen.runs:
+                raise
+            logging.disable()  # the calls that were given up would tell what they miss
+            stopped = True
+            on = clock or ("virtual" if model.model is not None else "real")
+            runs = sorted(
+                screen.runs, key=lambda run: ([s.name for s in chosen_scenarios].index(run.scenario), run.number)
+            )
+            report = Report(graph=graph, front_end=front_end, clock=on, seed=seed, runs=runs, planned=total)
     report.models = {"agents": model.name, "caller": caller, "judges": judge or ""}
     written = report.write(output, earlier) if output is not None else []
-    if langsmith is not None:
+    if langsmith is not None and not stopped:
         from graph_voice.testing.simulation.experiment import send_experiment
 
         written.append(Path(send_experiment(report, chosen_scenarios, langsmith)))
@@ -140,6 +156,8 @@ def simulate(
         _show(report, comparison)
         for path in written:
             Console(highlight=False).print(f"written: {path}", soft_wrap=True)
+    if stopped:
+        raise KeyboardInterrupt
     if report.rate.share < pass_rate or (comparison is not None and comparison.worse):
         raise typer.Exit(1)
 
@@ -208,6 +226,18 @@ def _model(name: str, base_url: str | None) -> Any:
 # ---- what is shown
 
 
+def _quiet_when_stopped() -> None:
+    """After Ctrl-C, the calls that were not over don't tell how they failed."""
+    from graph_voice.testing.simulation.off_clock import STOPPED
+
+    def tells(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and str(record.exc_info[1]) == STOPPED)
+
+    for handler in [*logging.getLogger().handlers, logging.lastResort]:
+        if handler is not None:
+            handler.addFilter(tells)
+
+
 class _Screen:
     """Shows how far the simulation is: a bar on a terminal, else a line for each call. On stderr."""
 
@@ -217,6 +247,7 @@ class _Screen:
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("calls", total=total)
         self._failed = 0
+        self.runs: list[Run] = []
 
     def __enter__(self) -> "_Screen":
         self._bar.start()
@@ -226,6 +257,7 @@ class _Screen:
         self._bar.stop()
 
     def over(self, run: "Run", done: int, total: int) -> None:
+        self.runs.append(run)
         self._failed += not run.passed
         failed = f", {self._failed} not passed" if self._failed else ""
         self._bar.update(self._task, completed=done, description=f"calls{failed}")
@@ -252,4 +284,4 @@ def _show(report: "Report", comparison: Any) -> None:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
         console.print()
-    console.print(Text(f"{report.rate} of the calls passed."), soft_wrap=True)
+    console.print(Text(f"{report.rate} of the calls passed. {report.stopped}".strip()), soft_wrap=True)

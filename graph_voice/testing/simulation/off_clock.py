@@ -15,10 +15,11 @@ from langchain_core.runnables import RunnableConfig
 from graph_voice.testing.clock import VirtualClockLoop
 from graph_voice.testing.models import ScriptedModel
 
-__all__ = ["ModelLoop", "off_clock"]
+__all__ = ["STOPPED", "ModelLoop", "off_clock"]
 
 T = TypeVar("T")
-_STOPPED = "the simulation was stopped"
+STOPPED = "the simulation was stopped"
+"""What the calls are told that were not over."""
 PATIENCE = 90.0
 """Real seconds for which a call waits for the next piece of an answer."""
 
@@ -87,7 +88,7 @@ class ModelLoop:
         with self._lock:
             if self._stopped:
                 work.close()
-                raise RuntimeError(_STOPPED)
+                raise RuntimeError(STOPPED)
             self._loop.call_soon_threadsafe(begin)
         return lambda: self._stop(task)
 
@@ -185,7 +186,7 @@ def _is_virtual(loop: asyncio.AbstractEventLoop) -> bool:
 
 def _raised(error: BaseException) -> BaseException:
     """A cancellation of the models' loop must not look like one of the call."""
-    return RuntimeError(_STOPPED) if isinstance(error, asyncio.CancelledError) else error
+    return RuntimeError(STOPPED) if isinstance(error, asyncio.CancelledError) else error
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]", act: Callable[[], None]) -> None:

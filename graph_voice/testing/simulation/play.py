@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.graph import StateGraph
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from graph_voice import events
@@ -155,6 +155,12 @@ def _userdata(graph: Any, given: Mapping[str, Any]) -> Any:
     channel = compiled.channels.get("userdata")
     if not isinstance(channel, UserdataChannel):
         raise UserdataError("the scenario gives userdata, but this graph has none: leave it out.")
+    kind = channel.ValueType
+    if issubclass(kind, BaseModel) and kind.model_config.get("extra") != "allow":
+        known = {name for key, f in kind.model_fields.items() for name in (key, f.alias, f.validation_alias)}
+        if unknown := sorted(given.keys() - known):
+            fields = ", ".join(kind.model_fields)
+            raise UserdataError(f"the scenario's userdata: {kind.__name__} has no {unknown[0]!r}; it has {fields}.")
     try:
         return TypeAdapter(channel.ValueType).validate_python(given)
     except ValidationError as error:

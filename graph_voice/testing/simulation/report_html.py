@@ -82,7 +82,10 @@ def _how(report: Results) -> str:
 def _tiles(report: Results) -> str:
     low, high = report.rate.interval
     tiles = [
-        (f"{report.rate.share:.0%}", f"passed, {report.rate.passed} of {report.rate.total} calls"),
+        (
+            f"{report.rate.share:.0%}",
+            f"passed, {report.rate.passed} of {report.rate.total} calls {report.stopped}".strip(),
+        ),
         (f"{low:.0%} to {high:.0%}", "95% interval (Wilson)"),
     ]
     if report.latency:

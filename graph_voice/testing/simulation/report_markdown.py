@@ -39,7 +39,7 @@ def summary(report: Results) -> str:
     models = ", ".join(f"{side} {model}" for side, model in report.models.items() if model)
     errors = sum(run.status == "error" for run in report.runs)
     lines = [
-        f"**{report.rate}** of the calls passed (95% interval).",
+        f"**{report.rate}** of the calls passed (95% interval). {report.stopped}".strip(),
         f"Front end {report.front_end}, {report.clock} clock, seed {report.seed}{f'; {models}' if models else ''}.",
     ]
     if errors:

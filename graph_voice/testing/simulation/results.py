@@ -132,6 +132,13 @@ class Results(_Data):
     runs: list[Run] = Field(default_factory=list)
     seconds: float = 0.0
     """How long the simulation took, in real time."""
+    planned: int | None = None
+    """How many calls there were to be, if the simulation was stopped before they were over."""
+
+    @property
+    def stopped(self) -> str:
+        """What is to be told if the simulation was stopped."""
+        return f"It was stopped: {len(self.runs)} of {self.planned} calls were over." if self.planned else ""
 
     # ---- counted
 

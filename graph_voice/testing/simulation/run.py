@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -266,8 +266,18 @@ def _on_one_loop(plays: Sequence[Play], concurrency: int, over: Callable[[Run], 
             over(run)
             return run
 
+    begun: Future[Callable[[], object]] = Future()
+
     async def everything() -> list[Run]:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        begun.set_result(lambda: loop.call_soon_threadsafe(task.cancel) if task is not None else None)
         return list(await asyncio.gather(*map(in_turn, plays)))
 
     with ThreadPoolExecutor(1, thread_name_prefix="graph_voice.simulation") as pool:
-        return pool.submit(asyncio.run, everything()).result()
+        playing = pool.submit(asyncio.run, everything())
+        try:
+            return playing.result()
+        except KeyboardInterrupt:
+            with suppress(RuntimeError):  # it has just ended
+                begun.result()()  # else the pool would wait here until all calls are over
+            raise

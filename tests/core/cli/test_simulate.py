@@ -10,7 +10,8 @@ from langsmith_sink import LangSmithSink
 from openai_server import OpenAIServer, tools_of
 
 from graph_voice.cli import main
-from graph_voice.testing.simulation import Report, load_scenarios
+from graph_voice.cli import simulate as simulate_command
+from graph_voice.testing.simulation import Report, Run, load_scenarios
 from graph_voice.testing.simulation.experiment import send_experiment
 
 AGENT = """
@@ -160,6 +161,33 @@ def test_what_is_missing_is_named(tmp_path: Path, server: OpenAIServer, capsys: 
     assert "there is no judge 'taste'" in capsys.readouterr().err
     assert main(["simulate", graph, *at(server, "--compare", str(tmp_path / "none.json"))]) == 1
     assert main(["simulate", graph, *at(server, "-n", "0")]) == 2
+
+
+def test_a_report_of_other_scenarios_is_no_comparison(tmp_path: Path, server: OpenAIServer, capsys: Any) -> None:
+    graph = write(tmp_path)
+    other = Report(graph="other.py", runs=[Run(scenario="Another", number=1, status="passed", ended="")]).write(
+        tmp_path
+    )
+    assert main(["simulate", graph, *at(server, "--compare", str(other[1]))]) == 1
+    assert "a report of other.py, which has none of these scenarios" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_calls_that_are_over(
+    tmp_path: Path, server: OpenAIServer, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, over = write(tmp_path), simulate_command._Screen.over
+
+    def stop(self: Any, run: Run, done: int, total: int) -> None:
+        over(self, run, done, total)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulate_command._Screen, "over", stop)
+    assert main(["simulate", graph, *at(server, "-n", "5", "--output", str(tmp_path / "report"))]) == 130
+    assert "It was stopped: 1 of 10 calls were over." in capsys.readouterr().out
+    report = Report.read(tmp_path / "report" / "report.json")
+    assert (len(report.runs), report.planned) == (1, 10)
+    assert "It was stopped" in report.markdown()
+    assert "It was stopped" in report.html()
 
 
 def test_the_samples_scenarios_pass_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

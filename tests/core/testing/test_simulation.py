@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -187,9 +189,10 @@ def test_a_mock_of_a_tool_that_there_is_not_is_an_error() -> None:
 def test_userdata_of_the_scenario_is_validated() -> None:
     spec = scenario("Hello.", userdata={"day": "Monday"}, expect={"userdata": {"day": "Monday"}})
     assert only(simulate(graph(), [spec], llm=model("Welcome.", "Hello."))).passed
-    run = only(simulate(graph(), [scenario(userdata={"day": ["no"]})], llm=model()))
-    assert run.status == "error"
-    assert "day" in run.error
+    for wrong in ({"day": ["no"]}, {"dya": "Monday"}):
+        run = only(simulate(graph(), [scenario(userdata=wrong)], llm=model()))
+        assert run.status == "error"
+        assert "day" in run.error
 
 
 def test_setup_makes_each_call_its_own_backend_and_checks_it() -> None:
@@ -436,6 +439,8 @@ def test_livekits_format_is_read_as_it_is(tmp_path: Path) -> None:
         ("scenarios: [{instructions: x, userdata: {graph_voice: {caler: []}}}]", "caler"),
         ("scenarios: [{instructions: x, userdata: {graph_voice: {caller: [{say: a, silence: 3}]}}}]", "write one of"),
         ("scenarios: [{instructions: x, userdata: {graph_voice: {caller: [{silence: 1, cut_in: b}]}}}]", "cut_in"),
+        ("scenarios: [{instructions: x, userdata: {graph_voice: {caller: [{sya: a}]}}}]", "sya.*may have: say, cut_in"),
+        ("scenarios: [{instructions: x, userdata: {graph_voice: {expect: {agent: a}}}}]", "agent.*have: userdata, act"),
         ("scenarios: [a: b: c]", "is not YAML"),
     ],
 )
@@ -547,6 +552,19 @@ class NeverAnswers:
     async def astream(self, *arguments: Any, **options: Any) -> Any:
         await asyncio.Event().wait()
         yield None
+
+
+def test_a_simulation_on_the_real_clock_is_stopped_at_once() -> None:
+    llms, over = iter([ScriptedModel(["Welcome."]), NeverAnswers()]), []
+
+    def stop(run: Run, done: int, total: int) -> None:
+        over.append(run.status)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    spec = [scenario({"hang_up": ""})]
+    with pytest.raises(KeyboardInterrupt):
+        simulate(graph(), spec, llm=lambda s: next(llms), n=2, concurrency=2, clock="real", on_run=stop)
+    assert over == ["passed"], "it has not waited for the one that is never over"
 
 
 def test_a_simulation_that_is_stopped_leaves_no_call_behind() -> None:
