@@ -376,3 +376,34 @@ def test_what_is_told_asked_or_imagined_is_no_wish(shop: IntentRouter, words: st
 )
 def test_a_wish_for_others_and_a_polite_one_are_wishes(shop: IntentRouter, words: str) -> None:
     assert calls(shop, words) == [("transfer_to_person", {})]
+
+
+def test_a_greeter_who_gets_the_caller_back_speaks_of_what_happened() -> None:
+    """Without a language model, and although nobody knows the caller's name."""
+    router = IntentRouter(GRAPHS / "restaurant", agent="greeter")
+
+    def greets(instructions: str) -> str:
+        return router.invoke([SystemMessage("Be kind."), AIMessage("Bye."), SystemMessage(instructions)]).text
+
+    assert "your order is all settled" in greets("Thank the caller for the order, which is paid, and ask.")
+    assert "your visit is all settled" in greets("Tell the caller that you look forward to the visit, and ask.")
+    assert "what else can I do" in greets("Ask the caller what else you can do.")
+    assert "table" in greets("Greet the caller, and ask whether they would like a table.")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "my name is Anna Miller and I was born on May 3, 1980",
+        "My name is Anna Miller, and I was born on May 3, 1980.",
+        "Anna Miller born May 3 1980",
+        "Anna Miller, May third nineteen eighty",
+        "Anna Miller May 3 1980",
+    ],
+)
+def test_a_recognizer_may_leave_marks_out(words: str) -> None:
+    router = IntentRouter(GRAPHS / "medical_triage", agent="billing")
+    tools = [{"name": "confirm_identity", "description": "", "parameters": {"type": "object"}}]
+    asked = AIMessage("May I have your full name and your date of birth?")
+    said = router.bind_tools(tools).invoke([SystemMessage("."), asked, HumanMessage(words)])
+    assert [call["args"] for call in said.tool_calls] == [{"name": "Anna Miller", "date_of_birth": "1980-05-03"}]

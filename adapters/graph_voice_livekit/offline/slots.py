@@ -63,9 +63,15 @@ def compiled(pattern: str, slots: tuple[tuple[str, str], ...]) -> re.Pattern[str
 
 
 def _literal(text: str) -> str:
-    """Match the words of `text` in any case, whatever stands between them: spaces, a comma, a hyphen."""
+    """Match the words of `text` in any case, whatever stands between them: spaces, a comma, a hyphen.
+
+    The marks of `text` need not be there: a recognizer may leave them out.
+    """
     gap = r"[\s,.-]+" if text.strip() else r"[\s,-]+"
-    words = [re.escape(word) for word in text.replace("’", "'").split()]
+    words = [re.escape(word) for part in text.replace("’", "'").split() if (word := part.strip(",.;:!?"))]
+    if not words and text.strip(" ") and not text.strip(" ,.;:!?"):
+        return gap
+    text = re.sub(r"^[,.;:!?]+|[,.;:!?]+$", " ", text)
     words = [re.sub(r"'(m|s)$", lambda m: rf"(?:['’]{m[1]}|\s+{'am' if m[1] == 'm' else 'is'})", w) for w in words]
     before = gap if text[:1].isspace() else r"\b"
     after = gap if text[-1:].isspace() else r"\b"

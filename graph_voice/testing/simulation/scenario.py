@@ -179,7 +179,8 @@ def _scenario(value: Any, number: int, where: Path) -> Scenario:
 
 def _say(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
-        inside = {"caller": Moves, "expect": Expected}.get(problem["loc"][0]) if len(problem["loc"]) > 1 else None
+        parts: dict[str, type[_Model]] = {"caller": Moves, "expect": Expected}
+        inside = parts.get(problem["loc"][0]) if len(problem["loc"]) > 1 else None
         if inside is not None:
             return f"there is no such key. What it may have: {', '.join(inside.model_fields)}"
         return (
