@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from livekit.agents.llm import ChatMessage
 
-from graph_voice import Agent, RunContext, create_voice_graph, function_tool
+from graph_voice import Agent, Handoff, RunContext, create_voice_graph, function_tool
 from graph_voice.testing import ScriptedModel, call
 from graph_voice_livekit import GraphAgent
 from graph_voice_livekit.page.watch import CallWatch
@@ -43,6 +43,25 @@ async def test_a_turn_has_the_times_of_the_caller_the_model_and_the_voice() -> N
     spans = {span["kind"]: span for span in turn["spans"]}
     assert {"caller", "end_of_turn", "voice", "playback"} <= set(spans) | {"transcription"}
     assert spans["caller"]["end"] <= spans["voice"]["start"] <= spans["playback"]["start"] < spans["playback"]["end"]
+
+
+async def test_a_transfer_line_is_the_first_thing_that_is_heard() -> None:
+    front = Agent("front", instructions="Help.", handoffs=[Handoff("billing", say="One moment, please.")])
+    billing = Agent("billing", instructions="Bill.", on_enter="Greet.")
+    script = {"front": [call("transfer_to_billing")], "billing": ["This is billing. How can I help you?"]}
+    agent, told = GraphAgent(create_voice_graph([front, billing], llm=ScriptedModel(script))), Told()
+    watch = CallWatch(told)
+    async with voice_rig(agent) as rig:
+        watch.follow(agent.conversation, rig.session)
+        await rig.user_says("My bill, please.", at=0.5)
+        await rig.until_idle()
+        watch.tell()
+        heard = [item for item in rig.session.history.items if item.type == "message" and item.role == "assistant"]
+    (turn,) = (turn for turn in told.turns.values() if turn["state"] == "closed")
+    played = [(span["start"], span["end"]) for span in turn["spans"] if span["kind"] == "playback"]
+    assert [item.text_content for item in heard] == ["One moment, please.", "This is billing. How can I help you?"]
+    assert played == [(i.metrics["started_speaking_at"], i.metrics["stopped_speaking_at"]) for i in heard]
+    assert len([span for span in turn["spans"] if span["kind"] == "voice"]) == 2
 
 
 async def test_where_the_caller_cuts_in_the_rest_is_shown_as_unheard() -> None:

@@ -70,11 +70,15 @@ class TurnSeen:
             if call["id"] == event.call_id:
                 call.update(status="done", result=event.output, error=event.is_error)
 
+    def spoken(self) -> Iterator[Spoken]:
+        """All words of the turn, in the order in which they were produced."""
+        for step in self.turn.record.steps():
+            yield from (step.words, *step.lines)
+
     def waiting(self) -> Iterator[Spoken]:
         """The words that nothing was reported of yet."""
         if self.turn.state is TurnState.COMMITTED:
-            for step in self.turn.record.steps():
-                yield from (spoken for spoken in (step.words, *step.lines) if spoken.heard is None)
+            yield from (spoken for spoken in self.spoken() if spoken.heard is None)
 
     def view(
         self, hide: Hide, places: Mapping[str, int], asked: Mapping[str, Asked], raised: Mapping[str, str]

@@ -54,6 +54,8 @@ class CallWatch:
         self._turns: dict[str, TurnSeen] = {}
         self._measured: dict[str, list[Span]] = {}
         """The id of a message of the caller -> when it was said, which may be known before its turn does anything."""
+        self._lines: dict[float, Mapping[str, Any]] = {}
+        """When a line was played that LiveKit does not mark -> its times. It is of a tool or of a handoff, or of no turn."""
         self._count = 0
         self._told: dict[str, str] = {}
         self._conversation: Conversation[Any] | None = None
@@ -125,6 +127,10 @@ class CallWatch:
                 _played(seen, item.metrics)
             elif mark is None and self._is_external and item.text_content:
                 self._line(self._agent, item.text_content)
+            elif mark is None:
+                self._lines[item.created_at] = item.metrics
+                while len(self._lines) > _FOLLOWED:
+                    del self._lines[next(iter(self._lines))]
         elif item.type == "message" and item.role == "user":
             self._measured[item.id] = _spoke(item.metrics)
         self._changed.set()
@@ -185,6 +191,8 @@ class CallWatch:
         for seen in list(self._turns.values()):
             if (user := seen.turn.record.user) is not None and seen.turn.state.happened:
                 seen.spans += self._measured.pop(user.id or "", ())
+            for began in [spoken.at for spoken in seen.spoken() if spoken.at in self._lines]:
+                _played(seen, self._lines.pop(began))
             self._differs("turn", seen.view(self._hide, places, self.runs.asked, self.runs.raised), key=seen.id)
         self._forget()
 
