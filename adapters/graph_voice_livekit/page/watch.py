@@ -55,7 +55,7 @@ class CallWatch:
         self._measured: dict[str, list[Span]] = {}
         """The id of a message of the caller -> when it was said, which may be known before its turn does anything."""
         self._lines: dict[float, Mapping[str, Any]] = {}
-        """When a line was played that LiveKit does not mark -> its times. It is of a tool or of a handoff, or of no turn."""
+        """When a line was played that LiveKit does not mark -> its times. Most are lines of a tool or of a handoff."""
         self._count = 0
         self._told: dict[str, str] = {}
         self._conversation: Conversation[Any] | None = None
