@@ -34,6 +34,7 @@ async def main(call: Path, graph: str, picture: Path, dark: bool) -> None:
         await page.locator("#position").fill(f"{handoff + 1.5:.2f}")
         await page.locator("#position").blur()
         await page.locator("g.edge.moving").wait_for()
+        await page.wait_for_timeout(400)  # until the nodes have their new colors
         await page.screenshot(path=picture)
         await browser.close()
 

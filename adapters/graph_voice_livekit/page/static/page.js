@@ -103,6 +103,7 @@ const address = (name) => `${name}${token ? `?token=${encodeURIComponent(token)}
 
 async function replay() {
   const stored = await (await fetch(address("replay.json"))).json();
+  document.body.classList.add("recording");
   const reset = () => {
     transcript.begin(() => {});
     times.begin();
