@@ -13,7 +13,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 from page_support import served, shelf_of
 from pydantic import BaseModel
 
-from graph_voice import Agent, Conversation, Handoff, RunContext, create_voice_graph, function_tool
+from graph_voice import (
+    Agent,
+    Conversation,
+    Done,
+    Handoff,
+    RunContext,
+    Task,
+    TaskGroup,
+    create_voice_graph,
+    function_tool,
+)
 from graph_voice.testing import ScriptedModel, call, say
 from graph_voice_livekit.inprocess.entries import CALLER, CallLog, Utterance
 from graph_voice_livekit.inprocess.entries import Handoff as Handed
@@ -117,6 +127,45 @@ async def test_words_of_another_direction_and_a_tool_that_fails(browse: Any, com
         # What is typed can be seen without scrolling, wherever the transcript is.
         place = await shown.locator("#say").bounding_box()
         assert place["y"] + place["height"] <= phone["height"]
+
+
+@function_tool
+async def record(ctx: RunContext[Caller], value: str) -> Done:
+    """Record it."""
+    return ctx.complete(value)
+
+
+FORM = TaskGroup(
+    "form", [Task(name, instructions="Ask.", on_enter="Ask.", tools=[record]) for name in ("name", "city")]
+)
+
+
+@function_tool
+async def register(ctx: RunContext[Caller]) -> str:
+    """Register."""
+    found = await ctx.run_task(FORM)
+    return f"Registered {found['name']} of {found['city']}."
+
+
+async def test_each_step_of_a_group_of_tasks_is_entered_and_left(browse: Any, complaints: Complaints) -> None:
+    script = {
+        "desk": [call("register"), "You are registered."],
+        "name": ["Your name?", call("record", {"value": "Ada"})],
+        "city": ["Your city?", call("record", {"value": "London"})],
+    }
+    desk = Agent("desk", instructions="Help.", tools=[register], tasks=[FORM])
+    graph = create_voice_graph([desk, FORM], userdata=Caller, llm=ScriptedModel(script))
+    async with served(shelf_of(graph)) as client, browse() as browser:
+        shown = await opened(browser, client, complaints)
+        for said, answer in (("Hello.", "Your name?"), ("Ada.", "Your city?"), ("London.", "You are registered.")):
+            await types(shown, said)
+            await shown.locator(".turn.closed .line.heard", has_text=answer).wait_for()
+        assert await shown.locator("#lines .handoff").all_inner_texts() == [
+            "desk → name a task begins",
+            "name → desk back from a task",
+            "desk → city a task begins",
+            "city → desk back from a task",
+        ]
 
 
 async def test_a_server_that_is_gone_and_comes_back(browse: Any, complaints: Complaints, unused_tcp_port: int) -> None:

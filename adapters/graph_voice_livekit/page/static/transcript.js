@@ -36,7 +36,8 @@ export function turn(view) {
     made.dataset.turn = view.id;
     if (view.state === "discarded") made.append(make("p", "aside", "a guess that did not come true"));
     if (view.user !== null) made.append(line("caller", make("b", "who", "caller"), words(make("span", "said", view.user))));
-    const edges = view.handoffs.filter((handoff) => !handoff.call);
+    const calls = new Set(view.steps.flatMap((step) => step.calls.map((call) => call.id)));
+    const edges = view.handoffs.filter((handoff) => !calls.has(handoff.call)); // of edges, or of an earlier turn's tool
     for (const step of view.steps) {
       while (edges.length && edges[0].new === step.agent) made.append(handoff(edges.shift()));
       made.append(...spoken(step));
