@@ -253,7 +253,7 @@ class Conversation(Generic[U]):
 
         Args:
             name: the agent.
-            history: what it is shown. Default: `fresh()`.
+            history: what it is shown. Default: `fresh()`, and what the caller has said that nobody has answered yet.
 
         Raises `TurnError` for a name that is not an agent of the graph.
         """

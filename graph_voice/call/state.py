@@ -325,7 +325,7 @@ class CallState(Generic[U]):
 
         Args:
             name: the agent.
-            history: what it is shown. Default: `fresh()`.
+            history: what it is shown. Default: `fresh()`, and what the caller has said that nobody has answered yet.
             old: the agent that was active, when the graph does not know it. Default: the active agent.
 
         Raises `TurnError` for a name that is not an agent of the graph.
@@ -344,6 +344,8 @@ class CallState(Generic[U]):
             operation=history or _history.fresh(),
             agent=name,
         )
+        if history is None and (unanswered := _unanswered(messages)):
+            ctx = carry(unanswered, messages)
         self.apply(
             {
                 "active_agent": name,
@@ -421,3 +423,9 @@ def pending_after(waiting: tuple[Pending, ...], turn: TurnRun) -> tuple[Pending,
     place = next((i for i, found in enumerate(waiting) if found.saver is resumed), len(waiting))
     found = (*waiting[:place], *own, *waiting[place + 1 :])
     return tuple(replace(one, asked=True) if one.saver is asked else one for one in found)
+
+
+def _unanswered(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """What the caller has said since anyone answered."""
+    said = list(itertools.takewhile(lambda message: isinstance(message, HumanMessage), reversed(messages)))
+    return said[::-1]

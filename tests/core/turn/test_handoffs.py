@@ -274,6 +274,46 @@ async def test_an_agent_that_the_program_has_moved_on_from_does_not_enter() -> N
     assert entered == ["c"]
 
 
+class Silent(Agent):
+    async def on_enter(self, ctx: RunContext[Any]) -> None:
+        """Enter without a word."""
+
+
+async def test_what_nobody_has_answered_is_answered_by_the_agent_that_update_agent_names() -> None:
+    """LiveKit's `update_agent` may come while the caller waits: an agent that enters silently answers too."""
+    agents = [Agent("a", instructions="A"), Silent("b", instructions="B")]
+    model = ScriptedModel({"a": ["A is here.", "A again."], "b": ["B answers."]})
+    with pytest.warns(UserWarning, match="can't be reached"):
+        conversation: Conversation[Any] = Conversation(create_voice_graph(agents, llm=model))
+    await conversation.run("hello")
+    waits = conversation.turn("are you there?")
+    waits.commit()
+    waits.interrupt()
+    await rest(waits)
+    waits.close()
+    await conversation.update_agent("b")
+    seen = await rest(turn := conversation.enter())
+    hear(turn, seen)
+    turn.close()
+    (asked,) = (prompt for prompt in model.prompts if prompt.agent == "b")
+    assert [m.text for m in asked.messages if m.type == "human"] == ["are you there?"]
+    assert conversation.messages[-1].text == "B answers."
+
+
+@pytest.mark.parametrize("history_of_it", [history.fresh(), None])
+async def test_what_was_answered_stays_behind_with_update_agent(history_of_it: Any) -> None:
+    agents = [Agent("a", instructions="A"), Silent("b", instructions="B")]
+    model = ScriptedModel({"a": ["A is here."], "b": ["B answers."]})
+    with pytest.warns(UserWarning, match="can't be reached"):
+        conversation: Conversation[Any] = Conversation(create_voice_graph(agents, llm=model))
+    await conversation.run("hello")
+    await conversation.update_agent("b", history_of_it)
+    await rest(turn := conversation.enter())
+    turn.close()
+    assert "b" not in model.agents
+    assert conversation.messages[-1].text == "A is here."
+
+
 async def test_update_agent_survives_the_discard_of_a_live_turn() -> None:
     conversation = three({"a": ["A."], "b": ["B."]})
     turn = conversation.turn("perhaps")
