@@ -11,11 +11,11 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
 from graph_voice.agents.cancel_tools import with_cancel_tools
+from graph_voice.agents.described_tool import described_tool
 from graph_voice.agents.handoff import Handoff, TransferTool
 from graph_voice.agents.idle import Idle
 from graph_voice.agents.livekit_arguments import OF_AGENTS, LiveKitAttributes, refuse_arguments, refuse_hooks
 from graph_voice.agents.livekit_names import refused_servers, refused_task, refused_tool
-from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.tools import is_function_tool, is_provider_tool
 from graph_voice.agents.toolset import Toolset
 from graph_voice.agents.voice import Voice

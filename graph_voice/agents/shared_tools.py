@@ -8,8 +8,8 @@ from langchain_core.tools import BaseTool
 
 from graph_voice.agents.agent import Agent, require_tool_name
 from graph_voice.agents.cancel_tools import with_cancel_tools
+from graph_voice.agents.described_tool import described_tool
 from graph_voice.agents.handoff import Handoff
-from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.tools import FunctionTool, is_provider_tool
 from graph_voice.agents.toolset import Toolset
 from graph_voice.errors import BuildError

@@ -7,8 +7,8 @@ from langchain_core.tools import BaseTool
 
 from graph_voice.agents.agent import Agent, require_tool_name
 from graph_voice.agents.cancel_tools import with_cancel_tools
+from graph_voice.agents.described_tool import described_tool
 from graph_voice.agents.slow_tool import slow_tool
-from graph_voice.agents.tool_schemas import described_tool
 from graph_voice.agents.toolsets_in_use import if_in_use, in_use
 from graph_voice.errors import GraphVoiceError
 from graph_voice.secrets.arguments import secret_schemas
