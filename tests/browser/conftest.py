@@ -1,9 +1,10 @@
 """A headless Chromium, from Debian's package (scripts/install_services.sh), for the tests of the live page."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,13 @@ def browse(complaints: Complaints) -> Browse:
             try:
                 yield browser
             except BaseException:
-                complaints.shown = await looks(browser)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(10):
+                        complaints.shown = await looks(browser)
                 raise
             finally:
-                await browser.close()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(30):
+                        await browser.close()
 
     return opened

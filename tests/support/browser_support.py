@@ -8,6 +8,8 @@ from typing import Any
 
 STUCK = 240.0
 """Seconds of real time after which what should have happened at once never will."""
+LONGEST = 280.0
+"""Seconds of real time for all that a test does with a browser: one whose process has died answers nothing any more."""
 WIDE = {"width": 1280, "height": 800}
 
 
@@ -19,7 +21,7 @@ class Complaints:
         """What the pages showed when the test failed."""
         self._made: list[str] = []
         self._expected: tuple[str, ...] = ()
-        self._bound = asyncio.timeout(None)
+        self._bound = asyncio.timeout(LONGEST)
         self._over = False
 
     def expect(self, *words: str) -> None:
