@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
+from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
@@ -39,6 +40,7 @@ from graph_voice.graph.members import (
 )
 from graph_voice.graph.state import VoiceState, schema_for
 from graph_voice.graph.studio_context import is_editable, studio_context
+from graph_voice.turn.nodes_side import turn_of
 
 __all__ = ["GO_ON", "METADATA", "create_voice_graph", "definition_of", "refuse_voice_graph", "runtime_of"]
 
@@ -315,8 +317,8 @@ def _add_agent(
             metadata={METADATA: {"tools_of": name}},
         )
 
-        async def leave(state: dict[str, Any]) -> str | list[str]:
-            target = tools.route(state)
+        async def leave(state: dict[str, Any], runtime: Runtime[Any]) -> str | list[str]:
+            target = tools.route(state, turn_of(runtime))
             return [] if target is None else target
 
         builder.add_conditional_edges(tools.name, leave)

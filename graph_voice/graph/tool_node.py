@@ -106,6 +106,8 @@ class ToolsNode:
             # Durable before it acts: after a crash it is known that the tool call had gone on.
             turn.wrote(Write(node, {"stack": going_on(frame)}, agent=self.agent.name))
         asking, answers = _batch(state["messages"], frame["asking"] if frame is not None else None)
+        if turn is not None:
+            turn.answers[self.name] = asking.id
         filler = BatchFiller(turn, self.agent.name, asking.id)
         takes = bool(self.runtime.secret_schemas)
         work, me, slow = WorkingCopy(state), self.agent.name, self._runner.slow
@@ -141,8 +143,13 @@ class ToolsNode:
             return self._wait(outcomes, ran, answers, batch)
         return await self._finish([o for o in outcomes.values() if o is not None], list(ran.values()), batch)
 
-    def route(self, state: dict[str, Any]) -> str | None:
+    def route(self, state: dict[str, Any], turn: NodesSide | None = None) -> str | None:
         """Where the graph goes from here: to the target of a handoff, or back to the agent.
+
+        Args:
+            state: with what this node has written.
+            turn: the turn that it runs in. It knows which batch this node has answered; behind a task, others may have
+                come since. None: the agent's last one.
 
         None: the turn ends without a reply, or this node runs once more. A handoff that this node has just made leads
         to its target by itself. That it is read from the state too is for a state that was edited.
@@ -155,7 +162,10 @@ class ToolsNode:
             return None  # another tool call of the batch goes on
         asking, answers = _batch(state["messages"])
         behind_task = False
-        if (own := _last_batch_of(self.agent.name, state["messages"])) not in (None, asking.id):
+        own = turn.answers.get(self.name) if turn is not None else None
+        if own is None or all(message.id != own for message in state["messages"]):
+            own = _last_batch_of(self.agent.name, state["messages"])
+        if own not in (None, asking.id):
             # Its tool call has gone on behind a task, whose own tool calls stand behind it.
             behind_task = True
             asking, answers = _batch(state["messages"], own)

@@ -62,6 +62,8 @@ class NodesSide:
         """The control of the graph run."""
         self.known: Callable[[], WithoutSecrets] | None = None
         """Returns what is known to be secret to the agent whose step runs. It is said, but not remembered."""
+        self.answers: dict[str, str | None] = {}
+        """A tool node -> the message whose tool calls it has answered last."""
         self._speaking: str | None = None
         self._lines: dict[str, list[tuple[str, str]]] = {}
         """Task -> the lines that its node has said, and their ids."""
