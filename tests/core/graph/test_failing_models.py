@@ -129,7 +129,9 @@ async def test_the_policy_decides_how_often_and_after_what() -> None:
     assert [b - a for a, b in itertools.pairwise(starts)] == pytest.approx([1, 3], abs=0.01)
 
 
-@pytest.mark.parametrize("retry_on", [(KeyError, LookupError), lambda error: False, KeyError], ids=repr)
+@pytest.mark.parametrize(
+    "retry_on", [(KeyError, LookupError), lambda error: False, KeyError], ids=["kinds", "function", "kind"]
+)
 async def test_other_errors_than_the_policys_are_not_tried_again(retry_on: Any) -> None:
     model = ScriptedModel([fail(PASSING), "never"])
     policy = RetryPolicy(max_attempts=5, retry_on=retry_on)
