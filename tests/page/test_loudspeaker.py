@@ -154,6 +154,17 @@ async def test_a_page_that_is_gone_has_heard_what_it_reported() -> None:
     assert page.finished == [(heard / RATE, True)]
 
 
+@pytest.mark.parametrize("later", [0.0, 0.005, 0.01, 0.015])
+async def test_a_page_can_go_at_any_moment(later: float) -> None:
+    page = FakePage()
+    await page.out.capture_frame(SECOND)
+    await page.play(0.5)
+    await asyncio.sleep(later)
+    async with asyncio.timeout(5.0):
+        await page.out.aclose()
+    assert page.finished == [(page.played[1] / RATE, True)]
+
+
 async def test_a_page_that_does_not_answer_a_barge_in() -> None:
     page = FakePage()
     await page.out.capture_frame(SECOND)

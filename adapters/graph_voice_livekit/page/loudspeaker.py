@@ -174,7 +174,9 @@ class PageLoudspeaker(AudioOutput):
             self._wake.clear()
             while (delay := self._step(time.time())) is not None:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), delay)
+                    # Not `wait_for`: Python 3.11's forgets that it was canceled if it was woken at the same time.
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
                 self._wake.clear()

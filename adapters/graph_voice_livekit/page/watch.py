@@ -164,7 +164,9 @@ class CallWatch:
         while True:
             self.tell()
             try:
-                await asyncio.wait_for(self._changed.wait(), _EVERY)
+                # Not `wait_for`: Python 3.11's forgets that it was canceled if it was woken at the same time.
+                async with asyncio.timeout(_EVERY):
+                    await self._changed.wait()
                 await asyncio.sleep(_TOGETHER)
             except TimeoutError:
                 pass
