@@ -171,7 +171,8 @@ class WriteBehind:
     async def wait(self, thread_id: str | None = None, *, timeout: float | None = None) -> None:
         """As `flush`, without raising for what was lost."""
         try:
-            await asyncio.wait_for(self.written(thread_id), timeout)
+            async with asyncio.timeout(timeout):  # `wait_for` may forget a cancellation before Python 3.12
+                await self.written(thread_id)
         except TimeoutError:
             lag = self.lag
             raise SaverError(

@@ -49,7 +49,8 @@ class CallEnd:
     async def _job_ends(self) -> None:
         # LiveKit runs all shutdown callbacks at the same time, and one of them closes the session.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), JOB_PATIENCE)
+            async with asyncio.timeout(JOB_PATIENCE):
+                await self._closed.wait()
         await self._wait(CloseReason.JOB_SHUTDOWN)
 
     def _begin(self, reason: CloseReason) -> "asyncio.Task[None]":

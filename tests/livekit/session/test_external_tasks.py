@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import livekit.agents as lk
@@ -14,9 +15,10 @@ from graph_agent_support import no_accidents, told_by_graph, told_by_livekit
 from langgraph.checkpoint.memory import InMemorySaver
 from livekit import rtc
 from livekit.agents import AgentSession, AgentTask, ToolError
-from livekit.agents.beta.workflows import GetDtmfTask, GetEmailTask
+from livekit.agents.beta.workflows import GetDtmfTask, GetEmailTask, WarmTransferTask, warm_transfer
 from livekit.agents.beta.workflows.dtmf_inputs import GetDtmfResult
 from livekit.agents.beta.workflows.email_address import GetEmailResult
+from livekit.agents.beta.workflows.warm_transfer import WarmTransferResult
 from livekit.agents.testing import fake_job_context
 from livekit.rtc import EventEmitter
 from native_support import LiveKitModel
@@ -77,7 +79,7 @@ def desk(
     make: Any, result: Any = Digits, tools: Any = (pay, unlock), userdata: Any = None, **options: Any
 ) -> GraphAgent:
     def script(messages: Any) -> Any:
-        if messages[-1].text in ("pay", "unlock", "email", "pin"):
+        if messages[-1].text in ("pay", "unlock", "email", "pin", "connect"):
             return call(messages[-1].text)
         told = [m.text for m in messages if m.type == "tool"]
         return "Good bye." if messages[-1].text == "thanks" else f"So: {told[-1]}"
@@ -250,9 +252,10 @@ async def test_another_process_runs_the_task_anew() -> None:
 
 
 class Line(EventEmitter[str]):
-    """As much of a room as the keypad needs."""
+    """As much of a room as LiveKit's tasks need."""
 
     name = "line"
+    local_participant = SimpleNamespace(identity="agent")
 
     def isconnected(self) -> bool:
         return False
@@ -313,3 +316,104 @@ async def test_an_on_enter_method_runs_livekits_task_too() -> None:
     ]
     assert "Ask for 2 digits." in str(model.shown[0].to_dict())
     assert told_by_graph(ga) == heard(session)
+
+
+class SecondLine(EventEmitter[str]):
+    """The room in which LiveKit's task calls a person, as far as the task needs it."""
+
+    name = "line-human-agent"
+    answered = True
+
+    async def connect(self, url: str, token: str) -> None:
+        if not self.answered:
+            raise ConnectionError("no such room")
+
+    async def disconnect(self) -> None: ...
+
+
+class SecondSession:
+    """What LiveKit's task says to that person is not this test's."""
+
+    def __init__(self, **options: Any) -> None: ...
+
+    async def start(self, *, agent: Any, room: SecondLine, **options: Any) -> None:
+        self.room_io = SimpleNamespace(room=room)
+
+    def shutdown(self, **options: Any) -> None: ...
+
+
+class Exchange:
+    """LiveKit's server, which dials, and moves who has answered into the caller's room."""
+
+    def __init__(self) -> None:
+        self.sip, self.room = self, self
+        self.asked: list[Any] = []
+
+    async def create_sip_participant(self, request: Any) -> None:
+        self.asked.append(request.sip_call_to)
+        await asyncio.sleep(10)  # it rings
+
+    async def move_participant(self, request: Any) -> None:
+        self.asked.append((request.identity, request.destination_room))
+
+
+@function_tool
+async def connect(ctx: RunContext[Any]) -> str:
+    """Connect to a person."""
+    try:
+        found: WarmTransferResult = await ctx.run_task("dtmf")
+    except TaskFailed as failed:
+        return f"Not connected: {failed.reason}"
+    return f"Connected to {found.human_agent_identity}."
+
+
+DIALED, MOVED = "+15105550123", ("human-agent-sip", "line")
+
+
+@pytest.mark.parametrize(
+    ("ends", "told", "asked"),
+    [
+        (None, "Not connected: could not dial human agent", []),
+        (lambda task: task.decline_transfer("busy"), "Not connected: human agent declined to connect: busy", [DIALED]),
+        (lambda task: task.voicemail_detected(), "Not connected: voicemail detected", [DIALED]),
+        (lambda task: task.connect_to_caller(), "Connected to human-agent-sip.", [DIALED, MOVED]),
+    ],
+    ids=["no line", "declined", "voicemail", "connected"],
+)
+async def test_livekits_warm_transfer_holds_the_call_while_it_dials_and_gives_it_back(
+    ends: Any, told: str, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "a secret of thirty-two bytes, or more")
+    monkeypatch.setattr(warm_transfer.rtc, "Room", SecondLine)
+    monkeypatch.setattr(warm_transfer, "AgentSession", SecondSession)
+    monkeypatch.setattr(SecondLine, "answered", ends is not None)
+    exchange = Exchange()
+    monkeypatch.setattr(lk.JobContext, "api", exchange)
+    dialed: list[WarmTransferTask] = []
+
+    def make(run: Any) -> WarmTransferTask:
+        dialed.append(WarmTransferTask(DIALED, sip_trunk_id="t", hold_audio=None, chat_ctx=run.chat_ctx))
+        return dialed[-1]
+
+    ga = desk(make, WarmTransferResult, [connect])
+    accidents = no_accidents() if ends is not None else contextlib.nullcontext()  # LiveKit logs that it could not dial
+    with accidents, a_job(Line()):
+        async with AgentSession[Any](vad=None, llm=LiveKitModel([])) as session:
+            await session.start(ga)
+            reply = session.generate_reply(user_input="connect")
+            await asyncio.sleep(5)
+            (task,) = dialed
+            assert "Caller: connect" in str(task.instructions)
+            if ends is not None:
+                assert ga.conversation.active_agent == "dtmf"
+                await asyncio.sleep(10)  # the person has answered
+                await ends(task)
+            await reply
+            await asyncio.sleep(5)
+            said = heard(session)
+        await ga.aclose()
+    assert said[-1] == ("assistant", f"So: {told}")
+    assert exchange.asked == asked
+    assert ga.conversation.active_agent == "desk"
+    assert told_by_graph(ga) == said
