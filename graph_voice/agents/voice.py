@@ -1,7 +1,7 @@
 """How an agent hears and sounds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any
 
 from graph_voice.errors import BuildError
@@ -23,6 +23,9 @@ class Voice:
     plugin is given their values: docs/secrets.md.
     """
 
+    given: InitVar[None] = None
+    """Not allowed: a model's name alone does not say whether it hears or speaks. A `BuildError` says what to write."""
+    _: KW_ONLY
     stt: str | Mapping[str, Any] | Callable[[], Any] | None = None
     tts: str | Mapping[str, Any] | Callable[[], Any] | None = None
     vad: Mapping[str, Any] | Callable[[], Any] | None = None
@@ -33,7 +36,9 @@ class Voice:
     llm: InitVar[None] = None
     """Not allowed. A model, realtime or not, raises a `BuildError` that says where it belongs."""
 
-    def __post_init__(self, llm: Any) -> None:
+    def __post_init__(self, given: Any, llm: Any) -> None:
+        if given is not None:
+            raise BuildError(f"Voice({given!r:.60}): write Voice(tts=...) for how it sounds, stt=... for how it hears.")
         if llm is not None or "llm" in self.options:
             raise BuildError(
                 "Voice(llm=...): the model belongs to the agent, not to its voice: Agent(..., llm=...), a LangChain "

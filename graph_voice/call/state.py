@@ -130,7 +130,7 @@ class CallState(Generic[U]):
         self.thinkers: set[str] = set()
         """Custom nodes whose model has closed a thought that it had not opened."""
         self._order = itertools.count(1)
-        self.live = LiveState(channels, merge_messages([], convert_to_messages(list(messages or ()))))
+        self.live = LiveState(channels, merge_messages([], _as_messages(messages)))
         if userdata is not None:
             self.update_userdata(userdata)
         self.pending: tuple[Pending, ...] = ()
@@ -429,3 +429,14 @@ def _unanswered(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """What the caller has said since anyone answered."""
     said = list(itertools.takewhile(lambda message: isinstance(message, HumanMessage), reversed(messages)))
     return said[::-1]
+
+
+def _as_messages(messages: Sequence[Any] | None) -> list[BaseMessage]:
+    """Raises `BuildError` for what is no message of LangChain's."""
+    try:
+        return convert_to_messages(list(messages or ()))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise BuildError(
+            'messages=[...]: write LangChain\'s messages, or pairs such as ("user", "Hello."). Of LiveKit\'s context: '
+            f"[(m.role, m.text_content) for m in chat_ctx.messages()]. ({error})"
+        ) from error

@@ -262,6 +262,7 @@ def livekits(name: str) -> Any:
 
 graph_of = create_voice_graph
 COULD_BE: Any = "x"
+THEIR_MESSAGES: Any = [llm.ChatMessage(role="user", content=["Hello."])]
 
 
 class MCPServer:
@@ -309,6 +310,11 @@ REFUSED: dict[str, Callable[[], Any]] = {
             lambda: City(tts=COULD_BE),
             makes(tts="cartesia/sonic-3"),
         )
+    ),
+    '`Voice("cartesia/sonic-3")`': lambda: words_of(lambda: Voice(COULD_BE)),
+    "LiveKit's messages in `messages=[...]` of `Conversation`, `GraphAgent`": lambda: words_of(
+        lambda: Conversation(graph_of([main()]), messages=THEIR_MESSAGES),
+        lambda: GraphAgent(graph_of([main()]), messages=THEIR_MESSAGES),
     ),
     "`chat_ctx=`, `id=`": lambda: words_of(lambda: main(chat_ctx=COULD_BE), lambda: main(id=COULD_BE)),
     "the same at `create_voice_graph(...)`, `GraphAgent(...)`, and `llm=`, `tools=` there": lambda: words_of(
