@@ -10,7 +10,6 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.graph import END, START, StateGraph
 from langgraph.pregel import Pregel
-from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
 from graph_voice.agents.agent import Agent
@@ -317,8 +316,8 @@ def _add_agent(
             metadata={METADATA: {"tools_of": name}},
         )
 
-        async def leave(state: dict[str, Any], runtime: Runtime[Any]) -> str | list[str]:
-            target = tools.route(state, turn_of(runtime))
+        async def leave(state: dict[str, Any]) -> str | list[str]:
+            target = tools.route(state, turn_of())
             return [] if target is None else target
 
         builder.add_conditional_edges(tools.name, leave)

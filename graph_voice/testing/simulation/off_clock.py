@@ -204,7 +204,7 @@ def _put(loop: asyncio.AbstractEventLoop, pieces: "asyncio.Queue[Any]", piece: A
 
 
 async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:  # one that ends may begin another
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
