@@ -1,7 +1,9 @@
 """The long form: what it plays, the report that it writes, and a seed that fails."""
 
 import json
+import logging
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,16 @@ def test_a_run_can_be_added_to_the_report() -> None:
     assert len(twice["runs"]) == 2 * len(report["runs"])
     assert soak.summed(twice["counts"], "barge-ins") == 2 * soak.summed(report["counts"], "barge-ins")
     assert twice["crashes"] == report["crashes"]
+
+
+@pytest.fixture(autouse=True)
+def _logs_again() -> Iterator[None]:
+    """The soak has processes of its own, in which nothing is logged."""
+    loggers = [logging.getLogger(name) for name in ("graph_voice", "livekit", "asyncio")]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
 
 
 def test_all_kinds_of_scenarios_are_played() -> None:

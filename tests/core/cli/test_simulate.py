@@ -1,6 +1,7 @@
 """`graph-voice simulate` as it is used: scenarios beside a graph, models at a server, reports, the exit code."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def server() -> Iterator[OpenAIServer]:
 
 def at(server: OpenAIServer, *more: str) -> list[str]:
     return ["--base-url", server.url, "--llm", "agents", *more]
+
+
+@pytest.fixture(autouse=True)
+def _logs_again() -> Iterator[None]:
+    """A command that is stopped is its process's last: it logs nothing more."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("front_end", ["core", "livekit"])
