@@ -45,7 +45,7 @@ class LiveToolCall:
     def asks(self) -> bool:
         """Whether its result comes in a later turn: it waits for the caller's answer (LangGraph's `interrupt()`), or
         for a task."""
-        asked = (self.batch is None or self.batch.asks) and self.result is None
+        asked = (self.batch is None or self.batch.asks or self.batch.asks_later) and self.result is None
         return (asked or self.waits) and self.item is not None
 
     def answer(self, result: events.ToolResult) -> None:
@@ -90,6 +90,8 @@ class Batch:
     """LiveKit's speeches of what the tools of the batch, or its handoff, say."""
     asks: bool = False
     """Whether a tool call asks the caller (LangGraph's `interrupt()`). Missing results come in a later turn."""
+    asks_later: bool = False
+    """Whether one will ask, when the question that another turn has asked before is answered."""
     speech: SpeechHandle | None = None
     """The speech whose mirrors wait for this batch; None until one has started."""
 

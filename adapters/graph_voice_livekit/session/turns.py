@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from livekit.agents import AgentSession, RunContext
 from livekit.agents.voice import SpeechHandle
 
-from graph_voice import Turn, events
+from graph_voice import Conversation, Turn, events
 from graph_voice.turn.event_stream import TurnListener
 from graph_voice_livekit.session.driver import Driver
 from graph_voice_livekit.session.external import ExternalAgents
@@ -50,6 +50,10 @@ class TurnCall(Protocol):
     @property
     def session(self) -> AgentSession[Any]:
         """The LiveKit session that speaks the call."""
+
+    @property
+    def conversation(self) -> Conversation[Any]:
+        """The graph's side of it."""
 
     @property
     def tables(self) -> Tables: ...
@@ -146,8 +150,10 @@ class TurnDriver(TurnListener):
 
     def _end(self, event: events.Ended) -> None:
         self._ended = event
-        if self._open is not None:  # the run ended in the middle of a batch
-            self._close_batch(self._open)
+        if (batch := self._open) is not None:  # the run ended in the middle of a batch
+            waiting = self._call.conversation.call.state.all_waiting()
+            batch.asks_later = any(batch.calls.keys() & found.calls.keys() for found in waiting)
+            self._close_batch(batch)
         self._paused = None
         self._put(event)
         self.arrived.set()
