@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graph_voice.errors import GraphVoiceError
 from graph_voice_livekit.inprocess import CALLER
 from graph_voice_livekit.page.protocol import ToPage
+from graph_voice_livekit.page.told_turn import ToldTurn
 
 __all__ = ["Replay", "ReplayError"]
 
@@ -99,48 +100,16 @@ def _agents(call: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in names if name and name != CALLER))
 
 
-@dataclass
-class _Turn:
-    """One turn while the call is told."""
-
-    number: int
-    user: str | None
-    began: float
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    handoffs: list[dict[str, Any]] = field(default_factory=list)
-    spans: list[dict[str, Any]] = field(default_factory=list)
-
-    def view(self) -> dict[str, Any]:
-        """As `TurnSeen.view` has it."""
-        shown = {
-            "type": "turn",
-            "id": f"replay-{self.number}",
-            "number": self.number,
-            "state": "closed",
-            "began": self.began,
-            "user": self.user,
-            "interrupted": False,
-            "failed": [],
-            "steps": self.steps,
-            "handoffs": self.handoffs,
-            "prompts": [],
-            "written": [],
-            "spans": self.spans,
-        }
-        copied: dict[str, Any] = json.loads(json.dumps(shown))
-        return copied
-
-
 def _moments(call: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[tuple[float, ToPage]]:
     """The call, entry by entry. Each turn is told whole each time, as in a live call."""
-    turn = _Turn(1, None, 0.0)
+    turn = ToldTurn("replay", 1, None, 0.0)
     if call.get("first_agent"):
         yield 0.0, {"type": "agent", "name": call["first_agent"], "before": ""}
     for entry in call["entries"]:
         kind = entry["type"]
         if kind == "utterance" and entry["speaker"] == CALLER:
             if turn.user is not None or turn.steps:
-                turn = _Turn(turn.number + 1, None, entry["ended"])
+                turn = ToldTurn("replay", turn.number + 1, None, entry["ended"])
             yield from _caller(entry, turn)
         elif kind == "utterance":
             yield from _agent(entry, turn)
@@ -166,7 +135,7 @@ def _moments(call: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[tupl
     yield duration, {"type": "ended", "reason": "end of the recording"}
 
 
-def _caller(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPage]]:
+def _caller(entry: Mapping[str, Any], turn: ToldTurn) -> Iterator[tuple[float, ToPage]]:
     yield entry["started"], {"type": "state", "agent": "listening", "user": "speaking"}
     turn.user = entry["text"] or entry.get("said") or ""
     turn.spans.append({"kind": "caller", "label": "caller speaks", "start": entry["started"], "end": entry["ended"]})
@@ -174,7 +143,7 @@ def _caller(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPa
     yield entry["ended"], turn.view()
 
 
-def _agent(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPage]]:
+def _agent(entry: Mapping[str, Any], turn: ToldTurn) -> Iterator[tuple[float, ToPage]]:
     text, started, ended = entry["text"], entry["started"], entry["ended"]
     generated = entry.get("generated") or text
     words: dict[str, Any] = {"id": f"{turn.number}-{started}", "heard": "", "unheard": generated, "state": "waiting"}
@@ -196,7 +165,7 @@ def _agent(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPag
     yield ended, {"type": "state", "agent": "listening", "user": "listening"}
 
 
-def _tool(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPage]]:
+def _tool(entry: Mapping[str, Any], turn: ToldTurn) -> Iterator[tuple[float, ToPage]]:
     started, ended = entry["started"], entry["ended"]
     arguments = json.dumps(entry["arguments"], ensure_ascii=False) if entry["arguments"] else ""
     call: dict[str, Any] = {
@@ -217,7 +186,7 @@ def _tool(entry: Mapping[str, Any], turn: _Turn) -> Iterator[tuple[float, ToPage
     yield ended, turn.view()
 
 
-def _latency(entry: Mapping[str, Any], turn: _Turn) -> None:
+def _latency(entry: Mapping[str, Any], turn: ToldTurn) -> None:
     at = entry["end_of_speech"]
     for name, (kind, label) in _STAGES.items():
         if (part := entry.get(name) or 0.0) > 0:

@@ -1,15 +1,15 @@
 """What the page shows of a call that goes on elsewhere, made from what LiveKit tells the call's room."""
 
-import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
 from livekit.protocol.agent_pb import agent_session as pb
 
 from graph_voice_livekit.page.protocol import ToPage
+from graph_voice_livekit.page.told_turn import ToldTurn
 
 __all__ = ["SessionView"]
 
@@ -19,45 +19,10 @@ _STATUS = {pb.TC_DONE: "done", pb.TC_ERROR: "error", pb.TC_CANCELLED: "cancelled
 
 
 @dataclass
-class _Turn:
-    """One turn as far as LiveKit has told it."""
-
-    number: int
-    user: str | None = None
-    began: float = field(default_factory=time.time)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    handoffs: list[dict[str, Any]] = field(default_factory=list)
-    spans: list[dict[str, Any]] = field(default_factory=list)
-
-    def view(self) -> ToPage:
-        """As `TurnSeen.view` has it. What LiveKit does not tell is empty."""
-        shown = {
-            "type": "turn",
-            "id": f"livekit-{self.number}",
-            "number": self.number,
-            "state": "closed",
-            "began": self.began,
-            "user": self.user,
-            "interrupted": False,
-            "failed": [],
-            "steps": self.steps,
-            "handoffs": self.handoffs,
-            "prompts": [],
-            "written": [],
-            "spans": self.spans,
-        }
-        return copy.deepcopy(shown)
-
-    def span(self, kind: str, label: str, start: float, end: float) -> None:
-        if end > start:
-            self.spans.append({"kind": kind, "label": label, "start": start, "end": end})
-
-
-@dataclass
 class _Line:
     """Words of an agent: captions first, then what LiveKit's history has."""
 
-    turn: _Turn
+    turn: ToldTurn
     words: dict[str, Any]
     is_known: bool = False
     """Whether the history has them."""
@@ -73,8 +38,8 @@ class SessionView:
     def __init__(self, send: Callable[[ToPage], None]) -> None:
         self._send = send
         self._agent, self._states = "", {"agent": "listening", "user": "listening"}
-        self._turn = _Turn(1)
-        self._calls: dict[str, tuple[_Turn, dict[str, Any], float | None]] = {}
+        self._turn = ToldTurn("livekit", 1)
+        self._calls: dict[str, tuple[ToldTurn, dict[str, Any], float | None]] = {}
         """Tool call id -> its turn, what is shown of it, when it began."""
         self._lines: dict[str, _Line] = {}
         """Segment of LiveKit's captions, or the id of an item -> its words."""
@@ -244,9 +209,9 @@ class SessionView:
 
     # ---- turns
 
-    def _begin(self, user: str) -> _Turn:
+    def _begin(self, user: str) -> ToldTurn:
         is_new = self._turn.user is None and not self._turn.steps and not self._turn.handoffs
-        self._turn = _Turn(self._turn.number if is_new else self._turn.number + 1, user)
+        self._turn = ToldTurn("livekit", self._turn.number if is_new else self._turn.number + 1, user)
         return self._turn
 
     def _line(self, name: str) -> _Line:
@@ -255,7 +220,7 @@ class SessionView:
         line.turn.steps.append({"agent": self._agent, "words": [words], "calls": []})
         return line
 
-    def _tell(self, turn: _Turn) -> None:
+    def _tell(self, turn: ToldTurn) -> None:
         self._send(turn.view())
 
 
