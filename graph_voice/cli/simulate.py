@@ -136,7 +136,6 @@ def simulate(
         except KeyboardInterrupt:
             if not screen.runs:
                 raise
-            logging.disable()  # the calls that were given up would tell what they miss
             stopped = True
             on = clock or ("virtual" if model.model is not None else "real")
             runs = sorted(
